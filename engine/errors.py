@@ -1,0 +1,28 @@
+"""Errors of the live engines.
+
+    EngineError
+    ├── EngineUnavailable      this engine cannot run here (missing extra, weights or device); hint names the remedy
+    ├── FrameError (ValueError)  a frame has an impossible size or type
+    └── StreamClosed           the stream was closed
+"""
+
+
+class EngineError(Exception):
+    """Root of the package's errors. `hint` is the remedy, in words for a person."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class EngineUnavailable(EngineError):
+    """This engine cannot run here."""
+
+
+class FrameError(EngineError, ValueError):
+    """A frame has an impossible size or type."""
+
+
+class StreamClosed(EngineError):
+    """The stream was closed."""

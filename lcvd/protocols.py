@@ -1,0 +1,38 @@
+"""The seams of the geometry: what a Tracker, a Rasterizer and a Matte promise. isinstance is never asked."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcvd.types import Face, FloatArray
+
+
+class Raster(NamedTuple):
+    """What a rasteriser leaves at every pixel."""
+
+    triangle: NDArray[np.int32]  # [H,W] index into triangles, -1 where empty
+    barycentric: FloatArray  # [H,W,3]
+    depth: FloatArray  # [H,W] z to the viewer, -inf where empty
+
+
+class Tracker(Protocol):
+    """Finds and follows one face. State lives inside; timestamps drive every filter."""
+
+    def track(self, rgb: NDArray[np.uint8], t_s: float) -> Face | None: ...
+
+    def reset(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Rasterizer(Protocol):
+    """Z-buffer. vertices [V,3] x right, y down, z to the viewer, in pixels; nearest wins; size is (height, width)."""
+
+    def __call__(self, vertices: FloatArray, triangles: NDArray[np.int32], size: tuple[int, int]) -> Raster: ...
+
+
+class Matte(Protocol):
+    """Person mask: rgb uint8 [H,W,3] -> float32 [h,w] in [0,1], 1 = person, at the network's own size."""
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> FloatArray: ...

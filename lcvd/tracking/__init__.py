@@ -1,0 +1,1 @@
+"""Trackers: a picture and a time become a Face."""
