@@ -1,0 +1,115 @@
+"""Where the milliseconds go: stage times, counters and rates → percentiles. Any thread; memory is bounded.
+
+A stage keeps its last `RING` samples; a rate counts the events of the last `RATE_WINDOW_S` seconds. The clock
+is an argument, so that tests need not wait. Knows nothing of frames, engines or sockets.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+RING = 512  # 17 s at 30 fps: long enough for a p99, short enough to follow a change
+RATE_WINDOW_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class StatsSnapshot:
+    """What the stats were at one instant. Times in milliseconds, rates in frames a second."""
+
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)  # name -> {p50_ms, p95_ms, p99_ms}
+    counters: dict[str, int] = field(default_factory=dict)
+    fps_in: float = 0.0
+    fps_out: float = 0.0
+    latency_ms: dict[str, float] = field(default_factory=lambda: {"p50": 0.0, "p95": 0.0, "p99": 0.0})
+
+
+class Stats:
+    """Collects stage times from any thread. `stage` times a block; the rest is bookkeeping."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._stages: dict[str, deque[float]] = {}
+        self._counters: dict[str, int] = {}
+        self._latency_s: deque[float] = deque(maxlen=RING)
+        self._in: deque[float] = deque(maxlen=RING)
+        self._out: deque[float] = deque(maxlen=RING)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block under `name`; a block that raises is timed too."""
+        start = self.clock()
+        try:
+            yield
+        finally:
+            self.add(name, self.clock() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Record one sample of stage `name`."""
+        with self._lock:
+            ring = self._stages.get(name)
+            if ring is None:
+                ring = self._stages[name] = deque(maxlen=RING)
+            ring.append(seconds)
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add `n` to counter `name`."""
+        with self._lock:
+            self._counters[name] = self._counters.get(name, 0) + n
+
+    def frame_in(self) -> None:
+        """One frame arrived."""
+        with self._lock:
+            self._in.append(self.clock())
+
+    def frame_out(self, latency_s: float) -> None:
+        """One frame left, `latency_s` after it arrived."""
+        with self._lock:
+            self._out.append(self.clock())
+            self._latency_s.append(latency_s)
+
+    def snapshot(self) -> StatsSnapshot:
+        """Percentiles of every ring and the rates of the last seconds."""
+        with (
+            self._lock
+        ):  # copies only: the percentiles are computed outside, so a reader never holds up a frame
+            stages = {name: list(ring) for name, ring in self._stages.items()}
+            counters = dict(self._counters)
+            latency = list(self._latency_s)
+            now = self.clock()
+            fps_in, fps_out = _rate(self._in, now), _rate(self._out, now)
+        p50, p95, p99 = _percentiles_ms(latency)
+        return StatsSnapshot(
+            stages={
+                name: dict(zip(("p50_ms", "p95_ms", "p99_ms"), _percentiles_ms(samples), strict=True))
+                for name, samples in stages.items()
+            },
+            counters=counters,
+            fps_in=fps_in,
+            fps_out=fps_out,
+            latency_ms={"p50": p50, "p95": p95, "p99": p99},
+        )
+
+
+def _percentiles_ms(samples_s: list[float]) -> tuple[float, float, float]:
+    if not samples_s:
+        return 0.0, 0.0, 0.0
+    p50, p95, p99 = np.percentile(samples_s, (50, 95, 99)) * 1e3
+    return round(float(p50), 3), round(float(p95), 3), round(float(p99), 3)
+
+
+def _rate(events: deque[float], now: float) -> float:
+    """Events a second over the window; 0 once events have stopped for the whole window."""
+    recent = [t for t in events if now - t < RATE_WINDOW_S]
+    if len(recent) < 2:
+        return 0.0
+    span = recent[-1] - recent[0]
+    mean_gap = span / (len(recent) - 1)
+    # Intervals, not fence posts; once the next event is overdue the rate decays instead of freezing.
+    span = max(span, now - recent[0] - mean_gap)
+    return round((len(recent) - 1) / span, 2) if span > 0 else 0.0

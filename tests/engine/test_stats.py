@@ -1,0 +1,95 @@
+"""Stats: percentiles, counters and rates under a fake clock and from several threads."""
+
+import threading
+
+import pytest
+
+from engine.stats import RATE_WINDOW_S, RING, Stats
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_stage_times_a_block() -> None:
+    """A stage is as long as the clock moved inside it."""
+    clock = Clock()
+    stats = Stats(clock)
+    with stats.stage("track"):
+        clock.now += 0.004
+    assert stats.snapshot().stages["track"] == {"p50_ms": 4.0, "p95_ms": 4.0, "p99_ms": 4.0}
+
+
+def test_stage_times_a_block_that_raises() -> None:
+    """A block that raises is timed and its error goes on."""
+    clock = Clock()
+    stats = Stats(clock)
+
+    def fail() -> None:
+        with stats.stage("track"):
+            clock.now += 0.002
+            raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert stats.snapshot().stages["track"]["p50_ms"] == 2.0
+
+
+def test_percentiles_order() -> None:
+    """p50, p95 and p99 of 1…100 ms are where they belong."""
+    stats = Stats(Clock())
+    for ms in range(1, 101):
+        stats.add("x", ms / 1e3)
+    stage = stats.snapshot().stages["x"]
+    assert stage["p50_ms"] == pytest.approx(50.5)
+    assert stage["p95_ms"] == pytest.approx(95.05)
+    assert stage["p99_ms"] == pytest.approx(99.01)
+
+
+def test_ring_forgets() -> None:
+    """Old samples leave, so memory is bounded and a change shows."""
+    stats = Stats(Clock())
+    for _ in range(RING):
+        stats.add("x", 1.0)
+    for _ in range(RING):
+        stats.add("x", 0.001)
+    assert stats.snapshot().stages["x"]["p99_ms"] == 1.0
+
+
+def test_rates_count_intervals_and_decay() -> None:
+    """30 events a second read 30 fps, fall while nothing comes, and end at 0."""
+    clock = Clock()
+    stats = Stats(clock)
+    for _ in range(90):
+        clock.now += 1 / 30
+        stats.frame_in()
+        stats.frame_out(0.02)
+    snap = stats.snapshot()
+    assert snap.fps_in == pytest.approx(30, abs=0.1)
+    assert snap.latency_ms == {"p50": 20.0, "p95": 20.0, "p99": 20.0}
+    clock.now += RATE_WINDOW_S / 2
+    assert stats.snapshot().fps_in == pytest.approx(15, abs=1)  # the window now spans one second of silence
+    clock.now += RATE_WINDOW_S
+    assert stats.snapshot().fps_in == 0.0
+
+
+def test_counts_from_many_threads() -> None:
+    """No count is lost between threads."""
+    stats = Stats()
+
+    def work() -> None:
+        for _ in range(500):
+            stats.count("drops")
+            with stats.stage("s"):
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stats.snapshot().counters == {"drops": 2000}
