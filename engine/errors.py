@@ -1,9 +1,9 @@
 """Errors of the live engines.
 
-    EngineError
-    ├── EngineUnavailable      this engine cannot run here (missing extra, weights or device); hint names the remedy
-    ├── FrameError (ValueError)  a frame has an impossible size or type
-    └── StreamClosed           the stream was closed
+EngineError
+├── EngineUnavailable      this engine cannot run here (missing extra, weights or device); hint names the remedy
+├── FrameError (ValueError)  a frame has an impossible size or type
+└── StreamClosed           the stream was closed
 """
 
 
@@ -22,6 +22,10 @@ class EngineUnavailable(EngineError):
 
 class FrameError(EngineError, ValueError):
     """A frame has an impossible size or type."""
+
+
+class ClipError(EngineError, ValueError):
+    """A video file cannot be read or written."""
 
 
 class StreamClosed(EngineError):

@@ -1,0 +1,12 @@
+# The same install as `make serve`: CPU engine, no weights. Models and numba's cache are made at build time.
+FROM python:3.11-slim
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+WORKDIR /app
+COPY . .
+RUN useradd --create-home relight && chown -R relight /app
+USER relight
+ENV PATH=/home/relight/.local/bin:$PATH NUMBA_CACHE_DIR=/home/relight/.cache/numba
+RUN pip install --no-cache-dir --user . && relight doctor --download
+EXPOSE 8080
+# Inside a container loopback reaches nobody; publish the port on loopback outside: docker run -p 127.0.0.1:8080:8080
+CMD ["relight", "serve", "--host", "0.0.0.0"]

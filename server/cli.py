@@ -1,0 +1,76 @@
+"""`relight`: the console command. Wires the sub-commands; each imports what it needs when it is called."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from server.bench_cli import bench
+from server.doctor import doctor
+from server.lights_cli import lights
+from server.video_cli import video
+
+app = typer.Typer(
+    name="relight",
+    help="Light people in video calls, live. Start with [bold]relight serve[/] and open the page it prints.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind. Default: loopback only.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one. Default: 8080.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine: ratio (CPU) or passthrough.")] = None,
+    max_sessions: Annotated[int | None, typer.Option(min=1, help="Participants admitted at once.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder that holds the tracking models already.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Serve the page, the API and the live picture. Options override RELIGHT_* environment variables."""
+    from server.serve import run
+
+    given = {
+        "host": host,
+        "port": port,
+        "engine": engine,
+        "max_sessions": max_sessions,
+        "models_dir": models,
+        "log_level": log_level,
+    }
+    raise typer.Exit(run({name: value for name, value in given.items() if value is not None}))
+
+
+app.command()(video)
+app.command()(bench)
+app.command()(lights)
+app.command()(doctor)
+
+
+def fail(message: str, hint: str = "") -> NoReturn:
+    """One door for trouble on the command line: what is wrong, what to do, exit status 2."""
+    console = Console(stderr=True)
+    console.print(f"[bold red]error:[/] {message}", highlight=False)
+    if hint:
+        console.print(f"[dim]try:[/] {hint}", highlight=False)
+    raise SystemExit(2)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    from engine.errors import EngineError
+    from lcvd.errors import LcvdError
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except (EngineError, LcvdError) as error:
+        fail(error.message, error.hint)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

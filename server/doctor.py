@@ -1,0 +1,84 @@
+"""`relight doctor`: what is installed, which engines can run here, and why the others cannot."""
+
+import importlib.metadata
+import os
+import platform
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+# What each optional package is for; the base packages are always there.
+OPTIONAL = {
+    "mediapipe": ("second face tracker", "pip install 'relight-live[mediapipe]'"),
+    "torch": ("LCVD", "pip install 'relight-live[lcvd]'"),
+    "diffusers": ("LCVD", "pip install 'relight-live[lcvd]'"),
+    "tensorrt": ("LCVD compiled", "pip install 'relight-live[tensorrt]'"),
+    "torch-tensorrt": ("LCVD compiled", "pip install 'relight-live[tensorrt]'"),
+    "pytorch3d": ("DECA hints on the GPU", "build from source; the numba rasteriser stands in"),
+    "decalib": ("DECA tracker", "install the authors' code; the MediaPipe tracker stands in"),
+    "ray": ("training on a cluster", "pip install 'relight-live[cluster]'"),
+    "matplotlib": ("bench --plot", "pip install matplotlib"),
+}
+BASE = (
+    "relight-live",
+    "numpy",
+    "numba",
+    "opencv-python-headless",
+    "ai-edge-litert",
+    "av",
+    "aiortc",
+    "fastapi",
+    "uvicorn",
+    "websockets",
+)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def doctor(
+    download: Annotated[bool, typer.Option("--download", help="Fetch missing tracking models now.")] = False,
+) -> None:
+    """Print what is installed, which engines can run, and why the others cannot. Exits 1 when none can relight."""
+    from engine import available_engines
+    from lcvd.errors import ModelUnavailable
+    from lcvd.tracking.models import MODELS, model_path
+
+    console = Console()
+    console.print(
+        f"Python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores", highlight=False
+    )
+    packages = Table("package", "version", "for", "to install", box=None, pad_edge=False)
+    for name in BASE:
+        packages.add_row(name, _version(name) or "[red]missing[/]", "base", "" if _version(name) else "make serve")
+    for name, (use, remedy) in OPTIONAL.items():
+        found = _version(name)
+        packages.add_row(
+            name, found or "[dim]–[/]", use, "" if found else f"[dim]{remedy}[/]".replace("[lcvd]", r"\[lcvd]")
+        )
+    console.print(packages)
+    console.print()
+
+    models = Table("model", "where", box=None, pad_edge=False)
+    for name in MODELS:
+        try:
+            models.add_row(name, str(model_path(name, download=download)))
+        except ModelUnavailable as error:
+            models.add_row(name, f"[yellow]not here yet:[/] {error.hint or error.message}")
+    console.print(models)
+    console.print()
+
+    engines = Table("engine", "", "why", box=None, pad_edge=False)
+    for info in available_engines():
+        engines.add_row(
+            info.name, "[green]ready[/]" if info.available else "[yellow]cannot run[/]", info.reason or info.title
+        )
+    console.print(engines)
+    if not any(info.available and info.name != "passthrough" for info in available_engines()):
+        raise typer.Exit(1)
