@@ -70,6 +70,7 @@ class Background:
 
     mode: BackgroundMode = "dim"
     gain: float = 0.7  # [0.3, 1]; ignored by keep
+    mix: float = 1.0  # lit only: the background is times gain·(1 - mix + mix·shade); below 1 only in a glide
 
 
 @dataclass(frozen=True, slots=True, eq=False)
