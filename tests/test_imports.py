@@ -14,11 +14,6 @@ ALLOWED = {
     "server": {"server", "engine", "lcvd"},
     "training": {"training", "lcvd"},
 }
-    "lcvd": {"lcvd"},
-    "engine": {"engine", "lcvd"},
-    "server": {"server", "engine", "lcvd"},
-    "training": {"training", "lcvd"},
-}
 # A package that may be imported only under these paths.
 HOMES = {
     "aiortc": ("server/",),
