@@ -12,6 +12,7 @@ from lcvd.lighting import direction_from_angles, rgb_from_temperature_k
 from lcvd.types import Background, DirectionalLight, Lighting
 
 Rgb = tuple[float, float, float]
+_DIMMED = Background("dim", 0.7)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +44,7 @@ def _preset(
     ambient: Rgb,
     *lamps: DirectionalLight,
     specular: float = 0.2,
-    background: Background = Background("dim", 0.7),
+    background: Background = _DIMMED,
 ) -> Preset:
     return Preset(name, title, description, Lighting(name, ambient, lamps, None, specular, 1.0, background))
 

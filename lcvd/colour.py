@@ -1,0 +1,76 @@
+"""Colour: luminance, sRGB to linear and back, the tint of a colour temperature. Linear RGB is Rec. 709 throughout."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lcvd.errors import LightError
+from lcvd.types import FloatArray
+
+LUMA = np.array([0.2126, 0.7152, 0.0722])  # linear Rec. 709 / sRGB
+NEUTRAL_K = 6500.0
+TEMPERATURE_RANGE_K = (1667.0, 25000.0)
+
+
+def luminance(rgb: ArrayLike) -> float:
+    """Relative luminance of one linear RGB [3]."""
+    return float(np.asarray(rgb, np.float64) @ LUMA)
+
+
+def rgb_tuple(values: ArrayLike) -> tuple[float, float, float]:
+    """[3] as plain floats, the form Lighting holds."""
+    r, g, b = np.asarray(values, np.float64)
+    return float(r), float(g), float(b)
+
+
+def linear_from_srgb(srgb: ArrayLike) -> FloatArray:
+    """sRGB [...] uint8, or float in [0,1] -> linear float32 [...] in [0,1] (IEC 61966-2-1)."""
+    s = np.asarray(srgb)
+    if s.dtype == np.uint8:
+        return _LINEAR_FROM_BYTE[s]
+    return _decode(np.clip(s, 0, 1)).astype(np.float32)
+
+
+def srgb_from_linear(linear: ArrayLike) -> FloatArray:
+    """Linear [...] -> sRGB float32 [...] in [0,1], clipped (IEC 61966-2-1)."""
+    x = np.clip(np.asarray(linear, np.float32), 0, 1)
+    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.power(x, 1 / 2.4) - 0.055).astype(np.float32)
+
+
+def _decode(s: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.where(s <= 0.04045, s / 12.92, np.power((s + 0.055) / 1.055, 2.4))
+
+
+_LINEAR_FROM_BYTE = _decode(np.arange(256) / 255).astype(np.float32)
+
+
+def rgb_from_temperature_k(temperature_k: float) -> NDArray[np.float64]:
+    """Linear RGB [3] of a Planckian radiator relative to 6500 K, luminance 1; 6500 K gives (1, 1, 1).
+
+    Chromaticity from the cubic fit of Kim et al. (US patent 7024034 B2, 2006), good from 1667 to 25000 K, then
+    XYZ → linear sRGB (IEC 61966-2-1), divided by 6500 K's and scaled back to luminance 1. Raises LightError.
+    """
+    low, high = TEMPERATURE_RANGE_K
+    if not low <= temperature_k <= high:
+        raise LightError(f"temperature_k: {temperature_k}", f"a number from {low:g} to {high:g}")
+    ratio = np.maximum(_planckian_rgb(float(temperature_k)) / _planckian_rgb(NEUTRAL_K), 0)
+    return ratio / (ratio @ LUMA)
+
+
+_RGB_FROM_XYZ = np.array(
+    [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
+)
+
+
+def _planckian_rgb(t: float) -> NDArray[np.float64]:
+    k = 1000 / t
+    if t <= 4000:
+        x = ((-0.2661239 * k - 0.2343589) * k + 0.8776956) * k + 0.179910
+    else:
+        x = ((-3.0258469 * k + 2.1070379) * k + 0.2226347) * k + 0.240390
+    if t <= 2222:
+        y = ((-1.1063814 * x - 1.34811020) * x + 2.18555832) * x - 0.20219683
+    elif t <= 4000:
+        y = ((-0.9549476 * x - 1.37418593) * x + 2.09137015) * x - 0.16748867
+    else:
+        y = ((3.0817580 * x - 5.87338670) * x + 3.75112997) * x - 0.37001483
+    return _RGB_FROM_XYZ @ np.array([x / y, 1.0, (1 - x - y) / y])
