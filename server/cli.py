@@ -74,3 +74,6 @@ def main() -> None:
         fail(error.message, error.hint)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+if __name__ == "__main__":
+    main()
