@@ -1,4 +1,4 @@
-"""The null engine: every frame leaves as it came. The fallback of the live core, and the floor of the bench."""
+"""The null engine: every frame leaves as it came. Fallback of the live core, floor of the bench."""
 
 from engine.errors import StreamClosed
 from engine.frames import Frame, Work
@@ -10,6 +10,7 @@ class PassthroughEngine:
     """An Engine that touches nothing."""
 
     name = "passthrough"
+    tracks_faces = False  # so that nobody is told there is no face
 
     def open(self, config: StreamConfig) -> "PassthroughStream":
         return PassthroughStream(config)

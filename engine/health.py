@@ -1,0 +1,99 @@
+"""Is the engine keeping up? Arrivals, results and failures → warming, ok, behind or failed. Sans-I/O.
+
+Decides frame by frame whether the picture goes on untouched and whether a result may be shown. Leaving ok is
+immediate, coming back needs a run of good results, and a longer one each time it did not last.
+"""
+
+from typing import Literal
+
+EngineState = Literal["warming", "ok", "behind", "failed", "paused"]
+
+STALL_S = 0.25  # no result for this long while frames arrive: behind
+GOOD_RUN = 8  # results in a row, each younger than GOOD_AGE · stall, that end `behind`
+GOOD_AGE = 0.6
+REOPEN_RUN = 3  # the same after a failure
+STEADY_S = 10.0  # ok for this long: the past is forgiven
+BACKOFF_S = (0.5, 8.0)  # first and longest wait before a failed engine is opened again
+
+BEHIND_MESSAGE = "The server cannot keep up; you are seen without the light until it can."
+
+
+class Health:
+    """The state of one participant's engine. Not thread-safe: its owner holds the lock."""
+
+    def __init__(self, stall_s: float = STALL_S, backoff_s: tuple[float, float] = BACKOFF_S) -> None:
+        self.state: EngineState = "warming"
+        self.message = ""
+        self._stall_s = stall_s
+        self._backoff_s = backoff_s
+        self._failures = 0
+        self._relapses = 0
+        self._open = False
+        self._waiting_since: float | None = None
+        self._ok_since = 0.0
+        self._good = 0
+        self._needed = REOPEN_RUN
+
+    @property
+    def feeds(self) -> bool:
+        """Whether the engine should be given frames: also while it has yet to prove itself."""
+        return self._open
+
+    def opened(self, now_s: float) -> None:
+        """The engine's stream is open. After a failure it has yet to prove itself."""
+        self._open = True
+        self._waiting_since = None
+        self._good = 0
+        if self.state == "warming":
+            self._become_ok(now_s)
+
+    def warming(self, message: str = "") -> None:
+        """The engine is being made ready; frames pass untouched meanwhile."""
+        self.state, self.message, self._open = "warming", message, False
+
+    def arrived(self, now_s: float) -> bool:
+        """A frame came. True: it has to go out untouched, now."""
+        if self.state != "ok":
+            return True
+        if self._waiting_since is None:
+            self._waiting_since = now_s
+        if now_s - self._ok_since > STEADY_S:
+            self._failures = self._relapses = 0
+        if now_s - self._waiting_since <= self._stall_s:
+            return False
+        self.state, self.message = "behind", BEHIND_MESSAGE
+        self._good = 0
+        self._needed = GOOD_RUN * 2 ** min(self._relapses, 5)
+        self._relapses += 1
+        return True
+
+    def result(self, age_s: float, now_s: float) -> bool:
+        """A result came, `age_s` after its frame arrived. True: it may be shown."""
+        self._waiting_since = None
+        if self.state == "ok":
+            return True
+        if not self._open:
+            return False
+        self._good = self._good + 1 if age_s <= GOOD_AGE * self._stall_s else 0
+        if self._good < self._needed:
+            return False
+        self._become_ok(now_s)
+        return True
+
+    def failed(self, message: str) -> float:
+        """The engine raised or hangs; returns the seconds to wait before it is opened again."""
+        self.state, self.message, self._open = "failed", message, False
+        self._good, self._needed = 0, REOPEN_RUN
+        first, longest = self._backoff_s
+        wait = min(longest, first * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        return wait
+
+    def flushed(self) -> None:
+        """Frames under way were thrown away on purpose: nobody waits for them."""
+        self._waiting_since = None
+
+    def _become_ok(self, now_s: float) -> None:
+        self.state, self.message = "ok", ""
+        self._waiting_since = None
+        self._ok_since = now_s

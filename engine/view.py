@@ -1,0 +1,89 @@
+"""What the participant sees beside the relit picture: the before/after split and the hint inset.
+
+Drawn on the server, so that both halves show the same instant. RGB uint8 [H,W,3] in and out; inputs stay as they are.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lcvd.types import Face, Lighting
+
+INSET_WIDTH = 0.28  # of the picture
+INSET_MARGIN = 0.025
+INSET_RADIUS = 0.07  # of the inset's width
+BORDER = (235, 235, 235)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`split` in [0,1]: original left of that share of the width, relit right of it; None: all relit."""
+
+    hint: bool = False
+    split: float | None = None
+
+
+def compose(
+    original: NDArray[np.uint8],
+    relit: NDArray[np.uint8],
+    face: Face | None,
+    lighting: Lighting,
+    view: View,
+) -> NDArray[np.uint8]:
+    """The picture to send; `relit` itself when the view asks for nothing more."""
+    if view.split is None and not view.hint:
+        return relit
+    picture = relit.copy()
+    if view.split is not None:
+        _draw_split(picture, original, view.split)
+    if view.hint:
+        _draw_hint(picture, face, lighting)
+    return picture
+
+
+def _draw_split(picture: NDArray[np.uint8], original: NDArray[np.uint8], split: float) -> None:
+    width = picture.shape[1]
+    column = round(min(1.0, max(0.0, split)) * width)
+    picture[:, :column] = original[:, :column]
+    if 0 < column < width:
+        half = 1 if width >= 320 else 0
+        picture[:, max(0, column - half) : column + 1] = 255
+
+
+def _draw_hint(picture: NDArray[np.uint8], face: Face | None, lighting: Lighting) -> None:
+    height, width = picture.shape[:2]
+    w = max(8, round(INSET_WIDTH * width))
+    h = max(8, round(w * height / width))
+    margin = round(INSET_MARGIN * min(width, height))
+    y, x = height - margin - h, width - margin - w
+    if y < 0 or x < 0:
+        return  # a picture too small for an inset
+    place = picture[y : y + h, x : x + w]
+    inside, edge = _rounded(h, w)
+    inset = _hint(face, lighting, (height, width), (h, w))
+    place[:] = np.where(inside[..., None], inset, place)
+    place[edge] = BORDER
+
+
+def _hint(face: Face | None, lighting: Lighting, size: tuple[int, int], inset: tuple[int, int]) -> NDArray[np.uint8]:
+    """The hint of the whole frame, drawn small; black without a face."""
+    if face is None:
+        return np.zeros((*inset, 3), np.uint8)
+    from lcvd.hints import render_hints  # here: numba's load is paid by who looks at hints
+
+    return render_hints(face, lighting, inset).rgb
+
+
+def _rounded(height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Inside and one-pixel border of a rounded rectangle, each [height,width]."""
+    radius = round(INSET_RADIUS * width)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.rectangle(mask, (radius, 0), (width - 1 - radius, height - 1), 1, -1)
+    cv2.rectangle(mask, (0, radius), (width - 1, height - 1 - radius), 1, -1)
+    for cy in (radius, height - 1 - radius):
+        for cx in (radius, width - 1 - radius):
+            cv2.circle(mask, (cx, cy), radius, 1, -1)
+    inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,))
+    return mask > 0, (mask - inner) > 0

@@ -1,0 +1,326 @@
+"""The live stream of one participant: submit → mailbox → prepare | render → view → pacer → next_output.
+
+One host thread a stream (`lane.py`), one device thread an engine (`host.py`); every method may be called from any
+thread and none but `close` waits. Whatever the engine does, the picture goes on: while it warms up, fails, falls
+behind or hangs, frames leave untouched, and it comes back by itself (`health.py`). No queue here is without a bound.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.coaching import FaceCoach, FaceState
+from engine.errors import FrameError
+from engine.frames import Frame, Work
+from engine.health import BACKOFF_S, STALL_S, EngineState, Health
+from engine.host import EngineHost, public_message
+from engine.lane import Lane
+from engine.pacer import Pacer
+from engine.stats import Stats
+from engine.view import View, compose
+from lcvd.types import Lighting
+
+__all__ = ["EngineHost", "LiveSnapshot", "LiveStream", "OutputFrame"]
+log = logging.getLogger(__name__)
+
+HANG_S = 10.0  # a call into the engine that takes longer will not return
+JOIN_S = 2.0
+FRAME_S = 1 / 30  # what a source that jumps back in time is assumed to have skipped
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutputFrame:
+    """One picture to send. `t_s` is the source's presentation time, made monotone."""
+
+    index: int
+    t_s: float
+    rgb: NDArray[np.uint8]  # [H,W,3], C-contiguous; nobody writes into it
+    arrived_s: float
+    relit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSnapshot:
+    """The `stats` message of docs/protocol.md, without its `type`; `dataclasses.asdict` gives the JSON."""
+
+    fps_in: float = 0.0
+    fps_out: float = 0.0
+    drops: int = 0
+    width: int = 0
+    height: int = 0
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    face: FaceState = "ok"
+    engine: dict[str, str] = field(default_factory=dict)
+
+
+class LiveStream:
+    """One participant. `on_output()` is called, on any thread, whenever `next_output` may have something new."""
+
+    def __init__(
+        self,
+        host: EngineHost,
+        lighting: Lighting,
+        on_output: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        stall_s: float = STALL_S,
+        hang_s: float = HANG_S,
+        backoff_s: tuple[float, float] = BACKOFF_S,
+    ) -> None:
+        self.stats = Stats(clock)
+        self._clock = clock
+        self._on_output = on_output
+        self._hang_s = hang_s
+        self._lock = threading.Lock()
+        self._lighting = lighting
+        self._view = View()
+        self._mirror = self._paused = self._closed = False
+        self._index = 0
+        self._fresh_from = 0  # results of earlier frames are stale: a mirror or pause came between
+        self._shape: tuple[int, ...] = (0, 0, 3)
+        self._shift_s = 0.0
+        self._last_t_s = float("-inf")
+        self._health = Health(stall_s, backoff_s)
+        self._pacer: Pacer[OutputFrame] = Pacer()
+        self._coach = FaceCoach()
+        self._logged = ""
+        self._drops = 0  # of lanes that are gone
+        self._retired: list[Lane] = []
+        self._next_lane: Lane | None = None
+        with self._lock:  # its thread may report before the assignment is done
+            self._lane = Lane(self, host, clock)
+
+    # ---- frames
+
+    def submit(self, rgb: NDArray[np.uint8], t_s: float) -> None:
+        """Give one picture, uint8 [H,W,3], with its presentation time. FrameError when it is no picture."""
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+            raise FrameError(f"frame is {rgb.dtype}{list(rgb.shape)}", "send uint8 [H,W,3], H and W at least 1")
+        now = self._clock()
+        if self._mirror:
+            rgb = np.asarray(cv2.flip(rgb, 1), np.uint8)
+        self.stats.frame_in()
+        with self._lock:
+            if self._closed:
+                return
+            if t_s + self._shift_s <= self._last_t_s:  # the camera was changed: time goes on, for us
+                self._shift_s = self._last_t_s + FRAME_S - t_s
+            self._last_t_s = t_s + self._shift_s
+            frame = Frame(self._index, self._last_t_s, rgb, now)
+            self._index += 1
+            self._shape = rgb.shape
+            untouched = self._paused or self._health.arrived(now)
+            feeds = not self._paused and self._health.feeds
+            if untouched:
+                self._pacer.put([OutputFrame(frame.index, frame.t_s, rgb, now, relit=False)], now)
+            lane = self._lane
+        if feeds:
+            lane.mailbox.put(frame)
+        if untouched:
+            if not self._paused and lane.hung(now, self._hang_s):
+                self._replace(lane)
+            self._tell()
+
+    def next_output(self, now_s: float) -> tuple[OutputFrame | None, float]:
+        """The picture due at `now_s`, or None, and the seconds after which to ask again (or at `on_output`)."""
+        with self._lock:
+            frame, wait_s = self._pacer.take(now_s)
+        if frame is not None:
+            self.stats.frame_out(now_s - frame.arrived_s)
+        return frame, wait_s
+
+    # ---- control
+
+    @property
+    def lighting(self) -> Lighting:
+        """The light as it was last set."""
+        return self._lighting
+
+    def set_lighting(self, lighting: Lighting) -> None:
+        """Glide to `lighting`, starting with the next prepared frame."""
+        self._lighting = lighting
+
+    def set_view(self, view: View) -> None:
+        """Show the hint, the split, or neither."""
+        self._view = view
+
+    def set_mirror(self, on: bool) -> None:
+        """Mirror the pictures that come from now on; those under way are thrown away."""
+        with self._lock:
+            if on != self._mirror:
+                self._mirror = on
+                self._flush()
+
+    def set_paused(self, on: bool) -> None:
+        """Paused, the picture goes on untouched."""
+        with self._lock:
+            if on != self._paused:
+                self._paused = on
+                self._flush()
+
+    def switch(self, host: EngineHost) -> None:
+        """Go over to another engine. The present one goes on until the other is ready."""
+        with self._lock:
+            if self._closed:
+                return
+            stale, self._next_lane = self._next_lane, None
+            if stale is not None:
+                self._retire(stale)
+            if host is self._lane.host:
+                return
+            self._next_lane = Lane(self, host, self._clock)
+            if self._health.state in ("warming", "failed"):  # nothing to go on with
+                self._promote(self._next_lane)
+                self._health.warming()
+
+    def snapshot(self) -> LiveSnapshot:
+        """What the participant's page shows."""
+        stats = self.stats.snapshot()
+        with self._lock:
+            state: EngineState = "paused" if self._paused else self._health.state
+            message = "" if self._paused else self._health.message
+            if self._next_lane is not None and not message:
+                message = f"Getting {self._next_lane.host.name} ready."
+            return LiveSnapshot(
+                fps_in=stats.fps_in,
+                fps_out=stats.fps_out,
+                drops=self._drops + self._lane.mailbox.drops + self._pacer.drops,
+                width=self._shape[1],
+                height=self._shape[0],
+                latency_ms={"p50": stats.latency_ms["p50"], "p95": stats.latency_ms["p95"]},
+                stages=stats.stages,
+                face=self._coach.state if state == "ok" else "ok",
+                engine={"name": self._lane.host.name, "state": state, "message": message},
+            )
+
+    def close(self) -> None:
+        """Free everything. Waits for the host thread, `JOIN_S` at most: a hanging engine does not keep anyone."""
+        with self._lock:
+            self._closed = True
+            lanes = [self._lane, *self._retired] + ([self._next_lane] if self._next_lane else [])
+            self._retired, self._next_lane = [], None
+            self._pacer.flush()
+        for lane in lanes:
+            lane.stop()
+        deadline = time.monotonic() + JOIN_S
+        for lane in lanes:
+            if not lane.join(max(0.0, deadline - time.monotonic())):
+                lane.host.lost(lane.thread)
+                log.warning("engine %s does not return; its thread is left behind", lane.host.name)
+
+    # ---- what lanes tell (their own or the device thread)
+
+    def lane_opened(self, lane: Lane) -> None:
+        with self._lock:
+            if lane is self._next_lane:
+                self._promote(lane)
+                self._health.warming()
+            if lane is self._lane:
+                self._health.opened(self._clock())
+
+    def lane_result(self, lane: Lane, work: Work, frames: list[Frame]) -> None:
+        now = self._clock()
+        with self._lock:
+            if lane is not self._lane or self._closed or self._paused:
+                return
+            if work.frames[-1].index < self._fresh_from:
+                return  # mirrored or paused since
+            shown = self._health.result(now - work.frames[-1].arrived_s, now)
+            coaches = getattr(lane.host.engine, "tracks_faces", True)  # the null engine looks for no face
+            for frame, face in zip(work.frames, work.faces, strict=True):
+                if coaches:
+                    self._coach.update(face, frame.rgb.shape[:2], frame.t_s)
+            view = self._view
+        if not shown:
+            self.stats.count("superseded", len(frames))
+            return
+        with self.stats.stage("view"):
+            outputs = [
+                OutputFrame(given.index, given.t_s, self._picture(given, made, work, i, view), given.arrived_s, True)
+                for i, (given, made) in enumerate(zip(work.frames, frames, strict=True))
+                if given.index >= self._fresh_from
+            ]
+        with self._lock:
+            if self._closed or outputs[0].index < self._fresh_from:
+                return
+            taken = self._pacer.put(outputs, self._clock())
+        self.stats.count("superseded", len(outputs) - taken)
+        self._tell()
+
+    def lane_failed(self, lane: Lane, held: list[Frame], error: Exception) -> float:
+        """Show what the lane held, untouched; returns the seconds until it may try again."""
+        if (what := repr(error)) != self._logged:  # once with traceback; the same again is a line
+            log.error("engine %s failed", lane.host.name, exc_info=error)
+            self._logged = what
+        else:
+            log.info("engine %s failed again: %s", lane.host.name, what)
+        now = self._clock()
+        with self._lock:
+            if lane is self._next_lane:  # the new engine does not work: say so, and stay with it as asked
+                self._promote(lane)
+            elif lane is not self._lane:
+                return 0.0
+            wait_s = self._health.failed(public_message(error))
+            waiting = [*held, *iter(lane.mailbox.pop, None)]
+            self._pacer.put(
+                [
+                    OutputFrame(f.index, f.t_s, f.rgb, f.arrived_s, False)
+                    for f in waiting
+                    if f.index >= self._fresh_from
+                ],
+                now,
+            )
+        self._tell()
+        return wait_s
+
+    # ---- inside
+
+    def _picture(self, given: Frame, made: Frame, work: Work, i: int, view: View) -> NDArray[np.uint8]:
+        try:
+            return compose(given.rgb, made.rgb, work.faces[i], work.lightings[i], view)
+        except Exception as error:  # the worker door: an inset must not cost the picture
+            if (what := repr(error)) != self._logged:
+                log.error("the view cannot be drawn", exc_info=error)
+                self._logged = what
+            return made.rgb
+
+    def _flush(self) -> None:
+        self._fresh_from = self._index
+        self._pacer.flush()
+        self._health.flushed()
+        self._lane.reset()
+
+    def _promote(self, lane: Lane) -> None:
+        """`lane` takes over; the present one ends."""
+        self._drops += self._lane.mailbox.drops
+        self._retire(self._lane)
+        self._lane, self._next_lane = lane, None
+
+    def _retire(self, lane: Lane) -> None:
+        lane.stop()
+        self._retired = [old for old in self._retired if old.thread.is_alive()] + [lane]
+
+    def _replace(self, lane: Lane) -> None:
+        """The engine hangs: leave the thread that waits for it and go on with another."""
+        with self._lock:
+            if lane is not self._lane or self._closed:
+                return
+            log.error("engine %s has not answered for %.0f s", lane.host.name, self._hang_s)
+            wait_s = self._health.failed("The relighting engine does not answer; you are seen without the light.")
+            self._promote(Lane(self, lane.host, self._clock, wait_s))
+        lane.host.abandon_render(lane)
+        if lane.hung(self._clock(), self._hang_s):
+            lane.host.lost(lane.thread)
+
+    def _tell(self) -> None:
+        try:
+            self._on_output()
+        except Exception:  # the worker door: a reader's mistake must not stop the stream
+            log.exception("on_output raised")
