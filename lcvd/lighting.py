@@ -45,14 +45,14 @@ Rgb = tuple[float, float, float]
 
 
 class PackedLighting(NamedTuple):
-    """A Lighting as plain float32 arrays, for kernels. Slots from `n` on are black."""
+    """A Lighting as plain float32 arrays, for kernels. Slots from `count` on are black."""
 
     ambient: FloatArray  # [3]
     directions: FloatArray  # [4,3] unit
     rgbs: FloatArray  # [4,3]
     wraps: FloatArray  # [4]
     shadows: FloatArray  # [4]
-    n: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks a light
     sh: FloatArray  # [9,3] radiance
     sh_irradiance: FloatArray  # [9,3] radiance times A_l/π: shade of the environment = sh_basis(n) @ this
     specular: float
