@@ -71,8 +71,9 @@ _REMBRANDT_LEFT = _preset(
     "rembrandt-left",
     "Rembrandt left",
     "One lamp high on the left; a triangle of light on the far cheek.",
-    _colour(0.17, 6000),
-    _lamp(-52, 38, 1.25, 5200, 0.15, 0.8),
+    _colour(0.13, 6500),
+    _lamp(-52, 38, 1.28, 5200, 0.15, 0.8),
+    _lamp(25, 10, 0.09, 7000, 0.9),
     specular=0.3,
     background=Background("dim", 0.55),
 )
@@ -80,8 +81,9 @@ _SPLIT_LEFT = _preset(
     "split-left",
     "Split left",
     "One lamp square to the left: half the face in light, half in shade.",
-    _colour(0.15, 6500),
-    _lamp(-88, 8, 1.4, 5600, 0.12, 0.6),
+    _colour(0.12, 6500),
+    _lamp(-86, 8, 1.42, 5600, 0.14, 0.6),
+    _lamp(35, 15, 0.08, 7000, 0.9),
     specular=0.3,
     background=Background("dim", 0.5),
 )
