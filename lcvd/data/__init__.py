@@ -1,0 +1,1 @@
+"""Data files of our own making, and the scripts that made them."""

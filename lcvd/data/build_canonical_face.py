@@ -1,0 +1,256 @@
+"""Builds canonical_face.npz: MediaPipe's face topology with a neutral shape of our own making.
+
+    pip download --no-deps mediapipe==0.10.21 …; python -m lcvd.data.build_canonical_face mediapipe-0.10.21-*.whl
+
+Shape: the landmark network's 3D answer to a public-domain portrait (NASA, `skimage.data.astronaut`), its flip and
+small rotations and scales, rigidly aligned, averaged and made symmetric; her smile is relaxed (`relax_mouth`).
+Triangles: the 3-cycles of the wheel's tesselation edges (854, less 2 that enclose a smaller cycle) and a strip over
+each eye and the mouth, marked as not skin. Needs scikit-image; run by hand, its result is committed.
+"""
+
+import ast
+import itertools
+import sys
+import zipfile
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from skimage.data import astronaut
+
+from lcvd.geometry import CANONICAL_FILE, similarity, vertex_normals
+from lcvd.tracking.crop import roi_around
+from lcvd.tracking.detector import BlazeFace
+from lcvd.tracking.landmarks import LandmarkNetwork
+from lcvd.tracking.models import model_path
+
+CONNECTIONS = "mediapipe/python/solutions/face_mesh_connections.py"
+OUTLINES = {
+    "face_oval": "FACEMESH_FACE_OVAL",
+    "left_eye": "FACEMESH_LEFT_EYE",
+    "right_eye": "FACEMESH_RIGHT_EYE",
+    "left_brow": "FACEMESH_LEFT_EYEBROW",
+    "right_brow": "FACEMESH_RIGHT_EYEBROW",
+    "lips": "FACEMESH_LIPS",
+    "nose": "FACEMESH_NOSE",
+}
+EYE_DISTANCE_CM = 6.3  # mean adult interpupillary distance (Dodgson 2004)
+NOSE_TIP, FOREHEAD, CHIN = 4, 10, 152
+EYE_CORNERS = ((33, 133), (263, 362))
+NOSE_TIP_CM = (0.0, -0.5, 7.6)  # puts the origin in the middle of the head
+Edge = tuple[int, int]
+
+
+def main(wheel: Path) -> None:
+    """Write the data file beside this script and print what was measured."""
+    edges, outlines = read_topology(wheel)
+    skin = facets(edges)
+    answers = network_answers()
+    mirror = mirror_pairs(aligned_mean([points for flip, points in answers if not flip]))
+    # The network names points by the person's side, so a flipped portrait answers with left and right exchanged.
+    shape = symmetrise(aligned_mean([points[mirror] if flip else points for flip, points in answers]), mirror)
+    inner = [loop for loop in loops(boundary(skin)) if 13 in loop][0]
+    shape = relax_mouth(shape, mirror, inner)
+    holes = [t for loop in loops(boundary(skin)) if 10 not in loop for t in strip(loop, shape)]
+    triangles = outward(np.array(skin + holes, np.int32), shape)
+    regions = {name: ordered(edge_set) for name, edge_set in outlines.items()}
+    regions["inner_lips"] = np.array(inner, np.int32)
+    np.savez_compressed(
+        Path(__file__).with_name(CANONICAL_FILE),
+        neutral=shape.astype(np.float32),
+        triangles=triangles,
+        skin_triangles=np.arange(len(triangles)) < len(skin),
+        mirror=mirror,
+        **{f"region_{name}": value for name, value in regions.items()},
+    )
+    report(shape, triangles)
+
+
+def read_topology(wheel: Path) -> tuple[set[Edge], dict[str, set[Edge]]]:
+    """Undirected edges of the tesselation, and of each outline: the lists of pairs in the wheel's module."""
+    with zipfile.ZipFile(wheel) as archive:
+        module = ast.parse(archive.read(CONNECTIONS))
+    found: dict[str, set[Edge]] = {}
+    for node in module.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Call):
+            try:
+                pairs = ast.literal_eval(node.value.args[0])
+            except ValueError:
+                continue  # a union of other sets
+            found[node.targets[0].id] = {(min(p), max(p)) for p in pairs}
+    return found["FACEMESH_TESSELATION"], {name: found[key] for name, key in OUTLINES.items()}
+
+
+def facets(edges: set[Edge]) -> list[tuple[int, ...]]:
+    """3-cycles of the edge graph, less those every edge of which already has two facets."""
+    near = defaultdict(set)
+    for a, b in edges:
+        near[a].add(b)
+        near[b].add(a)
+    cycles = {tuple(sorted((a, b, c))) for a, b in edges for c in near[a] & near[b]}
+    uses = Counter(e for t in cycles for e in itertools.combinations(t, 2))
+    return sorted(t for t in cycles if not all(uses[e] == 3 for e in itertools.combinations(t, 2)))
+
+
+def boundary(triangles: list[tuple[int, ...]]) -> set[Edge]:
+    """Edges with one triangle: the outer rim, the eyes, the mouth."""
+    uses = Counter(e for t in triangles for e in itertools.combinations(sorted(t), 2))
+    return {e for e, n in uses.items() if n == 1}
+
+
+def loops(edges: set[Edge]) -> list[list[int]]:
+    """Closed walks of an edge set in which every vertex has two edges."""
+    near = defaultdict(list)
+    for a, b in sorted(edges):
+        near[a].append(b)
+        near[b].append(a)
+    left, out = set(near), []
+    while left:
+        walk = [min(left)]
+        left.discard(walk[0])
+        while step := [v for v in near[walk[-1]] if v in left]:
+            walk.append(step[0])
+            left.discard(step[0])
+        out.append(walk)
+    return out
+
+
+def ordered(edges: set[Edge]) -> NDArray[np.int32]:
+    """The vertices of an outline: walked in order where it is a loop, sorted otherwise."""
+    degree = Counter(v for e in edges for v in e)
+    if set(degree.values()) == {2} and len(found := loops(edges)) == 1:
+        return np.array(found[0], np.int32)
+    return np.array(sorted(degree), np.int32)
+
+
+def strip(loop: list[int], shape: NDArray) -> list[tuple[int, int, int]]:
+    """Triangles over a slit-like hole: a zigzag between its upper and lower border, from corner to corner."""
+    start = int(np.argmin(shape[loop, 0]))
+    loop = loop[start:] + loop[:start]
+    end = int(np.argmax(shape[loop, 0]))
+    one, two = loop[: end + 1], [loop[0], *loop[:end - 1:-1]]
+    i, j, out = 0, 0, []
+    while i < len(one) - 1 or j < len(two) - 1:
+        # Advance on the side that is behind in x, so that the rungs stay upright.
+        if j == len(two) - 1 or (i < len(one) - 1 and shape[one[i + 1], 0] <= shape[two[j + 1], 0]):
+            out.append((one[i], one[i + 1], two[j]))
+            i += 1
+        else:
+            out.append((one[i], two[j + 1], two[j]))
+            j += 1
+    return [t for t in out if len(set(t)) == 3]
+
+
+def network_answers() -> list[tuple[bool, NDArray]]:
+    """(flipped, [468,3] y up) of every variant of the portrait; the flipped ones are already reflected back."""
+    portrait = np.ascontiguousarray(astronaut()[:340, 60:400])
+    detect = BlazeFace.short_range(model_path("face_detection_short_range"))
+    network = LandmarkNetwork(model_path("face_landmark"))
+    samples: list[tuple[bool, NDArray]] = []
+    for flip, angle, zoom in itertools.product((False, True), range(-15, 16, 3), (0.9, 1.0, 1.15, 1.4)):
+        image = portrait[:, ::-1] if flip else portrait
+        centre = (165.0 if not flip else 175.0, 125.0)
+        turn = cv2.getRotationMatrix2D(centre, angle, zoom)
+        image = cv2.warpAffine(image, turn, (340, 340), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        roi = detect(image)[0].roi()
+        for _ in range(4):
+            points, _ = network(image, roi)
+            d = points[263, :2] - points[33, :2]
+            roi = roi_around(points, float(np.arctan2(d[1], d[0])))
+        points = points.astype(np.float64) * (1, -1, 1)
+        samples.append((flip, points * (-1, 1, 1) if flip else points))
+    return samples
+
+
+def mirror_pairs(shape: NDArray) -> NDArray[np.int32]:
+    """[V] the vertex across the face: the cheapest matching of the shape with its reflection.
+
+    By geometry, because a few quads of the tesselation are cut along different diagonals on the two sides.
+    """
+    ends, others = [33, 61, 234, 10, 152, 4], [263, 291, 454, 10, 152, 4]
+    reflected = shape * (-1, 1, 1)
+    s = similarity(reflected[ends], shape[others])
+    for _ in range(5):
+        moved = s.scale * reflected @ s.rotation.T + s.translation
+        cost = ((moved[:, None] - shape[None]) ** 2).sum(-1)
+        pairs = linear_sum_assignment(cost + cost.T)[1]
+        s = similarity(reflected, shape[pairs])
+    if not np.array_equal(pairs[pairs], np.arange(len(shape))):
+        raise SystemExit("mirror pairs are not an involution")
+    return pairs.astype(np.int32)
+
+
+def aligned_mean(samples: list[NDArray]) -> NDArray:
+    """Mean after similarity alignment (generalised Procrustes, Gower 1975)."""
+    mean = samples[0]
+    for _ in range(5):
+        moved = []
+        for sample in samples:
+            s = similarity(sample, mean)
+            moved.append(s.scale * sample @ s.rotation.T + s.translation)
+        mean = np.mean(moved, 0)
+    return mean
+
+
+def symmetrise(shape: NDArray, mirror: NDArray[np.int32]) -> NDArray:
+    """The symmetric shape in the canonical pose and scale (see lcvd.geometry)."""
+    # Two reflections of one shape: their mean, after alignment, is symmetric about some plane; rotate it to x = 0.
+    other = (shape * (-1, 1, 1))[mirror]
+    s = similarity(other, shape)
+    both = (shape + s.scale * other @ s.rotation.T + s.translation) / 2
+    across = (both - both[mirror])[both[mirror][:, 0] < both[:, 0]]
+    x_axis = np.linalg.svd(across)[2][0]
+    x_axis *= np.sign(x_axis[0])
+    up = both[FOREHEAD] - both[CHIN]
+    y_axis = up - x_axis * (up @ x_axis)
+    y_axis /= np.linalg.norm(y_axis)
+    axes = np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)])
+    posed = (both - both[NOSE_TIP]) @ axes.T
+    posed = (posed + (posed * (-1, 1, 1))[mirror]) / 2
+    eyes = [posed[list(pair)].mean(0) for pair in EYE_CORNERS]
+    posed *= EYE_DISTANCE_CM / np.linalg.norm(eyes[0] - eyes[1])
+    return posed + NOSE_TIP_CM
+
+
+def relax_mouth(shape: NDArray, mirror: NDArray[np.int32], inner: list[int]) -> NDArray:
+    return shape
+
+
+def outward(triangles: NDArray[np.int32], shape: NDArray) -> NDArray[np.int32]:
+    """One winding for the whole surface, spread from neighbour to neighbour, counter-clockwise from the front."""
+    owners = defaultdict(list)
+    for m, t in enumerate(triangles):
+        for e in itertools.combinations(sorted(t.tolist()), 2):
+            owners[e].append(m)
+    out = triangles.copy()
+    done, todo = {0}, [0]
+    while todo:
+        m = todo.pop()
+        for k in range(3):
+            a, b = int(out[m, k]), int(out[m, (k + 1) % 3])
+            for n in owners[min(a, b), max(a, b)]:
+                if n in done:
+                    continue
+                row = out[n].tolist()
+                if row[(row.index(a) + 1) % 3] == b:  # a neighbour must walk the shared edge the other way
+                    out[n] = out[n, ::-1]
+                done.add(n)
+                todo.append(n)
+    normals = vertex_normals(shape.astype(np.float32), out)
+    return out if normals[NOSE_TIP, 2] > 0 else np.ascontiguousarray(out[:, ::-1])
+
+
+def report(shape: NDArray, triangles: NDArray[np.int32]) -> None:
+    """Print the proportions a reader can check against a ruler."""
+    cheek = shape[[205, 425]].mean(0)
+    print(f"vertices {len(shape)}, triangles {len(triangles)}")
+    print(f"width {np.ptp(shape[:, 0]):.1f} cm, height {shape[FOREHEAD, 1] - shape[CHIN, 1]:.1f} cm, depth {np.ptp(shape[:, 2]):.1f} cm")
+    print(f"nose tip over cheek {shape[NOSE_TIP, 2] - cheek[2]:.2f} cm, over nose root {shape[NOSE_TIP, 2] - shape[168, 2]:.2f} cm")
+    print(f"mouth width {np.ptp(shape[[61, 291], 0]):.2f} cm, opening {shape[13, 1] - shape[14, 1]:.2f} cm")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,218 @@
+"""Finds MediaPipe's published model files: a name becomes the path of a file whose SHA-256 is the pinned one.
+
+Nothing is committed and nothing unverified is opened. Order: an explicit directory, the user's cache, an installed
+`mediapipe` package, then the network: Google's addresses (2 MB, given up as soon as one fails; a sealed
+network answers in at most 3 s), then the `mediapipe==0.10.21` wheel through pip, which follows pip's configured index
+and so works wherever the package itself could be installed. What came from the network is kept in the cache;
+afterwards everything works offline. Apache-2.0 models; addresses pinned by `generation` as in MediaPipe's own build.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from lcvd.errors import ModelUnavailable
+
+log = logging.getLogger(__name__)
+
+ModelName = Literal[
+    "face_landmark", "face_detection_short_range", "face_detection_full_range", "selfie_landscape", "selfie_square"
+]
+WHEEL = "mediapipe==0.10.21"  # the last release whose wheel carries its models
+BUCKET = "https://storage.googleapis.com/mediapipe-assets"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One published file. `member` is its path inside the `mediapipe` package, `generation` its Google version."""
+
+    member: str
+    sha256: str
+    generation: int
+
+    @property
+    def filename(self) -> str:
+        return self.member.rpartition("/")[2]
+
+    @property
+    def url(self) -> str:
+        return f"{BUCKET}/{self.filename}?generation={self.generation}"
+
+
+MODELS: dict[ModelName, ModelFile] = {
+    "face_landmark": ModelFile(
+        "modules/face_landmark/face_landmark.tflite",
+        "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+        1676316347980492,
+    ),
+    "face_detection_short_range": ModelFile(
+        "modules/face_detection/face_detection_short_range.tflite",
+        "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+        1677044301978921,
+    ),
+    "face_detection_full_range": ModelFile(
+        "modules/face_detection/face_detection_full_range_sparse.tflite",
+        "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+        1674261618323821,
+    ),
+    "selfie_landscape": ModelFile(
+        "modules/selfie_segmentation/selfie_segmentation_landscape.tflite",
+        "a77d03f4659b9f6b6c1f5106947bf40e99d7655094b6527f214ea7d451106edd",
+        1683332561312022,
+    ),
+    "selfie_square": ModelFile(
+        "modules/selfie_segmentation/selfie_segmentation.tflite",
+        "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+        1683332563830600,
+    ),
+}
+Fetcher = Callable[[Path], None]  # puts what it can into a directory; raises OSError with what went wrong
+
+
+def default_cache_dir() -> Path:
+    """Where downloaded models live: `<user cache>/relight-live/models`."""
+    return platformdirs.user_cache_path("relight-live") / "models"
+
+
+def model_path(
+    name: ModelName, *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True
+) -> Path:
+    """The verified file of `name`.
+
+    `directory` is searched first and never written to; `cache_dir` replaces the user's cache; `download=False`
+    stays offline. Safe to call from several processes at once. Raises ModelUnavailable with everything tried.
+    """
+    if name not in MODELS:
+        raise ModelUnavailable(f"model name: {name!r} is unknown", hint=f"use one of {', '.join(MODELS)}")
+    cache = cache_dir or default_cache_dir()
+    found, tried = _find_local(MODELS[name], directory, cache)
+    if found is None and download:
+        tried += _download_all(cache, {"Google": fetch_from_google, "pip": fetch_from_wheel})
+        found, _ = _find_local(MODELS[name], None, cache)
+    if found is None:
+        raise ModelUnavailable(
+            f"model {name}: {MODELS[name].filename} was not found. Tried: " + "; ".join(tried),
+            hint=f"allow a package index (pip) or storage.googleapis.com once, or unzip `pip download --no-deps {WHEEL}` "
+            f"and copy its *.tflite files into {cache}",
+        )
+    return found
+
+
+def resolve_all(
+    *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True
+) -> dict[ModelName, Path]:
+    """Every model of `MODELS`, so that a later session needs no network. Raises ModelUnavailable."""
+    return {name: model_path(name, directory=directory, cache_dir=cache_dir, download=download) for name in MODELS}
+
+
+def is_verified(path: Path, sha256: str) -> bool:
+    """True if `path` is a readable file with this hash."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _find_local(model: ModelFile, directory: Path | None, cache: Path) -> tuple[Path | None, list[str]]:
+    places = [cache / model.filename]
+    if directory is not None:
+        places.insert(0, directory / model.filename)
+    package = _installed_mediapipe()
+    if package is not None:
+        places.append(package / model.member)
+    tried = []
+    for place in places:
+        if is_verified(place, model.sha256):
+            return place, tried
+        tried.append(f"{place} ({'wrong SHA-256' if place.is_file() else 'absent'})")
+    return None, tried
+
+
+def _installed_mediapipe() -> Path | None:
+    # find_spec does not import the package, which would cost seconds.
+    spec = importlib.util.find_spec("mediapipe")
+    places = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(places))) if places else None
+
+
+def _download_all(cache: Path, fetchers: dict[str, Fetcher]) -> list[str]:
+    """Fill `cache` with every model it lacks, route by route; returns what went wrong."""
+    problems = []
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return [f"cannot create {cache}: {error}"]
+    for route, fetch in fetchers.items():
+        missing = [m for m in MODELS.values() if not is_verified(cache / m.filename, m.sha256)]
+        if not missing:
+            break
+        log.info("fetching %d MediaPipe model files through %s", len(missing), route)
+        # Inside the cache, so that the final move stays on one file system and is atomic.
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-", ignore_cleanup_errors=True) as scratch:
+            try:
+                fetch(Path(scratch))
+            except OSError as error:
+                problems.append(f"{route}: {error}")
+            for model in missing:
+                fresh = Path(scratch) / model.filename
+                if is_verified(fresh, model.sha256):
+                    os.replace(fresh, cache / model.filename)
+                elif fresh.is_file():
+                    problems.append(f"{route}: {model.filename} has the wrong SHA-256")
+    return problems
+
+
+def fetch_from_google(target: Path, timeout_s: float = 3.0) -> None:
+    """Download every model from Google's bucket. The first failure ends it: a blocked host stays blocked."""
+    for model in MODELS.values():
+        request = urllib.request.Request(model.url, headers={"User-Agent": "relight-live"})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as reply:
+                (target / model.filename).write_bytes(reply.read(16 << 20))
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            raise OSError(f"{model.url}: {getattr(error, 'reason', error)}") from error
+
+
+def fetch_from_wheel(target: Path, timeout_s: float = 300.0) -> None:
+    """Let pip download the MediaPipe wheel (36 MB, not installed) and unzip its models. Raises OSError."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    # The models are the same in every wheel, so one platform's wheel serves all machines and Pythons.
+    command += ["--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--disable-pip-version-check"]
+    try:
+        done = subprocess.run(
+            [*command, "--dest", str(target), WHEEL], capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"pip download {WHEEL} took longer than {timeout_s:.0f} s") from error
+    if done.returncode != 0:
+        raise OSError(f"pip download {WHEEL} failed: {_last_line(done.stderr)}")
+    for wheel in target.glob("mediapipe-*.whl"):
+        unpack_wheel(wheel, target)
+
+
+def unpack_wheel(wheel: Path, target: Path) -> None:
+    """Copy the models inside a `mediapipe` wheel into `target`, flat. Raises OSError."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for model in MODELS.values():
+                (target / model.filename).write_bytes(archive.read(f"mediapipe/{model.member}"))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise OSError(f"{wheel.name} is not the expected wheel: {error}") from error
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"
