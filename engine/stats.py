@@ -31,12 +31,13 @@ class StatsSnapshot:
 class Stats:
     """Collects stage times from any thread. `stage` times a block; the rest is bookkeeping."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, ring: int = RING) -> None:
         self.clock = clock
+        self._size = ring
         self._lock = threading.Lock()
         self._stages: dict[str, deque[float]] = {}
         self._counters: dict[str, int] = {}
-        self._latency_s: deque[float] = deque(maxlen=RING)
+        self._latency_s: deque[float] = deque(maxlen=ring)
         self._in: deque[float] = deque(maxlen=RING)
         self._out: deque[float] = deque(maxlen=RING)
 
@@ -54,7 +55,7 @@ class Stats:
         with self._lock:
             ring = self._stages.get(name)
             if ring is None:
-                ring = self._stages[name] = deque(maxlen=RING)
+                ring = self._stages[name] = deque(maxlen=self._size)
             ring.append(seconds)
 
     def count(self, name: str, n: int = 1) -> None:
@@ -73,20 +74,26 @@ class Stats:
             self._out.append(self.clock())
             self._latency_s.append(latency_s)
 
+    def clear(self) -> None:
+        """Forget everything: what follows is measured afresh."""
+        with self._lock:
+            self._stages.clear()
+            self._counters.clear()
+            for ring in (self._latency_s, self._in, self._out):
+                ring.clear()
+
     def snapshot(self) -> StatsSnapshot:
         """Percentiles of every ring and the rates of the last seconds."""
-        with (
-            self._lock
-        ):  # copies only: the percentiles are computed outside, so a reader never holds up a frame
+        with self._lock:  # copies only: the percentiles are computed outside, so a reader never holds up a frame
             stages = {name: list(ring) for name, ring in self._stages.items()}
             counters = dict(self._counters)
             latency = list(self._latency_s)
             now = self.clock()
             fps_in, fps_out = _rate(self._in, now), _rate(self._out, now)
-        p50, p95, p99 = _percentiles_ms(latency)
+        p50, p95, p99 = percentiles_ms(latency)
         return StatsSnapshot(
             stages={
-                name: dict(zip(("p50_ms", "p95_ms", "p99_ms"), _percentiles_ms(samples), strict=True))
+                name: dict(zip(("p50_ms", "p95_ms", "p99_ms"), percentiles_ms(samples), strict=True))
                 for name, samples in stages.items()
             },
             counters=counters,
@@ -96,7 +103,8 @@ class Stats:
         )
 
 
-def _percentiles_ms(samples_s: list[float]) -> tuple[float, float, float]:
+def percentiles_ms(samples_s: list[float]) -> tuple[float, float, float]:
+    """p50, p95 and p99 of seconds, in milliseconds; zeros without samples."""
     if not samples_s:
         return 0.0, 0.0, 0.0
     p50, p95, p99 = np.percentile(samples_s, (50, 95, 99)) * 1e3
