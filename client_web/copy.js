@@ -1,0 +1,100 @@
+// @ts-check
+// Copies the light of a photo or of an HDRI: drop a file anywhere, paste it, or pick one.
+
+import { find } from "./dom.js";
+import { Refused } from "./protocol.js";
+
+/** @typedef {import("./shade.js").Lighting} Lighting */
+
+const PANORAMA = 0.06; // how far from 2:1 an equirectangular picture may be
+const PHOTOS = /\.(jpe?g|png|webp)$/i;
+const ENVIRONMENTS = /\.(hdr|exr)$/i;
+
+/** @param {File} file @returns {Promise<"photo" | "hdri" | null>} null: the participant thought better of it */
+async function kindOf(file) {
+  if (ENVIRONMENTS.test(file.name)) return "hdri";
+  if (!PHOTOS.test(file.name) && !file.type.startsWith("image/"))
+    throw new Refused({
+      code: "not_a_picture",
+      message: `${file.name || "This"} is not a picture`,
+      hint: "Use a photo (JPEG, PNG, WebP) or an HDRI (.hdr, .exr).",
+    });
+  const picture = await createImageBitmap(file).catch(() => null);
+  const wide = picture && Math.abs(picture.width / picture.height - 2) < 2 * PANORAMA;
+  picture?.close();
+  return wide ? ask() : "photo";
+}
+
+/** A picture of 2:1 may be either. @returns {Promise<"photo" | "hdri" | null>} */
+function ask() {
+  const dialog = /** @type {HTMLDialogElement} */ (find("#panorama-dialog"));
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) =>
+    dialog.addEventListener(
+      "close",
+      () => resolve(/** @type {"photo" | "hdri" | ""} */ (dialog.returnValue) || null),
+      { once: true },
+    ),
+  );
+}
+
+/** @param {File} file @param {"photo" | "hdri"} kind @returns {Promise<Lighting>} throws Refused */
+async function upload(file, kind) {
+  const body = new FormData();
+  body.append("file", file, file.name);
+  const response = await fetch(`api/lights/from-${kind}`, { method: "POST", body }).catch(() => null);
+  if (!response)
+    throw new Refused({ code: "offline", message: "The server cannot be reached", hint: "Try again once the picture is live." });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused({ code: "upload", message: `The server refused the file (${response.status})`, ...answer });
+  return answer.lighting;
+}
+
+/**
+ * @param {object} on
+ * @param {(lighting: Lighting, title: string) => void} on.light
+ * @param {(error: unknown) => void} on.trouble
+ */
+export function acceptLights(on) {
+  const veil = find("#drop-veil");
+  const button = find("#copy-light");
+  const picker = /** @type {HTMLInputElement} */ (find("#copy-file"));
+
+  /** @param {File | undefined | null} file */
+  async function take(file) {
+    if (!file) return;
+    try {
+      const kind = await kindOf(file);
+      if (!kind) return;
+      button.setAttribute("aria-busy", "true");
+      on.light(await upload(file, kind), file.name.replace(/\.[^.]+$/, "").slice(0, 40) || "Copied light");
+    } catch (error) {
+      on.trouble(error);
+    } finally {
+      button.removeAttribute("aria-busy");
+    }
+  }
+
+  button.addEventListener("click", () => picker.click());
+  picker.addEventListener("change", () => {
+    take(picker.files?.[0]);
+    picker.value = "";
+  });
+  let depth = 0; // dragenter and dragleave come for every element on the way
+  const hasFile = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
+  const veiled = (/** @type {number} */ next) => {
+    depth = next;
+    veil.classList.toggle("shown", depth > 0);
+  };
+  document.addEventListener("dragenter", (event) => hasFile(event) && veiled(depth + 1));
+  document.addEventListener("dragleave", (event) => hasFile(event) && veiled(Math.max(0, depth - 1)));
+  document.addEventListener("dragover", (event) => hasFile(event) && event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (!hasFile(event)) return;
+    event.preventDefault();
+    veiled(0);
+    take(event.dataTransfer?.files[0]);
+  });
+  document.addEventListener("paste", (event) => take(event.clipboardData?.files[0]));
+}

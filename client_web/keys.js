@@ -1,0 +1,48 @@
+// @ts-check
+// Keyboard shortcuts of the whole page, and the dialog that lists them.
+
+import { find } from "./dom.js";
+
+/** What uses letters, digits or the space bar itself. @param {EventTarget | null} target */
+function typing(target) {
+  return target instanceof Element && target.closest("input:not([type=range]):not([type=radio]), select, textarea, dialog[open]");
+}
+
+/**
+ * @param {object} on
+ * @param {(index: number) => void} on.light
+ * @param {() => void} on.hint
+ * @param {() => void} on.split
+ * @param {() => void} on.mirror
+ * @param {() => void} on.pause
+ * @param {(held: boolean) => void} on.peek
+ */
+export function listenToKeys(on) {
+  const help = /** @type {HTMLDialogElement} */ (find("#help-dialog"));
+  find("#help").addEventListener("click", () => help.showModal());
+  for (const dialog of document.querySelectorAll("dialog"))
+    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    const onControl = event.target instanceof Element && event.target.closest("button, summary, a, [role=radio], input");
+    if (event.key === " ") {
+      if (onControl) return; // the space bar presses what has the focus
+      event.preventDefault();
+      if (!event.repeat) on.peek(true);
+      return;
+    }
+    if (event.repeat) return;
+    const key = event.key.toLowerCase();
+    if (/^[1-9]$/.test(key)) on.light(Number(key) - 1);
+    else if (key === "h") on.hint();
+    else if (key === "s") on.split();
+    else if (key === "m") on.mirror();
+    else if (key === "p") on.pause();
+    else if (key === "?") help.showModal();
+    else return;
+    event.preventDefault();
+  });
+  document.addEventListener("keyup", (event) => event.key === " " && on.peek(false));
+  window.addEventListener("blur", () => on.peek(false));
+}

@@ -1,0 +1,298 @@
+// @ts-check
+// Wires only: controls write choices into the store; the picture, the controls and the server follow it.
+
+import { adjusted, keyOf } from "./aim.js";
+import { listCameras, onCamerasChanged } from "./camera.js";
+import { acceptLights } from "./copy.js";
+import { find, make, write } from "./dom.js";
+import { Gallery } from "./gallery.js";
+import { listenToKeys } from "./keys.js";
+import { LightBall } from "./light.js";
+import { Link } from "./link.js";
+import { segments, slider, toggle } from "./sliders.js";
+import { Source } from "./source.js";
+import { SplitHandle } from "./split.js";
+import { Stage } from "./stage.js";
+import { EngineMenu, ReadOut } from "./stats.js";
+import { Store } from "./store.js";
+import { createSync } from "./sync.js";
+import { followTheme } from "./theme.js";
+import { trouble, troubleFrom } from "./trouble.js";
+
+/** @typedef {import("./store.js").Light} Light */
+/** @typedef {import("./store.js").Choices} Choices */
+
+const FIRST_LIGHT = "rembrandt-left";
+const NEUTRAL_K = 6500;
+const MOST_COPIED = 12;
+
+const store = new Store();
+followTheme(store);
+const stage = new Stage();
+const readOut = new ReadOut();
+
+/** @type {Light[]} */
+let presets = [];
+/** The light as the server has it, until something newer is chosen. @type {import("./shade.js").Lighting | null} */
+let acknowledged = null;
+const lights = () => [...presets, ...store.now.copied];
+const chosen = () => lights().find((light) => light.name === store.now.light) ?? presets[0];
+
+// Server
+
+const url = new URL("ws", document.baseURI);
+url.protocol = url.protocol.replace("http", "ws");
+const link = new Link(url.href, {
+  state(state, why) {
+    stage.link(state, why);
+    if (state !== "live") readOut.forget();
+  },
+  welcome(welcome) {
+    engines.list(welcome.engines, store.now.engine || welcome.engine);
+    if (!presets.length) loadLights();
+    sync.restore();
+  },
+  picture: (stream) => stage.relit(stream),
+  message(message) {
+    if (message.type === "stats") {
+      const stats = /** @type {import("./protocol.js").Stats} */ (/** @type {unknown} */ (message));
+      stage.stats(stats);
+      readOut.show(stats);
+      engines.show(stats.engine);
+    } else if (message.type === "notice" || message.type === "error") {
+      trouble(/** @type {any} */ (message));
+    }
+  },
+  trouble: troubleFrom,
+});
+link.onReport = (report) => readOut.network(report);
+
+const sync = createSync(
+  (type, fields) => link.ask(type, fields),
+  (error, type) => {
+    troubleFrom(error);
+    if (type === "set_engine") store.set({ engine: "" }); // an engine of another day: the server's choice will do
+  },
+  (type, ack) => {
+    if (type !== "set_light" || !ack.lighting) return;
+    acknowledged = ack.lighting;
+    showLight();
+  },
+);
+
+async function loadLights() {
+  try {
+    const response = await fetch("api/lights");
+    if (!response.ok) throw new Error(`The lights could not be loaded (HTTP ${response.status})`);
+    presets = await response.json();
+  } catch (error) {
+    return troubleFrom(error);
+  }
+  if (!lights().some((light) => light.name === store.now.light)) {
+    const first = presets.find((light) => light.name === FIRST_LIGHT) ?? presets[1] ?? presets[0];
+    store.set({ light: first.name, adjust: {} });
+  }
+  showGallery();
+  showLight();
+  tellLight();
+}
+
+// Light
+
+function tellLight() {
+  const light = chosen();
+  if (!light) return;
+  const adjust = Object.keys(store.now.adjust).length ? { adjust: store.now.adjust } : {};
+  const copied = store.now.copied.includes(light);
+  sync.tell("set_light", { ...(copied ? { lighting: light.lighting } : { preset: light.name }), ...adjust });
+}
+
+/** @param {Light} light */
+const choose = (light) => store.set({ light: light.name, adjust: {} });
+const reset = () => store.set({ adjust: {} });
+
+/** A light without lamps cannot be aimed; who tries wants one that can. @param {import("./aim.js").Adjust} change */
+function adjust(change) {
+  const original = chosen()?.name === presets[0]?.name;
+  const light = original ? presets.find((each) => keyOf(each.lighting)) : chosen();
+  if (light) store.set({ light: light.name, adjust: { ...(original ? {} : store.now.adjust), ...change } });
+}
+
+/** @param {number} change */
+const brighten = (change) =>
+  adjust({ intensity: Math.round(Math.min(3, Math.max(0, (store.now.adjust.intensity ?? 1) + change)) * 100) / 100 });
+
+const gallery = new Gallery({
+  choose,
+  remove: (light) => {
+    const copied = store.now.copied.filter((each) => each.name !== light.name);
+    store.set(store.now.light === light.name ? { copied, light: FIRST_LIGHT, adjust: {} } : { copied });
+  },
+});
+const ball = new LightBall({ aim: (direction) => adjust({ direction }), intensity: brighten, reset });
+const intensity = slider("intensity", (v) => `${v.toFixed(2)}×`, (v) => adjust({ intensity: v }), () => adjust({ intensity: 1 }));
+const warmth = slider("warmth", (v) => `${v} K`, (v) => adjust({ temperature_k: v }), () => adjust({ temperature_k: NEUTRAL_K }));
+const softness = slider("softness", (v) => `${Math.round(v * 100)} %`, (v) => adjust({ softness: v }));
+const strength = slider("strength", (v) => `${Math.round(v * 100)} %`, (v) => store.set({ strength: v }), () => store.set({ strength: 1 }));
+find("#reset-light").addEventListener("click", reset);
+
+const showGallery = () => gallery.show(lights(), store.now.light, (light) => store.now.copied.includes(light));
+
+function showLight() {
+  const light = chosen();
+  if (!light) return;
+  const { adjust: change } = store.now;
+  const shown = acknowledged ?? adjusted(light.lighting, change);
+  ball.show(shown, change.direction);
+  write(find("#light-title"), light.title);
+  write(find("#light-text"), light.description ?? "Copied light");
+  find("#reset-light").hidden = !Object.keys(change).length;
+  intensity.show(change.intensity ?? 1);
+  warmth.show(change.temperature_k ?? NEUTRAL_K);
+  softness.show(change.softness ?? keyOf(light.lighting)?.wrap ?? 0.2);
+  strength.show(store.now.strength);
+}
+
+acceptLights({
+  trouble: troubleFrom,
+  light(lighting, title) {
+    const name = `copied-${Date.now().toString(36)}`;
+    const light = { name, title, description: `Copied from ${title}`, lighting: { ...lighting, name } };
+    store.set({ copied: [...store.now.copied, light].slice(-MOST_COPIED), light: name, adjust: {} });
+  },
+});
+
+// View and background
+
+const split = new SplitHandle((at) => store.set({ view: { ...store.now.view, split: at } }));
+const background = segments("#background", (mode) => {
+  store.set({ background: { ...store.now.background, mode: /** @type {Choices["background"]["mode"]} */ (mode) } });
+});
+const gain = slider("gain", (v) => `${Math.round(v * 100)} %`, (v) => store.set({ background: { ...store.now.background, gain: v } }));
+const splitButton = toggle("#split", (on) => store.set({ view: { ...store.now.view, split: on ? 0.5 : null } }));
+const hintButton = toggle("#hint", (on) => store.set({ view: { ...store.now.view, hint: on } }));
+const pauseButton = toggle("#pause", (on) => store.set({ paused: on }));
+const mirrorButton = toggle("#mirror", (on) => store.set({ mirror: { ...store.now.mirror, [habit()]: on } }));
+const engines = new EngineMenu((engine) => store.set({ engine }));
+const habit = () => (source.now.kind === "sample" ? "sample" : "camera");
+
+const peek = find("#peek");
+peek.addEventListener("pointerdown", (event) => {
+  peek.setPointerCapture(event.pointerId);
+  stage.peek(true);
+});
+for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur", "keyup"])
+  peek.addEventListener(end, () => stage.peek(false));
+peek.addEventListener("keydown", (event) => [" ", "Enter"].includes(event.key) && stage.peek(true));
+
+listenToKeys({
+  light: (index) => gallery.lights[index] && choose(gallery.lights[index]),
+  hint: () => find("#hint").click(),
+  split: () => find("#split").click(),
+  mirror: () => find("#mirror").click(),
+  pause: () => find("#pause").click(),
+  peek: (held) => stage.peek(held),
+});
+
+// Picture source
+
+const cameras = /** @type {HTMLSelectElement} */ (find("#camera"));
+const source = new Source((picture) => {
+  stage.source(picture);
+  const track = picture.stream?.getVideoTracks()[0] ?? null;
+  link.send(track, store.now.size).catch(troubleFrom);
+  cameraButton.show(picture.kind === "camera");
+  showMirror();
+  showCameras();
+});
+const cameraButton = toggle("#camera-toggle", (on) => (on ? useCamera() : source.off()));
+
+function useCamera() {
+  store.set({ source: "camera" });
+  source.camera(store.now.device, store.now.size);
+}
+
+function useSample() {
+  store.set({ source: "sample" });
+  source.sample();
+}
+
+async function showCameras() {
+  const found = await listCameras().catch(() => []);
+  const { kind, stream } = source.now;
+  const current = stream?.getVideoTracks()[0]?.getSettings().deviceId;
+  cameras.replaceChildren(
+    ...found.map(({ deviceId, label }) => make("option", { value: deviceId }, label)),
+    ...(found.length ? [] : [make("option", { value: "" }, "My camera")]),
+    make("option", { value: "sample" }, "Sample portrait"),
+  );
+  cameras.value = kind === "sample" ? "sample" : (current ?? (store.now.device || found[0]?.deviceId || ""));
+}
+
+function showMirror() {
+  const on = store.now.mirror[habit()];
+  mirrorButton.show(on);
+  stage.mirror(on);
+  sync.tell("mirror", { on });
+}
+
+cameras.addEventListener("change", () => {
+  if (cameras.value === "sample") return useSample();
+  store.set({ device: cameras.value });
+  useCamera();
+});
+const size = segments("#video-size", (value) => {
+  store.set({ size: /** @type {Choices["size"]} */ (value) });
+  if (source.now.kind === "camera") useCamera();
+});
+find("#use-camera").addEventListener("click", useCamera);
+find("#use-sample").addEventListener("click", useSample);
+onCamerasChanged(showCameras);
+
+// Choices → page and server
+
+store.follow((choices, changed) => {
+  const has = (/** @type {(keyof Choices)[]} */ ...keys) => keys.some((key) => changed.has(key));
+  if (has("light", "adjust", "copied")) {
+    acknowledged = null;
+    tellLight();
+    showGallery();
+  }
+  if (has("light", "adjust", "strength")) showLight();
+  if (has("strength")) sync.tell("set_strength", { value: choices.strength });
+  if (has("background")) {
+    const { mode } = choices.background;
+    background.show(mode);
+    gain.show(choices.background.gain);
+    find("#gain-row").classList.toggle("off", mode === "keep" || mode === "auto");
+    /** @type {HTMLInputElement} */ (find("#gain")).disabled = mode === "keep" || mode === "auto";
+    // The protocol has no word for "the light's own again": a fresh session has it.
+    if (mode !== "auto") sync.tell("set_background", { ...choices.background });
+    else if (sync.forget("set_background")) link.renew();
+  }
+  if (has("view")) {
+    split.show(choices.view.split);
+    splitButton.show(choices.view.split !== null);
+    hintButton.show(choices.view.hint);
+    sync.tell("set_view", { ...choices.view });
+  }
+  if (has("paused")) {
+    pauseButton.show(choices.paused);
+    stage.pause(choices.paused);
+    sync.tell("pause", { on: choices.paused });
+  }
+  if (has("engine") && choices.engine) sync.tell("set_engine", { engine: choices.engine });
+  if (has("mirror")) showMirror();
+  if (has("size")) size.show(choices.size);
+});
+
+window.addEventListener("beforeunload", () => {
+  store.save();
+  link.close();
+});
+
+// The sample portrait first: something to look at while the browser asks for the camera and the server answers.
+loadLights();
+link.open();
+await source.sample(null, store.now.source === "camera").catch(troubleFrom);
+if (store.now.source === "camera") useCamera();

@@ -1,0 +1,129 @@
+// @ts-check
+// The read-out: how late the picture is, where the milliseconds go, and the last minute as a graph.
+// The delay is an estimate: the server's own measurement plus what this browser can measure. Camera exposure,
+// the server's encoder and the screen cannot be seen from here, and the page says so.
+
+import { find, make, write } from "./dom.js";
+
+/** @typedef {import("./protocol.js").Stats} Stats */
+/** @typedef {import("./peer.js").NetworkReport} NetworkReport */
+
+const MINUTE_POINTS = 120; // twice a second
+const [GRAPH_W, GRAPH_H] = [320, 56];
+const TITLES = /** @type {Record<string, string>} */ ({
+  track: "Face tracking",
+  matte: "Person mask",
+  hint: "Hint",
+  prepare: "Preparation",
+  render: "Relighting",
+  total: "All of it",
+});
+
+export class ReadOut {
+  /** @type {NetworkReport | null} */
+  #network = null;
+  /** @type {{delay: number, fps: number}[]} */
+  #points = [];
+  #rows = find("#stages");
+
+  /** @param {NetworkReport} report */
+  network(report) {
+    this.#network = report;
+  }
+
+  /** @param {Stats} stats */
+  show(stats) {
+    const net = this.#network;
+    const parts = /** @type {[string, number, number | null][]} */ ([
+      ["Your encoder", net?.encode_ms ?? 0, null],
+      ["Network, both ways", net?.rtt_ms ?? 0, null],
+      ["Server", stats.latency_ms.p50, stats.latency_ms.p95],
+      ["Smoothing buffer", net?.jitter_ms ?? 0, null],
+      ["Your decoder", net?.decode_ms ?? 0, null],
+    ]);
+    const delay = parts.reduce((sum, [, value]) => sum + value, 0);
+    write(find("#delay"), String(Math.round(delay)));
+    write(find("#meter"), `${Math.round(delay)} ms · ${Math.round(stats.fps_out)} fps`);
+    write(find("#fps"), stats.fps_out.toFixed(0));
+    write(find("#size"), stats.width ? `${stats.width}×${stats.height}` : "–");
+    write(find("#drops"), String(stats.drops));
+    write(find("#kbps"), net ? (net.kbps / 1000).toFixed(1) : "–");
+    this.#points.push({ delay, fps: stats.fps_out });
+    if (this.#points.length > MINUTE_POINTS) this.#points.shift();
+    this.#graph();
+    if (/** @type {HTMLDetailsElement} */ (find("#breakdown")).open) this.#breakdown(parts, stats);
+  }
+
+  /** A gap in the connection is a gap in the graph. */
+  forget() {
+    this.#network = null;
+    this.#points = [];
+    this.#graph();
+    for (const id of ["#delay", "#fps", "#size", "#drops", "#kbps"]) write(find(id), "–");
+    write(find("#meter"), "");
+  }
+
+  #graph() {
+    const points = this.#points;
+    const top = Math.max(100, ...points.map(({ delay }) => delay)) * 1.1;
+    const x = (/** @type {number} */ i) => GRAPH_W - ((points.length - 1 - i) / (MINUTE_POINTS - 1)) * GRAPH_W;
+    const line = (/** @type {(p: {delay: number, fps: number}) => number} */ share) =>
+      points.map((point, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${(GRAPH_H * (1 - share(point))).toFixed(1)}`).join("");
+    const delay = line((point) => point.delay / top);
+    find("#graph-delay").setAttribute("d", delay);
+    find("#graph-area").setAttribute("d", points.length > 1 ? `${delay}V${GRAPH_H}H${x(0).toFixed(1)}Z` : "");
+    find("#graph-fps").setAttribute("d", line((point) => Math.min(1, point.fps / 36)));
+  }
+
+  /** @param {[string, number, number | null][]} parts @param {Stats} stats */
+  #breakdown(parts, stats) {
+    const stages = Object.entries(stats.stages).map(
+      ([name, { p50_ms, p95_ms }]) =>
+        /** @type {[string, number, number | null]} */ ([TITLES[name] ?? name.replaceAll("_", " "), p50_ms, p95_ms]),
+    );
+    const most = Math.max(1, ...parts.map(([, value]) => value), ...stages.map(([, value]) => value));
+    const row = (/** @type {[string, number, number | null]} */ [title, value, p95], /** @type {string} */ kind) => {
+      const bar = make("i", { class: "bar-fill" });
+      bar.style.width = `${(100 * value) / most}%`;
+      const number = p95 === null ? value.toFixed(1) : `${value.toFixed(1)} / ${p95.toFixed(1)}`;
+      return make("li", { class: kind }, make("span", {}, title), make("b", {}, number), make("i", { class: "bar-track" }, bar));
+    };
+    this.#rows.replaceChildren(
+      ...parts.flatMap((part) => [row(part, "part"), ...(part[0] === "Server" ? stages.map((s) => row(s, "stage-row")) : [])]),
+    );
+  }
+}
+
+export class EngineMenu {
+  #menu = /** @type {HTMLSelectElement} */ (find("#engine"));
+  #said = "";
+
+  /** @param {(name: string) => void} onChoose */
+  constructor(onChoose) {
+    this.#menu.addEventListener("change", () => onChoose(this.#menu.value));
+  }
+
+  /** @param {import("./protocol.js").EngineInfo[]} engines @param {string} chosen */
+  list(engines, chosen) {
+    this.#menu.replaceChildren(
+      ...engines.map(({ name, title, available, reason }) => {
+        const option = make("option", { value: name }, available ? title : `${title} (not here)`);
+        option.disabled = !available;
+        if (reason) option.title = reason;
+        return option;
+      }),
+    );
+    this.#menu.value = chosen;
+  }
+
+  /** @param {Stats["engine"]} engine */
+  show({ name, state, message }) {
+    if (document.activeElement !== this.#menu) this.#menu.value = name;
+    const words = { ok: "", warming: "Warming up…", behind: "Behind: frames go on untouched", failed: "Failed", paused: "" };
+    const text = state === "ok" || state === "paused" ? "" : message || words[state];
+    if (text === this.#said) return;
+    this.#said = text;
+    write(find("#engine-state"), text);
+    find("#engine-state").dataset.state = state;
+  }
+}

@@ -1,0 +1,103 @@
+// @ts-check
+// What the participant chose, in one place: the controls write here, the picture and the server follow.
+// Kept in localStorage, so that a reload or a lost connection changes nothing.
+
+/** @typedef {import("./aim.js").Adjust} Adjust */
+/** @typedef {{name: string, title: string, description?: string, lighting: import("./shade.js").Lighting}} Light */
+/**
+ * @typedef {object} Choices
+ * @property {string} light name of a preset or of a copied light
+ * @property {Adjust} adjust
+ * @property {number} strength
+ * @property {{mode: "auto" | "keep" | "dim" | "lit", gain: number}} background auto: what the light brings along
+ * @property {{hint: boolean, split: number | null}} view
+ * @property {{camera: boolean, sample: boolean}} mirror each source has its own habit
+ * @property {boolean} paused
+ * @property {string} engine empty: the server's own choice
+ * @property {"camera" | "sample"} source what to open next time
+ * @property {string} device deviceId of the camera; empty: the browser's choice
+ * @property {"480p" | "720p"} size
+ * @property {"auto" | "light" | "dark"} theme
+ * @property {Light[]} copied
+ */
+
+const KEY = "relight.choices.1";
+
+/** @type {Choices} */
+const DEFAULTS = {
+  light: "",
+  adjust: {},
+  strength: 1,
+  background: { mode: "auto", gain: 0.7 },
+  view: { hint: false, split: null },
+  mirror: { camera: true, sample: false },
+  paused: false,
+  engine: "",
+  source: "camera",
+  device: "",
+  size: "480p",
+  theme: "auto",
+  copied: [],
+};
+
+/** Choices as they were left; what an older page wrote differently falls back to its default. @returns {Choices} */
+function remembered() {
+  const choices = structuredClone(DEFAULTS);
+  try {
+    const saved = JSON.parse(localStorage.getItem(KEY) ?? "{}");
+    for (const key of /** @type {(keyof Choices)[]} */ (Object.keys(DEFAULTS))) {
+      const value = saved[key];
+      const same = typeof value === typeof DEFAULTS[key] && Array.isArray(value) === Array.isArray(DEFAULTS[key]);
+      if (same && value !== null) Object.assign(choices, { [key]: value });
+    }
+  } catch {
+    // Storage refused (private window) or spoiled: start fresh.
+  }
+  choices.paused = false;
+  return choices;
+}
+
+export class Store {
+  /** @type {Choices} */
+  #choices = remembered();
+  /** @type {Set<(choices: Choices, changed: Set<keyof Choices>) => void>} */
+  #listeners = new Set();
+  #saving = 0;
+
+  /** @returns {Readonly<Choices>} */
+  get now() {
+    return this.#choices;
+  }
+
+  /** @param {Partial<Choices>} patch */
+  set(patch) {
+    const changed = /** @type {Set<keyof Choices>} */ (
+      new Set(
+        Object.keys(patch).filter(
+          (key) =>
+            JSON.stringify(Reflect.get(patch, key)) !== JSON.stringify(Reflect.get(this.#choices, key)),
+        ),
+      )
+    );
+    if (!changed.size) return;
+    this.#choices = { ...this.#choices, ...patch };
+    clearTimeout(this.#saving);
+    this.#saving = window.setTimeout(() => this.save(), 150); // a drag writes once, not sixty times a second
+    for (const listener of this.#listeners) listener(this.#choices, changed);
+  }
+
+  /** @param {(choices: Choices, changed: Set<keyof Choices>) => void} listener called now and after every change */
+  follow(listener) {
+    this.#listeners.add(listener);
+    listener(this.#choices, new Set(/** @type {(keyof Choices)[]} */ (Object.keys(this.#choices))));
+  }
+
+  save() {
+    clearTimeout(this.#saving);
+    try {
+      localStorage.setItem(KEY, JSON.stringify(this.#choices));
+    } catch {
+      // Storage refused: the choices live as long as the page.
+    }
+  }
+}

@@ -1,0 +1,30 @@
+// @ts-check
+// The one door for trouble: everything that goes wrong and concerns the participant comes through here and becomes a toast.
+
+import { find, make } from "./dom.js";
+
+const SHOWN_MS = 8000;
+
+/** @param {{code?: string, message: string, hint?: string}} problem */
+export function trouble({ code = "trouble", message, hint = "" }) {
+  const list = find("#toasts");
+  for (const old of list.children) if (old instanceof HTMLElement && old.dataset.code === code) old.remove();
+  while (list.children.length > 2) list.firstElementChild?.remove();
+  const close = make("button", { type: "button", class: "toast-close", "aria-label": "Dismiss" }, "×");
+  const text = make("div", {}, make("strong", {}, message));
+  if (hint) text.append(make("p", {}, hint));
+  const toast = make("li", { class: "toast", "data-code": code }, text, close);
+  const timer = window.setTimeout(() => toast.remove(), SHOWN_MS);
+  close.addEventListener("click", () => {
+    clearTimeout(timer);
+    toast.remove();
+  });
+  list.append(toast);
+}
+
+/** For errors of any origin. @param {unknown} error */
+export function troubleFrom(error) {
+  const known = /** @type {{code?: string, message?: string, hint?: string}} */ (error ?? {});
+  trouble({ code: known.code, message: known.message || "Something went wrong", hint: known.hint });
+  if (!known.hint) console.error(error);
+}
