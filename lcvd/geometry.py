@@ -18,6 +18,7 @@ from lcvd.errors import ShapeError
 from lcvd.types import FloatArray, MeshTopology
 
 CANONICAL_FILE = "canonical_face.npz"
+Points = NDArray[np.floating]  # [N,3]
 
 
 class Similarity(NamedTuple):
@@ -104,11 +105,11 @@ def picture_normals(vertices_px: FloatArray, triangles: NDArray[np.int32]) -> Fl
     return vertex_normals(vertices_px * np.array([1, -1, 1], np.float32), triangles)
 
 
-def similarity(src: FloatArray, dst: FloatArray, weights: FloatArray | None = None) -> Similarity:
+def similarity(src: Points, dst: Points, weights: Points | None = None) -> Similarity:
     """The weighted least-squares similarity dst ≈ s·R·src + t (Umeyama 1991, eqs. 34–42; Kabsch with scale).
 
-    src, dst [N,3], weights [N] ≥ 0 (ones if absent). With centred a = src − ā, b = dst − b̄ and Σ = Σᵢ wᵢ bᵢ aᵢᵀ = U D Vᵀ:
-    R = U S Vᵀ, S = diag(1, 1, det(U Vᵀ)), s = tr(D S) / Σᵢ wᵢ |aᵢ|², t = b̄ − s R ā.
+    src, dst [N,3], weights [N] ≥ 0 (ones if absent). With centred a = src − ā, b = dst − b̄ and
+    Σ = Σᵢ wᵢ bᵢ aᵢᵀ = U D Vᵀ: R = U S Vᵀ, S = diag(1, 1, det(U Vᵀ)), s = tr(D S) / Σᵢ wᵢ |aᵢ|², t = b̄ − s R ā.
     A degenerate source (all points equal, or no weight) gives the identity with scale 1.
     """
     if src.shape != dst.shape or src.ndim != 2 or src.shape[1] != 3:
@@ -128,6 +129,4 @@ def similarity(src: FloatArray, dst: FloatArray, weights: FloatArray | None = No
         rotation, scale = np.eye(3), 1.0
     else:
         scale = float(d @ signs) / spread
-    return Similarity(
-        scale, rotation.astype(np.float32), (dst_mean - scale * rotation @ src_mean).astype(np.float32)
-    )
+    return Similarity(scale, rotation.astype(np.float32), (dst_mean - scale * rotation @ src_mean).astype(np.float32))

@@ -5,6 +5,7 @@ Frames far from both (a phone held upright) are laid into the square whole, so t
 The mask covers the whole frame at the network's own resolution; edge-aware upsampling is the engine's business.
 """
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,12 +24,10 @@ TALL_ASPECT = 0.7  # narrower than this is laid into the square instead of stret
 class SelfieMatte:
     """Matte (protocol) for one stream. Not for two threads at once. Raises ModelUnavailable."""
 
-    def __init__(
-        self, *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True
-    ) -> None:
-        where = {"directory": directory, "cache_dir": cache_dir, "download": download}
-        self._wide = LiteRtNetwork(model_path("selfie_landscape", **where))
-        self._square = LiteRtNetwork(model_path("selfie_square", **where))
+    def __init__(self, *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True) -> None:
+        find = partial(model_path, directory=directory, cache_dir=cache_dir, download=download)
+        self._wide = LiteRtNetwork(find("selfie_landscape"))
+        self._square = LiteRtNetwork(find("selfie_square"))
 
     def __call__(self, rgb: NDArray[np.uint8]) -> FloatArray:
         """Mask float32 [h,w] of rgb uint8 [H,W,3], 1 = person. Raises ShapeError."""
@@ -36,7 +35,7 @@ class SelfieMatte:
         aspect = rgb.shape[1] / rgb.shape[0]
         net = self._wide if aspect >= WIDE_ASPECT else self._square
         inner = net.width if aspect >= TALL_ASPECT else max(8, round(net.width * aspect))
-        small = _shrink(rgb, inner, net.height)
+        small: NDArray = _shrink(rgb, inner, net.height)
         left = (net.width - inner) // 2
         if inner < net.width:
             small = cv2.copyMakeBorder(small, 0, 0, left, net.width - inner - left, cv2.BORDER_REPLICATE)

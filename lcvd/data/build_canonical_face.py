@@ -3,7 +3,7 @@
     pip download --no-deps mediapipe==0.10.21 …; python -m lcvd.data.build_canonical_face mediapipe-0.10.21-*.whl
 
 Shape: the landmark network's 3D answer to a public-domain portrait (NASA, `skimage.data.astronaut`), its flip and
-small rotations and scales, rigidly aligned, averaged and made symmetric; her smile is relaxed (`relax_mouth`).
+small rotations and scales, rigidly aligned, averaged and made symmetric; the smile is relaxed first (`relaxed`).
 Triangles: the 3-cycles of the wheel's tesselation edges (854, less 2 that enclose a smaller cycle) and a strip over
 each eye and the mouth, marked as not skin. Needs scikit-image; run by hand, its result is committed.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import RBFInterpolator
 from scipy.optimize import linear_sum_assignment
 from skimage.data import astronaut
 
@@ -41,6 +42,19 @@ EYE_DISTANCE_CM = 6.3  # mean adult interpupillary distance (Dodgson 2004)
 NOSE_TIP, FOREHEAD, CHIN = 4, 10, 152
 EYE_CORNERS = ((33, 133), (263, 362))
 NOSE_TIP_CM = (0.0, -0.5, 7.6)  # puts the origin in the middle of the head
+MOUTH_WIDTH_CM = 5.0  # at rest (Farkas 1994)
+# Columns of the lips from one corner to the other: outer upper, inner upper, inner lower, outer lower.
+LIP_COLUMNS = (
+    *((185, 191, 95, 146), (40, 80, 88, 91), (39, 81, 178, 181)),
+    *((37, 82, 87, 84), (0, 13, 14, 17), (267, 312, 317, 314)),
+    *((269, 311, 402, 405), (270, 310, 318, 321), (409, 415, 324, 375)),
+)
+LIP_CORNERS = (61, 78, 291, 308)
+# Landmarks that a smile does not move: eyes, nose, forehead, the outline.
+FIXED = (
+    *(10, 152, 148, 377, 150, 379, 172, 397, 58, 288, 132, 361, 93, 323, 234, 454, 127, 356),
+    *(1, 2, 4, 98, 327, 33, 133, 263, 362, 145, 374, 117, 346, 168),
+)
 Edge = tuple[int, int]
 
 
@@ -48,12 +62,14 @@ def main(wheel: Path) -> None:
     """Write the data file beside this script and print what was measured."""
     edges, outlines = read_topology(wheel)
     skin = facets(edges)
-    answers = network_answers()
+    answers = network_answers(np.array(skin, np.int32))
     mirror = mirror_pairs(aligned_mean([points for flip, points in answers if not flip]))
     # The network names points by the person's side, so a flipped portrait answers with left and right exchanged.
     shape = symmetrise(aligned_mean([points[mirror] if flip else points for flip, points in answers]), mirror)
-    inner = [loop for loop in loops(boundary(skin)) if 13 in loop][0]
-    shape = relax_mouth(shape, mirror, inner)
+    # The network, having learnt smiles as a whole, still sees a trace of one: relax its answer once more.
+    shape[:, :2] = relaxed(shape[:, :2] * (1, -1)) * (1, -1)
+    shape = (shape + (shape * (-1, 1, 1))[mirror]) / 2
+    inner = next(loop for loop in loops(boundary(skin)) if 13 in loop)
     holes = [t for loop in loops(boundary(skin)) if 10 not in loop for t in strip(loop, shape)]
     triangles = outward(np.array(skin + holes, np.int32), shape)
     regions = {name: ordered(edge_set) for name, edge_set in outlines.items()}
@@ -64,7 +80,7 @@ def main(wheel: Path) -> None:
         triangles=triangles,
         skin_triangles=np.arange(len(triangles)) < len(skin),
         mirror=mirror,
-        **{f"region_{name}": value for name, value in regions.items()},
+        **{f"region_{name}": value for name, value in regions.items()},  # type: ignore[arg-type]
     )
     report(shape, triangles)
 
@@ -131,7 +147,7 @@ def strip(loop: list[int], shape: NDArray) -> list[tuple[int, int, int]]:
     start = int(np.argmin(shape[loop, 0]))
     loop = loop[start:] + loop[:start]
     end = int(np.argmax(shape[loop, 0]))
-    one, two = loop[: end + 1], [loop[0], *loop[:end - 1:-1]]
+    one, two = loop[: end + 1], [loop[0], *loop[: end - 1 : -1]]
     i, j, out = 0, 0, []
     while i < len(one) - 1 or j < len(two) - 1:
         # Advance on the side that is behind in x, so that the rungs stay upright.
@@ -144,25 +160,80 @@ def strip(loop: list[int], shape: NDArray) -> list[tuple[int, int, int]]:
     return [t for t in out if len(set(t)) == 3]
 
 
-def network_answers() -> list[tuple[bool, NDArray]]:
+def network_answers(skin: NDArray[np.int32]) -> list[tuple[bool, NDArray]]:
     """(flipped, [468,3] y up) of every variant of the portrait; the flipped ones are already reflected back."""
     portrait = np.ascontiguousarray(astronaut()[:340, 60:400])
     detect = BlazeFace.short_range(model_path("face_detection_short_range"))
     network = LandmarkNetwork(model_path("face_landmark"))
-    samples: list[tuple[bool, NDArray]] = []
-    for flip, angle, zoom in itertools.product((False, True), range(-15, 16, 3), (0.9, 1.0, 1.15, 1.4)):
-        image = portrait[:, ::-1] if flip else portrait
-        centre = (165.0 if not flip else 175.0, 125.0)
-        turn = cv2.getRotationMatrix2D(centre, angle, zoom)
-        image = cv2.warpAffine(image, turn, (340, 340), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+    def look(image: NDArray) -> NDArray:
         roi = detect(image)[0].roi()
         for _ in range(4):
             points, _ = network(image, roi)
-            d = points[263, :2] - points[33, :2]
-            roi = roi_around(points, float(np.arctan2(d[1], d[0])))
-        points = points.astype(np.float64) * (1, -1, 1)
+            dx, dy = points[263, :2] - points[33, :2]
+            roi = roi_around(points, float(np.arctan2(dy, dx)))
+        return points.astype(np.float64)
+
+    points = look(portrait)
+    portrait = warp(portrait, points[:, :2], relaxed(points[:, :2]), skin)
+    samples: list[tuple[bool, NDArray]] = []
+    for flip, angle, zoom in itertools.product((False, True), range(-15, 16, 3), (0.9, 1.0, 1.15, 1.4)):
+        image = portrait[:, ::-1] if flip else portrait
+        centre = (175.0 if flip else 165.0, 125.0)
+        turn = cv2.getRotationMatrix2D(centre, angle, zoom)
+        points = look(
+            cv2.warpAffine(image, turn, (340, 340), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        ) * (1, -1, 1)
         samples.append((flip, points * (-1, 1, 1) if flip else points))
     return samples
+
+
+def relaxed(points: NDArray) -> NDArray:
+    """Where the landmarks [468,2] of a smile would be with closed, resting lips (everything above the nose stays)."""
+    across = points[263] - points[33]
+    unit = np.linalg.norm(across) / 8.8  # px per cm: outer eye corners of the canonical face
+    x_axis = across / np.linalg.norm(across)
+    axes = np.stack([x_axis, (-x_axis[1], x_axis[0])])  # right, down
+    flat = (points - points[0]) @ axes.T / unit
+    moves = {v: (0.0, 0.0) for v in FIXED}
+    centre = flat[[61, 291], 0].mean()
+    squeeze = min(1.0, MOUTH_WIDTH_CM / np.ptp(flat[[61, 291], 0])) - 1
+    seam = np.mean([flat[up, 1] * 0.75 + flat[low, 1] * 0.25 for _, up, low, _ in LIP_COLUMNS[3:6]])
+    for top, upper, lower, bottom in LIP_COLUMNS:
+        # The lower lip comes up three times as far as the upper lip down; the seam of a smile, a bow, is levelled half.
+        meet = 0.75 * flat[upper, 1] + 0.25 * flat[lower, 1]
+        meet += 0.5 * (seam - meet)
+        for v, dy in (
+            (top, 0.9 * (meet - flat[upper, 1])),
+            (upper, meet - flat[upper, 1]),
+            (lower, meet - flat[lower, 1] + 0.02),
+            (bottom, 0.9 * (meet - flat[lower, 1])),
+        ):
+            moves[v] = (squeeze * (flat[v, 0] - centre), dy)
+    for v in LIP_CORNERS:
+        moves[v] = (squeeze * (flat[v, 0] - centre), 0.7 * (seam - flat[v, 1]))
+    known = np.array(list(moves))
+    smooth = RBFInterpolator(flat[known], np.array([moves[v] for v in known]), kernel="thin_plate_spline")
+    shift = smooth(flat)
+    for v in known:
+        shift[v] = moves[v]
+    return points + shift @ axes * unit
+
+
+def warp(image: NDArray[np.uint8], src: NDArray, dst: NDArray, triangles: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """`image` with every triangle moved from src to dst points [V,2]; the mouth, which has none, closes over."""
+    out = image.copy()
+    for t in triangles:
+        into = cv2.getAffineTransform(src[t].astype(np.float32), dst[t].astype(np.float32))
+        x, y, w, h = cv2.boundingRect(np.ceil(dst[t]).astype(np.int32))
+        x, y, w, h = x - 1, y - 1, w + 2, h + 2
+        into[:, 2] -= (x, y)
+        piece = cv2.warpAffine(image, into, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        mask = np.zeros((h, w), np.uint8)
+        cv2.fillConvexPoly(mask, np.round(dst[t] - (x, y)).astype(np.int32), 1)
+        area = out[y : y + h, x : x + w]
+        area[mask > 0] = piece[mask > 0]
+    return out
 
 
 def mirror_pairs(shape: NDArray) -> NDArray[np.int32]:
@@ -215,10 +286,6 @@ def symmetrise(shape: NDArray, mirror: NDArray[np.int32]) -> NDArray:
     return posed + NOSE_TIP_CM
 
 
-def relax_mouth(shape: NDArray, mirror: NDArray[np.int32], inner: list[int]) -> NDArray:
-    return shape
-
-
 def outward(triangles: NDArray[np.int32], shape: NDArray) -> NDArray[np.int32]:
     """One winding for the whole surface, spread from neighbour to neighbour, counter-clockwise from the front."""
     owners = defaultdict(list)
@@ -247,8 +314,12 @@ def report(shape: NDArray, triangles: NDArray[np.int32]) -> None:
     """Print the proportions a reader can check against a ruler."""
     cheek = shape[[205, 425]].mean(0)
     print(f"vertices {len(shape)}, triangles {len(triangles)}")
-    print(f"width {np.ptp(shape[:, 0]):.1f} cm, height {shape[FOREHEAD, 1] - shape[CHIN, 1]:.1f} cm, depth {np.ptp(shape[:, 2]):.1f} cm")
-    print(f"nose tip over cheek {shape[NOSE_TIP, 2] - cheek[2]:.2f} cm, over nose root {shape[NOSE_TIP, 2] - shape[168, 2]:.2f} cm")
+    print(
+        f"width {np.ptp(shape[:, 0]):.1f}, height {shape[FOREHEAD, 1] - shape[CHIN, 1]:.1f}, "
+        f"depth {np.ptp(shape[:, 2]):.1f} cm"
+    )
+    tip = shape[NOSE_TIP, 2]
+    print(f"nose tip over cheek {tip - cheek[2]:.2f}, root {tip - shape[168, 2]:.2f}, base {tip - shape[2, 2]:.2f} cm")
     print(f"mouth width {np.ptp(shape[[61, 291], 0]):.2f} cm, opening {shape[13, 1] - shape[14, 1]:.2f} cm")
 
 

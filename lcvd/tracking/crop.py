@@ -32,9 +32,7 @@ def roi_around(points_px: FloatArray, angle_rad: float, margin: float = 1.5) -> 
     mid_along = 0.5 * (along.min() + along.max())
     mid_down = 0.5 * (down.min() + down.max())
     size = margin * max(np.ptp(along), np.ptp(down))
-    return Roi(
-        float(mid_along * c - mid_down * s), float(mid_along * s + mid_down * c), float(size), float(angle_rad)
-    )
+    return Roi(float(mid_along * c - mid_down * s), float(mid_along * s + mid_down * c), float(size), float(angle_rad))
 
 
 def frame_from_crop(roi: Roi, size: int) -> FloatArray:

@@ -61,7 +61,9 @@ class BlazeFace:
         left, top = (self._size - inner_w) // 2, (self._size - inner_h) // 2
         boxed = np.zeros((self._size, self._size, 3), np.uint8)
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        boxed[top : top + inner_h, left : left + inner_w] = cv2.resize(rgb, (inner_w, inner_h), interpolation=interpolation)
+        boxed[top : top + inner_h, left : left + inner_w] = cv2.resize(
+            rgb, (inner_w, inner_h), interpolation=interpolation
+        )
         regressors, logits = self._net(boxed, 1 / 127.5, -1.0)
         scores = 1 / (1 + np.exp(-np.clip(logits[0, :, 0], -50, 50)))
         keep = np.flatnonzero(scores >= MIN_SCORE)
@@ -88,8 +90,8 @@ def _grid(cells: int, stride: int, per_cell: int) -> FloatArray:
 
 def _detection(row: NDArray[np.float64], score: float) -> Detection:
     eyes = row[4:8].reshape(2, 2)
-    eyes = eyes[np.argsort(eyes[:, 0])].astype(np.float32)
-    return Detection(float(row[0]), float(row[1]), float(row[2]), float(row[3]), eyes, float(score))
+    level: FloatArray = eyes[np.argsort(eyes[:, 0])].astype(np.float32)
+    return Detection(float(row[0]), float(row[1]), float(row[2]), float(row[3]), level, float(score))
 
 
 def blend_overlapping(

@@ -6,6 +6,7 @@ largest, and stays with it until another has been clearly larger for a while. Kn
 """
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +48,10 @@ class MeshTracker:
         download: bool = True,
         smoothing: OneEuroSettings | None = OneEuroSettings(),  # noqa: B008 (frozen)
     ) -> None:
-        where = {"directory": directory, "cache_dir": cache_dir, "download": download}
-        self._near = BlazeFace.short_range(model_path("face_detection_short_range", **where))
-        self._far = BlazeFace.full_range(model_path("face_detection_full_range", **where))
-        self._network = LandmarkNetwork(model_path("face_landmark", **where))
+        find = partial(model_path, directory=directory, cache_dir=cache_dir, download=download)
+        self._near = BlazeFace.short_range(find("face_detection_short_range"))
+        self._far = BlazeFace.full_range(find("face_detection_full_range"))
+        self._network = LandmarkNetwork(find("face_landmark"))
         self._mesh = face_mesh()
         self._weights = rigid_weights(len(self._mesh.neutral))
         self._filter = OneEuro(smoothing) if smoothing is not None else None

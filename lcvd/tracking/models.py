@@ -105,8 +105,8 @@ def model_path(
     if found is None:
         raise ModelUnavailable(
             f"model {name}: {MODELS[name].filename} was not found. Tried: " + "; ".join(tried),
-            hint=f"allow a package index (pip) or storage.googleapis.com once, or unzip `pip download --no-deps {WHEEL}` "
-            f"and copy its *.tflite files into {cache}",
+            hint="allow a package index (pip) or storage.googleapis.com once, or unzip "
+            f"`pip download --no-deps {WHEEL}` and copy its *.tflite files into {cache}",
         )
     return found
 
@@ -133,7 +133,7 @@ def _find_local(model: ModelFile, directory: Path | None, cache: Path) -> tuple[
     package = _installed_mediapipe()
     if package is not None:
         places.append(package / model.member)
-    tried = []
+    tried: list[str] = []
     for place in places:
         if is_verified(place, model.sha256):
             return place, tried

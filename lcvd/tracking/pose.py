@@ -14,7 +14,7 @@ from lcvd.geometry import Similarity, similarity
 from lcvd.types import FloatArray, MeshTopology
 
 Y_DOWN = np.array([1, -1, 1], np.float32)
-# Vertices (MediaPipe numbering) that move with the skull: forehead, temples, nose bridge and side, eye corners, cheekbones.
+# Vertices (MediaPipe numbering) that move with the skull: forehead, temples, nose, eye corners, cheekbones.
 RIGID = (
     *(10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1),
     *(67, 69, 104, 103, 54, 68, 21, 71, 162, 139, 127, 34, 234, 227, 116, 111, 117),
@@ -49,7 +49,7 @@ def solve_pose(points_px: FloatArray, neutral: FloatArray, weights: FloatArray) 
 
 
 class IdentityAverage:
-    """This person's neutral shape, in time. Starts at the canonical neutral, settles in `settle_s`, then follows slowly.
+    """This person's neutral shape, in time: from the canonical neutral, settling in `settle_s`, then slowly.
 
     Closed lips and open eyes only: a frame with the mouth open says nothing about the neutral mouth, a blink nothing
     about the lids. Turned heads count less, because the network's depth is least sure there. After every step the
