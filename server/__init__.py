@@ -1,0 +1,4 @@
+"""Sockets and people: HTTP, one WebSocket a participant, and the only aiortc in the project.
+
+`app` serves the page and opens a `session` per WebSocket; `tracks` moves pictures between aiortc and the live core.
+"""

@@ -1,0 +1,384 @@
+"""The only place that tunes aiortc (1.14 – 1.16): encoders for live pictures, and a receive path without hidden delay.
+
+- `LiveVp8Encoder`, `LiveH264Encoder`: 1.5 Mbit/s from the first frame instead of 0.5, at most 4; x264 superfast
+  instead of medium (2.6 ms instead of 15–28); a new bit rate costs a key frame, so it is followed in steps.
+- `PromptJitterBuffer`: aiortc hands a frame on when the *next* frame's first packet comes, one frame time (33 ms) late;
+  the RTP marker bit says at once that a frame is whole.
+- `BoundedDecoderQueue`: aiortc's queue before the decoder has no bound, and closing waits for all of it.
+`tune` puts them in place, once; `check` raises if this aiortc lacks what they replace.
+"""
+
+import fractions
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import aiortc.codecs
+import aiortc.rtcpeerconnection
+import aiortc.rtcrtpreceiver
+import aiortc.rtcrtpsender
+import av
+import cv2
+import numpy as np
+from aiortc.codecs.base import Decoder, Encoder
+from aiortc.codecs.h264 import H264Decoder, H264Encoder
+from aiortc.codecs.vpx import Vp8Decoder, Vp8Encoder
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtcrtpreceiver import RTCRtpReceiver
+from aiortc.utils import uint16_add
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+START_BITRATE = 1_500_000
+MIN_BITRATE = 250_000
+MAX_BITRATE = 4_000_000
+# A new rate costs a key frame: follow a falling network at once, a rising one in steps.
+FALL_RATIO, RISE_RATIO, RISE_EVERY_S = 0.8, 1.35, 4.0
+MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
+AUDIO_PREFETCH = 2  # packets of 20 ms kept for reordering; aiortc keeps 4
+FRAME_RATE = 30
+MAX_PIXELS = 4096 * 2176  # pictures beyond it are not even converted
+
+
+class AiortcChanged(RuntimeError):
+    """This aiortc lacks something `tune` replaces."""
+
+
+def rgb_picture(picture: av.VideoFrame) -> av.VideoFrame:
+    """Decoded yuv420p as rgb24, same pts. OpenCV's conversion errs by 1.1 levels, swscale's by 1.6; both take 0.25 ms.
+
+    A picture beyond MAX_PIXELS stays as it is: nobody will look at it, and 8K would cost 60 ms and 100 MB.
+    """
+    if picture.format.name == "rgb24" or picture.width * picture.height > MAX_PIXELS:
+        return picture
+    if picture.format.name == "yuv420p" and picture.width % 2 == 0 and picture.height % 2 == 0:
+        rgb = np.asarray(cv2.cvtColor(picture.to_ndarray(), cv2.COLOR_YUV2RGB_I420), np.uint8)
+        converted = av.VideoFrame.from_numpy_buffer(rgb, format="rgb24")
+    else:
+        converted = picture.reformat(format="rgb24")
+    converted.pts, converted.time_base = picture.pts, picture.time_base
+    return converted
+
+
+def yuv_picture(picture: av.VideoFrame) -> av.VideoFrame:
+    """rgb24 (even sides) as yuv420p, same pts: 0.2 ms at VGA where swscale takes 0.75."""
+    if picture.format.name != "rgb24" or picture.width % 2 or picture.height % 2:
+        return picture if picture.format.name == "yuv420p" else picture.reformat(format="yuv420p")
+    yuv = np.asarray(cv2.cvtColor(rgb_array(picture), cv2.COLOR_RGB2YUV_I420), np.uint8)
+    converted = av.VideoFrame.from_numpy_buffer(yuv, format="yuv420p")
+    converted.pts, converted.time_base = picture.pts, picture.time_base
+    return converted
+
+
+def rgb_array(picture: av.VideoFrame) -> NDArray[np.uint8]:
+    """uint8 [H,W,3] of an rgb24 picture: a view of its memory where rows are not padded, else a copy."""
+    plane: Any = picture.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)
+    packed = np.ascontiguousarray(rows[:, : picture.width * 3])
+    return packed.reshape(picture.height, picture.width, 3)
+
+
+class BitrateControl:
+    """Follows the receiver's estimate without re-creating the encoder at every report."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.current = START_BITRATE
+        self.target = START_BITRATE
+        self._clock = clock
+        self._changed_s = clock()
+
+    def ask(self, bitrate: int) -> None:
+        """The receiver's newest estimate, in bits a second."""
+        self.target = max(MIN_BITRATE, min(int(bitrate), MAX_BITRATE))
+
+    def settle(self) -> bool:
+        """Adopt the target if it is worth a key frame; True if `current` changed."""
+        ratio = self.target / self.current
+        now_s = self._clock()
+        top = self.target == MAX_BITRATE and ratio > 1.1
+        if ratio < FALL_RATIO or ((ratio > RISE_RATIO or top) and now_s - self._changed_s >= RISE_EVERY_S):
+            self.current = self.target
+            self._changed_s = now_s
+            return True
+        return False
+
+
+def encoder_threads(width: int, height: int) -> int:
+    """One thread up to VGA (more only adds hand-offs on two cores), two up to 1080p, four above."""
+    pixels = width * height
+    return 1 if pixels <= 640 * 480 else 2 if pixels <= 1920 * 1088 else 4
+
+
+class LiveVp8Encoder(Vp8Encoder):
+    """libvpx for one live picture. Packets and descriptors are aiortc's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = BitrateControl()
+
+    @property
+    def target_bitrate(self) -> int:
+        return self.rate.target
+
+    @target_bitrate.setter
+    def target_bitrate(self, bitrate: int) -> None:
+        self.rate.ask(bitrate)
+
+    def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
+        frame = yuv_picture(frame)
+        size = (frame.width, frame.height)
+        codec = self.codec
+        if codec is None or self.rate.settle() or size != (codec.width, codec.height):
+            codec = self.codec = _vp8_context(*size, self.rate.current)
+        frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
+        data = b"".join(bytes(packet) for packet in codec.encode(frame))
+        payloads = self._packetize(data, self.picture_id)
+        self.picture_id = (self.picture_id + 1) % (1 << 15)
+        return payloads, convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
+
+
+def _vp8_context(width: int, height: int, bitrate: int) -> Any:
+    codec: Any = av.CodecContext.create("libvpx", "w")
+    codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+    codec.bit_rate = bitrate
+    codec.time_base = fractions.Fraction(1, 90_000)
+    codec.gop_size = 3000  # key frames on demand only
+    codec.qmin, codec.qmax = 2, 56
+    codec.thread_count = encoder_threads(width, height)
+    codec.options = {
+        "bufsize": str(bitrate // 2),  # half a second: a burst may not become queueing delay
+        "minrate": str(bitrate),
+        "maxrate": str(bitrate),
+        "cpu-used": "-8",
+        "deadline": "realtime",
+        "lag-in-frames": "0",
+        "noise-sensitivity": "0",  # the picture is ours already; libvpx's denoiser costs a third of the encode
+        "overshoot-pct": "15",
+        "undershoot-pct": "100",
+        "static-thresh": "1",
+    }
+    return codec
+
+
+class LiveH264Encoder(H264Encoder):
+    """x264 for one live picture. Packetisation is aiortc's; x264 follows a new bit rate without a key frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = BitrateControl()
+
+    @property
+    def target_bitrate(self) -> int:
+        return self.rate.target
+
+    @target_bitrate.setter
+    def target_bitrate(self, bitrate: int) -> None:
+        self.rate.ask(bitrate)
+
+    def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
+        frame = yuv_picture(frame)
+        size = (frame.width, frame.height)
+        codec = self.codec
+        if codec is None or self.rate.settle() or size != (codec.width, codec.height):
+            codec = self.codec = _h264_context(*size, self.rate.current)
+        frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
+        data = b"".join(bytes(packet) for packet in codec.encode(frame))
+        payloads = self._packetize(self._split_bitstream(data)) if data else []
+        return payloads, convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
+
+
+def _h264_context(width: int, height: int, bitrate: int) -> Any:
+    codec: Any = av.CodecContext.create("libx264", "w")
+    codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+    codec.bit_rate = bitrate
+    codec.framerate = fractions.Fraction(FRAME_RATE, 1)
+    codec.time_base = fractions.Fraction(1, 90_000)
+    codec.gop_size = 3000
+    codec.thread_count = encoder_threads(width, height)
+    codec.options = {
+        "preset": "superfast",
+        "tune": "zerolatency",
+        "maxrate": str(bitrate),
+        "bufsize": str(bitrate // 2),
+        "forced-idr": "1",  # a key frame asked for must be one a decoder can start at
+    }
+    codec.profile = "Baseline"
+    return codec
+
+
+class PromptJitterBuffer(JitterBuffer):
+    """aiortc's buffer, but a video frame leaves with its last packet (RTP marker), and all whole frames leave at once."""
+
+    def __init__(self, capacity: int, prefetch: int = 0, is_video: bool = False) -> None:
+        super().__init__(capacity, prefetch if is_video else min(prefetch, AUDIO_PREFETCH), is_video)
+
+    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
+        if not self._is_video:
+            return super()._remove_frame(sequence_number)
+        whole = self._take_whole()
+        if not whole:
+            return None
+        first = PromptFrame(*whole[0])
+        first.later = whole[1:]
+        return first
+
+    def _take_whole(self) -> list[tuple[bytes, int]]:
+        """Leading frames that are complete, as (data, timestamp); removed from the buffer."""
+        frames: list[tuple[bytes, int]] = []
+        parts: list[bytes] = []
+        timestamp: int | None = None
+        taken = 0
+        for count in range(self.capacity):
+            packet: Any = self._packets[uint16_add(self._origin or 0, count) % self._capacity]
+            if packet is None:
+                break
+            if timestamp is not None and packet.timestamp != timestamp:
+                frames.append((b"".join(parts), timestamp))  # ended without a marker: complete all the same
+                parts, taken = [], count
+            timestamp = packet.timestamp
+            parts.append(packet._data)
+            if packet.marker:
+                frames.append((b"".join(parts), packet.timestamp))
+                parts, timestamp, taken = [], None, count + 1
+        self.remove(taken)
+        return frames
+
+
+class PromptFrame(JitterFrame):
+    """A frame and those that became whole with it (after a retransmission): (data, timestamp)."""
+
+    later: list[tuple[bytes, int]]
+
+    def __init__(self, data: bytes, timestamp: int) -> None:
+        super().__init__(data, timestamp)
+        self.arrived_timestamp = timestamp  # before aiortc maps `timestamp` to the track's own origin
+        self.later = []
+
+    def each(self) -> list[JitterFrame]:
+        """This and the later frames, timestamps mapped alike."""
+        shift = self.timestamp - self.arrived_timestamp
+        return [self, *(JitterFrame(data, timestamp + shift) for data, timestamp in self.later)]
+
+
+class _RgbPictures:
+    """Decodes all that a PromptFrame carries, and turns it into RGB while still on the decoder's thread."""
+
+    def decode(self, encoded_frame: JitterFrame) -> list[Any]:
+        decode = super().decode  # type: ignore[misc]
+        each = encoded_frame.each() if isinstance(encoded_frame, PromptFrame) else [encoded_frame]
+        return [rgb_picture(picture) for one in each for picture in decode(one)]
+
+
+class LiveVp8Decoder(_RgbPictures, Vp8Decoder):
+    """libvpx, one thread: a frame at VGA takes 1–2 ms."""
+
+
+class LiveH264Decoder(_RgbPictures, H264Decoder):
+    """FFmpeg's h264 without frame threading, which would hold frames back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codec.thread_count = 1
+        self.codec.flags |= av.codec.context.Flags.low_delay
+
+
+class BoundedDecoderQueue(queue.Queue):
+    """Frames before the decoder. Full: all are dropped and a key frame is asked for. None (stop) overtakes them."""
+
+    def __init__(self, decode_error: threading.Event) -> None:
+        super().__init__()
+        self._decode_error = decode_error
+        self.dropped = 0
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if item is None:
+            self._clear()
+        elif self.qsize() >= MAX_QUEUED_FRAMES:
+            self.dropped += self._clear()
+            self._decode_error.set()  # the receiver turns it into a PLI
+        super().put(item)
+
+    def _clear(self) -> int:
+        with self.mutex:
+            count = len(self.queue)
+            self.queue.clear()
+        return count
+
+
+class LiveReceiver(RTCRtpReceiver):
+    """aiortc's receiver with a bounded queue before its decoder."""
+
+    def __init__(self, kind: str, transport: Any) -> None:
+        super().__init__(kind, transport)
+        if kind == "video":
+            error: threading.Event = getattr(self, "_RTCRtpReceiver__decoder_error")  # noqa: B009
+            self._RTCRtpReceiver__decoder_queue = BoundedDecoderQueue(error)
+
+
+_default_encoder = aiortc.codecs.get_encoder
+_default_decoder = aiortc.codecs.get_decoder
+
+
+def get_encoder(codec: RTCRtpCodecParameters) -> Encoder:
+    """Ours for video, aiortc's for audio."""
+    kind = codec.mimeType.lower()
+    if kind == "video/vp8":
+        return LiveVp8Encoder()
+    if kind == "video/h264":
+        return LiveH264Encoder()
+    return _default_encoder(codec)
+
+
+def get_decoder(codec: RTCRtpCodecParameters) -> Decoder:
+    """Ours for video, aiortc's for audio."""
+    kind = codec.mimeType.lower()
+    if kind == "video/vp8":
+        return LiveVp8Decoder()
+    if kind == "video/h264":
+        return LiveH264Decoder()
+    return _default_decoder(codec)
+
+
+# (module, name) that `tune` replaces, and by what.
+_REPLACED: tuple[tuple[Any, str, Any], ...] = (
+    (aiortc.rtcrtpsender, "get_encoder", get_encoder),
+    (aiortc.rtcrtpreceiver, "get_decoder", get_decoder),
+    (aiortc.rtcrtpreceiver, "JitterBuffer", PromptJitterBuffer),
+    (aiortc.rtcpeerconnection, "RTCRtpReceiver", LiveReceiver),
+)
+_NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (JitterBuffer, ("add", "remove", "_remove_frame", "capacity")),
+    (Vp8Encoder, ("encode", "_packetize", "target_bitrate")),
+    (H264Encoder, ("encode", "_packetize", "_split_bitstream", "target_bitrate")),
+    (Vp8Decoder, ("decode",)),
+    (H264Decoder, ("decode",)),
+)
+
+
+def check() -> None:
+    """Raise AiortcChanged naming what this aiortc lacks."""
+    missing = [f"{module.__name__}.{name}" for module, name, _ in _REPLACED if not hasattr(module, name)]
+    missing += [f"{owner.__name__}.{name}" for owner, names in _NEEDED for name in names if not hasattr(owner, name)]
+    code = RTCRtpReceiver.__init__.__code__
+    missing += [
+        f"RTCRtpReceiver{name}"
+        for name in ("__decoder_queue", "__decoder_error", "__jitter_buffer")
+        if f"_RTCRtpReceiver{name}" not in code.co_names
+    ]
+    if missing:
+        raise AiortcChanged(
+            f"aiortc {aiortc.__version__} lacks {', '.join(missing)}; install aiortc 1.16 or adapt server/codecs.py"
+        )
+
+
+def tune() -> None:
+    """Put all of the above in place for every connection made from now on. Again: nothing happens."""
+    check()
+    for module, name, ours in _REPLACED:
+        setattr(module, name, ours)

@@ -1,0 +1,88 @@
+"""The engines this server runs: name → EngineHost, made once, shared by every session.
+
+A default that cannot start does not take the page down: the fallback runs, and `reason` says why.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from engine import available_engines, make_engine
+from engine.host import EngineHost
+from engine.protocols import Engine
+from server.errors import BadMessage, explain
+from server.protocol import EngineChoice
+
+logger = logging.getLogger(__name__)
+
+FALLBACK = "passthrough"
+WARMUP_LIMIT_S = 300.0  # a cold numba cache takes 13 s; a slow network fetches the models in minutes
+
+
+class Engines:
+    """Makes hosts on demand. `warm` and `host` may wait for disk or compiler: call them off the event loop."""
+
+    def __init__(self, default: str, make: Callable[[str], Engine] = make_engine) -> None:
+        self.default = default
+        self.reason = ""  # why the default was replaced, for the participant
+        self._make = make
+        self._hosts: dict[str, EngineHost] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def host(self, name: str) -> EngineHost:
+        """The shared host of engine `name`, made (and warming up on its own thread) if need be.
+
+        Raises ValueError for an unknown name, EngineUnavailable for one that cannot run here.
+        """
+        with self._lock:
+            if self._closed:
+                raise BadMessage("the server is shutting down", "reload the page in a moment")
+            if name not in self._hosts:
+                self._hosts[name] = EngineHost(self._make(name))
+            return self._hosts[name]
+
+    def warm(self) -> None:
+        """Warm the default up and return once it can relight; fall back where it cannot."""
+        try:
+            host = self.host(self.default)
+            if host.wait_ready(WARMUP_LIMIT_S) or self._closed:
+                return
+            error: Exception = host.error or TimeoutError(f"not ready after {WARMUP_LIMIT_S:.0f} s")
+        except Exception as caught:  # the worker door: whatever keeps one engine from starting, the page works
+            error = caught
+        if self.default == FALLBACK:
+            raise error
+        problem = explain(error)
+        self.reason = f"{self.default} cannot run: {problem.message}"
+        logger.error("%s; %s. Falling back to %s", self.reason, problem.hint, FALLBACK, exc_info=error)
+        self.default = FALLBACK
+        self.host(FALLBACK).wait_ready(WARMUP_LIMIT_S)
+
+    @property
+    def ready(self) -> bool:
+        """The default engine is warm."""
+        host = self._hosts.get(self.default)
+        return host is not None and host.ready and not self._closed
+
+    @property
+    def hosts(self) -> list[EngineHost]:
+        return list(self._hosts.values())
+
+    def menu(self) -> list[EngineChoice]:
+        """What a participant may choose from."""
+        known = [
+            EngineChoice(name=info.name, title=info.title, available=info.available, reason=info.reason)
+            for info in available_engines()
+        ]
+        names = {choice.name for choice in known}
+        own = [EngineChoice(name=name, title=name, available=True) for name in self._hosts if name not in names]
+        return known + own
+
+    def close(self) -> None:
+        """Free every engine. Waits for renders under way."""
+        with self._lock:
+            self._closed = True
+            hosts = list(self._hosts.values())
+        for host in hosts:
+            host.close()

@@ -1,0 +1,133 @@
+"""Errors of the server; every one becomes {code, message, hint} for the client.
+
+    ServerError
+    ├── BadMessage          the message is not one of docs/protocol.md
+    ├── BadOffer            the SDP cannot be answered
+    ├── Busy                no room for another participant
+    ├── TooFast             the client floods
+    ├── TooLarge            a message or upload is over its limit
+    ├── BadUpload           an uploaded file is not what it should be
+    ├── ForeignOrigin       another site's page tries to drive this server
+    └── NotReady            warming up or shutting down
+`explain` turns any exception of this project into a Problem.
+"""
+
+from dataclasses import asdict, dataclass
+
+from pydantic import ValidationError
+
+from engine.errors import EngineError, EngineUnavailable, FrameError
+from lcvd.errors import ImageError, LcvdError, LightError, ModelUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a person is told: a stable code, what is wrong, what to do."""
+
+    code: str
+    message: str
+    hint: str
+    status: int = 400  # HTTP only
+
+    def as_dict(self) -> dict[str, str]:
+        return {key: value for key, value in asdict(self).items() if key != "status"}
+
+
+class ServerError(Exception):
+    """Root of the package's errors. `hint` is the remedy, in words for a person."""
+
+    code = "server_error"
+    status = 500
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class BadMessage(ServerError):
+    """The message is not one of docs/protocol.md."""
+
+    code, status = "bad_message", 400
+
+
+class BadOffer(ServerError):
+    """The SDP cannot be answered."""
+
+    code, status = "bad_offer", 400
+
+
+class Busy(ServerError):
+    """No room for another participant."""
+
+    code, status = "busy", 503
+
+
+class TooFast(ServerError):
+    """The client floods."""
+
+    code, status = "too_fast", 429
+
+
+class TooLarge(ServerError):
+    """A message or upload is over its limit."""
+
+    code, status = "too_large", 413
+
+
+class BadUpload(ServerError):
+    """An uploaded file is not what it should be."""
+
+    code, status = "bad_upload", 422
+
+
+class ForeignOrigin(ServerError):
+    """Another site's page tries to drive this server."""
+
+    code, status = "foreign_origin", 403
+
+
+class NotReady(ServerError):
+    """Warming up or shutting down."""
+
+    code, status = "not_ready", 503
+
+
+_PROBLEMS: tuple[tuple[type[Exception], str, int], ...] = (
+    (ImageError, "bad_image", 422),
+    (LightError, "bad_light", 422),
+    (ModelUnavailable, "model_unavailable", 503),
+    (LcvdError, "bad_input", 422),
+    (EngineUnavailable, "engine_unavailable", 503),
+    (FrameError, "bad_frame", 422),
+    (EngineError, "engine_error", 500),
+)
+
+
+def explain(error: Exception) -> Problem:
+    """The Problem of `error`. Anything we did not foresee says so without leaking its text."""
+    if isinstance(error, ServerError):
+        return Problem(error.code, error.message, error.hint, error.status)
+    if isinstance(error, ValidationError):
+        return _explain_validation(error)
+    for kind, code, status in _PROBLEMS:
+        if isinstance(error, kind):
+            return Problem(code, str(error), getattr(error, "hint", ""), status)
+    return Problem("internal", "something went wrong on the server", "the details are in the server's log", 500)
+
+
+def _explain_validation(error: ValidationError) -> Problem:
+    first = error.errors(include_url=False, include_context=False)[0]
+    # The first step of the path is the message's own tag, which the sender knows.
+    path = [str(step) for step in first["loc"]]
+    where = ".".join(path[1:] or path) or "message"
+    if first["type"] in ("json_invalid", "json_type"):
+        return Problem("bad_message", f"not JSON: {first['msg']}", "send one JSON object as text")
+    if first["type"].startswith("union_tag"):
+        return Problem("unknown_type", first["msg"], "docs/protocol.md lists the messages")
+    value = repr(first.get("input"))
+    shown = value if len(value) <= 80 else value[:77] + "…"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return Problem(
+        "bad_value", f"{where}={shown}: {first['msg']}{more}", "docs/protocol.md gives each field's range", 422
+    )

@@ -1,0 +1,36 @@
+"""May the page that asks use this server? Its own pages and listed origins may; other sites may not.
+
+A browser sends Origin with every WebSocket and POST; a program sends none and is admitted. Listening on loopback, the
+Host must be a loopback name too: otherwise a foreign name pointed at 127.0.0.1 would count as our own page.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from server.errors import ForeignOrigin
+from server.settings import Settings
+
+
+def check_origin(headers: Mapping[str, str], scheme: str, settings: Settings) -> None:
+    """Raise ForeignOrigin unless the request comes from our own page, a listed origin or no page at all."""
+    origin = headers.get("origin")
+    if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:
+        return
+    host = headers.get("host", "")
+    # A proxy that ends TLS changes the scheme but not the host, so the scheme is not compared.
+    own = urlsplit(origin).netloc.lower() == host.lower() != ""
+    if not own or (_is_loopback(settings.host) and not _is_loopback(urlsplit(f"//{host}").hostname or "")):
+        raise ForeignOrigin(
+            f"pages of {origin[:100]} may not use this server",
+            "list the origin in RELIGHT_ALLOWED_ORIGINS on the server",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

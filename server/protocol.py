@@ -1,0 +1,222 @@
+"""The control messages of docs/protocol.md: JSON text → validated models, and models → JSON text.
+
+Strict: unknown types, unknown fields, NaN, infinities and out-of-range values are errors (pydantic's ValidationError,
+which `server.errors.explain` puts into words). Knows no sockets.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, model_validator
+
+from server.errors import Problem
+from server.lights import STRICT, Adjust, Light, Unit
+
+MessageId = Annotated[str, Field(max_length=64)] | int | FiniteFloat
+
+
+class ClientMessage(BaseModel):
+    """What every message may carry."""
+
+    model_config = STRICT
+
+    id: MessageId | None = None
+
+
+class Offer(ClientMessage):
+    type: Literal["offer"]
+    sdp: str = Field(min_length=1, max_length=65536)
+
+
+class IceCandidate(BaseModel):
+    """One trickled candidate, as `RTCIceCandidate.toJSON()` writes it; the server needs only the first three."""
+
+    model_config = STRICT
+
+    candidate: str = Field(max_length=1024)
+    sdpMid: str | None = Field(default=None, max_length=64)
+    sdpMLineIndex: int | None = Field(default=None, ge=0, le=64)
+    usernameFragment: str | None = Field(default=None, max_length=256)
+
+
+class Candidate(ClientMessage):
+    type: Literal["candidate"]
+    candidate: IceCandidate | None
+
+
+class SetLight(ClientMessage):
+    type: Literal["set_light"]
+    preset: str | None = Field(default=None, min_length=1, max_length=64)
+    lighting: Light | None = None
+    adjust: Adjust | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "SetLight":
+        if (self.preset is None) == (self.lighting is None):
+            raise ValueError("give exactly one of preset and lighting")
+        return self
+
+
+class SetStrength(ClientMessage):
+    type: Literal["set_strength"]
+    value: Unit
+
+
+class SetBackground(ClientMessage):
+    type: Literal["set_background"]
+    mode: Literal["keep", "dim", "lit"]
+    gain: Annotated[FiniteFloat, Field(ge=0.3, le=1)] = 0.7
+
+
+class SetEngine(ClientMessage):
+    type: Literal["set_engine"]
+    engine: str = Field(min_length=1, max_length=64)
+
+
+class SetView(ClientMessage):
+    type: Literal["set_view"]
+    hint: bool = False
+    split: Unit | None = None
+
+
+class Mirror(ClientMessage):
+    type: Literal["mirror"]
+    on: bool
+
+
+class Pause(ClientMessage):
+    type: Literal["pause"]
+    on: bool
+
+
+class Ping(ClientMessage):
+    type: Literal["ping"]
+    t: FiniteFloat
+
+
+AnyClientMessage = Annotated[
+    Offer | Candidate | SetLight | SetStrength | SetBackground | SetEngine | SetView | Mirror | Pause | Ping,
+    Field(discriminator="type"),
+]
+_CLIENT: TypeAdapter[AnyClientMessage] = TypeAdapter(AnyClientMessage)
+
+
+def parse(text: str) -> AnyClientMessage:
+    """One message. Raises pydantic's ValidationError."""
+    return _CLIENT.validate_json(text)
+
+
+class Envelope(BaseModel):
+    """Only what an answer to an unreadable message can echo."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: MessageId | None = None
+    type: str | None = Field(default=None, max_length=64)
+
+
+def envelope(text: str) -> Envelope:
+    """The id and type of a message that did not validate, where they can be read."""
+    try:
+        return Envelope.model_validate_json(text)
+    except ValueError:
+        return Envelope()
+
+
+class EngineChoice(BaseModel):
+    """One line of the engine menu."""
+
+    name: str
+    title: str
+    available: bool
+    reason: str = ""
+
+
+class ServerMessage(BaseModel):
+    """Ours; not validated on the way out beyond its types."""
+
+    def text(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+
+class Welcome(ServerMessage):
+    type: Literal["welcome"] = "welcome"
+    session: str
+    version: str
+    engines: list[EngineChoice]
+    engine: str
+    ice_servers: list[dict[str, Any]]
+    lighting: Light
+
+
+class Answer(ServerMessage):
+    type: Literal["answer"] = "answer"
+    id: MessageId | None = None
+    of: Literal["offer"] = "offer"
+    sdp: str
+
+
+class Ack(ServerMessage):
+    type: Literal["ack"] = "ack"
+    id: MessageId | None = None
+    of: str
+    lighting: Light | None = None
+
+    def text(self) -> str:
+        return self.model_dump_json(exclude_none=self.lighting is None)
+
+
+class Pong(ServerMessage):
+    type: Literal["pong"] = "pong"
+    id: MessageId | None = None
+    t: float
+    server_s: float
+
+
+class ErrorReply(ServerMessage):
+    type: Literal["error"] = "error"
+    id: MessageId | None = None
+    of: str | None = None
+    code: str
+    message: str
+    hint: str
+
+    @classmethod
+    def about(cls, problem: Problem, id: MessageId | None = None, of: str | None = None) -> "ErrorReply":
+        return cls(id=id, of=of, code=problem.code, message=problem.message, hint=problem.hint)
+
+
+class Notice(ServerMessage):
+    type: Literal["notice"] = "notice"
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Latency(BaseModel):
+    p50: float
+    p95: float
+
+
+class StageTime(BaseModel):
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class EngineState(BaseModel):
+    name: str
+    state: Literal["warming", "ok", "behind", "failed", "paused"]
+    message: str = ""
+
+
+class Stats(ServerMessage):
+    type: Literal["stats"] = "stats"
+    fps_in: float
+    fps_out: float
+    drops: int
+    width: int
+    height: int
+    latency_ms: Latency
+    stages: dict[str, StageTime]
+    face: Literal["ok", "no_face", "move_closer", "turn_to_camera"]
+    engine: EngineState

@@ -1,0 +1,414 @@
+"""One WebSocket is one session: control messages in, replies and stats out, at most one Peer alive.
+
+Every message is answered; a bad one changes nothing and never ends the session. What cannot be foreseen is caught at
+the session door (`handle`): logged once, told to the client. Closing frees the peer, its threads and its stream.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import math
+import time
+import uuid
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from engine.view import View
+from engine.worker import LiveSnapshot, OutputFrame
+from lcvd.presets import preset
+from lcvd.types import Background
+from server import protocol
+from server.engines import Engines
+from server.errors import BadMessage, Busy, Problem, ServerError, TooFast, TooLarge, explain
+from server.lights import Light, Wish
+from server.metrics import Metrics
+from server.peer import Peer
+from server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+STATS_EVERY_S = 0.5
+NOTICE_EVERY_S = 5.0  # the same notice at most this often
+FLOOD_LIMIT = 200  # messages refused in a row before the socket is closed
+OUTBOX = 64  # replies waiting for a client that does not read; beyond it the client is gone
+DEFAULT_PRESET = "original"
+
+try:
+    VERSION = version("relight-live")
+except PackageNotFoundError:  # run from a bare checkout
+    VERSION = "0"
+
+
+class Admission:
+    """How many are relit at once. `enter` raises Busy; `leave` gives the place back."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._inside: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._inside)
+
+    @property
+    def full(self) -> bool:
+        return len(self._inside) >= self.limit
+
+    def enter(self, who: str) -> None:
+        """Take a place; whoever has one keeps it."""
+        if who not in self._inside and self.full:
+            raise Busy(
+                f"all {self.limit} places are taken",
+                "try again in a minute, or raise RELIGHT_MAX_SESSIONS on the server",
+            )
+        self._inside.add(who)
+
+    def leave(self, who: str) -> None:
+        self._inside.discard(who)
+
+
+class TokenBucket:
+    """At most `burst` at once, `rate` a second in the long run. The clock is an argument."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._tokens, self._then_s = burst, float("-inf")
+
+    def take(self, now_s: float) -> bool:
+        """Whether one more may pass."""
+        if math.isfinite(self._then_s):
+            self._tokens = min(self._burst, self._tokens + (now_s - self._then_s) * self._rate)
+        self._then_s = now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Socket(Protocol):
+    """What a session needs of a WebSocket."""
+
+    async def send_text(self, data: str) -> None: ...
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None: ...
+
+
+class Session:
+    """One participant. Everything on the event loop."""
+
+    def __init__(
+        self,
+        socket: Socket,
+        settings: Settings,
+        engines: Engines,
+        metrics: Metrics,
+        admission: Admission,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        make_peer: Callable[..., Peer] = Peer,
+    ) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self._socket = socket
+        self._settings = settings
+        self._engines = engines
+        self._metrics = metrics
+        self._admission = admission
+        self._clock = clock
+        self._make_peer = make_peer
+        self._bucket = TokenBucket(settings.messages_per_s, settings.message_burst)
+        self._refused = 0
+        self._wish = Wish(preset(DEFAULT_PRESET).lighting)
+        self._engine = engines.default
+        self._view, self._mirror, self._paused = View(), False, False
+        self._peer: Peer | None = None
+        self._counted_in = self._counted_drops = 0
+        self._noticed: dict[str, float] = {}
+        self._outbox: asyncio.Queue[str] = asyncio.Queue(OUTBOX)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._idle_since_s = clock()
+        self._closing = False
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Say welcome; start the writer and the stats."""
+        self._task(self._write())
+        self._task(self._tell_stats())
+        self._say(
+            protocol.Welcome(
+                session=self.id,
+                version=VERSION,
+                engines=self._engines.menu(),
+                engine=self._engine,
+                ice_servers=self._settings.ice_servers,
+                lighting=Light.of(self._wish.lighting),
+            )
+        )
+        if self._engines.reason:
+            self.notice("fallback", self._engines.reason, "run `relight doctor` on the server")
+        logger.info("session opened")
+
+    async def handle(self, text: str) -> None:
+        """One message. Never raises: the session door."""
+        message: protocol.AnyClientMessage | None = None
+        try:
+            self._check_flood(text)
+            message = protocol.parse(text)
+            self._metrics.messages.labels(message.type).inc()
+            await self._obey(message)
+        except (ServerError, ValidationError, ValueError) as error:
+            self._refuse(text, explain(error), message)
+        except Exception as error:  # the session door
+            logger.exception("message %s failed", message.type if message else "?")
+            self._refuse(text, explain(error), message)
+
+    async def close(self) -> None:
+        """Free everything. Again: nothing happens."""
+        if self._closing:
+            return
+        self._closing = True
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._drop_peer()
+        # One that ended by itself may still be closing.
+        await asyncio.gather(*self._ending, return_exceptions=True)
+        logger.info("session closed")
+
+    def hang_up(self, code: int, reason: str) -> None:
+        """Close the socket after what is waiting has been sent; whoever reads it then calls `close`."""
+        self._task(self._hang_up(code, reason))
+
+    @property
+    def snapshot(self) -> LiveSnapshot | None:
+        return self._peer.live.snapshot() if self._peer is not None else None
+
+    # ---- messages
+
+    def _check_flood(self, text: str) -> None:
+        if len(text) > self._settings.max_message_bytes:
+            raise TooLarge(
+                f"the message has {len(text)} characters", f"send at most {self._settings.max_message_bytes}"
+            )
+        if self._bucket.take(self._clock()):
+            self._refused = 0
+            return
+        self._refused += 1
+        if self._refused == FLOOD_LIMIT:
+            self.hang_up(1008, "flood")
+        raise TooFast("messages come too fast", f"send at most {self._settings.messages_per_s} a second")
+
+    def _refuse(self, text: str, problem: Problem, message: protocol.AnyClientMessage | None) -> None:
+        self._metrics.errors.labels(problem.code).inc()
+        about = message if message is not None else protocol.envelope(text[: self._settings.max_message_bytes])
+        self._say(protocol.ErrorReply.about(problem, id=about.id, of=about.type))
+        if problem.code == Busy.code:
+            self._metrics.refused.labels(problem.code).inc()
+            self.hang_up(1013, "busy")
+
+    async def _obey(self, message: protocol.AnyClientMessage) -> None:
+        match message:
+            case protocol.Offer():
+                self._say(protocol.Answer(id=message.id, sdp=await self._connect(message.sdp)))
+            case protocol.Ping():
+                self._say(protocol.Pong(id=message.id, t=message.t, server_s=round(time.time(), 3)))
+            case protocol.SetLight():
+                base = message.lighting.lighting() if message.lighting else preset(message.preset or "").lighting
+                self._relight(dataclasses.replace(self._wish, base=base, adjust=message.adjust))
+                self._say(protocol.Ack(id=message.id, of=message.type, lighting=Light.of(self._wish.lighting)))
+            case _:
+                await self._apply(message)
+                self._say(protocol.Ack(id=message.id, of=message.type))
+
+    async def _apply(self, message: protocol.AnyClientMessage) -> None:
+        live = self._peer.live if self._peer is not None else None
+        match message:
+            case protocol.Candidate():
+                if self._peer is None:
+                    raise BadMessage("there is no connection for this candidate", "send an offer first")
+                await self._peer.add_candidate(message.candidate)
+            case protocol.SetStrength():
+                self._relight(dataclasses.replace(self._wish, strength=message.value))
+            case protocol.SetBackground():
+                background = Background(message.mode, message.gain)
+                self._relight(dataclasses.replace(self._wish, background=background))
+            case protocol.SetEngine():
+                await self._set_engine(message.engine)
+            case protocol.SetView():
+                self._view = View(message.hint, message.split)
+                if live:
+                    live.set_view(self._view)
+            case protocol.Mirror():
+                self._mirror = message.on
+                if live:
+                    live.set_mirror(message.on)
+            case protocol.Pause():
+                self._paused = message.on
+                if live:
+                    live.set_paused(message.on)
+
+    def _relight(self, wish: Wish) -> None:
+        lighting = wish.lighting  # raises before anything changed
+        self._wish = wish
+        if self._peer is not None:
+            self._peer.live.set_lighting(lighting)
+
+    async def _set_engine(self, name: str) -> None:
+        menu = {choice.name: choice for choice in self._engines.menu()}
+        choice = menu.get(name)
+        if choice is None:
+            raise BadMessage(f"engine={name!r} does not exist", f"choose one of {', '.join(menu)}")
+        if not choice.available:
+            raise BadMessage(f"engine={name!r} cannot run here: {choice.reason}", "run `relight doctor` on the server")
+        host = await asyncio.to_thread(self._engines.host, name)
+        self._engine = name
+        if self._peer is not None:
+            self._peer.live.switch(host)
+
+    # ---- the connection
+
+    async def _connect(self, sdp: str) -> str:
+        self._admission.enter(self.id)
+        await self._drop_peer(keep_place=True)
+        peer: Peer | None = None
+        try:
+            host = await asyncio.to_thread(self._engines.host, self._engine)
+            peer = self._make_peer(
+                host,
+                self._wish.lighting,
+                self._settings,
+                on_end=self._peer_ended,
+                on_bad_size=self._bad_size,
+                on_sent=self._sent,
+            )
+            peer.live.set_view(self._view)
+            peer.live.set_mirror(self._mirror)
+            peer.live.set_paused(self._paused)
+            answer = await peer.answer(sdp)
+        except BaseException:
+            if peer is not None:
+                await self._end_peer(peer)
+            self._admission.leave(self.id)
+            raise
+        self._peer = peer
+        self._counted_in = self._counted_drops = 0
+        self._metrics.sessions.inc()
+        self._metrics.connections.inc()
+        logger.info("connection answered")
+        return answer
+
+    async def _drop_peer(self, keep_place: bool = False) -> None:
+        peer, self._peer = self._peer, None
+        self._idle_since_s = self._clock()
+        if peer is not None:
+            self._count(peer)
+            self._metrics.sessions.dec()
+            await self._end_peer(peer)
+        if not keep_place:
+            self._admission.leave(self.id)
+
+    async def _end_peer(self, peer: Peer) -> None:
+        """Close it even if whoever asked is cancelled meanwhile."""
+        ending = asyncio.ensure_future(peer.close())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.shield(ending)
+
+    def _peer_ended(self, reason: str) -> None:
+        if self._closing:
+            return
+        logger.info("connection ended: %s", reason)
+        self.notice("connection_ended", f"The video connection ended: {reason}.", "send a new offer")
+        self._task(self._drop_peer())
+
+    def _bad_size(self, width: int, height: int) -> None:
+        limits = self._settings.frame_limits
+        self.notice(
+            "frame_size",
+            f"The picture of {width} × {height} cannot be relit.",
+            f"send sides of {limits.min_side_px} to {limits.max_side_px} px, {limits.max_pixels / 1e6:.1f} megapixels in all",
+        )
+
+    def _sent(self, frame: OutputFrame, now_s: float) -> None:
+        self._metrics.frames_out.labels("yes" if frame.relit else "no").inc()
+        self._metrics.latency.observe(max(0.0, now_s - frame.arrived_s))
+
+    # ---- what the client is told
+
+    def notice(self, code: str, message: str, hint: str = "") -> None:
+        """Something the participant should know; the same code not too often."""
+        now_s = self._clock()
+        if now_s - self._noticed.get(code, float("-inf")) >= NOTICE_EVERY_S:
+            self._noticed[code] = now_s
+            self._say(protocol.Notice(code=code, message=message, hint=hint))
+
+    def _say(self, message: protocol.ServerMessage) -> None:
+        """Queue for the writer. A client that does not read loses its session, not the server its memory."""
+        try:
+            self._outbox.put_nowait(message.text())
+        except asyncio.QueueFull:
+            if not self._closing:
+                logger.info("the client does not read its messages")
+                self.hang_up(1008, "not reading")
+
+    async def _write(self) -> None:
+        while True:
+            text = await self._outbox.get()
+            try:
+                await self._socket.send_text(text)
+            except Exception as error:  # whatever way a socket ends: its reader hears of it too
+                logger.debug("socket closed while writing: %r", error)
+                return
+            finally:
+                self._outbox.task_done()
+
+    async def _hang_up(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(1.0):
+                await self._outbox.join()
+        except TimeoutError:
+            pass
+        try:
+            async with asyncio.timeout(1.0):
+                await self._socket.close(code, reason)
+        except Exception as error:  # already closed, or its peer does not read
+            logger.debug("closing the socket: %r", error)
+
+    async def _tell_stats(self) -> None:
+        while True:
+            await asyncio.sleep(STATS_EVERY_S)
+            peer = self._peer
+            if peer is None:
+                idle_s = self._clock() - self._idle_since_s
+                if self._settings.idle_timeout_s and idle_s > self._settings.idle_timeout_s:
+                    self.hang_up(1001, "idle")
+                    return
+                continue
+            self._count(peer)
+            snapshot = peer.live.snapshot()
+            peer.match_audio(snapshot.latency_ms.get("p50", 0.0) / 1e3)
+            # A client that reads slowly gets fewer stats, not older ones.
+            if peer.frames_in and self._outbox.empty():
+                self._say(protocol.Stats(**dataclasses.asdict(snapshot)))
+
+    def _count(self, peer: Peer) -> None:
+        snapshot_drops = peer.live.snapshot().drops
+        self._metrics.frames_in.inc(peer.frames_in - self._counted_in)
+        self._metrics.drops.inc(max(0, snapshot_drops - self._counted_drops))
+        self._counted_in, self._counted_drops = peer.frames_in, snapshot_drops
+
+    def _task(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a session's task failed", exc_info=error)
+            if not self._closing:
+                self.notice("internal", "Something went wrong on the server.", "reload the page if the picture stops")

@@ -1,0 +1,73 @@
+"""Settings of the server: the only reader of the environment (prefix RELIGHT_).
+
+`RELIGHT_PORT=9000 relight serve` and `Settings(port=9000)` say the same. Unknown keyword arguments are errors.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import platformdirs
+from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class FrameLimits(NamedTuple):
+    """What a picture may measure. Outside it, the stream shows nothing and says so."""
+
+    min_side_px: int
+    max_side_px: int
+    max_pixels: int
+
+
+class Settings(BaseSettings):
+    """Everything an operator may choose. Sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="RELIGHT_", extra="forbid", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 admits other machines.")
+    port: int = Field(default=8080, ge=0, le=65535, description="TCP port of the page; 0 picks a free one.")
+    engine: str = Field(default="ratio", description="Engine a new session starts with (see `relight doctor`).")
+    max_sessions: PositiveInt = Field(default=4, description="Participants relit at the same time.")
+    ice_servers: list[dict[str, str | list[str]]] = Field(
+        default_factory=list,
+        description='STUN and TURN as JSON: [{"urls": "turn:host", "username": …, "credential": …}].',
+    )
+    allowed_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins beside our own whose pages may use the server (scheme://host[:port]); * admits all.",
+    )
+    models_dir: Path | None = Field(
+        default=None, description="Folder with the tracking models; default: found or fetched."
+    )
+    cache_dir: Path = Field(
+        default_factory=lambda: platformdirs.user_cache_path("relight-live"), description="Compiled kernels and models."
+    )
+    client_dir: Path = Field(
+        default_factory=lambda: Path(__file__).resolve().parent.parent / "client_web", description="The page."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    max_upload_bytes: PositiveInt = Field(default=24 * 2**20, description="Largest photo or HDRI.")
+    max_image_pixels: PositiveInt = Field(default=40_000_000, description="Largest photo or HDRI once decoded.")
+    max_message_bytes: PositiveInt = Field(default=128 * 1024, description="Largest WebSocket message.")
+    messages_per_s: PositiveInt = Field(default=60, description="Sustained rate of messages a session may send.")
+    message_burst: PositiveInt = Field(default=240, description="Messages a session may send at once.")
+    min_frame_side_px: PositiveInt = 16
+    max_frame_side_px: PositiveInt = Field(default=4096, description="Longest side of a picture.")
+    max_frame_pixels: PositiveInt = Field(default=8_912_896, description="4096 × 2176.")
+    media_timeout_s: PositiveInt = Field(
+        default=20, description="A connection without media is closed after this long."
+    )
+    idle_timeout_s: NonNegativeInt = Field(
+        default=600, description="A WebSocket without connection is closed after this long."
+    )
+    shutdown_timeout_s: float = Field(default=3.0, gt=0, le=4.5, description="Time sessions get to end on SIGTERM.")
+
+    @property
+    def max_sockets(self) -> int:
+        """WebSockets admitted: more than sessions, since an open page need not be live."""
+        return self.max_sessions * 4 + 8
+
+    @property
+    def frame_limits(self) -> FrameLimits:
+        return FrameLimits(self.min_frame_side_px, self.max_frame_side_px, self.max_frame_pixels)

@@ -1,0 +1,134 @@
+"""Uploaded files → Lighting: a limit that holds while the bytes stream in, then the photo and panorama readers.
+
+`UploadLimit` is ASGI middleware: too large a Content-Length is refused unread, and without one the bytes are counted
+as they come, before the form parser keeps any of them. Sizes are read from headers before a pixel is decoded.
+"""
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lcvd.errors import ImageError
+from lcvd.types import Lighting
+from server.errors import BadUpload, Problem, TooLarge, explain
+
+WORK_SIDE_PX = 1280  # a larger photo says nothing more about its light
+MULTIPART_SLACK = 4096  # boundaries and headers around the file
+
+
+class UploadTooLarge(HTTPException):
+    """Raised inside the form parser, which lets an HTTPException through."""
+
+    def __init__(self, limit: int) -> None:
+        self.problem: Problem = explain(too_large(limit))
+        super().__init__(self.problem.status, self.problem.message)
+
+
+def too_large(limit: int) -> TooLarge:
+    """What everyone who sends too much is told."""
+    return TooLarge(f"the upload is over {limit / 2**20:.0f} MiB", "send a smaller copy; 2048 pixels wide is plenty")
+
+
+class UploadLimit:
+    """ASGI middleware: no request body over `limit` bytes (and a little for the form around the file)."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self.app(scope, receive, send)
+            return
+        allowed = self.limit + MULTIPART_SLACK
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > allowed:
+            problem = explain(too_large(self.limit))
+            response = JSONResponse(problem.as_dict(), problem.status, headers={"connection": "close"})
+            await response(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > allowed:
+                raise UploadTooLarge(self.limit)
+            return message
+
+        await self.app(scope, counted, send)
+
+
+class PhotoLight(NamedTuple):
+    """The light of a photo and where its face is: x, y, w, h in px of the photo."""
+
+    lighting: Lighting
+    face: tuple[int, int, int, int]
+
+
+def light_of_panorama(data: bytes, filename: str, max_pixels: int) -> Lighting:
+    """An .hdr, .exr, .jpg or .png panorama as a light. Raises LcvdError. Takes up to a second."""
+    from lcvd.environment import decode_equirect, lighting_from_equirect
+
+    _not_empty(data)
+    _check_pixels(data, filename, max_pixels)
+    return lighting_from_equirect(decode_equirect(data, filename), name="from-hdri")
+
+
+def light_of_photo(data: bytes, filename: str, max_pixels: int) -> PhotoLight:
+    """The light on the face in a JPEG, PNG or WebP. Raises LcvdError, BadUpload. Takes up to a second."""
+    from lcvd.light_estimate import lighting_from_face
+    from lcvd.tracking.mesh import MeshTracker
+
+    _not_empty(data)
+    _check_pixels(data, filename, max_pixels)
+    rgb, scale = decode_photo(data, filename)
+    tracker = MeshTracker()
+    try:
+        face = tracker.track(rgb, 0.0)
+    finally:
+        tracker.close()
+    if face is None:
+        raise BadUpload("no face was found in the photo", "choose a photo where one face is seen well from the front")
+    lighting = lighting_from_face(rgb, face)
+    low, high = face.vertices_px[:, :2].min(0) * scale, face.vertices_px[:, :2].max(0) * scale
+    x, y = (round(float(v)) for v in low)
+    w, h = (round(float(v)) for v in high - low)
+    return PhotoLight(lighting, (x, y, w, h))
+
+
+def decode_photo(data: bytes, filename: str) -> tuple[NDArray[np.uint8], float]:
+    """RGB uint8 [H,W,3], turned as EXIF says and at most WORK_SIDE_PX long, and the photo's px per px of it."""
+    try:
+        bgr: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        bgr = None
+    if bgr is None:
+        raise ImageError(f"{filename or 'the file'} cannot be decoded", "send a JPEG, PNG or WebP; it may be cut off")
+    scale = max(1.0, max(bgr.shape[:2]) / WORK_SIDE_PX)
+    if scale > 1:
+        bgr = cv2.resize(bgr, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), scale
+
+
+def _not_empty(data: bytes) -> None:
+    if not data:
+        raise BadUpload("the file is empty", "choose another file")
+
+
+def _check_pixels(data: bytes, filename: str, max_pixels: int) -> None:
+    """A decompression bomb is told from its header."""
+    from lcvd.image_header import read_header
+
+    header = read_header(data, filename or "the file")
+    if header.width * header.height > max_pixels or min(header.width, header.height) < 1:
+        raise ImageError(
+            f"{filename or 'the file'} is {header.width}×{header.height} pixels",
+            f"send at most {max_pixels / 1e6:.0f} megapixels",
+        )
