@@ -17,7 +17,7 @@ from lcvd.lighting import shading
 from lcvd.sh import irradiance_over_pi
 from lcvd.types import FloatArray, Lighting
 
-ALBEDO = np.array([0.50, 0.44, 0.40], np.float32)  # warm clay: shows tints without being a colour of its own
+ALBEDO = np.array([0.56, 0.49, 0.45], np.float32)  # warm clay: shows tints without being a colour of its own
 SUPERSAMPLE = 3
 SHININESS = 38.0
 MAX_SIZE_PX = 2048
@@ -81,7 +81,7 @@ def _sheen(lighting: Lighting, normals: FloatArray) -> FloatArray:
     room = np.asarray(lighting.ambient_rgb, np.float32)
     if lighting.sh is not None:
         room = room + np.maximum(irradiance_over_pi(lighting.sh, mirrored), 0)
-    return out + 0.35 * fresnel[..., None] * room
+    return out + 0.25 * fresnel[..., None] * room
 
 
 def _tone(linear: FloatArray) -> FloatArray:

@@ -1,0 +1,283 @@
+"""The light a face stands in: nine SH numbers for every live frame, or a whole Lighting copied once from a photo.
+
+Skin is taken to have one albedo, so what varies with the normal is light. Live (`estimate_sh`): linear least squares
+on the SH basis, robust by Tukey weights, held by a prior where the face shows no normals (Basri & Jacobs 2003 is why
+nine suffice). Photo (`estimate_lighting`): SH alone comes out too soft, so ambient + one lamp are searched over a grid
+of directions, two non-negative unknowns each, robust by Huber weights. Keeps nothing between calls.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lcvd.colour import LUMA, linear_from_srgb, rgb_tuple
+from lcvd.directions import direction_from_angles
+from lcvd.errors import LightError, ShapeError
+from lcvd.geometry import picture_normals
+from lcvd.lighting import wrapped_cosine
+from lcvd.raster import interpolate, rasterize
+from lcvd.sh import LAMBERT, Y00, sh_basis, sh_from_directional
+from lcvd.types import Background, DirectionalLight, Face, FloatArray, Lighting
+
+RIDGE = np.array([1e-3, *3 * [0.03], *5 * [0.12]])
+TUKEY_SIGMAS = 2.5
+ITERATIONS = 5
+MIN_SAMPLES = 60
+MAX_SAMPLES = 3000
+GRID_PX = 160  # the face's longer side while sampling
+# Linear RGB of human skin at luminance 1 under white light: the middle of the range from fair to dark.
+SKIN_RGB = np.array([1.62, 0.87, 0.54]) / (np.array([1.62, 0.87, 0.54]) @ LUMA)
+# Share of an observed tint that is the light's and not the skin's: variance of the logarithm of r/g is about 0.3²
+# over light sources and 0.22² over people.
+TINT_TRUST = 0.65
+WRAPS = (0.1, 0.35, 0.7)
+
+
+def default_prior() -> NDArray[np.float64]:
+    """Irradiance coefficients [9] of 0.75 ambient + 0.25 from the camera: a face seen in an ordinary room."""
+    prior = 0.25 * sh_from_directional((0, 0, 1), (1, 1, 1))[:, 0].astype(np.float64) * LAMBERT
+    prior[0] += 0.75 / Y00
+    return prior
+
+
+_DEFAULT_PRIOR = default_prior()
+
+
+def estimate_sh(
+    luminance_samples: ArrayLike, normals: ArrayLike, weights: ArrayLike | None = None, prior: ArrayLike | None = None
+) -> FloatArray:
+    """Shade of the scene as SH: linear luminance [N] ≥ 0 of skin at unit normals [N,3] → coefficients [9].
+
+    *Irradiance* domain: shade(n) = sh_basis(n) @ c (divide by A_l/π = `lcvd.sh.LAMBERT` for radiance). Albedo is
+    unknown, so c is scaled to show 1 at the median sample. `prior` [9], in the same domain and of any scale, holds
+    what the normals do not show (default_prior; or the last frame's answer). IRLS: Tukey 2.5 σ times 1/(0.3 + y),
+    since noise grows with light; ridge toward the prior. All-black or no samples give the prior. Raises ShapeError.
+    """
+    y = np.asarray(luminance_samples, np.float64)
+    n = np.asarray(normals, np.float64)
+    if y.ndim != 1 or n.shape != (len(y), 3):
+        raise ShapeError(f"samples [N] and normals [N,3], got {y.shape} and {n.shape}")
+    p = _DEFAULT_PRIOR if prior is None else np.asarray(prior, np.float64)
+    if p.shape != (9,):
+        raise ShapeError(f"prior has shape [9], got {p.shape}")
+    w0 = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
+    if w0.shape != y.shape:
+        raise ShapeError(f"weights have shape {y.shape}, got {w0.shape}")
+    keep = w0 > 0
+    level = float(np.median(y[keep])) if keep.any() else 0.0
+    if not level > 1e-6:
+        return p.astype(np.float32)
+    y = y / level
+    basis = sh_basis(n)
+    w0 = w0 / (0.3 + y)
+    w0 /= w0.sum()
+    # The prior at the samples' own exposure, or its pull would read as light.
+    at_samples = float(w0 @ (basis @ p))
+    p = p * (float(w0 @ y) / at_samples) if at_samples > 1e-6 else p
+    w = w0
+    c = p
+    for _ in range(ITERATIONS):
+        weighted = basis * w[:, None]
+        c = np.linalg.solve(weighted.T @ basis + np.diag(RIDGE), weighted.T @ y + RIDGE * p)
+        residual = np.abs(y - basis @ c)
+        cutoff = TUKEY_SIGMAS * max(1.4826 * float(np.median(residual[keep])), 0.01)
+        w = w0 * np.square(np.maximum(1 - np.square(residual / cutoff), 0))
+        total = w.sum()
+        if total < 1e-3:
+            break
+        w = w / total
+    return c.astype(np.float32)
+
+
+class SkinSamples(NamedTuple):
+    """Visible skin, one row each."""
+
+    rgb: FloatArray  # [N,3] linear
+    normals: FloatArray  # [N,3] unit, y up
+
+
+def skin_samples(rgb: NDArray[np.uint8], face: Face, skin_mask: ArrayLike | None = None) -> SkinSamples:
+    """Linear colour and normal of the skin in sight, without lips, eyes, brows, grazing rim and what the nose hides.
+
+    rgb uint8 [H,W,3]; skin_mask [H,W], where nonzero, may narrow it further. At most MAX_SAMPLES, evenly spread.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ShapeError(f"rgb is uint8 [H,W,3], got {rgb.dtype} {rgb.shape}")
+    vertices = np.asarray(face.vertices_px, np.float32)
+    low = np.floor(vertices[:, :2].min(0)).astype(int)
+    extent = np.ptp(vertices[:, :2], axis=0)
+    scale = GRID_PX / max(float(extent.max()), 1.0)
+    width, height = (max(1, int(np.ceil(side * scale))) for side in extent)
+    # Grid pixel j looks at picture x = low + (j + 0.5)/scale; OpenCV counts from pixel centres.
+    offset = low + 0.5 / scale - 0.5
+    picture_from_grid = np.array([[1 / scale, 0, offset[0]], [0, 1 / scale, offset[1]]])
+    source = cv2.GaussianBlur(rgb, (0, 0), 0.5 / scale) if scale < 1 else rgb
+    patch = _sampled(source, picture_from_grid, (height, width), cv2.INTER_LINEAR)
+    mask = np.ones(rgb.shape[:2], np.uint8) if skin_mask is None else (np.asarray(skin_mask) > 0).astype(np.uint8)
+    if mask.shape != rgb.shape[:2]:
+        raise ShapeError(f"skin_mask has shape {rgb.shape[:2]}, got {mask.shape}")
+    inside = _sampled(mask, picture_from_grid, (height, width), cv2.INTER_NEAREST)
+    on_grid = vertices.copy()
+    on_grid[:, :2] -= low
+    on_grid *= scale
+    raster = rasterize(on_grid, face.mesh.triangles, (height, width))
+    normals = interpolate(raster, face.mesh.triangles, picture_normals(vertices, face.mesh.triangles))
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+    good = np.append(_plain_skin(face), False)[raster.triangle] & (normals[..., 2] > 0.2) & (inside > 0)
+    linear = linear_from_srgb(patch[good])
+    step = max(1, -(-len(linear) // MAX_SAMPLES))
+    return SkinSamples(linear[::step], normals[good][::step])
+
+
+def _sampled(image: NDArray, picture_from_grid: NDArray, size: tuple[int, int], how: int) -> NDArray:
+    """`image` on the grid of `size` (height, width); zero outside the picture."""
+    sampled: NDArray = cv2.warpAffine(image, picture_from_grid, size[::-1], flags=cv2.WARP_INVERSE_MAP | how)
+    return sampled
+
+
+def _plain_skin(face: Face) -> NDArray[np.bool_]:
+    """[M] triangles of bare skin: no vertex on lips, brows, eyes or the outline (hair and beard begin there)."""
+    regions = face.mesh.regions
+    unlike = [
+        regions[k] for k in ("lips", "left_eye", "right_eye", "left_brow", "right_brow", "face_oval") if k in regions
+    ]
+    marked = np.zeros(len(face.vertices_px), bool)
+    marked[np.concatenate(unlike)] = True
+    plain: NDArray[np.bool_] = face.mesh.skin_triangles & ~marked[face.mesh.triangles].any(1)
+    return plain
+
+
+class _Fit(NamedTuple):
+    cost: float
+    direction: tuple[float, float, float]
+    wrap: float
+    ambient: float
+    key: float
+    weights: NDArray[np.float64]  # [N]
+
+
+def estimate_lighting(rgb: NDArray[np.uint8], face: Face, skin_mask: ArrayLike | None = None) -> Lighting:
+    """The light of a photo: ambient + one key with a shadow, so that another face under it shows the same look.
+
+    Direction and contrast are measured; exposure is not (a photo does not say how dark the skin is), so the face is
+    shown at 0.9 on average, and never above 1.5; colour keeps the difference of lit and shaded side, and of the
+    common tint the part that is not likely skin. Raises LightError when fewer than 60 skin samples are in sight.
+    """
+    samples = skin_samples(rgb, face, skin_mask)
+    luma = (samples.rgb @ LUMA).astype(np.float64)
+    # Blown highlights and black holes (nostrils, glasses) tell nothing of the light.
+    usable = (samples.rgb.max(1) < 0.97) & (luma > 0.002)
+    if usable.sum() < MIN_SAMPLES:
+        raise LightError(
+            f"only {int(usable.sum())} usable skin samples in the photo",
+            "choose a photo with a larger, unhidden, normally exposed face",
+        )
+    colours, normals, luma = samples.rgb[usable].astype(np.float64), samples.normals[usable], luma[usable]
+    y = luma / np.median(luma)
+    fit = _search(y, normals)
+    ambient, key = _colours(colours, normals, fit)
+    response = wrapped_cosine(normals @ np.array(fit.direction), fit.wrap)
+    shade = (ambient + response[:, None] * key) @ LUMA
+    gain = min(0.9 / float(shade.mean()), 1.5 / float(np.percentile(shade, 99)))
+    lamp = DirectionalLight(
+        fit.direction, rgb_tuple(gain * key), fit.wrap, float(np.clip(0.75 - 0.8 * fit.wrap, 0.15, 0.7))
+    )
+    return Lighting("photo", rgb_tuple(gain * ambient), (lamp,), None, 0.2, 1.0, Background("dim", 0.7))
+
+
+def _search(y: NDArray[np.float64], normals: FloatArray) -> _Fit:
+    """Best direction and wrap: a grid of 12° over what can light a face, then finer around the best."""
+    n = normals.astype(np.float64)
+    coarse = [(float(az), float(el)) for el in range(-60, 85, 12) for az in range(-144, 145, 12)]
+    best, angles = _best(y, n, coarse)
+    for step in (5.0, 2.0):
+        near = [
+            (angles[0] + i * step, np.clip(angles[1] + j * step, -80, 88))
+            for i in (-2, -1, 0, 1, 2)
+            for j in (-2, -1, 0, 1, 2)
+        ]
+        best, angles = _best(y, n, near)
+    return best
+
+
+def _best(
+    y: NDArray[np.float64], n: NDArray[np.float64], angles: list[tuple[float, float]]
+) -> tuple[_Fit, tuple[float, float]]:
+    directions = np.array([direction_from_angles(*a) for a in angles])
+    cosines = directions @ n.T
+    found: tuple[_Fit, tuple[float, float]] | None = None
+    for wrap in WRAPS:
+        ambient, key, cost, weights = _two_parameter_nnls(y, wrapped_cosine(cosines, wrap))
+        # Lamps far from the camera axis explain little of a frontal face: prefer the plain answer when they tie.
+        cost = cost * (1.02 - 0.02 * directions[:, 2])
+        i = int(np.argmin(cost))
+        if found is None or cost[i] < found[0].cost:
+            d = directions[i]
+            fit = _Fit(
+                float(cost[i]),
+                (float(d[0]), float(d[1]), float(d[2])),
+                wrap,
+                float(ambient[i]),
+                float(key[i]),
+                weights[i],
+            )
+            found = fit, angles[i]
+    assert found is not None
+    return found
+
+
+def _two_parameter_nnls(
+    y: NDArray[np.float64], response: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """y [N] ≈ a + k · response [D,N], a, k ≥ 0, Huber by reweighting → a [D], k [D], cost [D], weights [D,N].
+
+    Two unknowns have a closed form: the free solution, or the better of the two borders. The Huber width is common
+    to all directions, or a bad one would widen its own and win.
+    """
+    base = 1 / (0.3 + y)
+    base /= base.sum()
+    w = np.broadcast_to(base, response.shape)
+    delta = 0.0
+    for _ in range(4):
+        s0 = w.sum(1)
+        s1 = np.einsum("dn,dn->d", w, response)
+        s2 = np.einsum("dn,dn,dn->d", w, response, response)
+        t0 = w @ y
+        t1 = np.einsum("dn,dn,n->d", w, response, y)
+        det = np.maximum(s0 * s2 - s1 * s1, 1e-9)
+        a, k = (s2 * t0 - s1 * t1) / det, (s0 * t1 - s1 * t0) / det
+        k = np.where(a < 0, t1 / np.maximum(s2, 1e-9), np.maximum(k, 0))
+        a = np.where(k <= 0, t0 / s0, np.maximum(a, 0))
+        residual = np.abs(y - a[:, None] - k[:, None] * response)
+        delta = max(1.345 * 1.4826 * float(np.median(residual, axis=1).min()), 0.02)
+        w = base * np.minimum(1, delta / np.maximum(residual, 1e-9))
+    huber = np.where(residual <= delta, 0.5 * residual**2, delta * (residual - 0.5 * delta))
+    return a, k, huber @ base, w
+
+
+def _colours(
+    rgb: NDArray[np.float64], normals: FloatArray, fit: _Fit
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ambient and key as linear RGB [3], skin divided out."""
+    response = wrapped_cosine(normals.astype(np.float64) @ np.array(fit.direction), fit.wrap)
+    design = np.stack([np.ones_like(response), response], 1)
+    weighted = design * fit.weights[:, None]
+    # A little ridge toward one common colour: a flat photo must not invent two opposite tints.
+    common = np.average(rgb, axis=0, weights=fit.weights)
+    common /= common @ LUMA
+    level = np.average(rgb @ LUMA, weights=fit.weights)
+    target = np.outer([fit.ambient, fit.key], common) * level / max(fit.ambient + fit.key * response.mean(), 1e-6)
+    ridge = 0.02 * np.eye(2) * fit.weights.sum()
+    solved = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ rgb + ridge @ target)
+    ambient, key = np.maximum(solved, 0.0)
+    ambient = np.maximum(ambient, 0.04 * common * level)  # no room is black
+    return _without_skin(ambient, common), _without_skin(key, common)
+
+
+def _without_skin(rgb: NDArray[np.float64], common: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide the observed colour by the skin it fell on: the prior skin, moved toward what was seen."""
+    tint = np.maximum(common, 1e-3) / SKIN_RGB
+    skin = SKIN_RGB * tint ** (1 - TINT_TRUST)
+    return rgb / (skin / (skin @ LUMA))
