@@ -1,17 +1,12 @@
-"""The only place that tunes aiortc (1.14 – 1.16): encoders for live pictures, and a receive path without hidden delay.
+"""The only place that tunes aiortc (1.16): encoders for live pictures, decoders that give RGB, prompt receiving.
 
-- `LiveVp8Encoder`, `LiveH264Encoder`: 1.5 Mbit/s from the first frame instead of 0.5, at most 4; x264 superfast
-  instead of medium (2.6 ms instead of 15–28); a new bit rate costs a key frame, so it is followed in steps.
-- `PromptJitterBuffer`: aiortc hands a frame on when the *next* frame's first packet comes, one frame time (33 ms) late;
-  the RTP marker bit says at once that a frame is whole.
-- `BoundedDecoderQueue`: aiortc's queue before the decoder has no bound, and closing waits for all of it.
-`tune` puts them in place, once; `check` raises if this aiortc lacks what they replace.
+`LiveVp8Encoder`, `LiveH264Encoder`: 1.5 Mbit/s from the first frame instead of 0.5, at most 4; x264 superfast instead
+of medium (2.6 ms instead of 15–28); a new bit rate costs a key frame, so it is followed in steps.
+`tune` puts these and `server.receiving` in place, once; `check` raises if this aiortc lacks what they replace.
 """
 
 import fractions
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +16,6 @@ import aiortc.rtcpeerconnection
 import aiortc.rtcrtpreceiver
 import aiortc.rtcrtpsender
 import av
-import cv2
-import numpy as np
 from aiortc.codecs.base import Decoder, Encoder
 from aiortc.codecs.h264 import H264Decoder, H264Encoder
 from aiortc.codecs.vpx import Vp8Decoder, Vp8Encoder
@@ -30,8 +23,9 @@ from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
-from aiortc.utils import uint16_add
-from numpy.typing import NDArray
+
+from server.pictures import rgb_picture, yuv_picture
+from server.receiving import LiveReceiver, PromptFrame, PromptJitterBuffer
 
 logger = logging.getLogger(__name__)
 
@@ -40,48 +34,11 @@ MIN_BITRATE = 250_000
 MAX_BITRATE = 4_000_000
 # A new rate costs a key frame: follow a falling network at once, a rising one in steps.
 FALL_RATIO, RISE_RATIO, RISE_EVERY_S = 0.8, 1.35, 4.0
-MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
-AUDIO_PREFETCH = 2  # packets of 20 ms kept for reordering; aiortc keeps 4
 FRAME_RATE = 30
-MAX_PIXELS = 4096 * 2176  # pictures beyond it are not even converted
 
 
 class AiortcChanged(RuntimeError):
     """This aiortc lacks something `tune` replaces."""
-
-
-def rgb_picture(picture: av.VideoFrame) -> av.VideoFrame:
-    """Decoded yuv420p as rgb24, same pts. OpenCV's conversion errs by 1.1 levels, swscale's by 1.6; both take 0.25 ms.
-
-    A picture beyond MAX_PIXELS stays as it is: nobody will look at it, and 8K would cost 60 ms and 100 MB.
-    """
-    if picture.format.name == "rgb24" or picture.width * picture.height > MAX_PIXELS:
-        return picture
-    if picture.format.name == "yuv420p" and picture.width % 2 == 0 and picture.height % 2 == 0:
-        rgb = np.asarray(cv2.cvtColor(picture.to_ndarray(), cv2.COLOR_YUV2RGB_I420), np.uint8)
-        converted = av.VideoFrame.from_numpy_buffer(rgb, format="rgb24")
-    else:
-        converted = picture.reformat(format="rgb24")
-    converted.pts, converted.time_base = picture.pts, picture.time_base
-    return converted
-
-
-def yuv_picture(picture: av.VideoFrame) -> av.VideoFrame:
-    """rgb24 (even sides) as yuv420p, same pts: 0.2 ms at VGA where swscale takes 0.75."""
-    if picture.format.name != "rgb24" or picture.width % 2 or picture.height % 2:
-        return picture if picture.format.name == "yuv420p" else picture.reformat(format="yuv420p")
-    yuv = np.asarray(cv2.cvtColor(rgb_array(picture), cv2.COLOR_RGB2YUV_I420), np.uint8)
-    converted = av.VideoFrame.from_numpy_buffer(yuv, format="yuv420p")
-    converted.pts, converted.time_base = picture.pts, picture.time_base
-    return converted
-
-
-def rgb_array(picture: av.VideoFrame) -> NDArray[np.uint8]:
-    """uint8 [H,W,3] of an rgb24 picture: a view of its memory where rows are not padded, else a copy."""
-    plane: Any = picture.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)
-    packed = np.ascontiguousarray(rows[:, : picture.width * 3])
-    return packed.reshape(picture.height, picture.width, 3)
 
 
 class BitrateControl:
@@ -212,60 +169,6 @@ def _h264_context(width: int, height: int, bitrate: int) -> Any:
     return codec
 
 
-class PromptJitterBuffer(JitterBuffer):
-    """aiortc's buffer, but a video frame leaves with its last packet (RTP marker), and all whole frames leave at once."""
-
-    def __init__(self, capacity: int, prefetch: int = 0, is_video: bool = False) -> None:
-        super().__init__(capacity, prefetch if is_video else min(prefetch, AUDIO_PREFETCH), is_video)
-
-    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
-        if not self._is_video:
-            return super()._remove_frame(sequence_number)
-        whole = self._take_whole()
-        if not whole:
-            return None
-        first = PromptFrame(*whole[0])
-        first.later = whole[1:]
-        return first
-
-    def _take_whole(self) -> list[tuple[bytes, int]]:
-        """Leading frames that are complete, as (data, timestamp); removed from the buffer."""
-        frames: list[tuple[bytes, int]] = []
-        parts: list[bytes] = []
-        timestamp: int | None = None
-        taken = 0
-        for count in range(self.capacity):
-            packet: Any = self._packets[uint16_add(self._origin or 0, count) % self._capacity]
-            if packet is None:
-                break
-            if timestamp is not None and packet.timestamp != timestamp:
-                frames.append((b"".join(parts), timestamp))  # ended without a marker: complete all the same
-                parts, taken = [], count
-            timestamp = packet.timestamp
-            parts.append(packet._data)
-            if packet.marker:
-                frames.append((b"".join(parts), packet.timestamp))
-                parts, timestamp, taken = [], None, count + 1
-        self.remove(taken)
-        return frames
-
-
-class PromptFrame(JitterFrame):
-    """A frame and those that became whole with it (after a retransmission): (data, timestamp)."""
-
-    later: list[tuple[bytes, int]]
-
-    def __init__(self, data: bytes, timestamp: int) -> None:
-        super().__init__(data, timestamp)
-        self.arrived_timestamp = timestamp  # before aiortc maps `timestamp` to the track's own origin
-        self.later = []
-
-    def each(self) -> list[JitterFrame]:
-        """This and the later frames, timestamps mapped alike."""
-        shift = self.timestamp - self.arrived_timestamp
-        return [self, *(JitterFrame(data, timestamp + shift) for data, timestamp in self.later)]
-
-
 class _RgbPictures:
     """Decodes all that a PromptFrame carries, and turns it into RGB while still on the decoder's thread."""
 
@@ -286,39 +189,6 @@ class LiveH264Decoder(_RgbPictures, H264Decoder):
         super().__init__()
         self.codec.thread_count = 1
         self.codec.flags |= av.codec.context.Flags.low_delay
-
-
-class BoundedDecoderQueue(queue.Queue):
-    """Frames before the decoder. Full: all are dropped and a key frame is asked for. None (stop) overtakes them."""
-
-    def __init__(self, decode_error: threading.Event) -> None:
-        super().__init__()
-        self._decode_error = decode_error
-        self.dropped = 0
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        if item is None:
-            self._clear()
-        elif self.qsize() >= MAX_QUEUED_FRAMES:
-            self.dropped += self._clear()
-            self._decode_error.set()  # the receiver turns it into a PLI
-        super().put(item)
-
-    def _clear(self) -> int:
-        with self.mutex:
-            count = len(self.queue)
-            self.queue.clear()
-        return count
-
-
-class LiveReceiver(RTCRtpReceiver):
-    """aiortc's receiver with a bounded queue before its decoder."""
-
-    def __init__(self, kind: str, transport: Any) -> None:
-        super().__init__(kind, transport)
-        if kind == "video":
-            error: threading.Event = getattr(self, "_RTCRtpReceiver__decoder_error")  # noqa: B009
-            self._RTCRtpReceiver__decoder_queue = BoundedDecoderQueue(error)
 
 
 _default_encoder = aiortc.codecs.get_encoder

@@ -18,9 +18,9 @@ from aiortc.sdp import SessionDescription, candidate_from_sdp
 from engine.host import EngineHost
 from engine.worker import LiveStream, OutputFrame
 from lcvd.types import Lighting
-from server.codecs import AUDIO_PREFETCH
 from server.errors import BadMessage, BadOffer
 from server.protocol import IceCandidate
+from server.receiving import AUDIO_PREFETCH
 from server.settings import FrameLimits, Settings
 from server.tracks import AudioDelay, VideoInput, VideoOutput
 

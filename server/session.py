@@ -7,12 +7,10 @@ the session door (`handle`): logged once, told to the client. Closing frees the 
 import asyncio
 import dataclasses
 import logging
-import math
 import time
 import uuid
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -21,10 +19,12 @@ from engine.worker import LiveSnapshot, OutputFrame
 from lcvd.presets import preset
 from lcvd.types import Background
 from server import protocol
+from server.admission import Admission, TokenBucket
 from server.engines import Engines
 from server.errors import BadMessage, Busy, Problem, ServerError, TooFast, TooLarge, explain
 from server.lights import Light, Wish
 from server.metrics import Metrics
+from server.outbox import Outbox, Socket
 from server.peer import Peer
 from server.settings import Settings
 
@@ -33,66 +33,12 @@ logger = logging.getLogger(__name__)
 STATS_EVERY_S = 0.5
 NOTICE_EVERY_S = 5.0  # the same notice at most this often
 FLOOD_LIMIT = 200  # messages refused in a row before the socket is closed
-OUTBOX = 64  # replies waiting for a client that does not read; beyond it the client is gone
 DEFAULT_PRESET = "original"
 
 try:
     VERSION = version("relight-live")
 except PackageNotFoundError:  # run from a bare checkout
     VERSION = "0"
-
-
-class Admission:
-    """How many are relit at once. `enter` raises Busy; `leave` gives the place back."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._inside: set[str] = set()
-
-    def __len__(self) -> int:
-        return len(self._inside)
-
-    @property
-    def full(self) -> bool:
-        return len(self._inside) >= self.limit
-
-    def enter(self, who: str) -> None:
-        """Take a place; whoever has one keeps it."""
-        if who not in self._inside and self.full:
-            raise Busy(
-                f"all {self.limit} places are taken",
-                "try again in a minute, or raise RELIGHT_MAX_SESSIONS on the server",
-            )
-        self._inside.add(who)
-
-    def leave(self, who: str) -> None:
-        self._inside.discard(who)
-
-
-class TokenBucket:
-    """At most `burst` at once, `rate` a second in the long run. The clock is an argument."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._tokens, self._then_s = burst, float("-inf")
-
-    def take(self, now_s: float) -> bool:
-        """Whether one more may pass."""
-        if math.isfinite(self._then_s):
-            self._tokens = min(self._burst, self._tokens + (now_s - self._then_s) * self._rate)
-        self._then_s = now_s
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
-class Socket(Protocol):
-    """What a session needs of a WebSocket."""
-
-    async def send_text(self, data: str) -> None: ...
-
-    async def close(self, code: int = 1000, reason: str | None = None) -> None: ...
 
 
 class Session:
@@ -110,7 +56,6 @@ class Session:
         make_peer: Callable[..., Peer] = Peer,
     ) -> None:
         self.id = uuid.uuid4().hex[:12]
-        self._socket = socket
         self._settings = settings
         self._engines = engines
         self._metrics = metrics
@@ -125,17 +70,18 @@ class Session:
         self._peer: Peer | None = None
         self._counted_in = self._counted_drops = 0
         self._noticed: dict[str, float] = {}
-        self._outbox: asyncio.Queue[str] = asyncio.Queue(OUTBOX)
+        self._outbox = Outbox(socket)
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._idle_since_s = clock()
-        self._closing = False
+        self._closing = self._hung_up = False
+        self._end: asyncio.Task[None] | None = None
 
     # ---- life
 
     async def start(self) -> None:
         """Say welcome; start the writer and the stats."""
-        self._task(self._write())
+        self._task(self._outbox.run())
         self._task(self._tell_stats())
         self._say(
             protocol.Welcome(
@@ -166,11 +112,14 @@ class Session:
             self._refuse(text, explain(error), message)
 
     async def close(self) -> None:
-        """Free everything. Again: nothing happens."""
-        if self._closing:
-            return
-        self._closing = True
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        """Free everything, even if whoever asked is cancelled meanwhile. Again: waits for the same end."""
+        if self._end is None:
+            self._closing = True
+            self._end = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._end)
+
+    async def _close(self) -> None:
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -181,7 +130,9 @@ class Session:
 
     def hang_up(self, code: int, reason: str) -> None:
         """Close the socket after what is waiting has been sent; whoever reads it then calls `close`."""
-        self._task(self._hang_up(code, reason))
+        if not self._hung_up:
+            self._hung_up = True
+            self._task(self._outbox.hang_up(code, reason))
 
     @property
     def snapshot(self) -> LiveSnapshot | None:
@@ -330,7 +281,7 @@ class Session:
         self.notice(
             "frame_size",
             f"The picture of {width} × {height} cannot be relit.",
-            f"send sides of {limits.min_side_px} to {limits.max_side_px} px, {limits.max_pixels / 1e6:.1f} megapixels in all",
+            f"send sides of {limits.min_side_px} to {limits.max_side_px} px, at most {limits.max_pixels / 1e6:.1f} MP",
         )
 
     def _sent(self, frame: OutputFrame, now_s: float) -> None:
@@ -347,36 +298,9 @@ class Session:
             self._say(protocol.Notice(code=code, message=message, hint=hint))
 
     def _say(self, message: protocol.ServerMessage) -> None:
-        """Queue for the writer. A client that does not read loses its session, not the server its memory."""
-        try:
-            self._outbox.put_nowait(message.text())
-        except asyncio.QueueFull:
-            if not self._closing:
-                logger.info("the client does not read its messages")
-                self.hang_up(1008, "not reading")
-
-    async def _write(self) -> None:
-        while True:
-            text = await self._outbox.get()
-            try:
-                await self._socket.send_text(text)
-            except Exception as error:  # whatever way a socket ends: its reader hears of it too
-                logger.debug("socket closed while writing: %r", error)
-                return
-            finally:
-                self._outbox.task_done()
-
-    async def _hang_up(self, code: int, reason: str) -> None:
-        try:
-            async with asyncio.timeout(1.0):
-                await self._outbox.join()
-        except TimeoutError:
-            pass
-        try:
-            async with asyncio.timeout(1.0):
-                await self._socket.close(code, reason)
-        except Exception as error:  # already closed, or its peer does not read
-            logger.debug("closing the socket: %r", error)
+        if not self._outbox.say(message) and not self._closing:
+            logger.info("the client does not read its messages")
+            self.hang_up(1008, "not reading")
 
     async def _tell_stats(self) -> None:
         while True:
@@ -392,7 +316,7 @@ class Session:
             snapshot = peer.live.snapshot()
             peer.match_audio(snapshot.latency_ms.get("p50", 0.0) / 1e3)
             # A client that reads slowly gets fewer stats, not older ones.
-            if peer.frames_in and self._outbox.empty():
+            if peer.frames_in and self._outbox.empty:
                 self._say(protocol.Stats(**dataclasses.asdict(snapshot)))
 
     def _count(self, peer: Peer) -> None:

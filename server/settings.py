@@ -6,7 +6,6 @@
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import platformdirs
 from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -39,9 +38,6 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(
         default=None, description="Folder with the tracking models; default: found or fetched."
     )
-    cache_dir: Path = Field(
-        default_factory=lambda: platformdirs.user_cache_path("relight-live"), description="Compiled kernels and models."
-    )
     client_dir: Path = Field(
         default_factory=lambda: Path(__file__).resolve().parent.parent / "client_web", description="The page."
     )
@@ -61,7 +57,7 @@ class Settings(BaseSettings):
     idle_timeout_s: NonNegativeInt = Field(
         default=600, description="A WebSocket without connection is closed after this long."
     )
-    shutdown_timeout_s: float = Field(default=3.0, gt=0, le=4.5, description="Time sessions get to end on SIGTERM.")
+    shutdown_timeout_s: float = Field(default=2.0, gt=0, le=3, description="Time sessions get to end on SIGTERM.")
 
     @property
     def max_sockets(self) -> int:

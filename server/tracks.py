@@ -1,12 +1,11 @@
 """aiortc's tracks ↔ the live core: pictures in → `LiveStream.submit`, `next_output` → pictures out; audio in step.
 
 aiortc's receive queue has no bound, so `VideoInput.run` always drains it; only the live core's mailbox drops.
-Pictures arrive as RGB (the decoder's thread made them so, `server.codecs`) and leave as RGB (the encoder's thread makes
+Pictures arrive as RGB (the decoder's thread made them so) and leave as RGB (the encoder's thread makes
 them YUV): the event loop converts nothing. Every picture keeps its PTS, on a clock of 90 kHz.
 """
 
 import asyncio
-import fractions
 import logging
 import time
 from collections import deque
@@ -18,13 +17,11 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.worker import LiveStream, OutputFrame
-from server.codecs import rgb_array, rgb_picture
+from server.pictures import VIDEO_CLOCK_HZ, even, picture_of, rgb_array, rgb_picture
 from server.settings import FrameLimits
 
 logger = logging.getLogger(__name__)
 
-VIDEO_CLOCK_HZ = 90_000
-TIME_BASE = fractions.Fraction(1, VIDEO_CLOCK_HZ)
 KEEPALIVE_S = 1.0  # a muted or stalled source: its last picture again, so that a late decoder finds a key frame
 CALM_AFTER_S = 2.0  # nothing usable came yet: show a dark card instead of nothing
 CALM_SIZE = (360, 640)
@@ -141,19 +138,6 @@ class VideoOutput(MediaStreamTrack):
         self._pts += max(1, round(since_s * VIDEO_CLOCK_HZ))
         self._sent_s = now_s
         return picture_of(self._last, self._pts)
-
-
-def even(rgb: np.ndarray) -> np.ndarray:
-    """Without the odd last row and column, which 4:2:0 (and x264) cannot carry; C-contiguous."""
-    height, width = rgb.shape[:2]
-    return np.ascontiguousarray(rgb[: height & ~1, : width & ~1])
-
-
-def picture_of(rgb: np.ndarray, pts: int) -> av.VideoFrame:
-    """uint8 [H,W,3] as an rgb24 picture that shares its memory."""
-    picture = av.VideoFrame.from_numpy_buffer(rgb, format="rgb24")
-    picture.pts, picture.time_base = pts, TIME_BASE
-    return picture
 
 
 class AudioDelay(MediaStreamTrack):

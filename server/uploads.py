@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lcvd.errors import ImageError
 from lcvd.types import Lighting
 from server.errors import BadUpload, Problem, TooLarge, explain
+from server.settings import Settings
 
 WORK_SIDE_PX = 1280  # a larger photo says nothing more about its light
 MULTIPART_SLACK = 4096  # boundaries and headers around the file
@@ -72,31 +73,30 @@ class PhotoLight(NamedTuple):
     face: tuple[int, int, int, int]
 
 
-def light_of_panorama(data: bytes, filename: str, max_pixels: int) -> Lighting:
+def light_of_panorama(data: bytes, filename: str, settings: Settings) -> Lighting:
     """An .hdr, .exr, .jpg or .png panorama as a light. Raises LcvdError. Takes up to a second."""
     from lcvd.environment import decode_equirect, lighting_from_equirect
 
     _not_empty(data)
-    _check_pixels(data, filename, max_pixels)
     return lighting_from_equirect(decode_equirect(data, filename), name="from-hdri")
 
 
-def light_of_photo(data: bytes, filename: str, max_pixels: int) -> PhotoLight:
+def light_of_photo(data: bytes, filename: str, settings: Settings) -> PhotoLight:
     """The light on the face in a JPEG, PNG or WebP. Raises LcvdError, BadUpload. Takes up to a second."""
-    from lcvd.light_estimate import lighting_from_face
+    from lcvd.light_estimate import estimate_lighting
     from lcvd.tracking.mesh import MeshTracker
 
     _not_empty(data)
-    _check_pixels(data, filename, max_pixels)
+    _check_pixels(data, filename, settings.max_image_pixels)
     rgb, scale = decode_photo(data, filename)
-    tracker = MeshTracker()
+    tracker = MeshTracker(directory=settings.models_dir)
     try:
         face = tracker.track(rgb, 0.0)
     finally:
         tracker.close()
     if face is None:
         raise BadUpload("no face was found in the photo", "choose a photo where one face is seen well from the front")
-    lighting = lighting_from_face(rgb, face)
+    lighting = estimate_lighting(rgb, face)
     low, high = face.vertices_px[:, :2].min(0) * scale, face.vertices_px[:, :2].max(0) * scale
     x, y = (round(float(v)) for v in low)
     w, h = (round(float(v)) for v in high - low)
@@ -123,12 +123,28 @@ def _not_empty(data: bytes) -> None:
 
 
 def _check_pixels(data: bytes, filename: str, max_pixels: int) -> None:
-    """A decompression bomb is told from its header."""
+    """A decompression bomb is told from its header. Raises ImageError."""
     from lcvd.image_header import read_header
 
-    header = read_header(data, filename or "the file")
-    if header.width * header.height > max_pixels or min(header.width, header.height) < 1:
-        raise ImageError(
-            f"{filename or 'the file'} is {header.width}×{header.height} pixels",
-            f"send at most {max_pixels / 1e6:.0f} megapixels",
-        )
+    label = filename or "the file"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        width, height = webp_size(data, label)
+    else:
+        header = read_header(data, label)
+        width, height = header.width, header.height
+    if width * height > max_pixels or min(width, height) < 1:
+        raise ImageError(f"{label} is {width}×{height} pixels", f"send at most {max_pixels / 1e6:.0f} megapixels")
+
+
+def webp_size(data: bytes, label: str) -> tuple[int, int]:
+    """Width and height a WebP file claims (RFC 9649, sections 2.5 to 2.7). Raises ImageError."""
+    chunk, body = data[12:16], data[20:30]
+    if len(body) == 10:
+        if chunk == b"VP8X":
+            return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+        if chunk == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+            return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+        if chunk == b"VP8L" and body[0] == 0x2F:
+            bits = int.from_bytes(body[1:5], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    raise ImageError(f"{label} has a broken header", "the file may be cut off; export it again")

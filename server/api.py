@@ -1,0 +1,121 @@
+"""The HTTP routes: lights and uploads, ICE servers, health, metrics and the OpenAPI page; every answer has a model."""
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, File, UploadFile
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from pydantic import BaseModel, Field
+
+from lcvd.presets import PRESETS
+from server import openapi_page, uploads
+from server.core import Server
+from server.errors import Busy, NotReady
+from server.lights import Light
+
+
+class ErrorBody(BaseModel):
+    """Every HTTP error."""
+
+    code: str = Field(description="Stable, for programs.")
+    message: str = Field(description="What is wrong, for people.")
+    hint: str = Field(description="What to do about it.")
+
+
+class GalleryLight(BaseModel):
+    """One preset of the gallery."""
+
+    name: str
+    title: str
+    description: str
+    lighting: Light
+
+
+class LightBody(BaseModel):
+    """A light made from an upload."""
+
+    lighting: Light
+
+
+class PhotoLightBody(LightBody):
+    """The light of a photo."""
+
+    face: tuple[int, int, int, int] = Field(description="x, y, width, height of the face in px of the photo.")
+
+
+class IceBody(BaseModel):
+    """STUN and TURN servers for the browser's RTCPeerConnection."""
+
+    ice_servers: list[dict[str, Any]]
+
+
+class HealthBody(BaseModel):
+    """Alive, or ready."""
+
+    status: str
+    sessions: int = 0
+    max_sessions: int = 0
+    engine: str = ""
+
+
+def add_api(app: FastAPI, server: Server) -> None:
+    settings = server.settings
+    gallery = [
+        GalleryLight(name=p.name, title=p.title, description=p.description, lighting=Light.of(p.lighting))
+        for p in PRESETS
+    ]
+
+    @app.get("/api/lights", tags=["lights"])
+    async def lights() -> list[GalleryLight]:
+        """The presets in gallery order; the first leaves the picture as it is."""
+        return gallery
+
+    @app.post("/api/lights/from-photo", tags=["lights"])
+    async def from_photo(
+        file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
+    ) -> PhotoLightBody:
+        """Copy the light on the face of a photo."""
+        data, name = await file.read(), file.filename or "photo"
+        found = await server.off_loop(lambda: uploads.light_of_photo(data, name, settings))
+        return PhotoLightBody(lighting=Light.of(found.lighting), face=found.face)
+
+    @app.post("/api/lights/from-hdri", tags=["lights"])
+    async def from_hdri(
+        file: Annotated[UploadFile, File(description=".hdr, .exr, or an equirectangular .jpg or .png")],
+    ) -> LightBody:
+        """Turn a panorama into a light."""
+        data, name = await file.read(), file.filename or "panorama"
+        found = await server.off_loop(lambda: uploads.light_of_panorama(data, name, settings))
+        return LightBody(lighting=Light.of(found))
+
+    @app.get("/api/ice", tags=["connection"])
+    async def ice() -> IceBody:
+        """STUN and TURN servers the browser should use."""
+        return IceBody(ice_servers=settings.ice_servers)
+
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> HealthBody:
+        """The process is alive."""
+        return HealthBody(status="ok", sessions=len(server.admission), max_sessions=settings.max_sessions)
+
+    @app.get("/readyz", tags=["health"], responses={503: {"model": ErrorBody, "description": "Not now."}})
+    async def readyz() -> HealthBody:
+        """Warmed up and admitting another participant."""
+        if server.stopping or not server.engines.ready:
+            raise NotReady("the engine is not warm", "try again in a few seconds")
+        if server.admission.full:
+            raise Busy(f"all {settings.max_sessions} places are taken", "raise RELIGHT_MAX_SESSIONS")
+        return HealthBody(
+            status="ok",
+            sessions=len(server.admission),
+            max_sessions=settings.max_sessions,
+            engine=server.engines.default,
+        )
+
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Prometheus text."""
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(openapi_page.render(app.openapi()))

@@ -1,0 +1,68 @@
+"""Messages on their way to one client: a bounded queue and the task that empties it.
+
+A client that does not read loses its session, not the server its memory.
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from server.protocol import ServerMessage
+
+logger = logging.getLogger(__name__)
+
+CAPACITY = 64
+FAREWELL_S = 1.0  # what waits gets this long to leave before the socket closes
+
+
+class Socket(Protocol):
+    """What an outbox needs of a WebSocket."""
+
+    async def send_text(self, data: str) -> None: ...
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None: ...
+
+
+class Outbox:
+    """`say` never waits. `run` is a task of the session; `hang_up` ends the socket, and its reader hears of it."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(CAPACITY)
+
+    @property
+    def empty(self) -> bool:
+        return self._waiting.empty()
+
+    def say(self, message: ServerMessage) -> bool:
+        """Queue it; False when the client has not read the last CAPACITY messages."""
+        try:
+            self._waiting.put_nowait(message.text())
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Send until the socket ends."""
+        while True:
+            text = await self._waiting.get()
+            try:
+                await self._socket.send_text(text)
+            except Exception as error:  # whatever way a socket ends: its reader hears of it too
+                logger.debug("socket closed while writing: %r", error)
+                return
+            finally:
+                self._waiting.task_done()
+
+    async def hang_up(self, code: int, reason: str) -> None:
+        """Close the socket once what is waiting has been sent."""
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await self._waiting.join()
+        except TimeoutError:
+            pass
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await self._socket.close(code, reason)
+        except Exception as error:  # already closed, or its peer does not read
+            logger.debug("closing the socket: %r", error)
