@@ -5,7 +5,7 @@
 import { Channel, Gone, Refused } from "./protocol.js";
 import { Peer } from "./peer.js";
 
-/** @typedef {"connecting" | "live" | "reconnecting"} LinkState */
+/** @typedef {"connecting" | "live" | "reconnecting" | "resting"} LinkState */
 /** @typedef {import("./protocol.js").Message} Message */
 
 const FIRST_PAUSE_MS = 400;
@@ -26,7 +26,6 @@ export class Link {
   #attempts = 0;
   #timer = 0;
   #watch = 0;
-  #closed = false;
   #url;
   #on;
 
@@ -50,11 +49,17 @@ export class Link {
     return this.#peer;
   }
 
-  /** @param {MediaStreamTrack | null} track @param {"480p" | "720p"} size */
+  /**
+   * Send this picture from now on; null: hang up, and give the place on the server back until there is one again.
+   * @param {MediaStreamTrack | null} track @param {"480p" | "720p"} size
+   */
   async send(track, size) {
+    const rested = !this.#track;
     this.#track = track;
     this.#size = size;
-    await this.#peer?.send(track, size);
+    if (track && rested) this.open();
+    else if (track) await this.#peer?.send(track, size);
+    else this.#rest();
   }
 
   /** @param {string} type @param {Record<string, unknown>} [fields] @returns {Promise<Message>} */
@@ -62,8 +67,16 @@ export class Link {
     return this.#channel ? this.#channel.ask(type, fields) : Promise.reject(new Gone("not connected"));
   }
 
+  #rest() {
+    clearTimeout(this.#timer);
+    this.#drop();
+    this.#attempts = 0;
+    this.#on.state("resting", "");
+  }
+
   open() {
-    this.#closed = false;
+    clearTimeout(this.#timer);
+    this.#drop();
     this.#on.state(this.#attempts ? "reconnecting" : "connecting", "");
     const channel = new Channel(this.#url, {
       onMessage: (message) => channel === this.#channel && this.#heard(message),
@@ -73,17 +86,9 @@ export class Link {
     this.#watch = window.setTimeout(() => this.#lost("The server does not answer."), PATIENCE_MS);
   }
 
-  /** Leave the session and begin a new one at once. */
-  renew() {
-    clearTimeout(this.#timer);
-    this.#drop();
-    if (!this.#closed) this.open();
-  }
-
   close() {
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    this.#drop();
+    this.#track = null;
+    this.#rest();
   }
 
   /** @param {Message} message */
@@ -97,6 +102,8 @@ export class Link {
       });
     } else if (message.type === "candidate") {
       this.#peer?.candidate(message.candidate).catch(() => {}); // a candidate of a network we do not have
+    } else if (message.type === "notice" && message.code === "connection_ended") {
+      this.#lost(message.message);
     } else {
       this.#on.message(message);
     }
@@ -136,7 +143,7 @@ export class Link {
       const report = await peer.report().catch(() => null);
       if (peer !== this.#peer) return;
       if (report) {
-        if (report.frames !== frames || !this.#track || this.#track.muted) since = performance.now();
+        if (report.frames !== frames || this.#track?.muted) since = performance.now();
         if (frames <= 0 && report.frames > 0) {
           this.#attempts = 0;
           this.#on.state("live", "");
@@ -165,8 +172,8 @@ export class Link {
   /** @param {string} why */
   #lost(why) {
     this.#drop();
-    if (this.#closed) return;
-    // Full jitter keeps a room of clients from returning in step after a restart.
+    if (!this.#track) return;
+    // Jitter keeps a room of clients from returning in step after a restart.
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#attempts) * (0.5 + Math.random() / 2);
     this.#attempts += 1;
     this.#on.state("reconnecting", why);
@@ -175,8 +182,6 @@ export class Link {
   }
 
   #hurry() {
-    if (this.#channel || this.#closed) return;
-    clearTimeout(this.#timer);
-    this.open();
+    if (!this.#channel && this.#track) this.open();
   }
 }

@@ -264,11 +264,10 @@ store.follow((choices, changed) => {
     const { mode } = choices.background;
     background.show(mode);
     gain.show(choices.background.gain);
-    find("#gain-row").classList.toggle("off", mode === "keep" || mode === "auto");
-    /** @type {HTMLInputElement} */ (find("#gain")).disabled = mode === "keep" || mode === "auto";
+    find("#gain-row").hidden = mode === "keep" || mode === "auto"; // they have nothing to set
     // The protocol has no word for "the light's own again": a fresh session has it.
     if (mode !== "auto") sync.tell("set_background", { ...choices.background });
-    else if (sync.forget("set_background")) link.renew();
+    else if (sync.forget("set_background")) link.open();
   }
   if (has("view")) {
     split.show(choices.view.split);
@@ -286,13 +285,14 @@ store.follow((choices, changed) => {
   if (has("size")) size.show(choices.size);
 });
 
-window.addEventListener("beforeunload", () => {
+// Not beforeunload: that also comes before a download, or a leaving that is called off.
+window.addEventListener("pagehide", () => {
   store.save();
   link.close();
 });
+window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 // The sample portrait first: something to look at while the browser asks for the camera and the server answers.
 loadLights();
-link.open();
 await source.sample(null, store.now.source === "camera").catch(troubleFrom);
 if (store.now.source === "camera") useCamera();

@@ -14,7 +14,7 @@
  */
 
 /** Colour of the ball itself: a neutral, slightly warm grey card. */
-const ALBEDO = [0.64, 0.62, 0.6];
+const ALBEDO = [0.56, 0.54, 0.52];
 
 /**
  * Share of a lamp's light that a surface receives: the clamped cosine blurred over [-wrap, wrap], 1 when facing it.
@@ -71,7 +71,7 @@ function gloss(light, x, y, z) {
     const length = Math.hypot(lx, ly, lz + 1) || 1;
     const facing = Math.max(0, (x * lx + y * ly + z * (lz + 1)) / length);
     const lit = Math.max(0, Math.min(1, 4 * (x * lx + y * ly + z * lz)));
-    const shine = 0.2 * lit * facing ** (40 - 24 * (lamp.wrap ?? 0.2));
+    const shine = 0.28 * lit * facing ** (40 - 24 * (lamp.wrap ?? 0.2));
     for (let channel = 0; channel < 3; channel += 1) out[channel] += shine * lamp.rgb[channel];
   }
   return out;
@@ -106,10 +106,11 @@ export function drawBall(canvas, light) {
       const shrink = inside > 0.9999 ? Math.sqrt(0.9999 / inside) : 1;
       const z = Math.sqrt(Math.max(0, 1 - inside * shrink * shrink));
       const received = shading(light, x * shrink, y * shrink, z);
+      const round = 0.72 + 0.28 * z; // what ambient light leaves at a rim: without it a flat light draws a flat disc
       const shine = gloss(light, x * shrink, y * shrink, z);
       const at = 4 * (row * size + column);
       for (let channel = 0; channel < 3; channel += 1) {
-        const linear = ALBEDO[channel] * received[channel] + shine[channel];
+        const linear = round * ALBEDO[channel] * received[channel] + shine[channel];
         image.data[at + channel] = ENCODE[Math.min(2047, Math.round(linear * 511.75))];
       }
       image.data[at + 3] = 255;

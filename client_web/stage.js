@@ -68,6 +68,7 @@ export class Stage {
     this.#link = link;
     this.#stage.dataset.link = link;
     if (link !== "live") this.#stats = null;
+    this.#shape();
     find("#status").title = why;
     this.#say();
   }
