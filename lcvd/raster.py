@@ -40,9 +40,7 @@ def interpolate(raster: Raster, triangles: NDArray[np.int32], attributes: FloatA
     if attributes.ndim != 2:
         raise ShapeError(f"attributes has shape {attributes.shape}", "give [V,A]")
     out = np.zeros((*raster.triangle.shape, attributes.shape[1]), np.float32)
-    _interpolate(
-        raster.triangle, raster.barycentric, np.ascontiguousarray(triangles, np.int32), attributes, out
-    )
+    _interpolate(raster.triangle, raster.barycentric, np.ascontiguousarray(triangles, np.int32), attributes, out)
     return out
 
 
@@ -60,7 +58,7 @@ def _checked(vertices: FloatArray, triangles: NDArray[np.int32]) -> tuple[FloatA
     return vertices, triangles
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _draw(vertices, triangles, triangle, barycentric, depth):  # type: ignore[no-untyped-def]
     height, width = triangle.shape
     for m in range(triangles.shape[0]):
@@ -95,7 +93,7 @@ def _draw(vertices, triangles, triangle, barycentric, depth):  # type: ignore[no
                     barycentric[i, j, 2] = w
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _interpolate(triangle, barycentric, triangles, attributes, out):  # type: ignore[no-untyped-def]
     height, width, count = out.shape
     for i in range(height):

@@ -75,9 +75,7 @@ def test_nearest_wins_whatever_the_order():
 
 def test_far_and_broken_vertices_are_harmless():
     """Vertices far outside or not finite neither crash nor leak into the picture."""
-    vertices = np.array(
-        [[1e9, 1e9, 0], [-1e9, 1e9, 0], [0, -1e9, 0], [np.nan, 0, 0], [0, 5, 0], [5, 0, 0]], np.float32
-    )
+    vertices = np.array([[1e9, 1e9, 0], [-1e9, 1e9, 0], [0, -1e9, 0], [np.nan, 0, 0], [0, 5, 0], [5, 0, 0]], np.float32)
     raster = rasterize(vertices, np.array([[0, 1, 2], [3, 4, 5]], np.int32), (6, 7))
     assert set(np.unique(raster.triangle)) <= {0, -1}
     assert np.isfinite(raster.barycentric).all()

@@ -1,0 +1,195 @@
+"""The CPU engine: track → matte → source light → surface → shadow → ratio → relit frame.
+
+`prepare` (host half) learns what the frame shows and which light it shall have; `render` (device half) paints it. Each
+half runs in its own thread and shares nothing but Work, so the two pipeline on two cores. A face that comes or goes
+fades the effect in or out over 200 ms of the stream's own time; without one, and at strength 0, the very frame that
+came goes out. Ratio images: engine.shade; light beyond the face: engine.normals.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from engine.backdrop import backdrop_gain
+from engine.errors import FrameError, StreamClosed
+from engine.frames import Frame, Work
+from engine.glide import LightGlide
+from engine.grid import WorkingGrid, grid_around
+from engine.guided import alpha_at, alpha_coefficients, mean_within
+from engine.normals import person_surface
+from engine.person_mask import PersonMask
+from engine.protocols import StreamConfig
+from engine.relight import MAX_WIDTH_PX, relight
+from engine.shade import Surface, shade
+from engine.shadow import cast_shadows
+from engine.source_light import SourceLight
+from lcvd.geometry import face_mesh
+from lcvd.lighting import pack
+from lcvd.matting import SelfieMatte
+from lcvd.protocols import Matte, Tracker
+from lcvd.tracking.mesh import MeshTracker
+from lcvd.types import Face, FloatArray, Lighting
+
+FADE_S = 0.2
+ALPHA_SIDE = 160  # long side of the coarse alpha: four pixels a cell at 640
+MIN_SIDE_PX = 16
+UNSEEN = 1 / 512  # less effect than this changes no byte
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What `prepare` learned about one frame."""
+
+    face: Face  # also while the effect fades out after a loss: the last one seen
+    mask: FloatArray  # [h,w] person, network size, the whole frame
+    source: FloatArray  # [9] irradiance coefficients of the light in the picture
+    amount: float  # how much of the effect, fade and strength together, (0,1]
+
+
+class RatioEngine:
+    """Engine (protocol). `make_tracker` and `make_matte` serve one stream each."""
+
+    name = "ratio"
+    tracks_faces = True
+
+    def __init__(
+        self,
+        make_tracker: Callable[[], Tracker] = MeshTracker,
+        make_matte: Callable[[], Matte] = SelfieMatte,
+    ) -> None:
+        self._make_tracker = make_tracker
+        self._make_matte = make_matte
+
+    def open(self, config: StreamConfig) -> "RatioStream":
+        """A participant's stream. Raises ModelUnavailable where the networks cannot be found."""
+        return RatioStream(config, self._make_tracker(), self._make_matte())
+
+    def warmup(self) -> None:
+        """Compile the kernels and touch the networks, so that the first frame is not the slow one."""
+        from engine.warmup import warm_up
+
+        warm_up(self)
+
+    def close(self) -> None:
+        """Nothing is shared between streams."""
+
+
+class RatioStream:
+    """One participant. `prepare` in one thread, `render` in another, `set_lighting` in any."""
+
+    def __init__(self, config: StreamConfig, tracker: Tracker, matte: Matte) -> None:
+        self._stats = config.stats
+        self._tracker = tracker
+        self._mask = PersonMask(matte)
+        self._source = SourceLight(face_mesh())
+        self._glide = LightGlide(config.lighting)
+        self._fade = 0.0
+        self._before: tuple[float, tuple[int, ...]] | None = None  # last frame's time and shape
+        self._last: tuple[Face, FloatArray] | None = None
+        self._grid: WorkingGrid | None = None  # render's own
+        self._closed = False
+
+    def prepare(self, frame: Frame) -> Work:
+        """What the frame shows, and the light it shall have. Raises StreamClosed, FrameError."""
+        if self._closed:
+            raise StreamClosed("the stream is closed", "open another one")
+        _require_picture(frame)
+        lighting = self._glide.at(frame.t_s)
+        elapsed_s = self._elapsed_s(frame)
+        with self._stats.stage("track"):
+            face = self._tracker.track(frame.rgb, frame.t_s)
+        step = elapsed_s / FADE_S
+        self._fade = min(self._fade + step, 1.0) if face is not None else max(self._fade - step, 0.0)
+        amount = self._fade * lighting.strength
+        if face is not None:
+            if face.held and self._last is not None:
+                mask = self._last[1]
+            else:
+                with self._stats.stage("matte"):
+                    mask = self._mask.of(frame.rgb, face)
+            self._last = face, mask
+            with self._stats.stage("source"):
+                self._source.update(frame.rgb, face)
+        elif self._fade == 0:
+            self._forget()
+        scene = None
+        if self._last is not None and amount > UNSEEN:
+            scene = Scene(*self._last, self._source.coefficients, amount)
+        return Work((frame,), (face,), (lighting,), scene)
+
+    def render(self, work: Work) -> list[Frame]:
+        """The relit frame; the very frame that came where there is nothing to do."""
+        (frame,), (lighting,) = work.frames, work.lightings
+        if work.host is None:
+            return [frame]
+        return [replace(frame, rgb=self._paint(frame.rgb, work.host, lighting))]
+
+    def push(self, frame: Frame) -> list[Frame]:
+        """Both halves, one after the other."""
+        return self.render(self.prepare(frame))
+
+    def set_lighting(self, lighting: Lighting) -> None:
+        """Glide to `lighting`, starting with the next prepared frame."""
+        self._glide.set(lighting)
+
+    def close(self) -> None:
+        """No more frames."""
+        self._closed = True
+        self._tracker.close()
+
+    def _paint(self, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
+        light = pack(lighting)
+        with self._stats.stage("alpha"):
+            small = _shrunk(rgb)
+            mask = cv2.resize(scene.mask, small.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            coefficients = alpha_coefficients(small, mask)
+            alpha = alpha_at(coefficients, small)
+        with self._stats.stage("surface"):
+            self._grid = grid = grid_around(scene.face, rgb.shape[:2], self._grid)
+            person = grid.sample(alpha)
+            luma = grid.sample(mean_within(small, alpha))
+            surface = person_surface(scene.face, person, grid)
+        with self._stats.stage("shadow"):
+            shadows = cast_shadows(surface.depth, light, grid.cell_px / scene.face.width_px)
+        with self._stats.stage("shade"):
+            lit = Surface(surface.normal, surface.rim, surface.skin, luma)
+            fields = shade(lit, scene.source, light, shadows, scene.amount)
+            background = backdrop_gain(lighting, scene.amount)
+        with self._stats.stage("relight"):
+            return relight(rgb, fields, grid, coefficients, background)
+
+    def _elapsed_s(self, frame: Frame) -> float:
+        """Since the last frame; a new size starts over, for every buffer belongs to one size."""
+        before, self._before = self._before, (frame.t_s, frame.rgb.shape)
+        if before is None or before[1] != frame.rgb.shape:
+            self._forget()
+            self._tracker.reset()
+            return FADE_S if before is not None else 0.0
+        return max(frame.t_s - before[0], 0.0)
+
+    def _forget(self) -> None:
+        self._last = None
+        self._mask.reset()
+        self._source.reset()
+
+
+def _shrunk(rgb: np.ndarray) -> FloatArray:
+    """The picture at the coarse size of alpha, float32 in [0,1]."""
+    height, width = rgb.shape[:2]
+    scale = min(ALPHA_SIDE / max(height, width), 1.0)
+    size = max(int(round(width * scale)), 4), max(int(round(height * scale)), 4)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32) * np.float32(1 / 255)
+
+
+def _require_picture(frame: Frame) -> None:
+    rgb = frame.rgb
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise FrameError(f"frame {frame.index}: {rgb.dtype} {rgb.shape}", "give uint8 [H,W,3]")
+    if min(rgb.shape[:2]) < MIN_SIDE_PX or max(rgb.shape[:2]) > MAX_WIDTH_PX:
+        raise FrameError(
+            f"frame {frame.index}: {rgb.shape[1]}×{rgb.shape[0]} px",
+            f"each side must be {MIN_SIDE_PX}…{MAX_WIDTH_PX} px",
+        )
