@@ -14,8 +14,8 @@ from engine.mailbox import Mailbox
 
 IDLE_WAIT_S = 1.0  # nothing is scheduled; whoever waits is woken by the next put anyway
 SLACK_S = 0.020  # a reader later than this gets the newest due frame instead of the oldest
-TRIM = 0.05  # share of a window's length by which an idle surplus shrinks at each window
-SURPLUS_WINDOWS = 16  # the surplus must have stood this long
+TRIM = 0.05  # share of the time played by which an idle surplus shrinks
+SURPLUS_WINDOWS = 16  # puts for which the surplus must have stood
 STALL_S = 0.5  # a schedule further ahead than this is not a surplus but a break in time
 
 
@@ -92,7 +92,7 @@ class Pacer(Generic[F]):
             return max(now_s, self._last_due_s)
         self._surplus.append(due - now_s)
         if len(self._surplus) == SURPLUS_WINDOWS:
-            trim = min(min(self._surplus), TRIM * (fresh[-1].t_s - fresh[0].t_s))
+            trim = min(*self._surplus, TRIM * (fresh[-1].t_s - self._last_t_s))
             due -= trim
             self._surplus = deque((s - trim for s in self._surplus), maxlen=SURPLUS_WINDOWS)
         return due

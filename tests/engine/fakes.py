@@ -89,7 +89,8 @@ class FakeStream:
     def render(self, work: Work) -> list[Frame]:
         self._engine.on_render(work)
         made = [
-            Frame(f.index, f.t_s, f.rgb + np.uint8((self._engine.add + work.host) % 256), f.arrived_s) for f in work.frames
+            Frame(f.index, f.t_s, f.rgb + np.uint8((self._engine.add + work.host) % 256), f.arrived_s)
+            for f in work.frames
         ]
         return self._engine.result(made)
 
