@@ -18,7 +18,6 @@ from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from engine import make_engine
 from engine.protocols import Engine
 from server import codecs, uploads
 from server.api import ErrorBody, add_api
@@ -34,7 +33,7 @@ from server.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None, make: Callable[[str], Engine] = make_engine) -> FastAPI:
+def create_app(settings: Settings | None = None, make: Callable[[str], Engine] | None = None) -> FastAPI:
     """The application. `make(name)` builds engines (tests inject fakes). `app.state.server` is the Server."""
     settings = settings or Settings()
     server = Server(settings, make)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from engine.protocols import Engine
 from server.admission import Admission
-from server.engines import Engines
+from server.engines import Engines, maker
 from server.errors import Busy
 from server.metrics import Metrics
 from server.session import Session
@@ -25,9 +25,9 @@ ENGINE_CLOSE_S = 1.0
 class Server:
     """What the routes share: engines, sessions, metrics, and the pools that keep work off the event loop."""
 
-    def __init__(self, settings: Settings, make: Callable[[str], Engine]) -> None:
+    def __init__(self, settings: Settings, make: Callable[[str], Engine] | None = None) -> None:
         self.settings = settings
-        self.engines = Engines(settings.engine, make)
+        self.engines = Engines(settings.engine, make or maker(settings.models_dir))
         self.sessions: dict[str, Session] = {}
         self.metrics = Metrics(lambda: [s for session in self.sessions.values() if (s := session.snapshot) is not None])
         self.admission = Admission(settings.max_sessions)

@@ -6,6 +6,8 @@ A default that cannot start does not take the page down: the fallback runs, and 
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from engine import available_engines, make_engine
 from engine.host import EngineHost
@@ -17,6 +19,21 @@ logger = logging.getLogger(__name__)
 
 FALLBACK = "passthrough"
 WARMUP_LIMIT_S = 300.0  # a cold numba cache takes 13 s; a slow network fetches the models in minutes
+
+
+def maker(models_dir: Path | None) -> Callable[[str], Engine]:
+    """`make_engine`, its networks looked for in `models_dir` first."""
+
+    def make(name: str) -> Engine:
+        if models_dir is None or name != "ratio":
+            return make_engine(name)
+        from engine.ratio import RatioEngine
+        from lcvd.matting import SelfieMatte
+        from lcvd.tracking.mesh import MeshTracker
+
+        return RatioEngine(partial(MeshTracker, directory=models_dir), partial(SelfieMatte, directory=models_dir))
+
+    return make
 
 
 class Engines:

@@ -121,7 +121,7 @@ def _explain_validation(error: ValidationError) -> Problem:
     # The first step of the path is the message's own tag, which the sender knows.
     path = [str(step) for step in first["loc"]]
     where = ".".join(path[1:] or path) or "message"
-    if first["type"] in ("json_invalid", "json_type"):
+    if first["type"] in ("json_invalid", "json_type") or (not first["loc"] and not first["type"].startswith("union")):
         return Problem("bad_message", f"not JSON: {first['msg']}", "send one JSON object as text")
     if first["type"].startswith("union_tag"):
         return Problem("unknown_type", first["msg"], "docs/protocol.md lists the messages")

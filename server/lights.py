@@ -15,12 +15,15 @@ from lcvd.types import MAX_DIRECTIONALS, Background, DirectionalLight, Lighting
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
+MAX_CHANNEL = 8.0
+# Ten times the brightest lamp: far beyond any sensible environment, far below overflow.
+MAX_RADIANCE = 80.0
+
 Unit = Annotated[FiniteFloat, Field(ge=0, le=1)]
-Channel = Annotated[FiniteFloat, Field(ge=0, le=8)]
+Channel = Annotated[FiniteFloat, Field(ge=0, le=MAX_CHANNEL)]
 Rgb = tuple[Channel, Channel, Channel]
 Coordinate = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
-# Ten times the brightest lamp: far beyond any sensible environment, far below overflow.
-Radiance = Annotated[FiniteFloat, Field(ge=-80, le=80)]
+Radiance = Annotated[FiniteFloat, Field(ge=-MAX_RADIANCE, le=MAX_RADIANCE)]
 
 
 def _unit_vector(xyz: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -69,20 +72,22 @@ class Light(BaseModel):
 
     @classmethod
     def of(cls, lighting: Lighting) -> "Light":
-        """For the wire. Our own lights need no validation, and a hair beyond a range must not raise."""
+        """For the wire: valid whatever the light, so that it can be sent back. Too bright is dimmed, hue kept."""
         return cls.model_construct(
             name=lighting.name,
-            ambient_rgb=_floats(lighting.ambient_rgb),
+            ambient_rgb=_channels(lighting.ambient_rgb),
             directionals=[
                 Lamp.model_construct(
                     direction=_floats(lamp.direction),
-                    rgb=_floats(lamp.rgb),
+                    rgb=_channels(lamp.rgb),
                     wrap=float(lamp.wrap),
                     shadow=float(lamp.shadow),
                 )
                 for lamp in lighting.directionals
             ],
-            sh=None if lighting.sh is None else [_floats(row) for row in lighting.sh],
+            sh=None
+            if lighting.sh is None
+            else [_floats(np.clip(row, -MAX_RADIANCE, MAX_RADIANCE)) for row in lighting.sh],
             specular=float(lighting.specular),
         )
 
@@ -124,6 +129,11 @@ def adjusted(light: Lighting, adjust: Adjust) -> Lighting:
         temperature_k=adjust.temperature_k,
         softness=adjust.softness,
     )
+
+
+def _channels(rgb: tuple[float, float, float]) -> tuple[float, float, float]:
+    gain = min(1.0, MAX_CHANNEL / max(*rgb, 1e-9))
+    return _floats([min(MAX_CHANNEL, max(0.0, gain * c)) for c in rgb])
 
 
 def _floats(values: object) -> tuple[float, float, float]:

@@ -186,7 +186,7 @@ class Running:
 async def running(make: Any = None, **settings: Any) -> AsyncIterator[Running]:
     """The real application under the real uvicorn; the passthrough engine unless told otherwise."""
     chosen = Settings(**{"engine": "passthrough", "port": 0, **settings})
-    app = create_app(chosen) if make is None else create_app(chosen, make)
+    app = create_app(chosen, make)
     server = uvicorn.Server(uvicorn_config(chosen, app))
     task = asyncio.create_task(server._serve())  # `serve` would take the test runner's signals
     while not server.started:

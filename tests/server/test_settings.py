@@ -1,0 +1,44 @@
+"""server.settings: the environment, and only what is in range."""
+
+import pytest
+from pydantic import ValidationError
+
+from server.settings import Settings
+
+
+def test_the_environment_is_read_with_its_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RELIGHT_* variables set fields; JSON where a list is meant."""
+    monkeypatch.setenv("RELIGHT_PORT", "9123")
+    monkeypatch.setenv("RELIGHT_ICE_SERVERS", '[{"urls": "stun:stun.example.org"}]')
+    monkeypatch.setenv("RELIGHT_ALLOWED_ORIGINS", '["https://meet.example.org"]')
+    settings = Settings()
+    assert settings.port == 9123
+    assert settings.ice_servers == [{"urls": "stun:stun.example.org"}]
+    assert settings.allowed_origins == ["https://meet.example.org"]
+
+
+def test_an_argument_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line, which passes arguments, has the last word."""
+    monkeypatch.setenv("RELIGHT_PORT", "9123")
+    assert Settings(port=9000).port == 9000
+
+
+def test_the_default_listens_on_loopback_and_asks_no_stun_server() -> None:
+    """Nothing leaves the machine unless it is asked for."""
+    settings = Settings()
+    assert settings.host == "127.0.0.1"
+    assert settings.ice_servers == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"port": -1}, {"port": 70000}, {"max_sessions": 0}, {"shutdown_timeout_s": 60}, {"tpyo": 1}]
+)
+def test_impossible_values_and_unknown_names_are_errors(wrong: dict) -> None:
+    """A typo or a value out of range is told, not ignored."""
+    with pytest.raises(ValidationError):
+        Settings(**wrong)
+
+
+def test_frame_limits_are_those_of_the_fields() -> None:
+    """The tracks get the limits the operator set."""
+    assert Settings(min_frame_side_px=32, max_frame_side_px=640, max_frame_pixels=1000).frame_limits == (32, 640, 1000)
