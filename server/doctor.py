@@ -7,18 +7,19 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 # What each optional package is for; the base packages are always there.
 OPTIONAL = {
-    "mediapipe": ("second face tracker", "pip install 'relight-live[mediapipe]'"),
-    "torch": ("LCVD", "pip install 'relight-live[lcvd]'"),
-    "diffusers": ("LCVD", "pip install 'relight-live[lcvd]'"),
-    "tensorrt": ("LCVD compiled", "pip install 'relight-live[tensorrt]'"),
-    "torch-tensorrt": ("LCVD compiled", "pip install 'relight-live[tensorrt]'"),
+    "mediapipe": ("second face tracker", "pip install -e '.[mediapipe]'"),
+    "torch": ("LCVD", "pip install -e '.[lcvd]'"),
+    "diffusers": ("LCVD", "pip install -e '.[lcvd]'"),
+    "tensorrt": ("LCVD compiled", "pip install -e '.[tensorrt]'"),
+    "torch-tensorrt": ("LCVD compiled", "pip install -e '.[tensorrt]'"),
     "pytorch3d": ("DECA hints on the GPU", "build from source; the numba rasteriser stands in"),
     "decalib": ("DECA tracker", "install the authors' code; the MediaPipe tracker stands in"),
-    "ray": ("training on a cluster", "pip install 'relight-live[cluster]'"),
+    "ray": ("training on a cluster", "pip install -e '.[cluster]'"),
     "matplotlib": ("bench --plot", "pip install matplotlib"),
 }
 BASE = (
@@ -59,25 +60,25 @@ def doctor(
         packages.add_row(name, _version(name) or "[red]missing[/]", "base", "" if _version(name) else "make serve")
     for name, (use, remedy) in OPTIONAL.items():
         found = _version(name)
-        packages.add_row(
-            name, found or "[dim]–[/]", use, "" if found else f"[dim]{remedy}[/]".replace("[lcvd]", r"\[lcvd]")
-        )
+        packages.add_row(name, found or "[dim]–[/]", use, "" if found else f"[dim]{escape(remedy)}[/]")
     console.print(packages)
     console.print()
 
-    models = Table("model", "where", box=None, pad_edge=False)
+    models = Table("model", Column("where", overflow="fold"), box=None, pad_edge=False)
     for name in MODELS:
         try:
             models.add_row(name, str(model_path(name, download=download)))
         except ModelUnavailable as error:
-            models.add_row(name, f"[yellow]not here yet:[/] {error.hint or error.message}")
+            models.add_row(name, f"[yellow]not here yet:[/] {escape(error.hint or error.message)}")
     console.print(models)
     console.print()
 
     engines = Table("engine", "", "why", box=None, pad_edge=False)
     for info in available_engines():
         engines.add_row(
-            info.name, "[green]ready[/]" if info.available else "[yellow]cannot run[/]", info.reason or info.title
+            info.name,
+            "[green]ready[/]" if info.available else "[yellow]cannot run[/]",
+            escape(info.reason or info.title),
         )
     console.print(engines)
     if not any(info.available and info.name != "passthrough" for info in available_engines()):
