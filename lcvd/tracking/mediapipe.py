@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ModelUnavailable
+from lcvd.geometry import face_mesh
 from lcvd.tracking.crop import require_rgb
-from lcvd.tracking.landmarks import POINTS
 from lcvd.tracking.models import model_path
 from lcvd.tracking.smooth import OneEuroSettings
 from lcvd.tracking.solver import FaceSolver
@@ -127,4 +127,4 @@ class _TasksSource:
 
 def _array(landmarks: Any) -> FloatArray:
     # 478 with irises: the first 468 are the mesh.
-    return np.array([(p.x, p.y, p.z) for p in landmarks[:POINTS]], np.float32)
+    return np.array([(p.x, p.y, p.z) for p in landmarks[: len(face_mesh().neutral)]], np.float32)
