@@ -5,6 +5,7 @@
     ├── LightError (ValueError)        a light, preset or environment map is not usable
     ├── ImageError (ValueError)        an image cannot be decoded or is over a limit
     └── ModelUnavailable               a model file cannot be found or fails its hash
+        └── WeightsError               LCVD's weights are incomplete, damaged or not LCVD's
 """
 
 
@@ -31,3 +32,7 @@ class ImageError(LcvdError, ValueError):
 
 class ModelUnavailable(LcvdError):
     """A model file cannot be found or fails its hash."""
+
+
+class WeightsError(ModelUnavailable):
+    """LCVD's weights are incomplete, damaged or not LCVD's."""

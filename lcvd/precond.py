@@ -1,0 +1,101 @@
+"""One Denoiser owns preconditioning, forward and loss, so that training and sampling cannot disagree.
+
+EDM v-prediction as SVD was trained (Karras et al. 2022, Table 1): input x/√(σ² + 1), time 0.25 ln σ,
+x0 = x/(σ² + 1) - v σ/√(σ² + 1), loss weight λ = (1 + σ²)/σ². The network runs in its own dtype; x, v and the loss
+are float32. The loss adds the portrait's own term (released code; the paper's Eq. 4 prints the complement).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lcvd.errors import ShapeError
+from lcvd.unet import FeatureUNet
+
+FPS, MOTION_BUCKET, NOISE_AUGMENTATION = 7, 127, 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """What the network is told besides x and σ, for B sequences of F frames."""
+
+    features: Tensor | None  # [B,F,C,h,w] sum of the adapters' features; None adds nothing
+    clip: Tensor  # [B,1,D]; zero in the c1 branch
+    latents: Tensor  # [B,F,4,h,w] reference latents (unscaled) times 1 - portrait mask
+    ids: Tensor  # [B,3] fps - 1, motion bucket, noise augmentation
+
+
+def micro_condition(
+    batch: int,
+    fps: int = FPS,
+    motion_bucket: float = MOTION_BUCKET,
+    noise_augmentation: float = NOISE_AUGMENTATION,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """[B,3] ids; SVD was trained on fps - 1."""
+    row = torch.tensor([float(fps - 1), float(motion_bucket), float(noise_augmentation)], device=device)
+    return row.repeat(batch, 1)
+
+
+class Denoiser(nn.Module):
+    """x and σ -> v, the clean latents, or the training loss."""
+
+    def __init__(self, unet: FeatureUNet) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(
+        self,
+        x: Tensor,  # [B,F,4,h,w] noisy latents, EDM's space
+        sigma: Tensor,  # [B] > 0
+        condition: Condition,
+    ) -> Tensor:
+        """The network's v, float32 [B,F,4,h,w]."""
+        if x.shape != condition.latents.shape:
+            raise ShapeError(f"x: expected {tuple(condition.latents.shape)}, got {tuple(x.shape)}")
+        # conv_in and not the first parameter: an engine may keep other layers in another precision.
+        dtype = self.unet.svd.conv_in.weight.dtype
+        level = sigma.float().reshape(-1, 1, 1, 1, 1)
+        scaled = x.float() / (level**2 + 1).sqrt()
+        features = condition.features
+        v = self.unet(
+            torch.cat([scaled.to(dtype), condition.latents.to(dtype)], dim=2),
+            0.25 * sigma.float().log(),
+            condition.clip.to(dtype),
+            condition.ids,
+            None if features is None else features.to(dtype),
+        )
+        return v.float()
+
+    def denoised(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """The predicted clean latents x0, float32 [B,F,4,h,w]."""
+        level = sigma.float().reshape(-1, 1, 1, 1, 1)
+        v = self(x, sigma, condition)
+        return v * (-level / (level**2 + 1).sqrt()) + x.float() / (level**2 + 1)
+
+    def loss(
+        self,
+        target: Tensor,  # [B,F,4,h,w] clean latents, sample() times the scaling factor
+        noise: Tensor,  # [B,F,4,h,w] standard normal
+        sigma: Tensor,  # [B]
+        condition: Condition,
+        portrait: Tensor,  # [B,F,1,h,w] 1 = portrait
+        region: Literal["portrait", "background"] = "portrait",
+    ) -> Tensor:
+        """mean(λ (x0 - target)²) + Σ λ m (x0 - target)² / (4 Σ m); m the portrait or, as Eq. 4 prints, its complement.
+
+        Raises ShapeError. The second term is 0 where the region is empty.
+        """
+        wanted = (*target.shape[:2], 1, *target.shape[3:])
+        if tuple(portrait.shape) != wanted:
+            raise ShapeError(f"portrait: expected {wanted}, got {tuple(portrait.shape)}")
+        level = sigma.float().reshape(-1, 1, 1, 1, 1)
+        target = target.float()
+        x0 = self.denoised(target + noise.float() * level, sigma, condition)
+        squares = (1 + level**2) / level**2 * (x0 - target) ** 2
+        mask = portrait.float() if region == "portrait" else 1 - portrait.float()
+        # Σ m counts each pixel once while the squares run over the 4 latent channels: hence the 4.
+        channels = target.shape[2]
+        return squares.mean() + (squares * mask).sum() / (channels * mask.sum()).clamp_min(1e-6)

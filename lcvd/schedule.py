@@ -1,0 +1,84 @@
+"""Noise levels and the step between two of them: Euler on EDM (the released code) and DDIM (the paper).
+
+x lives in EDM's space (x = x0 + σ ε). Karras et al. 2022, Eq. 5 gives the release's levels: ρ = 7 from 700 to 0.002,
+then 0. The paper names DDIM with 25 steps: on SVD's own discrete schedule (scaled-linear β, 1000 training steps,
+`leading` spacing with offset 1, as in its scheduler_config.json) those are other levels, from σ ≈ 13 down; the DDIM
+update itself is Euler's in other variables. Torch-free except for the tensors handed in; levels are float64 numpy.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+SamplerName = Literal["euler", "ddim"]
+SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
+TRAIN_STEPS, BETA_START, BETA_END, STEPS_OFFSET = 1000, 0.00085, 0.012, 1
+
+
+def karras_sigmas(
+    steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO
+) -> NDArray[np.float64]:
+    """[steps + 1] levels of Karras et al. 2022, Eq. 5, the last one 0."""
+    _check_steps(steps)
+    ramp = np.linspace(0.0, 1.0, steps)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return np.append((high + ramp * (low - high)) ** rho, 0.0)
+
+
+def ddim_sigmas(steps: int) -> NDArray[np.float64]:
+    """[steps + 1] levels √((1 - ᾱ)/ᾱ) of DDIM's evenly spaced training steps, the last one 0 (ᾱ = 1)."""
+    _check_steps(steps)
+    betas = np.linspace(BETA_START**0.5, BETA_END**0.5, TRAIN_STEPS) ** 2
+    alphas_bar = np.cumprod(1.0 - betas)
+    taken = (np.arange(steps) * (TRAIN_STEPS // steps))[::-1] + STEPS_OFFSET
+    kept = alphas_bar[np.minimum(taken, TRAIN_STEPS - 1)]
+    return np.append(np.sqrt((1.0 - kept) / kept), 0.0)
+
+
+def sigmas_for(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
+    """The levels a sampler takes when nobody says otherwise."""
+    if sampler == "euler":
+        return karras_sigmas(steps)
+    if sampler == "ddim":
+        return ddim_sigmas(steps)
+    raise ValueError(f"sampler: unknown name {sampler!r}; use euler or ddim")
+
+
+def x0_from_v(x: Tensor, v: Tensor, sigma: float) -> Tensor:
+    """EDM v-prediction: x0 = -v σ/√(σ² + 1) + x/(σ² + 1)."""
+    return v * (-sigma / (sigma**2 + 1) ** 0.5) + x / (sigma**2 + 1)
+
+
+def v_from_x0(x: Tensor, x0: Tensor, sigma: float) -> Tensor:
+    """The v that predicts a known x0; inverse of `x0_from_v`, σ > 0."""
+    return (x0 - x / (sigma**2 + 1)) / (-sigma / (sigma**2 + 1) ** 0.5)
+
+
+def euler_step(x: Tensor, v: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """x + (x - x0)/σ · (σ_next - σ)."""
+    return x + (x - x0_from_v(x, v, sigma)) * ((sigma_next - sigma) / sigma)
+
+
+def ddim_step(x: Tensor, v: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """DDIM (η = 0), written where it was defined: z = x/√(σ² + 1), α = 1/√(σ² + 1), s = σ α.
+
+    x0 = α z - s v, ε = s z + α v, z' = α' x0 + s' ε (Song et al. 2021, Eq. 12; v of Salimans & Ho 2022).
+    """
+    alpha, alpha_next = (sigma**2 + 1) ** -0.5, (sigma_next**2 + 1) ** -0.5
+    noise = sigma * alpha
+    z = x * alpha
+    x0 = alpha * z - noise * v
+    epsilon = noise * z + alpha * v
+    return (alpha_next * x0 + sigma_next * alpha_next * epsilon) / alpha_next
+
+
+def step(sampler: SamplerName, x: Tensor, v: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """One step of the named sampler."""
+    return (ddim_step if sampler == "ddim" else euler_step)(x, v, sigma, sigma_next)
+
+
+def _check_steps(steps: int) -> None:
+    if not 1 <= steps <= TRAIN_STEPS:
+        raise ValueError(f"steps: {steps} is outside 1 … {TRAIN_STEPS}")

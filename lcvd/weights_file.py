@@ -1,0 +1,97 @@
+"""A weight file of unknown origin becomes a flat mapping of names to tensors, or a WeightsError; it never runs code.
+
+safetensors, and torch's zip and legacy formats read with `weights_only=True`. Zip archives are checked first: torch
+stores tensors uncompressed, so an archive that unpacks to more than itself is refused before it is opened. Tensors are
+memory-mapped where the format allows, so nothing is read before it is used.
+"""
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lcvd.errors import WeightsError
+
+_AGAIN = "fetch or copy the file again; relight weights verify checks the whole folder"
+_FOREIGN = "take the file from where it was published; it must hold plain tensors only"
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors, .pth, .pt or .bin state dict, on the CPU. Raises WeightsError naming the file."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file", "relight weights fetch")
+    if path.stat().st_size == 0:
+        raise WeightsError(f"{path}: the file is empty", _AGAIN)
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise WeightsError(f"{path}: not a whole safetensors file ({_first_line(error)})", _AGAIN) from error
+    return _flat(path, _read_torch(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_torch(path: Path) -> object:
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        _refuse_zip_bomb(path)
+    elif _starts_like_zip(path):
+        raise WeightsError(f"{path}: the archive is cut off", _AGAIN)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        reason = _first_line(error)
+        if "Weights only load failed" in str(error):
+            raise WeightsError(
+                f"{path}: refused, the pickle asks for more than tensors ({reason})", _FOREIGN
+            ) from error
+        raise WeightsError(f"{path}: not a torch file ({reason})", _AGAIN) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path}: cannot be read, probably cut off ({_first_line(error)})", _AGAIN) from error
+
+
+def _refuse_zip_bomb(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise WeightsError(f"{path}: not a whole archive ({error})", _AGAIN) from error
+    if packed or unpacked > path.stat().st_size:
+        raise WeightsError(
+            f"{path}: refused, unpacks to {unpacked:,} bytes from {path.stat().st_size:,}; torch never compresses",
+            _FOREIGN,
+        )
+
+
+def _flat(path: Path, loaded: object) -> dict[str, Tensor]:
+    """The state dict itself, or the one under `state_dict`."""
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path}: holds a {type(loaded).__name__}, not a state dict", _FOREIGN)
+    for name, value in loaded.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise WeightsError(f"{path}: entry {name!r} is a {type(value).__name__}, not a tensor", _FOREIGN)
+    return dict(loaded)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+def _starts_like_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
