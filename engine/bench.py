@@ -48,13 +48,15 @@ class BenchResult:
     fps: float  # per session
     drops: int  # frames that went in and never came out
     stages: dict[str, dict[str, float]]  # name -> {p50_ms, p95_ms, p99_ms}
-    frame_ms: Percentiles  # into the engine → out of it
+    frame_ms: Percentiles  # into the engine → out of it; loopback: arrival at the server → handed to the encoder
     glass_to_glass_ms: Percentiles | None  # drawn → decoded, read from the picture
     cpu_ms_per_frame: float  # engine: this process; loopback: the server process
     cpu_cores: float  # of the same process: CPU seconds a second
     rss_mb: float
     commit: str
-    untouched: int | None = None  # frames that came out without the engine's light
+    codec: str | None = None
+    engine_states: dict[str, int] | None = None  # how often `stats` said ok, behind …
+    unreadable: int | None = None  # pictures that came back without a timecode to trust
     rss_growth_mb: float | None = None  # after the first minute
     first_minute_p95_ms: float | None = None
     last_minute_p95_ms: float | None = None

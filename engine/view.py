@@ -1,9 +1,9 @@
-"""What the participant sees beside the relit picture: the before/after split and the hint inset.
+"""What the participant sees beside the relit picture: the before/after split and the inset with the shading hint.
 
 Drawn on the server, so that both halves show the same instant. RGB uint8 [H,W,3] in and out; inputs stay as they are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,7 +14,10 @@ from lcvd.types import Face, Lighting
 INSET_WIDTH = 0.28  # of the picture
 INSET_MARGIN = 0.025
 INSET_RADIUS = 0.07  # of the inset's width
-BORDER = (235, 235, 235)
+INSET_FILL = 0.8  # of the inset's height for a face
+HEIGHT_OVER_WIDTH = 1.3  # of a face
+CALM = 24  # grey of the inset's ground
+BORDER = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +65,24 @@ def _draw_hint(picture: NDArray[np.uint8], face: Face | None, lighting: Lighting
         return  # a picture too small for an inset
     place = picture[y : y + h, x : x + w]
     inside, edge = _rounded(h, w)
-    inset = _hint(face, lighting, (height, width), (h, w))
+    inset = _hint(face, lighting, (h, w))
     place[:] = np.where(inside[..., None], inset, place)
     place[edge] = BORDER
 
 
-def _hint(face: Face | None, lighting: Lighting, size: tuple[int, int], inset: tuple[int, int]) -> NDArray[np.uint8]:
-    """The hint of the whole frame, drawn small; black without a face."""
+def _hint(face: Face | None, lighting: Lighting, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The hint of a face brought to the middle of `size` (height, width); dark without a face."""
     if face is None:
-        return np.zeros((*inset, 3), np.uint8)
+        return np.full((*size, 3), CALM, np.uint8)
     from lcvd.hints import render_hints  # here: numba's load is paid by who looks at hints
 
-    return render_hints(face, lighting, inset).rgb
+    low, high = face.vertices_px[:, :2].min(0), face.vertices_px[:, :2].max(0)
+    # The stable width sets the scale, so that the inset does not breathe with the expression.
+    scale = INSET_FILL * size[0] / max(1.0, HEIGHT_OVER_WIDTH * face.width_px)
+    vertices = face.vertices_px * np.float32(scale)
+    vertices[:, :2] += np.array(size[::-1], np.float32) / 2 - np.float32(scale) * (low + high) / 2
+    hint = render_hints(replace(face, vertices_px=vertices), lighting, size)
+    return np.where(hint.mask[..., None], hint.rgb, np.uint8(CALM))
 
 
 def _rounded(height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

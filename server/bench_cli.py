@@ -94,7 +94,10 @@ def show(result: "BenchResult", console: Console) -> None:
     for name, stage in sorted(result.stages.items(), key=lambda item: -item[1]["p50_ms"]):
         table.add_row(name, *(f"{stage[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")))
     table.add_section()
-    table.add_row("[bold]whole frame[/]", *(f"{result.frame_ms[key]:.2f}" for key in ("p50", "p95", "p99")))
+    table.add_row(
+        "[bold]whole frame[/]",
+        *(f"{result.frame_ms[key]:.2f}" if key in result.frame_ms else "" for key in ("p50", "p95", "p99")),
+    )
     if result.glass_to_glass_ms is not None:
         table.add_row(
             "[bold]glass to glass[/]", *(f"{result.glass_to_glass_ms[key]:.1f}" for key in ("p50", "p95", "p99"))
@@ -102,7 +105,9 @@ def show(result: "BenchResult", console: Console) -> None:
     console.print(table)
     budget, cores = 1e3 / BUDGET_FPS, float(card["cores"])
     rate = f"[bold]{result.fps:.1f} fps[/] a session over {result.seconds:.1f} s, {result.frames} frames"
-    console.print(f"{rate}, {result.drops} dropped" + (f", {result.untouched} untouched" if result.untouched else ""))
+    console.print(f"{rate}, {result.drops} dropped")
+    if result.engine_states and set(result.engine_states) != {"ok"}:
+        console.print(f"[yellow]the engine was not always ok:[/] {result.engine_states}")
     load = f"CPU {result.cpu_ms_per_frame:.1f} ms a frame, {result.cpu_cores:.2f} of {cores:.0f} cores"
     memory = f"RSS {result.rss_mb:.0f} MB"
     if result.rss_growth_mb is not None:
