@@ -66,14 +66,16 @@ def main() -> None:
     """Entry point of the console command."""
     from engine.errors import EngineError
     from lcvd.errors import LcvdError
+    from server.errors import ServerError
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         app()
-    except (EngineError, LcvdError) as error:
+    except (EngineError, LcvdError, ServerError) as error:
         fail(error.message, error.hint)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
 
 if __name__ == "__main__":
     main()

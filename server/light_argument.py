@@ -1,10 +1,15 @@
 """The `--light` argument of the command line becomes a Lighting: a preset, a light file, a photo or an HDRI."""
 
-import json
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from lcvd.errors import LightError
+from lcvd.presets import preset
 from lcvd.types import Lighting
+from server.lights import Light
+from server.settings import Settings
+from server.uploads import light_of_panorama, light_of_photo
 
 
 def lighting_from_argument(text: str) -> Lighting:
@@ -12,27 +17,16 @@ def lighting_from_argument(text: str) -> Lighting:
 
     Raises LightError or ImageError with the remedy.
     """
-    from lcvd.presets import preset
-
     path = Path(text)
     if not path.suffix or not path.exists():
         if path.suffix.lower() in (".json", ".hdr", ".exr", ".jpg", ".jpeg", ".png", ".webp"):
             raise LightError(f"light {text!r}: no such file", "check the path, or name a preset of `relight lights`")
-        return preset(text)
+        return preset(text).lighting
     if path.suffix.lower() == ".json":
-        from pydantic import ValidationError
-
-        from server.protocol import LightingModel
-
         try:
-            return LightingModel.model_validate(json.loads(path.read_text())).to_lighting()
+            return Light.model_validate_json(path.read_bytes()).lighting()
         except (ValidationError, ValueError) as error:
             raise LightError(f"light {text!r}: {error}", "docs/protocol.md shows a full light") from None
-    data = path.read_bytes()
     if path.suffix.lower() in (".hdr", ".exr"):
-        from server.uploads import lighting_from_hdri
-
-        return lighting_from_hdri(data, path.name)
-    from server.uploads import lighting_from_photo
-
-    return lighting_from_photo(data, path.name)[0]
+        return light_of_panorama(path.read_bytes(), path.name, Settings())
+    return light_of_photo(path.read_bytes(), path.name, Settings()).lighting

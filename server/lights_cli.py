@@ -15,8 +15,7 @@ def lights(
 ) -> None:
     """List the lights a participant can choose."""
     from lcvd.presets import PRESETS
-
-    from server.protocol import LightingModel
+    from server.lights import Light
 
     if as_json:
         rows = [
@@ -24,7 +23,7 @@ def lights(
                 "name": entry.name,
                 "title": entry.title,
                 "description": entry.description,
-                "lighting": LightingModel.from_lighting(entry.lighting).model_dump(),
+                "lighting": Light.of(entry.lighting).model_dump(),
             }
             for entry in PRESETS
         ]

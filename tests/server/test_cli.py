@@ -35,13 +35,13 @@ def test_help_lists_and_explains_each_command(command: str) -> None:
 
 def test_lights_as_json_are_valid_lights() -> None:
     """What `relight lights --json` prints is accepted by set_light."""
-    from server.protocol import LightingModel
+    from server.lights import Light
 
     rows = json.loads(runner.invoke(app, ["lights", "--json"]).output)
     assert rows[0]["name"] == "original"
     assert len(rows) >= 13
     for row in rows:
-        assert LightingModel.model_validate(row["lighting"]).to_lighting().name == row["name"]
+        assert Light.model_validate_json(json.dumps(row["lighting"])).lighting().name == row["name"]
 
 
 def test_lights_sheet_is_a_picture(tmp_path: Path) -> None:
