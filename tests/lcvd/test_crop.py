@@ -1,10 +1,11 @@
 """Frame ↔ crop: squares at any angle, at the border, and back."""
 
+import cv2
 import numpy as np
 import pytest
 
 from lcvd.errors import ShapeError
-from lcvd.tracking.crop import Roi, crop, frame_from_crop, paste, require_rgb, roi_around
+from lcvd.tracking.crop import Roi, crop, frame_from_crop, paste, require_rgb, roi_around, shrink
 
 
 def ramp(height=200, width=300):
@@ -100,3 +101,12 @@ def test_anything_but_a_picture_is_a_shape_error(bad):
     """Empty, grey, RGBA and float frames are named in the error."""
     with pytest.raises(ShapeError, match="rgb"):
         require_rgb(bad)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (1080, 1920), (120, 160)])
+def test_shrinking_a_frame_is_area_averaging(size):
+    """The fast reduction of a smooth picture with texture is within 3 grey levels of averaging every pixel."""
+    rng = np.random.default_rng(5)
+    texture = cv2.resize(rng.integers(60, 190, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8), size[::-1])
+    exact = cv2.resize(texture, (256, 144), interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(shrink(texture, 256, 144) - exact).mean() < 3
