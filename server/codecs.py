@@ -54,12 +54,16 @@ class BitrateControl:
         """The receiver's newest estimate, in bits a second."""
         self.target = max(MIN_BITRATE, min(int(bitrate), MAX_BITRATE))
 
-    def settle(self) -> bool:
-        """Adopt the target if it is worth a key frame; True if `current` changed."""
+    def settle(self, free: bool = False) -> bool:
+        """Adopt the target if it is worth a key frame, or if there will be one anyway; True if `current` changed."""
         ratio = self.target / self.current
         now_s = self._clock()
         top = self.target == MAX_BITRATE and ratio > 1.1
-        if ratio < FALL_RATIO or ((ratio > RISE_RATIO or top) and now_s - self._changed_s >= RISE_EVERY_S):
+        if (
+            (free and ratio != 1)
+            or ratio < FALL_RATIO
+            or ((ratio > RISE_RATIO or top) and now_s - self._changed_s >= RISE_EVERY_S)
+        ):
             self.current = self.target
             self._changed_s = now_s
             return True
@@ -91,7 +95,7 @@ class LiveVp8Encoder(Vp8Encoder):
         frame = yuv_picture(frame)
         size = (frame.width, frame.height)
         codec = self.codec
-        if codec is None or self.rate.settle() or size != (codec.width, codec.height):
+        if self.rate.settle(free=codec is None) or codec is None or size != (codec.width, codec.height):
             codec = self.codec = _vp8_context(*size, self.rate.current)
         frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
         data = b"".join(bytes(packet) for packet in codec.encode(frame))
@@ -142,7 +146,7 @@ class LiveH264Encoder(H264Encoder):
         frame = yuv_picture(frame)
         size = (frame.width, frame.height)
         codec = self.codec
-        if codec is None or self.rate.settle() or size != (codec.width, codec.height):
+        if self.rate.settle(free=codec is None) or codec is None or size != (codec.width, codec.height):
             codec = self.codec = _h264_context(*size, self.rate.current)
         frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
         data = b"".join(bytes(packet) for packet in codec.encode(frame))

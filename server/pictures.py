@@ -25,8 +25,7 @@ def rgb_picture(picture: av.VideoFrame) -> av.VideoFrame:
         converted = av.VideoFrame.from_numpy_buffer(rgb, format="rgb24")
     else:
         converted = picture.reformat(format="rgb24")
-    converted.pts, converted.time_base = picture.pts, picture.time_base
-    return converted
+    return _timed_as(picture, converted)
 
 
 def yuv_picture(picture: av.VideoFrame) -> av.VideoFrame:
@@ -35,7 +34,13 @@ def yuv_picture(picture: av.VideoFrame) -> av.VideoFrame:
         return picture if picture.format.name == "yuv420p" else picture.reformat(format="yuv420p")
     yuv = np.asarray(cv2.cvtColor(rgb_array(picture), cv2.COLOR_RGB2YUV_I420), np.uint8)
     converted = av.VideoFrame.from_numpy_buffer(yuv, format="yuv420p")
-    converted.pts, converted.time_base = picture.pts, picture.time_base
+    return _timed_as(picture, converted)
+
+
+def _timed_as(picture: av.VideoFrame, converted: av.VideoFrame) -> av.VideoFrame:
+    converted.pts = picture.pts
+    if picture.time_base is not None:  # a picture that no decoder made has none, and PyAV takes no None
+        converted.time_base = picture.time_base
     return converted
 
 

@@ -21,7 +21,7 @@ from lcvd.types import Background
 from server import protocol
 from server.admission import Admission, TokenBucket
 from server.engines import Engines
-from server.errors import BadMessage, Busy, Problem, ServerError, TooFast, TooLarge, explain
+from server.errors import BadMessage, Busy, NotReady, Problem, ServerError, TooFast, TooLarge, explain
 from server.lights import Light, Wish
 from server.metrics import Metrics
 from server.outbox import Outbox, Socket
@@ -72,6 +72,7 @@ class Session:
         self._noticed: dict[str, float] = {}
         self._outbox = Outbox(socket)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()  # one offer or end at a time
         self._ending: set[asyncio.Task[None]] = set()
         self._idle_since_s = clock()
         self._closing = self._hung_up = False
@@ -123,7 +124,7 @@ class Session:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._drop_peer()
+        await self._leave(None)
         # One that ended by itself may still be closing.
         await asyncio.gather(*self._ending, return_exceptions=True)
         logger.info("session closed")
@@ -223,58 +224,73 @@ class Session:
     # ---- the connection
 
     async def _connect(self, sdp: str) -> str:
-        self._admission.enter(self.id)
-        await self._drop_peer(keep_place=True)
-        peer: Peer | None = None
-        try:
-            host = await asyncio.to_thread(self._engines.host, self._engine)
-            peer = self._make_peer(
-                host,
-                self._wish.lighting,
-                self._settings,
-                on_end=self._peer_ended,
-                on_bad_size=self._bad_size,
-                on_sent=self._sent,
-            )
-            peer.live.set_view(self._view)
-            peer.live.set_mirror(self._mirror)
-            peer.live.set_paused(self._paused)
-            answer = await peer.answer(sdp)
-        except BaseException:
-            if peer is not None:
-                await self._end_peer(peer)
-            self._admission.leave(self.id)
-            raise
-        self._peer = peer
-        self._counted_in = self._counted_drops = 0
-        self._metrics.sessions.inc()
-        self._metrics.connections.inc()
+        async with self._changing:
+            self._admission.enter(self.id)
+            try:
+                await self._end_peer()
+                peer = await self._new_peer()
+                try:
+                    answer = await peer.answer(sdp)
+                    if self._closing:
+                        raise NotReady("the session is closing", "connect again")
+                except BaseException:
+                    await self._free(peer)
+                    raise
+            except BaseException:
+                self._admission.leave(self.id)
+                raise
+            self._peer = peer
+            self._counted_in = self._counted_drops = 0
+            self._metrics.sessions.inc()
+            self._metrics.connections.inc()
         logger.info("connection answered")
         return answer
 
-    async def _drop_peer(self, keep_place: bool = False) -> None:
+    async def _new_peer(self) -> Peer:
+        """A connection as the controls want it."""
+        host = await asyncio.to_thread(self._engines.host, self._engine)
+        peer = self._make_peer(
+            host,
+            self._wish.lighting,
+            self._settings,
+            on_end=lambda reason: self._peer_ended(peer, reason),
+            on_bad_size=self._bad_size,
+            on_sent=self._sent,
+        )
+        peer.live.set_view(self._view)
+        peer.live.set_mirror(self._mirror)
+        peer.live.set_paused(self._paused)
+        return peer
+
+    async def _end_peer(self) -> None:
+        """The present connection, if any, ends; the place stays."""
         peer, self._peer = self._peer, None
         self._idle_since_s = self._clock()
         if peer is not None:
             self._count(peer)
             self._metrics.sessions.dec()
-            await self._end_peer(peer)
-        if not keep_place:
-            self._admission.leave(self.id)
+            await self._free(peer)
 
-    async def _end_peer(self, peer: Peer) -> None:
+    async def _free(self, peer: Peer) -> None:
         """Close it even if whoever asked is cancelled meanwhile."""
         ending = asyncio.ensure_future(peer.close())
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
         await asyncio.shield(ending)
 
-    def _peer_ended(self, reason: str) -> None:
-        if self._closing:
+    async def _leave(self, peer: Peer | None) -> None:
+        """`peer` ends (None: whichever there is) and its place is free, unless a newer one took it over."""
+        async with self._changing:
+            if peer is None or peer is self._peer:
+                await self._end_peer()
+                self._admission.leave(self.id)
+
+    def _peer_ended(self, peer: Peer, reason: str) -> None:
+        if self._closing or peer is not self._peer:
             return
         logger.info("connection ended: %s", reason)
         self.notice("connection_ended", f"The video connection ended: {reason}.", "send a new offer")
-        self._task(self._drop_peer())
+        self._task(self._leave(peer))
 
     def _bad_size(self, width: int, height: int) -> None:
         limits = self._settings.frame_limits
