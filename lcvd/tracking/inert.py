@@ -221,7 +221,9 @@ def stand_ins(budget: Budget, storage_from_bytes: Any) -> dict[tuple[str, str], 
 def _dense(layout: str, state: dict[str, Any], budget: Budget) -> NDArray:
     """The matrix of scipy's csc, csr or coo attributes, duplicates added as scipy does."""
     shape = state.get("_shape", state.get("shape"))
-    shape = tuple(int(n) for n in shape) if isinstance(shape, tuple | list) and len(shape) == 2 else shape
+    if not isinstance(shape, tuple | list) or len(shape) != 2:
+        raise Refused("a sparse matrix without a shape")
+    shape = (int(shape[0]), int(shape[1]))
     count = product(shape)
     data = state.get("data")
     if not isinstance(data, np.ndarray) or data.ndim != 1:
@@ -246,7 +248,7 @@ def _dense(layout: str, state: dict[str, Any], budget: Budget) -> NDArray:
         if len(index) and (index.min() < 0 or index.max() >= size):
             raise Refused("a sparse matrix with an index outside its shape")
     out = np.zeros(shape, data.dtype)
-    np.add.at(out, (rows, columns), data)
+    np.add.at(out, (np.asarray(rows), np.asarray(columns)), data)
     return out
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
-ROWS, COLUMNS = 15, 20
+ROWS, COLUMNS = 18, 28
 RADII = np.array([0.09, 0.12, 0.10])
 PARENTS = (-1, 0, 1, 1, 1)
 
@@ -95,8 +95,8 @@ def raw_embedding(triangles: np.ndarray, template: np.ndarray, seed: int = 0) ->
 def raw_masks(template: np.ndarray) -> dict[str, np.ndarray]:
     """The lists of FLAME_masks.pkl: a face with two eye holes, in front."""
     x, y, z = (template / RADII).T
-    eyes = ((np.abs(x) - 0.4) ** 2 + (y - 0.3) ** 2 < 0.2**2) & (z > 0)
-    face = (z > 0.25) & ~eyes
+    eyes = ((np.abs(x) - 0.4) ** 2 + (y - 0.3) ** 2 < 0.18**2) & (z > 0)
+    face = (z > 0.1) & ~eyes
     return {
         "face": np.flatnonzero(face),
         "lips": np.flatnonzero(face & (np.abs(y + 0.4) < 0.15) & (np.abs(x) < 0.35)),
