@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from server.app import create_app
+from server.logs import configure
 from server.settings import Settings
 
 GRACE_S = 3  # uvicorn's wait for open sockets after SIGTERM; the whole stop stays under 5 s
@@ -38,6 +39,7 @@ def run(overrides: dict[str, Any]) -> int:
                 f"[bold red]error:[/] setting {field} = {item.get('input')!r}: {item['msg']}", highlight=False
             )
         return 2
+    configure(settings.log_level)
     # Bound before the warm-up, so that a taken port is told at once.
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -57,7 +59,8 @@ def run(overrides: dict[str, Any]) -> int:
     config = uvicorn.Config(
         create_app(settings),
         ws="websockets-sansio",
-        log_level=settings.log_level.lower(),
+        log_config=None,  # server.logs has configured the handlers
+        log_level="debug" if settings.log_level == "debug" else "warning",
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
     )
