@@ -7,11 +7,9 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
-from server.app import create_app
+from server.app import uvicorn_config
 from server.logs import configure
 from server.settings import Settings
-
-GRACE_S = 3  # uvicorn's wait for open sockets after SIGTERM; the whole stop stays under 5 s
 
 
 class _Server(uvicorn.Server):
@@ -56,14 +54,8 @@ def run(overrides: dict[str, Any]) -> int:
     shown = "localhost" if settings.host in ("127.0.0.1", "::1", "0.0.0.0", "::") else settings.host
     url = f"http://{shown}:{listener.getsockname()[1]}"
     console.print(f"[dim]warming up engine {settings.engine} …[/]", highlight=False)
-    config = uvicorn.Config(
-        create_app(settings),
-        ws="websockets-sansio",
-        log_config=None,  # server.logs has configured the handlers
-        log_level="debug" if settings.log_level == "debug" else "warning",
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
+    level = "debug" if settings.log_level == "debug" else "warning"
+    config = uvicorn_config(settings, log_level=level)
     server = _Server(config, f"relight-live: engine [bold]{settings.engine}[/] ready at [bold]{url}[/]")
     server.run(sockets=[listener])
     return 0 if server.started else 1
