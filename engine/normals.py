@@ -19,9 +19,10 @@ from lcvd.raster import interpolate, rasterize
 from lcvd.types import Face, FloatArray
 
 FACET_BLUR_FW = 0.022  # facets show under hard light
-RIM_FW = 0.07  # width of the contour that a lamp from behind can reach
+RIM_FW = 0.065  # width of the contour that a lamp from behind can reach
 SKULL_CENTRE_CM = np.array([0.0, 2.6, -2.4], np.float32)
 SKULL_RADII_CM = np.array([8.4, 11.3, 9.6], np.float32)
+SKULL_BACK_FW = 0.22  # depth is taken this much further back: hair must not shade the cheek beside it
 MESH_WEIGHT, CONTOUR_WEIGHT, SKULL_WEIGHT, PRIOR_WEIGHT = 8.0, 3.0, 0.06, 0.03
 SKULL_DEPTH_WEIGHT, BODY_DEPTH_WEIGHT = 0.5, 0.25
 CONTOUR_Z = 0.35
@@ -42,7 +43,7 @@ def person_surface(face: Face, mask: FloatArray, grid: WorkingGrid) -> PersonSur
     """`mask` [rows,cols] in [0,1] on `grid`, 1 = person."""
     mesh = _mesh_layers(face, grid)
     cell_fw = grid.cell_px / face.width_px
-    half_mesh, half_mask = _halved(mesh), _halved(mask)
+    half_mesh, half_mask = _halved(mesh), _halved(mask[..., None])[..., 0]
     half = half_mask.shape
     weighted = np.empty((*half, 3), np.float32)
     weight = np.empty(half, np.float32)
@@ -76,7 +77,7 @@ def person_surface(face: Face, mask: FloatArray, grid: WorkingGrid) -> PersonSur
     smooth_z = cv2.resize(smooth_z[..., 0], size, interpolation=cv2.INTER_LINEAR)
     normal = np.empty((grid.rows, grid.cols, 3), np.float32)
     depth = np.empty(mask.shape, np.float32)
-    rim = _box(mask, RIM_FW / cell_fw)
+    rim = _box(np.clip((mask - np.float32(0.5)) * np.float32(2.2), 0, 1), RIM_FW / cell_fw)
     _combine(mesh, smooth, smooth_z, mask, normal, depth, rim)
     return PersonSurface(normal, depth, rim, np.ascontiguousarray(mesh[..., 5]))
 
@@ -114,9 +115,18 @@ def _whole_box(field: FloatArray, radius: int) -> FloatArray:
     return cv2.blur(field, side, borderType=cv2.BORDER_REPLICATE)
 
 
-def _halved(field: FloatArray) -> FloatArray:
-    rows, cols = field.shape[:2]
-    return cv2.resize(field, ((cols + 1) // 2, (rows + 1) // 2), interpolation=cv2.INTER_AREA)
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _halved(field):  # type: ignore[no-untyped-def]
+    """[H,W,C] → [⌈H/2⌉,⌈W/2⌉,C], means of what each cell covers (cv2.resize takes at most four channels)."""
+    height, width, count = field.shape
+    out = np.zeros(((height + 1) // 2, (width + 1) // 2, count), np.float32)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            i1, j1 = min(2 * i + 1, height - 1), min(2 * j + 1, width - 1)
+            for c in range(count):
+                upper = field[2 * i, 2 * j, c] + field[2 * i, j1, c]
+                out[i, j, c] = np.float32(0.25) * (upper + field[i1, 2 * j, c] + field[i1, j1, c])
+    return out
 
 
 def _outward(mask: FloatArray) -> FloatArray:
@@ -189,7 +199,7 @@ def _targets(  # type: ignore[no-untyped-def]
                 w += np.float32(SKULL_WEIGHT)
                 above = min(max((y + chin) / fw * np.float32(3.0), zero), one)  # the neck hides the skull below
                 deep = np.float32(SKULL_DEPTH_WEIGHT) * above
-                z += deep * depth / fw
+                z += deep * (depth / fw - np.float32(SKULL_BACK_FW))
                 wz += deep
             weighted[i, j, 0], weighted[i, j, 1], weighted[i, j, 2] = nx, ny, nz
             weight[i, j] = w
@@ -218,4 +228,4 @@ def _combine(mesh, smooth, smooth_z, mask, normal, depth, rim):  # type: ignore[
             solid = min(max((mask[i, j] - np.float32(0.3)) * np.float32(5.0), zero), one)
             depth[i, j] = deep if solid >= one else deep * solid + np.float32(NOTHING_FW) * (one - solid)
             edge = min(max((one - rim[i, j]) * np.float32(2.0), zero), one)
-            rim[i, j] = edge * edge
+            rim[i, j] = edge * np.sqrt(edge)

@@ -17,7 +17,7 @@ from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame, Work
 from engine.glide import LightGlide
 from engine.grid import WorkingGrid, grid_around
-from engine.guided import alpha_at, alpha_coefficients, mean_within
+from engine.alpha import alpha_at, alpha_coefficients, mean_within
 from engine.normals import person_surface
 from engine.person_mask import PersonMask
 from engine.protocols import StreamConfig

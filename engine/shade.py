@@ -15,11 +15,15 @@ from lcvd.lighting import PackedLighting
 from lcvd.types import FloatArray
 
 SOURCE_FLOOR = 0.15
+# A camera's white balance and three broad sensor curves take their share of a lamp's colour; without it a candle
+# leaves a face of one hue.
+CHROMA, LEAK = 0.85, 0.14
 GAIN_KNEE, GAIN_CAP, GAIN_FLOOR = 1.4, 2.6, 0.05
 SPECULAR, SHININESS = 0.24, 24
 # Pixels are relit as squares of their code values, which makes the untouched picture exact. A gain for light as
 # displayed (about 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2).
 GAMMA_POWER = 2 / 2.2
+RIM = 0.21  # brightness of the contour under a lamp from behind, whatever the hair's own
 
 
 class Surface(NamedTuple):
@@ -34,7 +38,7 @@ class Surface(NamedTuple):
 def shade(
     surface: Surface, source: FloatArray, light: PackedLighting, shadows: FloatArray, amount: float
 ) -> FloatArray:
-    """→ [6,H,W]: RGB gain, RGB addition, both of squared code values.
+    """→ [6,H,W]: RGB gain, and RGB sheen to add per squared luma, all of squared code values.
 
     `source` [9]: irradiance coefficients of the light already in the picture, luminance. `shadows` [L,H,W], 1 = dark,
     for the first L lamps. `amount` in [0,1] fades between nothing (gain 1) and the whole effect.
@@ -106,9 +110,10 @@ def _shade(  # type: ignore[no-untyped-def]
                     visible = one - darks[lamp] * shadows[lamp, i, j]
                 # From behind: only grazing surfaces see it; the mesh's inner cheek does not.
                 behind = min(max(-lz * np.float32(2.5), zero), one)
-                response *= one + behind * (grazing * grazing * np.float32(2.0) - one)
+                response *= one + behind * (grazing * grazing * np.float32(1.6) - one)
                 side = x * lx + y * ly
-                edge = behind * rim[i, j] * max(side, zero) * (one - np.float32(0.6) * skin[i, j])
+                side = max(side + np.float32(0.25), zero) * np.float32(0.8)
+                edge = behind * rim[i, j] * side * (one - np.float32(0.6) * skin[i, j])
                 shine = zero
                 if specular > zero and lz > np.float32(-0.2):
                     length = np.sqrt(max(np.float32(2.0) + np.float32(2.0) * lz, np.float32(1e-3)))
@@ -117,11 +122,7 @@ def _shade(  # type: ignore[no-untyped-def]
                         shine = np.float32(SPECULAR) * specular * half**SHININESS * skin[i, j]
                 for c in range(3):
                     target[c] += rgbs[lamp, c] * response * visible
-                    sheen[c] += rgbs[lamp, c] * (shine * visible + edge * np.float32(0.06))
-                    # On dark hair a gain alone stays dark: aim at a brightness instead.
-                    target[c] += (
-                        rgbs[lamp, c] * edge * min(np.float32(0.10) / (luma[i, j] + np.float32(0.02)), np.float32(3.0))
-                    )
+                    sheen[c] += rgbs[lamp, c] * (shine * visible + edge * np.float32(RIM))
             before = _basis_dot(x, y, z, source)
             lift = before - np.float32(SOURCE_FLOOR)
             before = np.float32(SOURCE_FLOOR) + np.float32(0.5) * (lift + np.sqrt(lift * lift + np.float32(0.02)))
@@ -133,8 +134,11 @@ def _shade(  # type: ignore[no-untyped-def]
             room = np.float32(GAIN_CAP - GAIN_KNEE)
             if bright > np.float32(GAIN_KNEE):
                 limited = np.float32(GAIN_KNEE) + room * (one - np.exp(-(bright - np.float32(GAIN_KNEE)) / room))
-            scale = limited / max(bright, np.float32(1e-4))
+            # Sheen has the lamp's colour and the surface's texture: it is given per local mean brightness.
+            gloss = one / (luma[i, j] + np.float32(0.012))
             for c in range(3):
-                gain = max(target[c] * scale, np.float32(GAIN_FLOOR)) ** np.float32(GAMMA_POWER)
+                colour = (target[c] / max(bright, np.float32(1e-4)) + np.float32(1e-3)) ** np.float32(CHROMA)
+                colour = (colour + np.float32(LEAK)) * np.float32(1 / (1 + LEAK))
+                gain = max(limited * colour, np.float32(GAIN_FLOOR)) ** np.float32(GAMMA_POWER)
                 out[c, i, j] = one + amount * (gain - one)
-                out[3 + c, i, j] = amount * sheen[c]
+                out[3 + c, i, j] = amount * sheen[c] * gloss
