@@ -8,25 +8,23 @@ of directions, two non-negative unknowns each, robust by Huber weights. Keeps no
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lcvd.colour import LUMA, linear_from_srgb, rgb_tuple
+from lcvd.colour import LUMA, rgb_tuple
 from lcvd.directions import direction_from_angles
 from lcvd.errors import LightError, ShapeError
-from lcvd.geometry import picture_normals
 from lcvd.lighting import wrapped_cosine
-from lcvd.raster import interpolate, rasterize
 from lcvd.sh import LAMBERT, Y00, sh_basis, sh_from_directional
+from lcvd.skin_samples import skin_samples
 from lcvd.types import Background, DirectionalLight, Face, FloatArray, Lighting
 
-RIDGE = np.array([1e-3, *3 * [0.03], *5 * [0.12]])
+# Per unit of total weight. Ten times more (0.03, 0.12) flattened a split light to half its contrast; the live caller's
+# recursion over time gives the rest of the calm.
+RIDGE = np.array([1e-3, *3 * [0.002], *5 * [0.01]])
 TUKEY_SIGMAS = 2.5
-ITERATIONS = 5
+ITERATIONS = 4
 MIN_SAMPLES = 60
-MAX_SAMPLES = 1200
-GRID_PX = 160  # the face's longer side while sampling
 # Skin in well-balanced pictures, linear RGB at luminance 1: the median of 17 faces, fair and dark. Their logarithms
 # spread by 0.15 in r/g and in b/g, so a tint within COMMON_DEAD says more of the person and the camera than of the
 # light. Shaded skin is redder by itself (subsurface scattering): SIDE_DEAD, between the lit and the shaded side.
@@ -52,8 +50,9 @@ def estimate_sh(
 
     *Irradiance* domain: shade(n) = sh_basis(n) @ c (divide by A_l/π = `lcvd.sh.LAMBERT` for radiance). Albedo is
     unknown, so c is scaled to show 1 at the median sample. `prior` [9], in the same domain and of any scale, holds
-    what the normals do not show (default_prior; or the last frame's answer). IRLS: Tukey 2.5 σ times 1/(0.3 + y),
-    since noise grows with light; ridge toward the prior. All-black or no samples give the prior. Raises ShapeError.
+    what the normals do not show (default_prior; or the last frame's answer). IRLS: Huber, then Tukey 2.5 σ, times
+    1/(0.3 + y), since noise grows with light; ridge toward the prior. All-black or no samples give the prior.
+    Raises ShapeError.
     """
     y = np.asarray(luminance_samples, np.float64)
     n = np.asarray(normals, np.float64)
@@ -76,77 +75,20 @@ def estimate_sh(
     # The prior at the samples' own exposure, or its pull would read as light.
     at_samples = float(w0 @ (basis @ p))
     p = p * (float(w0 @ y) / at_samples) if at_samples > 1e-6 else p
-    w = w0
-    c = p
-    for _ in range(ITERATIONS):
+    w, c = w0, p
+    for i in range(ITERATIONS):
         weighted = basis * w[:, None]
         c = np.linalg.solve(weighted.T @ basis + np.diag(RIDGE), weighted.T @ y + RIDGE * p)
-        residual = np.abs(y - basis @ c)
-        cutoff = TUKEY_SIGMAS * max(1.4826 * float(np.median(residual[keep])), 0.01)
-        w = w0 * np.square(np.maximum(1 - np.square(residual / cutoff), 0))
-        total = w.sum()
-        if total < 1e-3:
+        if i == ITERATIONS - 1:
             break
-        w = w / total
+        residual = np.abs(y - basis @ c)
+        sigma = max(1.4826 * float(np.median(residual[keep])), 0.01)
+        if i < 1:  # Huber first: Tukey may throw a whole dark side away while the fit is still bad
+            w = w0 * np.minimum(1, 1.345 * sigma / np.maximum(residual, 1e-9))
+        else:
+            w = w0 * np.square(np.maximum(1 - np.square(residual / (TUKEY_SIGMAS * sigma)), 0))
+        w = w / max(float(w.sum()), 1e-3)
     return c.astype(np.float32)
-
-
-class SkinSamples(NamedTuple):
-    """Visible skin, one row each."""
-
-    rgb: FloatArray  # [N,3] linear
-    normals: FloatArray  # [N,3] unit, y up
-
-
-def skin_samples(rgb: NDArray[np.uint8], face: Face, skin_mask: ArrayLike | None = None) -> SkinSamples:
-    """Linear colour and normal of the skin in sight, without lips, eyes, brows, grazing rim and what the nose hides.
-
-    rgb uint8 [H,W,3]; skin_mask [H,W], where nonzero, may narrow it further. At most MAX_SAMPLES, evenly spread.
-    """
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise ShapeError(f"rgb is uint8 [H,W,3], got {rgb.dtype} {rgb.shape}")
-    vertices = np.asarray(face.vertices_px, np.float32)
-    low = np.floor(vertices[:, :2].min(0)).astype(int)
-    extent = np.ptp(vertices[:, :2], axis=0)
-    scale = GRID_PX / max(float(extent.max()), 1.0)
-    width, height = (max(1, int(np.ceil(side * scale))) for side in extent)
-    # Grid pixel j looks at picture x = low + (j + 0.5)/scale; OpenCV counts from pixel centres.
-    offset = low + 0.5 / scale - 0.5
-    picture_from_grid = np.array([[1 / scale, 0, offset[0]], [0, 1 / scale, offset[1]]])
-    source = cv2.GaussianBlur(rgb, (0, 0), 0.5 / scale) if scale < 1 else rgb
-    patch = _sampled(source, picture_from_grid, (height, width), cv2.INTER_LINEAR)
-    mask = np.ones(rgb.shape[:2], np.uint8) if skin_mask is None else (np.asarray(skin_mask) > 0).astype(np.uint8)
-    if mask.shape != rgb.shape[:2]:
-        raise ShapeError(f"skin_mask has shape {rgb.shape[:2]}, got {mask.shape}")
-    inside = _sampled(mask, picture_from_grid, (height, width), cv2.INTER_NEAREST)
-    on_grid = vertices.copy()
-    on_grid[:, :2] -= low
-    on_grid *= scale
-    raster = rasterize(on_grid, face.mesh.triangles, (height, width))
-    normals = interpolate(raster, face.mesh.triangles, picture_normals(vertices, face.mesh.triangles))
-    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
-    good = np.append(_plain_skin(face), False)[raster.triangle] & (normals[..., 2] > 0.2) & (inside > 0)
-    linear = linear_from_srgb(patch[good])
-    step = max(1, -(-len(linear) // MAX_SAMPLES))
-    return SkinSamples(linear[::step], normals[good][::step])
-
-
-def _sampled(image: NDArray, picture_from_grid: NDArray, size: tuple[int, int], how: int) -> NDArray:
-    """`image` on the grid of `size` (height, width); zero outside the picture."""
-    sampled: NDArray = cv2.warpAffine(image, picture_from_grid, size[::-1], flags=cv2.WARP_INVERSE_MAP | how)
-    return sampled
-
-
-def _plain_skin(face: Face) -> NDArray[np.bool_]:
-    """[M] triangles of bare skin: no vertex on lips, brows, eyes or the outline (hair and beard begin there)."""
-    regions = face.mesh.regions
-    unlike = [
-        regions[k] for k in ("lips", "left_eye", "right_eye", "left_brow", "right_brow", "face_oval") if k in regions
-    ]
-    marked = np.zeros(len(face.vertices_px), bool)
-    marked[np.concatenate(unlike)] = True
-    plain: NDArray[np.bool_] = face.mesh.skin_triangles & ~marked[face.mesh.triangles].any(1)
-    return plain
 
 
 class _Fit(NamedTuple):
@@ -176,7 +118,7 @@ def estimate_lighting(rgb: NDArray[np.uint8], face: Face, skin_mask: ArrayLike |
         )
     colours, normals, luma = samples.rgb[usable].astype(np.float64), samples.normals[usable], luma[usable]
     y = luma / np.median(luma)
-    fit = _search(y, normals)
+    fit = _search(y, normals, samples.weights[usable] / (0.3 + y))
     ambient, key = _colours(colours, normals, fit)
     response = wrapped_cosine(normals @ np.array(fit.direction), fit.wrap)
     shade = (ambient + response[:, None] * key) @ LUMA
@@ -187,29 +129,30 @@ def estimate_lighting(rgb: NDArray[np.uint8], face: Face, skin_mask: ArrayLike |
     return Lighting("photo", rgb_tuple(gain * ambient), (lamp,), None, 0.2, 1.0, Background("dim", 0.7))
 
 
-def _search(y: NDArray[np.float64], normals: FloatArray) -> _Fit:
+def _search(y: NDArray[np.float64], normals: FloatArray, base: NDArray[np.float64]) -> _Fit:
     """Best direction and wrap: a grid of 12° over what can light a face, then finer around the best."""
     n = normals.astype(np.float64)
+    base = base / base.sum()
     coarse = [(float(az), float(el)) for el in range(-60, 85, 12) for az in range(-144, 145, 12)]
-    best, angles = _best(y, n, coarse)
+    best, angles = _best(y, n, base, coarse)
     for step in (5.0, 2.0):
         near = [
             (angles[0] + i * step, np.clip(angles[1] + j * step, -80, 88))
             for i in (-2, -1, 0, 1, 2)
             for j in (-2, -1, 0, 1, 2)
         ]
-        best, angles = _best(y, n, near)
+        best, angles = _best(y, n, base, near)
     return best
 
 
 def _best(
-    y: NDArray[np.float64], n: NDArray[np.float64], angles: list[tuple[float, float]]
+    y: NDArray[np.float64], n: NDArray[np.float64], base: NDArray[np.float64], angles: list[tuple[float, float]]
 ) -> tuple[_Fit, tuple[float, float]]:
     directions = np.array([direction_from_angles(*a) for a in angles])
     cosines = directions @ n.T
     found: tuple[_Fit, tuple[float, float]] | None = None
     for wrap in WRAPS:
-        ambient, key, cost, weights = _two_parameter_nnls(y, wrapped_cosine(cosines, wrap))
+        ambient, key, cost, weights = _two_parameter_nnls(y, base, wrapped_cosine(cosines, wrap))
         # Lamps far from the camera axis explain little of a frontal face: prefer the plain answer when they tie.
         cost = cost * (1.02 - 0.02 * directions[:, 2])
         i = int(np.argmin(cost))
@@ -229,23 +172,20 @@ def _best(
 
 
 def _two_parameter_nnls(
-    y: NDArray[np.float64], response: NDArray[np.floating]
+    y: NDArray[np.float64], base: NDArray[np.float64], response: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """y [N] ≈ a + k · response [D,N], a, k ≥ 0, Huber by reweighting → a [D], k [D], cost [D], weights [D,N].
+    """y [N] ≈ a + k · response [D,N], a, k ≥ 0, robust by reweighting → a [D], k [D], cost [D], weights [D,N].
 
-    Two unknowns have a closed form: the free solution, or the better of the two borders. The Huber width is common
-    to all directions, or a bad one would widen its own and win.
+    Two unknowns have a closed form: the free solution, or the border it crosses. One Huber width for all directions,
+    or a bad one would widen its own and win. Tukey weights instead lost the dark side of split lights.
     """
-    base = 1 / (0.3 + y)
-    base /= base.sum()
     w = np.broadcast_to(base, response.shape)
-    delta = 0.0
     for _ in range(4):
         s0 = w.sum(1)
         s1 = np.einsum("dn,dn->d", w, response)
-        s2 = np.einsum("dn,dn,dn->d", w, response, response)
+        s2 = np.einsum("dn,dn->d", w * response, response)
         t0 = w @ y
-        t1 = np.einsum("dn,dn,n->d", w, response, y)
+        t1 = (w * response) @ y
         det = np.maximum(s0 * s2 - s1 * s1, 1e-9)
         a, k = (s2 * t0 - s1 * t1) / det, (s0 * t1 - s1 * t0) / det
         k = np.where(a < 0, t1 / np.maximum(s2, 1e-9), np.maximum(k, 0))
