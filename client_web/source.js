@@ -32,33 +32,34 @@ export class Source {
         const lost = new NoCamera("camera_lost", "The camera was disconnected", "Plug it in again, or choose another.");
         if (this.now.stream === stream) this.sample(lost);
       });
-      this.#become("camera", stream, null, () => stream.getTracks().forEach((each) => each.stop()));
+      this.#become({ kind: "camera", stream, why: null, asking: false }, () =>
+        stream.getTracks().forEach((each) => each.stop()),
+      );
     } catch (error) {
       if (turn === this.#turn) await this.sample(/** @type {NoCamera} */ (error));
     }
   }
 
-  /** @param {NoCamera | null} [why] @param {boolean} [asking] the camera is being asked for meanwhile */
+  /** @param {NoCamera | null} [why] @param {boolean} [asking] the camera will be asked for at once */
   async sample(why = null, asking = false) {
-    if (!asking) this.#turn += 1;
+    this.#turn += 1;
     const turn = this.#turn;
     if (this.now.kind === "sample") return this.#set({ ...this.now, why, asking });
     const { stream, stop } = await openSample();
-    if (turn !== this.#turn || this.now.kind === "camera") return stop();
-    this.#become("sample", stream, why, stop);
-    if (asking) this.#set({ ...this.now, asking });
+    if (turn !== this.#turn) return stop();
+    this.#become({ kind: "sample", stream, why, asking }, stop);
   }
 
   off() {
     this.#turn += 1;
-    this.#become("off", null, null, () => {});
+    this.#become({ kind: "off", stream: null, why: null, asking: false }, () => {});
   }
 
-  /** @param {SourceKind} kind @param {MediaStream | null} stream @param {NoCamera | null} why @param {() => void} release */
-  #become(kind, stream, why, release) {
+  /** @param {Picture} picture @param {() => void} release frees it again */
+  #become(picture, release) {
     const before = this.#release;
     this.#release = release;
-    this.#set({ kind, stream, why, asking: false });
+    this.#set(picture);
     before();
   }
 

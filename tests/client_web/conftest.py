@@ -1,0 +1,132 @@
+"""A real Chromium with a face before its camera, and a real server to light it.
+
+Without Chromium these tests fail rather than skip: a page nobody drove is not tested. RELIGHT_ALLOW_NO_BROWSER=1
+skips them where there can be no browser.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+from engine.sample import PERIOD_S, sample_frames
+from tests.client_web.picture import Picture
+from tests.client_web.serving import Serving
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--use-fake-device-for-media-stream",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+FPS = 15  # a small machine runs browser, server and tests at once; the frame rate is the bench's subject
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the browser."""
+    for name in CHROMIUMS:
+        if found := shutil.which(name):
+            return found
+    if os.environ.get("RELIGHT_ALLOW_NO_BROWSER") == "1":
+        pytest.skip("no Chromium, and RELIGHT_ALLOW_NO_BROWSER=1")
+    pytest.fail("no Chromium: install it (`make browser`), or set RELIGHT_ALLOW_NO_BROWSER=1")
+
+
+@pytest.fixture(scope="session")
+def camera_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample portrait gently moving, 640×480, as Chromium's fake camera plays it: y4m, in a loop."""
+    path = tmp_path_factory.mktemp("camera") / "portrait.y4m"
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "640x480", "-r", str(FPS), "-i", "-"]
+    command = ["ffmpeg", "-loglevel", "error", *source, "-pix_fmt", "yuv420p", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as ffmpeg:
+        assert ffmpeg.stdin is not None
+        for frame in islice(sample_frames((480, 640), FPS), round(PERIOD_S * FPS)):
+            ffmpeg.stdin.write(frame.tobytes())
+    assert ffmpeg.returncode == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """The server of the tests that look at the light."""
+    server = Serving(tmp_path_factory.mktemp("server") / "server.log", "ratio")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server that sends pictures back as they are: enough for the tests that look at the page."""
+    server = Serving(tmp_path_factory.mktemp("untouched") / "server.log", "passthrough")
+    server.start()
+    yield server
+    server.stop()
+
+
+# The browsers live for one module: the synchronous Playwright keeps an event loop running in this thread while it
+# is open, and the asynchronous tests of other folders need the thread for their own.
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def launch(playwright: Playwright, chromium: str) -> Iterator[Callable[..., Browser]]:
+    """launch(*flags) -> Browser, closed after the module."""
+    browsers: list[Browser] = []
+
+    def start(*flags: str) -> Browser:
+        browsers.append(playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *flags]))
+        return browsers[-1]
+
+    yield start
+    for browser in browsers:
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[..., Browser], camera_clip: Path) -> Browser:
+    """Chromium whose camera shows the portrait and whose owner allows it."""
+    return launch("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={camera_clip}")
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh profile: nothing remembered."""
+    opened = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """An empty page that must not complain: uncaught errors and refusals of the content policy fail the test."""
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
+    yield opened
+    assert not complaints
+
+
+@pytest.fixture
+def picture(page: Page, serving: Serving) -> Picture:
+    """The page, live on the camera."""
+    shown = Picture(page)
+    page.goto(serving.url)
+    shown.wait_live("camera")
+    return shown

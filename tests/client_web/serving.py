@@ -1,0 +1,54 @@
+"""A real server in its own process, which can be stopped and started again at the same address."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WARM_UP_S = 180.0  # the first start on a fresh machine compiles every kernel
+
+
+class Serving:
+    """`relight serve` on a free port of the loopback."""
+
+    def __init__(self, log: Path, engine: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://localhost:{self.port}/"
+        self._log, self._engine = log, engine
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return once the server admits participants."""
+        options = ["--port", str(self.port), "--engine", self._engine, "--max-sessions", "6"]
+        command = [sys.executable, "-m", "server.cli", "serve", *options]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=log, stderr=log)
+        deadline = time.monotonic() + WARM_UP_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self._process.returncode}:\n{self._log.read_text()}")
+            try:
+                with urllib.request.urlopen(f"{self.url}readyz", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        self.stop()
+        raise RuntimeError(f"the server was not ready in {WARM_UP_S:.0f} s:\n{self._log.read_text()}")
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None

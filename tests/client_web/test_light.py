@@ -1,0 +1,147 @@
+"""The light a participant chooses is the light their browser receives."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.client_web.picture import Picture, psnr
+from tests.client_web.serving import Serving
+
+pytestmark = pytest.mark.browser
+
+CLIPS = Path("/work/shared/data/clips")
+
+
+def test_key_side(picture: Picture) -> None:
+    """Switching from a left to a right key moves the brighter side of the face."""
+    picture.choose("original")
+    own = picture.settle(picture.lean, lambda lean: False, 1.0)
+    picture.choose("split-left")
+    left = picture.settle(picture.lean, lambda lean: lean > own + 0.25)
+    picture.choose("split-right")
+    right = picture.settle(picture.lean, lambda lean: lean < own - 0.25)
+    assert left > own + 0.25
+    assert right < own - 0.25
+
+
+def test_original(picture: Picture) -> None:
+    """`original` returns the camera's picture within codec noise; another light does not."""
+    page = picture.page
+    page.click("#mirror")  # the local picture is mirrored by style alone, its pixels are not
+
+    def likeness() -> float:
+        remote, local = picture.read_pair()
+        return max(psnr(remote, each) for each in local)
+
+    picture.choose("original")
+    original = picture.settle(likeness, lambda db: db > 32, 15)
+    picture.choose("candle")
+    page.wait_for_timeout(800)
+    assert original > 32
+    assert likeness() < 22
+
+
+def test_ball_drag(picture: Picture) -> None:
+    """Dragging the light ball from left to right moves the light with it, and a double click brings it back."""
+    page = picture.page
+    picture.choose("split-left")
+    picture.settle(picture.lean, lambda lean: lean > 0.2)
+    box = page.locator("#ball").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 40, y)
+    page.mouse.down()
+    for step in range(-40, 76, 5):
+        page.mouse.move(x + step, y)
+    page.mouse.up()
+    assert page.get_attribute("#ball-pad", "aria-valuetext") == "From right, in front"
+    assert picture.settle(picture.lean, lambda lean: lean < -0.2) < -0.2
+    page.mouse.dblclick(x, y)
+    assert page.is_hidden("#reset-light")
+    assert picture.settle(picture.lean, lambda lean: lean > 0.2) > 0.2
+
+
+def test_ball_keys(picture: Picture) -> None:
+    """The arrow keys move the light as the hand does."""
+    page = picture.page
+    picture.choose("butterfly")
+    page.focus("#ball-pad")
+    for _ in range(6):
+        page.keyboard.press("Shift+ArrowLeft")
+    assert "left" in (page.get_attribute("#ball-pad", "aria-valuetext") or "")
+    assert picture.settle(picture.lean, lambda lean: lean > 0.15) > 0.15
+
+
+def test_split_and_hint(picture: Picture) -> None:
+    """The divider shows the original on its left; the hint is drawn in the corner."""
+    page = picture.page
+    picture.choose("candle")
+    picture.settle(lambda: picture.read()[:, :40].mean(), lambda level: level < 90)
+    page.keyboard.press("s")
+    page.focus("#split-handle")
+    page.keyboard.press("Shift+ArrowLeft")
+    assert page.get_attribute("#split-handle", "aria-valuenow") == "40"
+
+    def step() -> float:
+        rgb = picture.read().astype(float)
+        return float(rgb[:9, 48:62].mean() - rgb[:9, 66:80].mean())  # the wall, either side of the divider
+
+    assert picture.settle(step, lambda level: level > 50) > 50
+    page.keyboard.press("s")
+    assert page.is_hidden("#split-handle")
+    assert picture.settle(step, lambda level: abs(level) < 25) < 25
+    # The hint's inset is black but for the face: the candle-lit flag beneath it is not.
+    page.keyboard.press("h")
+    corner = picture.settle(lambda: picture.read()[90:94, 118:124].mean(), lambda level: level < 12)
+    assert corner < 12
+
+
+def test_real_clip(launch: Callable[..., Browser], serving: Serving, tmp_path: Path) -> None:
+    """A person filmed by a camera is relit too; needs the clips that are not in the repository."""
+    clip = CLIPS / "lp_d6.mp4"
+    if not clip.exists():
+        pytest.skip(f"{clip} is not here")
+    y4m = tmp_path / "clip.y4m"
+    fit = "scale=640:480:force_original_aspect_ratio=increase,crop=640:480"
+    subprocess.run(
+        [
+            "ffmpeg",
+            "-loglevel",
+            "error",
+            "-i",
+            str(clip),
+            "-vf",
+            fit,
+            "-r",
+            "30",
+            "-t",
+            "6",
+            "-pix_fmt",
+            "yuv420p",
+            str(y4m),
+        ],
+        check=True,
+    )
+    browser = launch("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={y4m}")
+    page = browser.new_page()
+    page.goto(serving.url)
+    picture = Picture(page)
+    picture.wait_live()
+
+    def balance() -> float:
+        rgb = picture.read().astype(float) ** 2.2
+        left, right = rgb[20:100, 20:80].mean(), rgb[20:100, 80:140].mean()
+        return float((left - right) / (left + right))
+
+    page.click("#background label:has-text('Keep')")
+    picture.choose("split-left")
+    page.wait_for_timeout(2500)
+    left = sum(balance() for _ in range(5)) / 5
+    picture.choose("split-right")
+    page.wait_for_timeout(1500)
+    right = sum(balance() for _ in range(5)) / 5
+    assert left > right + 0.1
+    browser.close()
