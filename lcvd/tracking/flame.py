@@ -2,7 +2,7 @@
 
 Li et al. 2017, "Learning a model of facial shape and expression from 4D scans", eqs. 1–5: T = template + B_S(β) +
 B_E(ψ) + B_P(θ), joints J(β,ψ) regressed from the shaped vertices, linear blend skinning over root, neck, jaw and two
-eyes. Metres; +x to the person's left (right in the picture), +y up, +z to the viewer: lcvd's axes. Poses are axis-angle.
+eyes. Metres; +x right in the picture, +y up, +z to the viewer, as in lcvd. Poses are axis-angle.
 Works in the floating type of its arrays, so that tests can ask float64. The files: `lcvd.tracking.flame_files`.
 """
 

@@ -146,7 +146,7 @@ def test_68_points_of_the_mesh():
     assert (np.diff(points[:17, 0]) > 0).all()  # the jaw, from picture left to right
     assert points[:, 1].argmax() == 8  # the chin is lowest (y down)
     assert points[17:27, 1].max() < points[36:48, 1].min() < points[33, 1] < points[48:68, 1].min()
-    assert (points[36:42, 0].max() < points[30, 0]) and (points[30, 0] < points[42:48, 0].min())
+    assert points[36:42, 0].max() < points[30, 0] < points[42:48, 0].min()
 
 
 # Coefficients and the way back

@@ -1,0 +1,170 @@
+"""A driver's motion on a reference portrait: the paper's two motion alignments, for MediaPipe Faces and DECA codes.
+
+LCVD (arXiv 2502.19894), supplement §8. *Relative displacement*: the reference moves by what the driver has moved since
+its first frame. *Portrait-scale consistency*: the driver's own pose and expression on the reference's shape. Shape,
+camera and crop are always the reference's, so nothing of the driver's identity can reach the picture. Where text and
+release differ the release decides: it shifts pose and expression; the text shifts the pose and takes the driver's
+expression as it is (`expression="driver"`). Light is not motion: the result carries the reference's.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcvd.errors import ShapeError
+from lcvd.tracking.deca import DecaCode
+from lcvd.types import Face, FloatArray
+
+Mode = Literal["relative", "scale"]
+Expression = Literal["shift", "driver"]
+Camera = Literal["reference", "follow"]
+Y_DOWN = np.array([1, -1, 1], np.float32)
+
+
+def relative_code(
+    driver: DecaCode, first: DecaCode, reference: DecaCode, *, expression: Expression = "shift"
+) -> DecaCode:
+    """DECA codes: pose = driver − first + reference, component by component (axis-angle), as the release does.
+
+    `expression` "shift" does the same with the expression; "driver" takes the driver's (the paper's text).
+    """
+    moved = driver.expression
+    if _checked("expression", expression, ("shift", "driver")) == "shift":
+        moved = driver.expression - first.expression + reference.expression
+    return dataclasses.replace(reference, pose=driver.pose - first.pose + reference.pose, expression=moved)
+
+
+def scaled_code(driver: DecaCode, reference: DecaCode) -> DecaCode:
+    """DECA codes: the driver's pose and expression; shape, camera, crop and light of the reference."""
+    return dataclasses.replace(reference, pose=driver.pose, expression=driver.expression)
+
+
+def relative_face(
+    driver: Face,
+    first: Face,
+    reference: Face,
+    *,
+    expression: Expression = "shift",
+    camera: Camera = "reference",
+) -> Face:
+    """Faces of one mesh: rotation = R R₁ᵀ R_ref, expression as in `relative_code` (canonical cm).
+
+    `camera` "reference" keeps the reference's place and size, as published; "follow" lets the head also wander and
+    come nearer, relative to the first frame and in units of the reference: s = s_ref·s_i/s₁, t = t_ref + (t_i − t₁)·
+    s_ref/s₁. Both are ratios or displacements of the driver against itself.
+    """
+    _same_mesh(driver, first, reference)
+    moved = driver.expression
+    if _checked("expression", expression, ("shift", "driver")) == "shift":
+        moved = driver.expression - first.expression + reference.expression
+    scale, translation = reference.scale_px_per_cm, reference.translation_px
+    if _checked("camera", camera, ("reference", "follow")) == "follow":
+        if first.scale_px_per_cm <= 0:
+            raise ShapeError(f"first.scale_px_per_cm is {first.scale_px_per_cm}", "a face has a size above 0")
+        scale = reference.scale_px_per_cm * driver.scale_px_per_cm / first.scale_px_per_cm
+        step = (driver.translation_px - first.translation_px) / first.scale_px_per_cm
+        translation = translation + step * reference.scale_px_per_cm
+    rotation = _nearest_rotation(driver.rotation @ first.rotation.T @ reference.rotation)
+    return _posed(reference, driver, rotation, moved, scale, translation)
+
+
+def scaled_face(driver: Face, reference: Face) -> Face:
+    """Faces of one mesh: the driver's rotation and expression; shape, place and size of the reference."""
+    _same_mesh(driver, reference)
+    scale, translation = reference.scale_px_per_cm, reference.translation_px
+    return _posed(reference, driver, driver.rotation, driver.expression, scale, translation)
+
+
+class FaceMotion:
+    """One driver on one reference in time: the first face it is given is the first driving frame.
+
+    mode "relative" or "scale"; `expression` and `camera` belong to "relative". Raises ValueError for another word.
+    """
+
+    def __init__(
+        self,
+        reference: Face,
+        mode: Mode = "relative",
+        *,
+        expression: Expression = "shift",
+        camera: Camera = "reference",
+    ) -> None:
+        self.reference = reference
+        self._mode = _checked("mode", mode, ("relative", "scale"))
+        self._expression: Expression = _checked("expression", expression, ("shift", "driver"))  # type: ignore[assignment]
+        self._camera: Camera = _checked("camera", camera, ("reference", "follow"))  # type: ignore[assignment]
+        self._first: Face | None = None
+
+    def __call__(self, driver: Face) -> Face:
+        """The reference, moved as `driver` moves; time, score and held are the driver's."""
+        self._first = self._first or driver
+        if self._mode == "scale":
+            return scaled_face(driver, self.reference)
+        return relative_face(driver, self._first, self.reference, expression=self._expression, camera=self._camera)
+
+    def reset(self) -> None:
+        """The next face is a first frame again."""
+        self._first = None
+
+
+class CodeMotion:
+    """`FaceMotion` for DECA's codes: `lcvd.tracking.deca.face_from_code` makes the Face of the result."""
+
+    def __init__(self, reference: DecaCode, mode: Mode = "relative", *, expression: Expression = "shift") -> None:
+        self.reference = reference
+        self._mode = _checked("mode", mode, ("relative", "scale"))
+        self._expression: Expression = _checked("expression", expression, ("shift", "driver"))  # type: ignore[assignment]
+        self._first: DecaCode | None = None
+
+    def __call__(self, driver: DecaCode) -> DecaCode:
+        """The reference's code, moved as `driver` moves."""
+        self._first = self._first or driver
+        if self._mode == "scale":
+            return scaled_code(driver, self.reference)
+        return relative_code(driver, self._first, self.reference, expression=self._expression)
+
+    def reset(self) -> None:
+        """The next code is a first frame again."""
+        self._first = None
+
+
+def _posed(
+    reference: Face,
+    driver: Face,
+    rotation: NDArray[np.floating],
+    expression: FloatArray,
+    scale: float,
+    translation: FloatArray,
+) -> Face:
+    turned = scale * (reference.identity + expression) @ rotation.T
+    return dataclasses.replace(
+        reference,
+        t_s=driver.t_s,
+        vertices_px=(turned * Y_DOWN + translation).astype(np.float32),
+        rotation=np.asarray(rotation, np.float32),
+        translation_px=np.asarray(translation, np.float32),
+        scale_px_per_cm=float(scale),
+        expression=np.asarray(expression, np.float32),
+        score=driver.score,
+        held=driver.held,
+    )
+
+
+def _nearest_rotation(matrix: NDArray[np.floating]) -> NDArray[np.floating]:
+    # Three float32 rotations multiplied are off by 1e-7; a tracker's own may be off by more.
+    u, _, vt = np.linalg.svd(np.asarray(matrix, np.float64))
+    return (u * [1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
+
+
+def _same_mesh(*faces: Face) -> None:
+    names = {face.mesh.name for face in faces}
+    if len(names) > 1:
+        raise ShapeError(f"faces of different meshes: {', '.join(sorted(names))}", "track all with one tracker")
+
+
+def _checked(name: str, value: str, legal: tuple[str, ...]) -> str:
+    if value not in legal:
+        raise ValueError(f"{name} is {value!r}; use one of {', '.join(legal)}")
+    return value
