@@ -19,11 +19,11 @@ from lcvd.sh import LAMBERT, Y00, sh_basis, sh_from_directional
 from lcvd.skin_samples import skin_samples
 from lcvd.types import Background, DirectionalLight, Face, FloatArray, Lighting
 
-# Per unit of total weight. Ten times more (0.03, 0.12) flattened a split light to half its contrast; the live caller's
+# Per unit of total weight. More (0.03, 0.12) flattened a split light to half its contrast; the live caller's
 # recursion over time gives the rest of the calm.
-RIDGE = np.array([1e-3, *3 * [0.002], *5 * [0.01]])
+RIDGE = np.array([5e-4, *3 * [0.001], *5 * [0.005]])
 TUKEY_SIGMAS = 2.5
-ITERATIONS = 4
+ITERATIONS = 5
 MIN_SAMPLES = 60
 # Skin in well-balanced pictures, linear RGB at luminance 1: the median of 17 faces, fair and dark. Their logarithms
 # spread by 0.15 in r/g and in b/g, so a tint within COMMON_DEAD says more of the person and the camera than of the

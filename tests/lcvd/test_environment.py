@@ -312,7 +312,6 @@ def test_cutting_lamps_out_keeps_the_light():
     light = lighting_from_equirect(image)
     n = equirect_directions(10, 20).reshape(-1, 3)
     d = equirect_directions(H, W).reshape(-1, 3)
-    solid = np.cos(np.pi / 2 - (np.arange(H) + 0.5) / H * np.pi + 0 * 1.0)
     solid = np.sin((np.arange(H) + 0.5) / H * np.pi) * (np.pi / H) * (2 * np.pi / W)
     weighted = (image * solid[:, None, None]).reshape(-1, 3)
     exact = np.maximum(n @ d.T, 0) @ weighted / np.pi
