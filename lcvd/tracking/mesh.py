@@ -106,11 +106,15 @@ class MeshTracker:
         return None
 
     def _detect(self, rgb: NDArray[np.uint8]) -> list[Detection]:
-        found = self._near(rgb)
-        if not found and self._t_s - self._far_s >= FULL_RANGE_EVERY_S:
+        """Every face either network finds. The full-range one is asked when it can tell more."""
+        near = self._near(rgb)
+        # Several faces: the short-range network draws small ones all alike (140 px for 104 and 139), so it cannot
+        # say which is the larger. None: they may be far away; but nobody is there most of the time, hence the pause.
+        if len(near) > 1 or (not near and self._t_s - self._far_s >= FULL_RANGE_EVERY_S):
             self._far_s = self._t_s
-            found = self._far(rgb)
-        return [d for d in found if d.width_px >= MIN_FACE_PX]
+            far = self._far(rgb)
+            near = far + [d for d in near if not any(_same(d, other) for other in far)]
+        return [d for d in near if d.width_px >= MIN_FACE_PX]
 
     def _candidates(self, found: list[Detection]) -> list[Detection]:
         """Widest first, three at most; the face just lost counts for more, so that equal faces do not take turns."""
@@ -131,7 +135,7 @@ class MeshTracker:
         if self._roi is None or self._t_s - self._rival_s < RIVAL_EVERY_S:
             return
         self._rival_s = self._t_s
-        found = self._near(rgb)
+        found = self._detect(rgb)
         # The same ruler for both: the detector's box. A face it cannot see is the smaller one, or turned away; it
         # is then measured by the square around it, which is about twice as wide as the detector's box.
         width = max((d.width_px for d in found if self._is_current(d)), default=self._roi.size_px / 2)
@@ -146,6 +150,10 @@ class MeshTracker:
 def _next_roi(points: FloatArray) -> Roi:
     dx, dy = points[LEFT_EYE, :2] - points[RIGHT_EYE, :2]
     return roi_around(points, float(np.arctan2(dy, dx)))
+
+
+def _same(a: Detection, b: Detection) -> bool:
+    return float(np.hypot(a.x_px - b.x_px, a.y_px - b.y_px)) < 0.5 * max(a.width_px, b.width_px)
 
 
 def _plausible(points: FloatArray, roi: Roi, shape: tuple[int, ...]) -> bool:

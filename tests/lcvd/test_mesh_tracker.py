@@ -213,15 +213,36 @@ def test_ten_faces_are_a_picture_like_any_other(tracker, portrait):
     assert np.ptp(np.array(places), axis=0).max() < 5
 
 
+def two_people(portrait, ratio):
+    """Two faces side by side, the right one `ratio` times as wide as the left."""
+    frame = place(portrait, (960, 540), 120 / ratio**0.5, (250, 260), onto=blank(960, 540))
+    return place(portrait, (960, 540), 120 * ratio**0.5, (700, 260), onto=frame)
+
+
 def test_two_equal_faces_do_not_take_turns(tracker, portrait):
-    """While two people sway alternately nearer and farther by a tenth, the first one stays followed."""
+    """While two people sway slowly, now one a third nearer, now the other, the first one stays followed."""
     places = []
-    for k in range(30):
-        sway = 0.05 * np.sin(k)
-        frame = place(portrait, (960, 540), 120 * (1 + sway), (250, 260), onto=blank(960, 540))
-        frame = place(portrait, (960, 540), 120 * (1 - sway), (700, 260), onto=frame)
-        places.append(centre(tracker.track(frame, k / 10))[0])
+    for k in range(36):
+        frame = two_people(portrait, 1.35 ** np.sin(2 * np.pi * k / 18))
+        places.append(centre(tracker.track(frame, k / 5))[0])
     assert np.ptp(places) < 30
+
+
+@pytest.mark.parametrize("first", [1.2, 1 / 1.2])
+def test_after_a_short_loss_the_same_person_is_found_again(tracker, portrait, first):
+    """Of two people the one followed before the camera was covered is followed after, though now a little smaller."""
+    before = centre(tracker.track(two_people(portrait, first), 0.0))[0]
+    tracker.track(blank(960, 540), 0.1)
+    after = centre(tracker.track(two_people(portrait, 1 / first), 0.2))[0]
+    assert abs(after - before) < 30
+
+
+def test_the_first_frame_is_as_good_as_the_next(portrait):
+    """The detector's rough square is corrected before the first answer: it differs from the third by under 0.4 % of its width."""
+    tracker = MeshTracker(smoothing=None)
+    frame = place(portrait, (640, 480), 200, (320, 240), roll_deg=25)
+    points = [tracker.track(frame, k / 30).vertices_px for k in range(3)]
+    assert np.linalg.norm((points[2] - points[0])[:, :2], axis=1).mean() < 0.004 * 200
 
 
 def test_a_much_larger_face_takes_over_after_a_while(tracker, portrait):
