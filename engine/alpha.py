@@ -1,10 +1,10 @@
 """Coarse person mask + the picture → alpha as a local linear function of colour, sharp at the hair.
 
 Near the contour the person's colour F and the background's B are local means over what the mask is sure of; a pixel's
-alpha is where it lies between them: α = (rgb − B)·(F − B) / |F − B|², drawn toward the mask as far as both scatter
-(least squares with the scatter as noise; a one-Gaussian case of Chuang et al., "A Bayesian Approach to Digital Matting",
-CVPR 2001). Linear in rgb: the coefficients are smooth, are upsampled and applied to the full picture, whose own
-edges come back. `ratio` is F over B, channel by channel: with it a mixed pixel is relit as the mixture it is.
+alpha is where it lies between them: α = (rgb − B)·(F − B) / |F − B|², drawn toward the mask as far as both
+scatter (least squares with the scatter as noise; a one-Gaussian case of Chuang et al., "A Bayesian Approach to
+Digital Matting", CVPR 2001). Linear in rgb: the coefficients are smooth, are upsampled and applied to the full
+picture, whose own edges come back. `ratio` is F over B, channel by channel: with it a mixed pixel is relit as the mixture it is.
 """
 
 import cv2
@@ -48,12 +48,12 @@ def mean_within(rgb: FloatArray, alpha: FloatArray, radius: int = 4) -> FloatArr
     layers = np.empty((*alpha.shape, 2), np.float32)
     _weigh(rgb, alpha, layers)
     layers = _box(layers, radius)
-    return layers[..., 0] / np.maximum(layers[..., 1], np.float32(1e-2))
+    return (layers[..., 0] / np.maximum(layers[..., 1], np.float32(1e-2))).astype(np.float32, copy=False)
 
 
 def _box(field: FloatArray, radius: int) -> FloatArray:
     side = (2 * radius + 1, 2 * radius + 1)
-    return cv2.blur(field, side, borderType=cv2.BORDER_REFLECT)
+    return cv2.blur(field, side, borderType=cv2.BORDER_REFLECT)  # type: ignore[return-value]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")

@@ -1,4 +1,4 @@
-"""Light changes as the picture sees them: over 250 ms of the stream's own time, whoever asked and from whichever thread.
+"""Light changes as the picture sees them: over 250 ms of the stream's own time, whoever asked, from any thread.
 
 A change starts at the first frame after it was set, from whatever the light was there, so that changes may overlap.
 """

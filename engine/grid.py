@@ -18,7 +18,7 @@ AROUND_FW = (2.4, 2.1, 2.4, 2.6)  # left, above, right, below the face's centre,
 
 @dataclass(frozen=True, slots=True)
 class WorkingGrid:
-    """A box of the frame (pixels) and the cells it is divided into. Cell centres are at x0 + (j + 0.5) · width / cols."""
+    """A box of the frame in pixels and its cells: the centre of column j is at x0 + (j + 0.5) · width / cols."""
 
     x0: int
     y0: int
@@ -45,7 +45,7 @@ class WorkingGrid:
             ],
             np.float32,
         )
-        return cv2.warpAffine(
+        return cv2.warpAffine(  # type: ignore[return-value]
             field,
             field_from_grid,
             (self.cols, self.rows),
@@ -75,7 +75,7 @@ def grid_around(
     x1, y1 = max(x1, min(x0 + 16, width)), max(y1, min(y0 + 16, height))
     x0, y0 = max(min(x0, x1 - 16), 0), max(min(y0, y1 - 16), 0)
     cell = max(max(x1 - x0, y1 - y0) / side, 1.0)
-    rows, cols = (max(int(round((b - a) / cell)), 4) for a, b in ((y0, y1), (x0, x1)))
+    rows, cols = (max(round((b - a) / cell), 4) for a, b in ((y0, y1), (x0, x1)))
     return WorkingGrid(x0, y0, x1 - x0, y1 - y0, rows, cols, frame)
 
 

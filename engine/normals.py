@@ -73,46 +73,56 @@ def person_surface(face: Face, mask: FloatArray, grid: WorkingGrid) -> PersonSur
     smooth = solve_membrane(weighted, weight)
     smooth_z = solve_membrane(weighted_z, weight_z)
     size = (grid.cols, grid.rows)
-    smooth = cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR)
-    smooth_z = cv2.resize(smooth_z[..., 0], size, interpolation=cv2.INTER_LINEAR)
+    fine = cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR)
+    fine_z = cv2.resize(smooth_z[..., 0], size, interpolation=cv2.INTER_LINEAR)
     normal = np.empty((grid.rows, grid.cols, 3), np.float32)
     depth = np.empty(mask.shape, np.float32)
     rim = _box(np.clip((mask - np.float32(0.5)) * np.float32(2.2), 0, 1), RIM_FW / cell_fw)
-    _combine(mesh, smooth, smooth_z, mask, normal, depth, rim)
+    _combine(mesh, fine, fine_z, mask, normal, depth, rim)
     return PersonSurface(normal, depth, rim, np.ascontiguousarray(mesh[..., 5]))
 
 
 def _mesh_layers(face: Face, grid: WorkingGrid) -> FloatArray:
     """[rows,cols,6]: normal · coverage, depth · coverage (face widths), coverage, skin; facets blurred away."""
+    layers = np.zeros((grid.rows, grid.cols, 6), np.float32)
     vertices = grid.vertices(face.vertices_px)
-    raster = rasterize(vertices, face.mesh.triangles, (grid.rows, grid.cols))
+    radius = FACET_BLUR_FW * face.width_px / grid.cell_px
+    # Only the box around the face: it is a tenth of the grid, and blurs are what costs here.
+    margin = 2 * (int(radius) + 1)
+    left, top = (max(int(low) - margin, 0) for low in vertices[:, :2].min(0))
+    right, bottom = (int(high) + 2 + margin for high in vertices[:, :2].max(0))
+    right, bottom = min(right, grid.cols), min(bottom, grid.rows)
+    if left >= right or top >= bottom:
+        return layers
+    vertices -= np.array([left, top, 0], np.float32)
+    raster = rasterize(vertices, face.mesh.triangles, (bottom - top, right - left))
     attributes = np.empty((len(vertices), 6), np.float32)
     attributes[:, :3] = picture_normals(face.vertices_px, face.mesh.triangles)
     attributes[:, 3] = (face.vertices_px[:, 2] - face.translation_px[2]) / face.width_px
     attributes[:, 4] = 1
     attributes[:, 5] = 0
-    layers = interpolate(raster, face.mesh.triangles, attributes)
+    drawn = interpolate(raster, face.mesh.triangles, attributes)
     seen = raster.triangle >= 0
-    layers[..., 5][seen] = face.mesh.skin_triangles[raster.triangle[seen]]
-    radius = FACET_BLUR_FW * face.width_px / grid.cell_px
-    return _box(_box(layers, radius), radius)
+    drawn[..., 5][seen] = face.mesh.skin_triangles[raster.triangle[seen]]
+    layers[top:bottom, left:right] = _box(_box(drawn, radius), radius)
+    return layers
 
 
 def _box(field: FloatArray, radius: float) -> FloatArray:
-    """Box filter of a fractional radius in cells: a blend of the two whole ones around it, so that size is continuous."""
+    """Box filter of a fractional radius in cells, a blend of the two whole ones around it: size is continuous."""
     low = int(radius)
     share = radius - low
     small = _whole_box(field, low)
     if share < 1e-3:
         return small
-    return cv2.addWeighted(small, 1 - share, _whole_box(field, low + 1), share, 0)
+    return small + np.float32(share) * (_whole_box(field, low + 1) - small)
 
 
 def _whole_box(field: FloatArray, radius: int) -> FloatArray:
     if radius == 0:
         return field
     side = (2 * radius + 1, 2 * radius + 1)
-    return cv2.blur(field, side, borderType=cv2.BORDER_REPLICATE)
+    return cv2.blur(field, side, borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")

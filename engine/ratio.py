@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from engine.alpha import alpha_at, alpha_coefficients, mean_within
 from engine.backdrop import backdrop_gain
 from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame, Work
 from engine.glide import LightGlide
 from engine.grid import WorkingGrid, grid_around
-from engine.alpha import alpha_at, alpha_coefficients, mean_within
 from engine.normals import person_surface
 from engine.person_mask import PersonMask
 from engine.protocols import StreamConfig
@@ -143,7 +143,7 @@ class RatioStream:
         light = pack(lighting)
         with self._stats.stage("alpha"):
             small = _shrunk(rgb)
-            mask = cv2.resize(scene.mask, small.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            mask = _resized(scene.mask, small)
             coefficients = alpha_coefficients(small, mask)
             alpha = alpha_at(coefficients, small)
         with self._stats.stage("surface"):
@@ -179,9 +179,14 @@ def _shrunk(rgb: np.ndarray) -> FloatArray:
     """The picture at the coarse size of alpha, float32 in [0,1]."""
     height, width = rgb.shape[:2]
     scale = min(ALPHA_SIDE / max(height, width), 1.0)
-    size = max(int(round(width * scale)), 4), max(int(round(height * scale)), 4)
+    size = max(round(width * scale), 4), max(round(height * scale), 4)
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) * np.float32(1 / 255)
+
+
+def _resized(mask: FloatArray, like: FloatArray) -> FloatArray:
+    size = like.shape[1], like.shape[0]
+    return cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def _require_picture(frame: Frame) -> None:

@@ -27,8 +27,8 @@ def relight(
     """`rgb` [H,W,3] → new [H,W,3].
 
     fields [6,rows,cols] on `grid`: gain RGB and sheen RGB (engine.shade), for the person. alpha [h,w,7]: linear
-    function of colour, and ratio of person to background (engine.alpha), over the whole frame. background [3,3]: gain at the picture's centre, its change
-    to the right edge, its change to the top edge; a row each, RGB.
+    function of colour, and ratio of person to background (engine.alpha), over the whole frame. background [3,3]: gain
+    at the picture's centre, its change to the right edge, its change to the top edge; a row each, RGB.
     """
     height, width = rgb.shape[:2]
     x_field, wx_field = _taps(width, grid.x0, grid.width, grid.cols)
@@ -42,11 +42,12 @@ def relight(
     return out
 
 
-def _taps(count: int, start: int, length: int, cells: int) -> tuple[NDArray[np.int32], FloatArray]:
+def _taps(count: int, start: int, length: int, cells: int) -> tuple[NDArray[np.uint32], FloatArray]:
     """Per pixel: the lower of the two cells it lies between, and the upper one's weight."""
     at = np.clip((np.arange(count) + 0.5 - start) * (cells / length) - 0.5, 0, cells - 1)
     low = np.minimum(at.astype(np.int32), max(cells - 2, 0))
-    return low.astype(np.int32), (at - low).astype(np.float32)
+    # Unsigned: an index that cannot be negative needs no check, and the compiler makes vectors.
+    return low.astype(np.uint32), (at - low).astype(np.float32)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")

@@ -15,14 +15,15 @@ from lcvd.lighting import PackedLighting
 from lcvd.types import FloatArray
 
 SOURCE_FLOOR = 0.15
-# A camera's white balance and three broad sensor curves take their share of a lamp's colour; without it a candle
+# A camera's white balance and its three broad sensor curves take this share of a lamp's colour; without it a candle
 # leaves a face of one hue.
-CHROMA, LEAK = 0.85, 0.14
+LEAK = 0.22
 GAIN_KNEE, GAIN_CAP, GAIN_FLOOR = 1.4, 2.6, 0.05
 SPECULAR, SHININESS = 0.24, 24
 # Pixels are relit as squares of their code values, which makes the untouched picture exact. A gain for light as
-# displayed (about 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2).
-GAMMA_POWER = 2 / 2.2
+# displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). In the kernel it is
+# five square roots, which vectorise; a power does not.
+GAMMA_POWER = 29 / 32
 RIM = 0.21  # brightness of the contour under a lamp from behind, whatever the hair's own
 
 
@@ -137,8 +138,14 @@ def _shade(  # type: ignore[no-untyped-def]
             # Sheen has the lamp's colour and the surface's texture: it is given per local mean brightness.
             gloss = one / (luma[i, j] + np.float32(0.012))
             for c in range(3):
-                colour = (target[c] / max(bright, np.float32(1e-4)) + np.float32(1e-3)) ** np.float32(CHROMA)
-                colour = (colour + np.float32(LEAK)) * np.float32(1 / (1 + LEAK))
-                gain = max(limited * colour, np.float32(GAIN_FLOOR)) ** np.float32(GAMMA_POWER)
-                out[c, i, j] = one + amount * (gain - one)
+                colour = target[c] / max(bright, np.float32(1e-4))
+                colour += np.float32(LEAK) * (one - colour)
+                out[c, i, j] = max(limited * colour, np.float32(GAIN_FLOOR))
                 out[3 + c, i, j] = amount * sheen[c] * gloss
+    for c in range(3):
+        for i in range(out.shape[1]):
+            row = out[c, i]
+            for j in range(row.shape[0]):
+                eighth = np.sqrt(np.sqrt(np.sqrt(row[j])))
+                sixteenth = np.sqrt(eighth)
+                row[j] = one + amount * (row[j] / (sixteenth * np.sqrt(sixteenth)) - one)

@@ -16,6 +16,7 @@ from lcvd.types import FloatArray
 STEPS = 16
 REACH_FW = 0.75
 BIAS_FW = 0.02
+NOTHING_BELOW_FW = -4.0  # what lies this far back is no part of the person
 PENUMBRA_FW = 0.10  # depth over which shadow fades in, at full reach; a quarter of it at contact
 
 
@@ -27,8 +28,8 @@ def cast_shadow(depth: FloatArray, direction: tuple[float, float, float], cell_f
     out = np.empty_like(depth)
     x, y, z = (np.float32(a) for a in direction)
     _march(depth, x, y, z, np.float32(1 / cell_fw), out)
-    radius = max(int(round(0.02 / cell_fw)), 1)
-    return cv2.blur(out, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REPLICATE)
+    radius = max(round(0.02 / cell_fw), 1)
+    return cv2.blur(out, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
 
 def cast_shadows(depth: FloatArray, light: PackedLighting, cell_fw: float) -> FloatArray:
@@ -45,13 +46,19 @@ def _march(depth, lx, ly, lz, cells_per_fw, out):  # type: ignore[no-untyped-def
     height, width = depth.shape
     one = np.float32(1.0)
     zero = np.float32(0.0)
+    highest = depth.max()
     for i in range(height):
         for j in range(width):
             start = depth[i, j] + np.float32(BIAS_FW)
             dark = zero
+            if depth[i, j] < np.float32(NOTHING_BELOW_FW):
+                out[i, j] = zero
+                continue
             for k in range(1, STEPS + 1):
                 share = np.float32(k) / np.float32(STEPS)
                 distance = np.float32(REACH_FW) * share * np.sqrt(share)
+                if start + distance * lz > highest:  # above everything: nothing further on can throw a shadow
+                    break
                 x = j + distance * lx * cells_per_fw
                 y = i - distance * ly * cells_per_fw
                 if x < zero or y < zero or x > width - 1 or y > height - 1:

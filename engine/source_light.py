@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.geometry import picture_normals
-from lcvd.sh import Y1, Y00, sh_basis
+from lcvd.sh import Y00, Y1, sh_basis
 from lcvd.types import Face, FloatArray, MeshTopology
 
 MEMORY_S = 0.32  # forgetting 0.9 a frame at 30 fps
@@ -42,7 +42,7 @@ class SourceLight:
 
     def reset(self) -> None:
         """Back to the prior."""
-        self.coefficients = prior()
+        self.coefficients: FloatArray = prior()
         self._normal: NDArray[np.float64] = np.zeros((9, 9))
         self._right: NDArray[np.float64] = np.zeros(9)
         self._exposure = 0.0
@@ -54,18 +54,18 @@ class SourceLight:
             return self.coefficients
         at, normals = _samples(face, self._triangles, picture_normals(face.vertices_px, self._all))
         luma = np.empty(len(at), np.float32)
-        _gather(rgb, at, max(int(round(0.012 * face.width_px)), 1), luma)
+        _gather(rgb, at, max(round(0.012 * face.width_px), 1), luma)
         good = (normals[:, 2] > MIN_Z) & (luma >= 0)
         if good.sum() < MIN_SAMPLES:
             return self.coefficients
         # Squared code values → light as a 2.2 display shows it, the space of engine.shade's ratio.
-        luma, normals = luma[good].astype(np.float64) ** 1.1, normals[good]
+        bright, normals = luma[good].astype(np.float64) ** 1.1, normals[good]
         dt_s = 1e3 if self._t_s is None else max(face.t_s - self._t_s, 0.0)
         self._t_s = face.t_s
-        level = max(float(np.median(luma)), 1e-4)
+        level = max(float(np.median(bright)), 1e-4)
         keep = np.exp(-dt_s / EXPOSURE_S)
         self._exposure = keep * self._exposure + (1 - keep) * level if self._exposure else level
-        normal, right = _robust_equations(sh_basis(normals).astype(np.float64), luma / self._exposure)
+        normal, right = _robust_equations(sh_basis(normals).astype(np.float64), bright / self._exposure)
         keep = np.exp(-dt_s / MEMORY_S)
         self._normal = keep * self._normal + (1 - keep) * normal
         self._right = keep * self._right + (1 - keep) * right
@@ -131,4 +131,4 @@ def _robust_equations(
 
 def _ridge(normal: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
     matrix = normal + np.diag(RIDGE)
-    return np.linalg.solve(matrix, right + RIDGE * prior())
+    return np.linalg.solve(matrix, right + RIDGE * prior()).astype(np.float64, copy=False)

@@ -1,4 +1,4 @@
-"""Runs every kernel once on a made-up face, so that a person's first frame does not wait for the compiler (13 s cold)."""
+"""Runs every kernel once on a made-up face, so that nobody's first frame waits for the compiler (13 s cold)."""
 
 import numpy as np
 

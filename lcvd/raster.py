@@ -18,7 +18,7 @@ MAX_SIDE_PX = 8192
 
 
 def rasterize(vertices: FloatArray, triangles: NDArray[np.int32], size: tuple[int, int]) -> Raster:
-    """Draw `triangles` [M,3] over `vertices` [V,3] (x right, y down, z to the viewer, px) into `size` = (height, width).
+    """Draw `triangles` [M,3] over `vertices` [V,3] (x right, y down, z to the viewer, px); `size` = (height, width).
 
     Raises ShapeError when an array has the wrong rank, an index is outside the vertices or the size is impossible.
     Triangles with a vertex that is not finite are left out.
