@@ -35,7 +35,7 @@ def decode_equirect(data: bytes, filename: str = "") -> FloatArray:
     """Panorama file → linear RGB float32 [H,W,3], finite and not negative, at most 1024 rows.
 
     The content decides, not the name: Radiance .hdr, OpenEXR, JPEG, PNG. 8-bit files are sRGB, and their clipped
-    whites are taken for lamps (up to 6 times brighter). Raises ImageError for what is none of these, is cut off, is
+    whites are taken for lamps (6 to 500 times brighter). Raises ImageError for what is none of these, is cut off, is
     over MAX_UPLOAD_BYTES or MAX_PIXELS (read from the header, before a pixel is decoded), or is not about 2:1.
     """
     label = filename or "the file"
@@ -118,10 +118,16 @@ def _at_most_rows(image: NDArray, rows: int) -> NDArray:
 
 
 def _expand_whites(linear: FloatArray) -> FloatArray:
-    """Inverse tone mapping, the modest kind: an 8-bit white is a lamp, a window or the sky, brighter than paper."""
-    peak = linear.max(-1, keepdims=True)
-    t = np.clip((peak - 0.75) / 0.25, 0, 1)
-    return linear * (1 + 5 * t * t * (3 - 2 * t))
+    """Inverse tone mapping, the modest kind: an 8-bit white is a lamp, a window or the sky, brighter than paper.
+
+    Together the whites are given the irradiance of a key of about 0.6, at 6 to 500 times: a few white pixels must be
+    the sun, a white ceiling is only bright. Blue sky is left alone, since luminance decides.
+    """
+    t = np.clip((linear @ LUMA.astype(np.float32) - 0.8) / 0.2, 0, 1)
+    white = t * t * (3 - 2 * t)
+    share = float((white * _solid_angles(*white.shape)).sum()) / (4 * np.pi)
+    gain = float(np.clip(0.15 / max(share, 1e-6), 6, 500))
+    return linear * (1 + (gain - 1) * white.astype(np.float32))[..., None]
 
 
 def equirect_directions(height: int, width: int, rotation_deg: float = 0.0) -> FloatArray:
@@ -198,7 +204,7 @@ def _take_lamp(
     excess = np.where(near[..., None], np.maximum(radiance - background, 0), 0)
     flux = np.einsum("hwc,hw->c", excess, solid) / np.pi
     diffuse_level = float((luma * solid).sum() / (4 * np.pi))
-    if flux @ LUMA < 0.12 * max(diffuse_level, 1e-12) or flux @ LUMA <= 1e-9:
+    if flux @ LUMA < 0.2 * max(diffuse_level, 1e-12) or flux @ LUMA <= 1e-9:
         return None
     weight = (excess @ LUMA) * solid
     mean = np.einsum("hw,hwc->c", weight, directions) / weight.sum()

@@ -110,6 +110,17 @@ def test_8_bit_pictures_are_made_linear_and_their_whites_expanded(kind):
     assert out[25, 50].min() > 3
 
 
+def test_sun_of_an_8_bit_sky_is_found():
+    """A small white sun in a blue sky becomes the key although the file clipped it; the blue does not."""
+    image = np.full((128, 256, 3), (0.3, 0.5, 0.95), np.float32)
+    image[64:] = 0.3
+    image[30:34, 178:182] = 1
+    light = lighting_from_equirect(decode_equirect(encoded(image, ".png")))
+    sun = equirect_directions(128, 256)[32, 180]
+    assert np.dot(light.directionals[0].direction, sun) > 0.99
+    assert luminance(light.directionals[0].rgb) > 0.4
+
+
 def test_impossible_pixels_are_cleaned(tmp_path):
     """NaN, infinite and negative pixels become finite light that is not negative."""
     image = room()
