@@ -11,6 +11,7 @@ EngineState = Literal["warming", "ok", "behind", "failed", "paused"]
 STALL_S = 0.25  # no result for this long while frames arrive: behind
 GOOD_RUN = 8  # results in a row, each younger than GOOD_AGE · stall, that end `behind`
 GOOD_AGE = 0.6
+PROBE_EVERY = 3  # frames; of those the engine is tried with before its results are shown again
 REOPEN_RUN = 3  # the same after a failure
 STEADY_S = 10.0  # ok for this long: the past is forgiven
 BACKOFF_S = (0.5, 8.0)  # first and longest wait before a failed engine is opened again
@@ -34,10 +35,12 @@ class Health:
         self._good = 0
         self._needed = REOPEN_RUN
 
-    @property
-    def feeds(self) -> bool:
-        """Whether the engine should be given frames: also while it has yet to prove itself."""
-        return self._open
+    def feeds(self, index: int) -> bool:
+        """Whether the engine gets frame `index`: all while it is ok, a few while it has yet to prove itself.
+
+        What it makes then is thrown away, on a machine that may be too busy already.
+        """
+        return self._open and (self.state == "ok" or index % PROBE_EVERY == 0)
 
     def opened(self, now_s: float) -> None:
         """The engine's stream is open. After a failure it has yet to prove itself."""

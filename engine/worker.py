@@ -117,7 +117,7 @@ class LiveStream:
             self._index += 1
             self._shape = rgb.shape
             untouched = self._paused or self._health.arrived(now)
-            feeds = not self._paused and self._health.feeds
+            feeds = not self._paused and self._health.feeds(frame.index)
             if untouched:
                 self._pacer.put([OutputFrame(frame.index, frame.t_s, rgb, now, relit=False)], now)
             lane = self._lane

@@ -241,6 +241,12 @@ async def _measure(
         await asyncio.sleep(GRACE_S)
     finally:
         await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
+    for report in stats:
+        if report.get("engine", {}).get("name") != engine:
+            reason = report.get("engine", {}).get("message", "")
+            raise EngineError(
+                f"the server did not use engine {engine}: {reason or 'it fell back'}", "see relight doctor"
+            )
     wall = end - start
     series: Series = []
     sent = came = 0
