@@ -238,7 +238,7 @@ def test_after_a_short_loss_the_same_person_is_found_again(tracker, portrait, fi
 
 
 def test_the_first_frame_is_as_good_as_the_next(portrait):
-    """The detector's rough square is corrected before the first answer: it differs from the third by under 0.4 % of its width."""
+    """The detector's rough square is corrected at once: first and third answer differ by under 0.4 % of the width."""
     tracker = MeshTracker(smoothing=None)
     frame = place(portrait, (640, 480), 200, (320, 240), roll_deg=25)
     points = [tracker.track(frame, k / 30).vertices_px for k in range(3)]
