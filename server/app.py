@@ -95,7 +95,7 @@ def _add_websocket(app: FastAPI, server: Server) -> None:
         await socket.accept()
         refusal: ForeignOrigin | NotReady | Busy | None = None
         try:
-            check_origin(socket.headers, socket.url.scheme, server.settings)
+            check_origin(socket.headers, server.settings)
         except ForeignOrigin as error:
             refusal = error
         if server.stopping:

@@ -58,7 +58,7 @@ def add_doors(app: FastAPI, server: Server) -> None:
         """Foreign pages may not post; every answer carries the security headers."""
         try:
             if request.method not in ("GET", "HEAD", "OPTIONS"):
-                check_origin(request.headers, request.url.scheme, server.settings)
+                check_origin(request.headers, server.settings)
             response = await call_next(request)
         except Exception as error:  # the door of HTTP: the client hears {code, message, hint} whatever happened
             response = await ours(request, error)

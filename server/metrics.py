@@ -13,6 +13,7 @@ from engine.worker import LiveSnapshot
 
 # 120 ms glass to glass is the promise; the server's share should be under 50.
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
 STATES = ("warming", "ok", "behind", "failed", "paused")
 
 
@@ -61,7 +62,7 @@ class _Live(Collector):
         states: dict[tuple[str, str], int] = {}
         for snapshot in snapshots:
             for stage, times in snapshot.stages.items():
-                for quantile in ("p50", "p95", "p99"):
+                for quantile in QUANTILES:
                     key = (stage, quantile)
                     stages[key] = max(stages.get(key, 0.0), times[f"{quantile}_ms"] / 1e3)
             name = snapshot.engine.get("name", "")
@@ -73,7 +74,7 @@ class _Live(Collector):
             labels=("stage", "quantile"),
         )
         for (stage, quantile), seconds in sorted(stages.items()):
-            family.add_metric((stage, f"0.{quantile[1:]}"), seconds)
+            family.add_metric((stage, QUANTILES[quantile]), seconds)
         yield family
         family = GaugeMetricFamily(
             "relight_engine_sessions", "Sessions by engine and its state.", labels=("engine", "state")

@@ -12,7 +12,7 @@ from server.errors import ForeignOrigin
 from server.settings import Settings
 
 
-def check_origin(headers: Mapping[str, str], scheme: str, settings: Settings) -> None:
+def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
     """Raise ForeignOrigin unless the request comes from our own page, a listed origin or no page at all."""
     origin = headers.get("origin")
     if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:

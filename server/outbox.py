@@ -12,6 +12,8 @@ from server.protocol import ServerMessage
 logger = logging.getLogger(__name__)
 
 CAPACITY = 64
+ROOM = 16  # no further message is read while more replies than this wait
+PATIENCE_S = 10.0
 FAREWELL_S = 1.0  # what waits gets this long to leave before the socket closes
 
 
@@ -29,6 +31,7 @@ class Outbox:
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
         self._waiting: asyncio.Queue[str] = asyncio.Queue(CAPACITY)
+        self._ended = False
 
     @property
     def empty(self) -> bool:
@@ -42,15 +45,30 @@ class Outbox:
             return False
         return True
 
+    async def room(self) -> bool:
+        """Wait until the client has read most of what was said; False when it does not read at all."""
+        # Also gives the event loop its turn: a flood must not keep everyone else waiting.
+        await asyncio.sleep(0)
+        if self._waiting.qsize() <= ROOM:
+            return True
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._waiting.join()
+        except TimeoutError:
+            return False
+        return True
+
     async def run(self) -> None:
-        """Send until the socket ends."""
+        """Send, until cancelled."""
         while True:
             text = await self._waiting.get()
             try:
+                if self._ended:
+                    continue  # nobody is there; whoever waits for room must not wait for ever
                 await self._socket.send_text(text)
             except Exception as error:  # whatever way a socket ends: its reader hears of it too
                 logger.debug("socket closed while writing: %r", error)
-                return
+                self._ended = True
             finally:
                 self._waiting.task_done()
 

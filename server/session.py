@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 
 STATS_EVERY_S = 0.5
 NOTICE_EVERY_S = 5.0  # the same notice at most this often
-FLOOD_LIMIT = 200  # messages refused in a row before the socket is closed
+FLOOD_LIMIT = 200  # messages refused before the socket is closed …
+FLOOD_MEMORY_S = 5.0  # … unless there was peace this long in between
 DEFAULT_PRESET = "original"
 
 try:
@@ -63,7 +64,7 @@ class Session:
         self._clock = clock
         self._make_peer = make_peer
         self._bucket = TokenBucket(settings.messages_per_s, settings.message_burst)
-        self._refused = 0
+        self._refused, self._refused_s = 0, float("-inf")
         self._wish = Wish(preset(DEFAULT_PRESET).lighting)
         self._engine = engines.default
         self._view, self._mirror, self._paused = View(), False, False
@@ -101,6 +102,10 @@ class Session:
     async def handle(self, text: str) -> None:
         """One message. Never raises: the session door."""
         message: protocol.AnyClientMessage | None = None
+        if not await self._outbox.room():
+            logger.info("the client does not read its messages")
+            self.hang_up(1008, "not reading")
+            return
         try:
             self._check_flood(text)
             message = protocol.parse(text)
@@ -146,10 +151,11 @@ class Session:
             raise TooLarge(
                 f"the message has {len(text)} characters", f"send at most {self._settings.max_message_bytes}"
             )
-        if self._bucket.take(self._clock()):
-            self._refused = 0
+        now_s = self._clock()
+        if self._bucket.take(now_s):
             return
-        self._refused += 1
+        self._refused = self._refused + 1 if now_s - self._refused_s < FLOOD_MEMORY_S else 1
+        self._refused_s = now_s
         if self._refused == FLOOD_LIMIT:
             self.hang_up(1008, "flood")
         raise TooFast("messages come too fast", f"send at most {self._settings.messages_per_s} a second")
@@ -249,7 +255,7 @@ class Session:
     async def _new_peer(self) -> Peer:
         """A connection as the controls want it."""
         host = await asyncio.to_thread(self._engines.host, self._engine)
-        peer = self._make_peer(
+        peer: Peer = self._make_peer(
             host,
             self._wish.lighting,
             self._settings,

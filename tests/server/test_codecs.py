@@ -221,7 +221,9 @@ def test_a_frame_leaves_with_its_last_packet() -> None:
 def test_the_prompt_buffer_gives_the_frames_of_aiortcs(counts: list[int], seed: int, marked: bool) -> None:
     """Whatever the reordering, both buffers give the same frames in the same order; ours gives them no later."""
     packets = packets_of(counts, marked)
-    order = sorted(range(len(packets)), key=lambda i, r=random.Random(seed): i + (r.uniform(0, 5) if i else -9))
+    rng = random.Random(seed)
+    delay = [0.0, *(rng.uniform(0, 5) for _ in packets[1:])]
+    order = sorted(range(len(packets)), key=lambda i: i + delay[i])
     shuffled = [packets[i] for i in order]
     slow = taken(JitterBuffer(512, is_video=True), shuffled)
     fast = taken(receiving.PromptJitterBuffer(512, is_video=True), shuffled)

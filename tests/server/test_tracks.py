@@ -12,7 +12,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from engine.worker import OutputFrame
 from server import tracks
 from server.pictures import picture_of, rgb_array
-from server.settings import FrameLimits
+from server.settings import FrameLimits, Settings
 
 LIMITS = FrameLimits(16, 200, 30_000)
 
@@ -89,6 +89,16 @@ async def test_impossible_sizes_are_told_and_dropped(size: tuple[int, int]) -> N
     await reader.run()
     assert told == [size]
     assert len(live.submitted) == 1
+
+
+async def test_an_8k_picture_is_refused_by_its_size() -> None:
+    """With the limits of the default settings, unconverted as the decoder gave it."""
+    source, live, told = Source(), FakeLive(), []
+    source.queue.put_nowait(av.VideoFrame(7680, 4320, "yuv420p"))
+    source.queue.put_nowait(None)
+    await tracks.VideoInput(source, live, Settings().frame_limits, lambda w, h: told.append((w, h))).run()
+    assert told == [(7680, 4320)]
+    assert live.submitted == []
 
 
 async def test_an_output_wakes_a_waiting_reader_from_any_thread() -> None:
