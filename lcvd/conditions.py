@@ -37,7 +37,8 @@ def channels_first(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim != 3 or 3 not in (picture.shape[0], picture.shape[2]):
         raise ShapeError(f"{name}: expected uint8 [3,H,W] or [H,W,3], got {picture.dtype} {picture.shape}")
-    return picture if picture.shape[0] == 3 else np.moveaxis(picture, 2, 0)
+    # One memory layout whatever came: torch picks its convolution by strides, and seeds promise equal bits.
+    return np.ascontiguousarray(picture if picture.shape[0] == 3 else np.moveaxis(picture, 2, 0))
 
 
 def latent_mask(

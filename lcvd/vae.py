@@ -19,12 +19,11 @@ CHUNK = 4
 
 def place_vae(vae: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
     """Move a VAE; its encoder keeps fp32 where fp16 is asked for. Returns it."""
-    # nn.Module's own `to`: diffusers' warns about every cast, also of models that keep nothing in fp32.
-    nn.Module.to(vae, device=device, dtype=dtype)
-    if dtype == torch.float16:
-        vae.encoder.float()
-        if getattr(vae, "quant_conv", None) is not None:
-            vae.quant_conv.float()
+    nn.Module.to(vae, device=device)
+    for name, module in vae.named_children():
+        # Cast once, not down and up again: the encoder would come back rounded.
+        keep = dtype == torch.float16 and name in ("encoder", "quant_conv")
+        module.to(dtype=torch.float32 if keep else dtype)
     return vae.eval().requires_grad_(False)
 
 
