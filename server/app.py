@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, WebSocket
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -29,6 +29,7 @@ from server.origin import check_origin
 from server.protocol import ErrorReply
 from server.session import VERSION, Session
 from server.settings import Settings
+from server.websocket import ImpatientWebSocket
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: An
         "port": settings.port,
         "log_config": None,  # the CLI configures logging
         "access_log": False,
-        "ws": "websockets-sansio",
+        "ws": ImpatientWebSocket,
         "ws_max_size": settings.max_message_bytes,
         "ws_ping_interval": 10.0,
         "ws_ping_timeout": 10.0,
@@ -114,19 +115,26 @@ def _add_websocket(app: FastAPI, server: Server) -> None:
         server.metrics.sockets.inc()
         try:
             await session.start()
-            while True:
-                message = await socket.receive()
-                if message["type"] == "websocket.disconnect":
-                    break
-                await session.handle(message["text"] if message.get("text") is not None else "")
-        except WebSocketDisconnect:
-            pass
+            reading = asyncio.ensure_future(_read(socket, session))
+            over = asyncio.ensure_future(session.over.wait())
+            try:
+                await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                reading.cancel()
+                over.cancel()
+                await asyncio.gather(reading, over, return_exceptions=True)
         finally:
             server.metrics.sockets.dec()
             try:
                 await session.close()
             finally:
                 server.sessions.pop(session.id, None)
+
+
+async def _read(socket: WebSocket, session: Session) -> None:
+    """Hand every message to the session until the socket ends."""
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        await session.handle(message.get("text") or "")
 
 
 class _Page(StaticFiles):

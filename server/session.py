@@ -56,6 +56,7 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         make_peer: Callable[..., Peer] = Peer,
     ) -> None:
+        self.over = asyncio.Event()  # the socket was closed from here: nobody needs to read it further
         self.id = uuid.uuid4().hex[:12]
         self._settings = settings
         self._engines = engines
@@ -135,10 +136,14 @@ class Session:
         logger.info("session closed")
 
     def hang_up(self, code: int, reason: str) -> None:
-        """Close the socket after what is waiting has been sent; whoever reads it then calls `close`."""
+        """Close the socket after what is waiting has been sent, then set `over`; who reads the socket calls `close`."""
         if not self._hung_up:
             self._hung_up = True
-            self._task(self._outbox.hang_up(code, reason))
+            self._task(self._hang_up(code, reason))
+
+    async def _hang_up(self, code: int, reason: str) -> None:
+        await self._outbox.hang_up(code, reason)
+        self.over.set()
 
     @property
     def snapshot(self) -> LiveSnapshot | None:

@@ -34,7 +34,8 @@ BAD_OFFERS = {
     "version only": "v=0\r\n",
     "binary": "\x00\x01\x02" * 50,
     "no video": VIDEO_OFFER.replace("m=video", "m=audio").replace("VP8/90000", "opus/48000/2"),
-    "data channel only": "v=0\no=- 1 1 IN IP4 0.0.0.0\ns=-\nt=0 0\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=mid:0\n",
+    "data channel only": VIDEO_OFFER[: VIDEO_OFFER.index("m=")]
+    + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=mid:0\n",
     "receives only": VIDEO_OFFER.replace("a=sendrecv", "a=recvonly"),
     "inactive": VIDEO_OFFER.replace("a=sendrecv", "a=inactive"),
     "unknown codec": VIDEO_OFFER.replace("VP8/90000", "THEORA/90000"),
@@ -180,7 +181,7 @@ async def test_a_client_that_never_reads_is_dropped(bystander, monkeypatch: pyte
     """Its replies are bounded; once they pile up the session ends, and is freed."""
     monkeypatch.setattr(outbox, "PATIENCE_S", 0.3)
     before = len(bystander.server.sessions)
-    reader, writer = await asyncio.open_connection("127.0.0.1", bystander.port, limit=1024)
+    _, writer = await asyncio.open_connection("127.0.0.1", bystander.port, limit=1024)
     writer.transport.pause_reading()
     writer.write(
         f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{bystander.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -267,7 +268,7 @@ async def test_pictures_beyond_the_limit_are_not_even_decoded_for_a_while(monkey
 
 
 async def test_a_muted_track_keeps_the_connection_and_a_calm_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The camera stops sending: the last picture is repeated, nothing is closed, and it goes on when the camera does."""
+    """The camera stops sending: the last picture is repeated, nothing is closed, and it goes on with the camera."""
     monkeypatch.setattr(tracks, "KEEPALIVE_S", 0.1)
 
     class Muting(CameraTrack):

@@ -135,8 +135,8 @@ async def test_a_declared_giant_is_refused_before_it_is_read() -> None:
     async with running() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(
-            b"POST /api/lights/from-hdri HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-            b"Content-Length: 104857600\r\n\r\n"
+            b"POST /api/lights/from-hdri HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 104857600\r\n\r\n"
         )
         status = await asyncio.wait_for(reader.readline(), 10)
         assert b"413" in status
