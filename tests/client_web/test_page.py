@@ -1,7 +1,7 @@
 """The page itself: its sources, its memory, its controls by hand and by keyboard, on a desk and on a phone."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def live(page: Page, untouched: Serving) -> Iterator[Picture]:
+def live(page: Page, untouched: Serving) -> Picture:
     """The page, live on the camera of a server that changes nothing."""
     shown = Picture(page)
     page.goto(untouched.url)
     shown.wait_live("camera")
-    yield shown
+    return shown
 
 
 def messages(page: Page, kind: str) -> list[dict[str, object]]:
@@ -43,15 +43,16 @@ def drop(page: Page, name: str, data: bytes) -> None:
         """([name, bytes]) => {
           const transfer = new DataTransfer();
           transfer.items.add(new File([new Uint8Array(bytes)], name));
+          const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
           for (const type of ["dragenter", "dragover", "drop"])
-            document.body.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+            document.body.dispatchEvent(new DragEvent(type, options));
         }""",
         [name, list(data)],
     )
 
 
 def test_sources(page: Page, untouched: Serving) -> None:
-    """Camera, sample portrait, off and camera again: one picture replaces the other without a new offer while it flows."""
+    """Camera, sample and camera again share one connection; off ends it, and on begins another."""
     offers = messages(page, "offer")
     shown = Picture(page)
     page.goto(untouched.url)
