@@ -51,18 +51,19 @@ def crop(rgb: NDArray[np.uint8], roi: Roi, size: int) -> NDArray[np.uint8]:
     matrix = frame_from_crop(roi, size).astype(np.float64)
     # A big face shrinks by more than bilinear sampling can follow: halve the part in question first (box filter),
     # else the network sees aliases and the mesh trembles.
-    shrink = int(roi.size_px / size)
-    if shrink >= 2:
-        reach = 0.75 * roi.size_px  # half diagonal of the square, and a little
+    times = int(roi.size_px / size)
+    if times >= 2:
+        turned = abs(np.cos(roi.angle_rad)) + abs(np.sin(roi.angle_rad))
+        reach = 0.5 * roi.size_px * turned + 2 * times  # half the turned square's upright box, and a little
         height, width = rgb.shape[:2]
         x0, x1 = (int(np.clip(v, 0, width)) for v in (roi.x_px - reach, roi.x_px + reach))
         y0, y1 = (int(np.clip(v, 0, height)) for v in (roi.y_px - reach, roi.y_px + reach))
-        x1, y1 = x0 + (x1 - x0) // shrink * shrink, y0 + (y1 - y0) // shrink * shrink
+        x1, y1 = x0 + (x1 - x0) // times * times, y0 + (y1 - y0) // times * times
         if x1 > x0 and y1 > y0:
             part = rgb[y0:y1, x0:x1]
-            rgb = cv2.resize(part, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+            rgb = cv2.resize(part, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
             matrix[:, 2] -= (x0, y0)
-            matrix /= shrink
+            matrix /= times
     # cv2 counts from pixel centres; we count from corners: shift by half a pixel on both sides.
     matrix[:, 2] += matrix[:, :2].sum(1) * 0.5 - 0.5
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
