@@ -5,17 +5,18 @@ ResNet-50 (He et al. 2015; stride on the 3×3 convolution) without its classifie
 25,848,108 parameters. Narrower copies with the same keys are read too, for tests. Needs torch.
 """
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from lcvd.checkpoint import load_checked, read_checkpoint
 from lcvd.errors import ModelUnavailable
 
 OUTPUTS = 236  # shape 100, texture 50, expression 50, pose 6, camera 3, light 27
 BLOCKS = (3, 4, 6, 3)
+WIDTH = 64
+REMEDY = "get deca_model.tar from DECA's README, github.com/yfeng95/DECA (docs/deca.md)"
 GROUP = "E_flame"
 
 
@@ -43,7 +44,7 @@ class Bottleneck(nn.Module):
 class ResNet50(nn.Module):
     """[B,3,224,224] → [B,32·width] features, averaged over the last 7×7 map."""
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
@@ -66,7 +67,7 @@ class ResNet50(nn.Module):
 class CoarseEncoder(nn.Module):
     """ResNet-50 and the two-layer regressor."""
 
-    def __init__(self, width: int = 64, hidden: int = 1024, outputs: int = OUTPUTS) -> None:
+    def __init__(self, width: int = WIDTH, hidden: int = 1024, outputs: int = OUTPUTS) -> None:
         super().__init__()
         self.encoder = ResNet50(width)
         self.layers = nn.Sequential(nn.Linear(32 * width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
@@ -81,16 +82,15 @@ def load_encoder(path: Path) -> nn.Module:
     An installed `decalib` provides the module (the weights are ours to read either way); see `encoder_source`.
     """
     state = read_encoder_state(path)
-    narrow = state["encoder.conv1.weight"].shape[0] != 64
-    theirs = None if narrow else _decalib_encoder()
-    model = theirs or CoarseEncoder(state["encoder.conv1.weight"].shape[0], state["layers.0.weight"].shape[0])
-    check_state(model, state, path.name)
-    model.load_state_dict(dict(state), strict=False)  # check_state allowed only absent batch counters
+    width, hidden = state["encoder.conv1.weight"].shape[0], state["layers.0.weight"].shape[0]
+    theirs = _decalib_encoder() if width == WIDTH else None
+    model = theirs or CoarseEncoder(width, hidden)
+    load_checked(model, state, path.name, REMEDY)
     return model.eval().requires_grad_(False)
 
 
 def encoder_source() -> str:
-    """Which module `load_encoder` builds: for `relight doctor` and notes."""
+    """Which module `load_encoder` builds, for notes to a person."""
     return "decalib's ResnetEncoder" if _decalib_encoder() is not None else "our ResNet-50 (decalib is not installed)"
 
 
@@ -103,53 +103,17 @@ def _decalib_encoder() -> nn.Module | None:
     return ResnetEncoder(outsize=OUTPUTS)
 
 
-def read_encoder_state(path: Path) -> Mapping[str, Tensor]:
-    """The tensors under `E_flame` of deca_model.tar, float32. Raises ModelUnavailable."""
-    remedy = "get deca_model.tar from DECA's README, github.com/yfeng95/DECA (docs/deca.md)"
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelUnavailable(f"{path} does not exist", remedy) from error
-    except pickle.UnpicklingError as error:
-        raise ModelUnavailable(
-            f"{path.name} is no plain weight file and was not executed: {_first(error)}", remedy
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelUnavailable(f"{path.name} is truncated or no torch file: {_first(error)}", remedy) from error
-    if not isinstance(saved, Mapping):
-        raise ModelUnavailable(f"{path.name} holds a {type(saved).__name__}, not a dict", remedy)
+def read_encoder_state(path: Path) -> dict[str, Tensor]:
+    """The tensors under `E_flame` of deca_model.tar (nested, or flat with that prefix), float32."""
+    saved = read_checkpoint(path, REMEDY)
     state = saved.get(GROUP)
     if state is None:
         state = {k.removeprefix(f"{GROUP}."): v for k, v in saved.items() if str(k).startswith(f"{GROUP}.")}
     if not isinstance(state, Mapping) or not state:
         keys = ", ".join(sorted(map(str, saved)))[:200]
-        raise ModelUnavailable(f"{path.name} has no '{GROUP}' (it has {keys or 'nothing'})", remedy)
+        raise ModelUnavailable(f"{path.name} has no '{GROUP}' (it has {keys or 'nothing'})", REMEDY)
     tensors = {str(k): v.float() if v.is_floating_point() else v for k, v in state.items() if isinstance(v, Tensor)}
     for key in ("encoder.conv1.weight", "layers.0.weight"):
         if key not in tensors or tensors[key].ndim < 2:
-            raise ModelUnavailable(f"{path.name}: {GROUP} lacks {key}", remedy)
+            raise ModelUnavailable(f"{path.name}: {GROUP} lacks {key}", REMEDY)
     return tensors
-
-
-def check_state(model: nn.Module, state: Mapping[str, Tensor], file: str) -> None:
-    """Raise ModelUnavailable naming the keys that are missing, extra or mis-shaped."""
-    wanted = model.state_dict()
-    # Checkpoints from before torch 0.4.1 do not count batches, and evaluation never asks.
-    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
-    extra = [k for k in state if k not in wanted]
-    shaped = [
-        f"{k} {'×'.join(map(str, state[k].shape))} instead of {'×'.join(map(str, wanted[k].shape))}"
-        for k in wanted
-        if k in state and state[k].shape != wanted[k].shape
-    ]
-    problems = [
-        f"{len(found)} {what} ({', '.join(found[:3])}{' …' if len(found) > 3 else ''})"
-        for what, found in (("missing", missing), ("extra", extra), ("mis-shaped", shaped))
-        if found
-    ]
-    if problems:
-        raise ModelUnavailable(f"{file} does not fit: {'; '.join(problems)}", "is it the published file?")
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
