@@ -44,6 +44,7 @@ class EngineHost:
         self._warm_asked = True
         self._closed = False
         self._stuck: list[threading.Thread] = []
+        self._abandoned: set[Renderer] = set()  # lanes whose render hangs in a stuck thread
         self._thread = self._start()
 
     @property
@@ -55,6 +56,10 @@ class EngineHost:
     def error(self) -> Exception | None:
         """Why the warm-up failed, if it did."""
         return self._error
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def wait_ready(self, timeout_s: float | None = None) -> bool:
         """Wait until the engine is warm, its warm-up failed or it is closed; True when it is warm."""
@@ -89,7 +94,7 @@ class EngineHost:
         """Take back what `lane` left and wait for its render to end; False when it does not."""
         with self._changed:
             self._pending.pop(lane, None)
-            return self._changed.wait_for(lambda: self._running is not lane, timeout_s)
+            return self._changed.wait_for(lambda: self._running is not lane, timeout_s) and lane not in self._abandoned
 
     def nudge(self) -> None:
         """Let waiting lanes look at their `stop` again."""
@@ -108,6 +113,7 @@ class EngineHost:
                 return
             log.error("engine %s: a render never returned; its thread is abandoned", self.name)
             self._stuck.append(self._thread)
+            self._abandoned.add(lane)
             self._running = None
             self._thread = self._start()
             self._changed.notify_all()
@@ -149,7 +155,7 @@ class EngineHost:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._warm_asked or self._pending)
-                if self._closed or me in self._stuck:
+                if self._closed:
                     return
                 warm, self._warm_asked = self._warm_asked, False
                 if not warm:
@@ -161,8 +167,9 @@ class EngineHost:
                 continue
             lane.render(work)
             with self._changed:
-                if me in self._stuck:
-                    return  # abandoned meanwhile: another thread serves the lanes
+                if me is not self._thread:
+                    self._abandoned.discard(lane)
+                    return  # another thread serves the lanes since
                 self._running = None
                 self._changed.notify_all()
 

@@ -125,11 +125,13 @@ class Lane:
 
     def _open(self) -> None:
         """Wait for a warm engine and open a stream on it."""
+        self._check_host()
         if not self.host.ready:
             self.host.rewarm()
         while not self.host.wait_ready(0.1):
             if self.stopped:
                 return
+            self._check_host()
             if self.host.error is not None:
                 raise self.host.error
         self._lighting = self._owner.lighting
@@ -142,13 +144,18 @@ class Lane:
     def _step(self) -> None:
         """One frame through the host half."""
         if not self.host.wait_free(self, lambda: self.stopped or self._error is not None):
+            self._check_host()
             return
         frame = self.mailbox.get()
         if frame is None or self._error is not None:
             return
-        if self._reset or (self._shape is not None and self._shape != frame.rgb.shape):
-            self._close_stream()
+        afresh = self._reset or (self._shape is not None and self._shape != frame.rgb.shape)
+        if afresh:
             self._held.clear()
+        self._held.append(frame)  # from here on it comes out, untouched if all else fails
+        self._check_host()
+        if afresh:
+            self._close_stream()
             self._open()
         stream = self._stream
         if stream is None:
@@ -161,17 +168,20 @@ class Lane:
         stats = self._owner.stats
         self._busy_since = started = self._clock()
         stats.add("wait", started - frame.arrived_s)
-        self._held.append(frame)
         with stats.stage("prepare"):
             work = stream.prepare(frame)
         self._busy_since = None
         if work is not None:
             self.host.put(self, work)
 
+    def _check_host(self) -> None:
+        if self.host.closed:
+            raise EngineError("The relighting engine was switched off; you are seen without the light.")
+
     def _close_stream(self) -> None:
         stream, ended = self._stream, self.host.detach(self, DETACH_S)
         self._stream = None
-        if stream is None or not ended:  # a render that hangs still holds the stream
+        if stream is None or not ended:  # a render that hangs still holds the stream: leave it alone
             return
         try:
             stream.close()

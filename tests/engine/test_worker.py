@@ -244,6 +244,7 @@ def test_a_hanging_engine_keeps_neither_picture_nor_close(where: str) -> None:
     until(well)
     assert gate.waiting == 1  # it hangs still
     assert hand.state() == "ok"
+    assert engine.closed_streams == 0  # nobody closes a stream under a call that is inside it
     hand.close()
     gate.open()
 
@@ -561,6 +562,31 @@ def test_a_callback_that_raises_does_not_stop_the_stream() -> None:
         until(lambda: stream.next_output(clock.now)[0] is not None)
         assert stream.snapshot().engine["state"] == "ok", i
     stream.close()
+    host.close()
+
+
+def test_an_engine_switched_off_under_its_streams_lets_the_picture_pass() -> None:
+    """When the host closes first, frames go on untouched and no thread spins."""
+    hand = opened(FakeEngine(), backoff_s=(60, 60))
+    hand.send_and_get(2)
+    hand.host.close()
+    hand.send_and_get(2)
+    assert hand.state() == "failed"
+    assert hand.engine.prepared == [0, 1]
+    assert [f.relit for f in hand.outputs] == [True, True, False, False]
+    hand.stream.close()
+
+
+def test_many_participants_come_and_go() -> None:
+    """Opening and closing leaves neither thread nor stream behind."""
+    host = EngineHost(FakeEngine())
+    before = len(lanes_and_devices())
+    for _ in range(60):
+        stream = LiveStream(host, DAY, lambda: None)
+        stream.submit(picture(), 0.0)
+        stream.close()
+    assert len(lanes_and_devices()) == before
+    assert host.engine.closed_streams == host.engine.opened  # type: ignore[attr-defined]
     host.close()
 
 
