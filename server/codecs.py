@@ -116,7 +116,7 @@ def _vp8_context(width: int, height: int, bitrate: int) -> Any:
         "bufsize": str(bitrate // 2),  # half a second: a burst may not become queueing delay
         "minrate": str(bitrate),
         "maxrate": str(bitrate),
-        "cpu-used": "-8",
+        "cpu-used": "-12",
         "deadline": "realtime",
         "lag-in-frames": "0",
         "noise-sensitivity": "0",  # the picture is ours already; libvpx's denoiser costs a third of the encode
