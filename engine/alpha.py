@@ -1,10 +1,10 @@
 """Coarse person mask + the picture → alpha as a local linear function of colour, sharp at the hair.
 
 Near the contour the person's colour F and the background's B are local means over what the mask is sure of; a pixel's
-alpha is where it lies between them: α = (rgb − B)·(F − B) / |F − B|², drawn toward the mask as far as both
-scatter (least squares with the scatter as noise; a one-Gaussian case of Chuang et al., "A Bayesian Approach to
-Digital Matting", CVPR 2001). Linear in rgb: the coefficients are smooth, are upsampled and applied to the full
-picture, whose own edges come back. `ratio` is F over B, channel by channel: with it a mixed pixel is relit as the mixture it is.
+alpha is where it lies between them: α = (rgb − B)·(F − B) / |F − B|², drawn toward the mask as far as both scatter
+(least squares; a one-Gaussian case of Chuang et al., "A Bayesian Approach to Digital Matting", CVPR 2001). Linear in
+rgb: the coefficients are smooth, are upsampled and applied to the full picture, whose own edges come back. `ratio` is
+F over B, channel by channel: with it a mixed pixel is relit as the mixture it is.
 """
 
 import cv2

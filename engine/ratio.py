@@ -161,12 +161,12 @@ class RatioStream:
             return relight(rgb, fields, grid, coefficients, background)
 
     def _elapsed_s(self, frame: Frame) -> float:
-        """Since the last frame; a new size starts over, for every buffer belongs to one size."""
+        """Since the last frame. The first frame counts as faded in; a new size starts over but does not fade."""
         before, self._before = self._before, (frame.t_s, frame.rgb.shape)
         if before is None or before[1] != frame.rgb.shape:
             self._forget()
             self._tracker.reset()
-            return FADE_S if before is not None else 0.0
+            return FADE_S
         return max(frame.t_s - before[0], 0.0)
 
     def _forget(self) -> None:

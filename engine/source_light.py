@@ -20,7 +20,7 @@ MIN_SAMPLES = 60
 MIN_Z = 0.25  # more grazing samples see the rim, not the skin
 TUKEY = 2.5
 ROUNDS = 4
-RIDGE = np.array([1e-3, 0.03, 0.03, 0.03, 0.12, 0.12, 0.12, 0.12, 0.12], np.float64)
+RIDGE = np.array([1e-4, 0.007, 0.007, 0.007, 0.05, 0.05, 0.05, 0.05, 0.05], np.float64)
 EXCLUDED = ("lips", "left_eye", "right_eye", "left_brow", "right_brow", "face_oval")
 
 
@@ -118,15 +118,19 @@ def _robust_equations(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Normal matrix [9,9] and right side [9] after IRLS, per sample, so that memory does not depend on their number."""
     base = 1 / (0.3 + y)  # bright skin is not surer than dark skin
-    weight = base
+    # Start from the usual room: least squares would already lean toward a beard.
+    weight = base * _tukey(y - basis @ (np.median(y) * prior()))
     for _ in range(ROUNDS):
         scaled = basis * weight[:, None]
         normal, right = scaled.T @ basis / len(y), scaled.T @ y / len(y)
-        residual = y - basis @ _ridge(normal, right)
-        sigma = 1.4826 * np.median(np.abs(residual)) + 1e-3
-        u = np.minimum(np.abs(residual) / (TUKEY * sigma), 1)
-        weight = base * (1 - u * u) ** 2
+        weight = base * _tukey(y - basis @ _ridge(normal, right))
     return normal, right
+
+
+def _tukey(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    size = np.abs(residual)
+    u = np.minimum(size / (TUKEY * (1.4826 * np.median(size) + 0.02)), 1)
+    return (1 - u * u) ** 2
 
 
 def _ridge(normal: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

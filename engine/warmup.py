@@ -5,7 +5,7 @@ import numpy as np
 from engine.frames import Frame
 from engine.protocols import StreamConfig
 from engine.ratio import RatioEngine, RatioStream
-from lcvd.geometry import face_mesh
+from lcvd.centred_face import centred_face
 from lcvd.types import DirectionalLight, Face, Lighting
 
 LIGHT = Lighting("warm-up", (0.3, 0.3, 0.3), (DirectionalLight((-0.6, 0.4, 0.69), (1, 1, 1), 0.2, 0.7),), specular=0.3)
@@ -20,25 +20,6 @@ class _OneFace:
     def reset(self) -> None: ...
 
     def close(self) -> None: ...
-
-
-def centred_face(size: tuple[int, int], t_s: float) -> Face:
-    """The neutral face, facing the viewer, a third of the frame wide."""
-    mesh = face_mesh()
-    height, width = size
-    scale = min(height, width) / 3 / float(np.ptp(mesh.neutral[:, 0]))
-    centre = np.array([width / 2, height / 2, 0], np.float32)
-    return Face(
-        t_s=t_s,
-        mesh=mesh,
-        vertices_px=(mesh.neutral * np.array([scale, -scale, scale], np.float32) + centre).astype(np.float32),
-        rotation=np.eye(3, dtype=np.float32),
-        translation_px=centre,
-        scale_px_per_cm=scale,
-        identity=mesh.neutral,
-        expression=np.zeros_like(mesh.neutral),
-        score=1.0,
-    )
 
 
 def warm_up(engine: RatioEngine) -> None:

@@ -1,0 +1,136 @@
+"""LCVD's hint: grey skin under the light, black elsewhere."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lcvd.centred_face import centred_face
+from lcvd.errors import ShapeError
+from lcvd.geometry import face_mesh, picture_normals
+from lcvd.hints import ALBEDO, render_hints
+from lcvd.lighting import sh_projection
+from lcvd.sh import irradiance_over_pi, sh_from_directional
+from lcvd.types import DirectionalLight, Lighting
+
+SIZE = (256, 256)
+AMBIENT = Lighting("ambient", (1.0, 1.0, 1.0))
+
+
+def lit(direction, rgb=(0.8, 0.8, 0.8)):
+    return Lighting("lamp", (0.2, 0.2, 0.2), (DirectionalLight(direction, rgb, 0.2),))
+
+
+def face(scale=2.0, size=SIZE, yaw_deg=0.0):
+    """The neutral face, turned, in the middle of a frame."""
+    base = centred_face(size, 0.0)
+    c, s = np.cos(np.radians(yaw_deg)), np.sin(np.radians(yaw_deg))
+    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32)
+    centre = base.translation_px
+    return replace(base, vertices_px=((base.vertices_px - centre) @ turn.T * scale + centre).astype(np.float32))
+
+
+def pixel(f, vertex):
+    x, y = f.vertices_px[vertex, :2]
+    return int(y), int(x)
+
+
+def test_even_light_is_uniform_grey():
+    """Under an even light of 1 the skin is 180 everywhere and the rest 0."""
+    hints = render_hints(face(), AMBIENT, SIZE)
+    assert hints.rgb.shape == (*SIZE, 3)
+    assert set(np.unique(hints.rgb)) == {0, 180}
+    np.testing.assert_array_equal(hints.mask, hints.rgb[..., 0] == 180)
+
+
+def test_equals_the_irradiance_of_the_projection():
+    """Where a vertex is drawn, the hint is 180/255 of its SH irradiance: the rasterised picture against the formula."""
+    light, f = lit((-0.6, 0.4, 0.69)), face()
+    hints = render_hints(f, light, SIZE)
+    normals = picture_normals(f.vertices_px, f.mesh.triangles)
+    shade = 255 * ALBEDO * irradiance_over_pi(sh_projection(light), normals)[:, 0]
+    checked = 0
+    for vertex in range(len(normals)):
+        row, column = pixel(f, vertex)
+        around = hints.mask[row - 1 : row + 2, column - 1 : column + 2]
+        if around.all() and normals[vertex, 2] > 0.5:
+            assert hints.rgb[row, column, 0] == pytest.approx(shade[vertex], abs=14)
+            checked += 1
+    assert checked > 150
+
+
+@pytest.mark.parametrize("region", ["left_eye", "right_eye", "inner_lips"])
+def test_eyes_and_mouth_are_black(region):
+    """Between the lids and, in an open mouth, between the lips there is nothing."""
+    f = face()
+    points = f.vertices_px.copy()
+    mouth = f.mesh.regions["inner_lips"]
+    lower = mouth[points[mouth, 1] > points[mouth, 1].mean()]
+    points[lower, 1] += 8  # open it
+    f = replace(f, vertices_px=points)
+    hints = render_hints(f, AMBIENT, SIZE)
+    at = points[f.mesh.regions[region], :2]
+    x, y = ((at.min(0) + at.max(0)) / 2).astype(int)
+    assert not hints.mask[y, x]
+    assert not hints.rgb[y, x].any()
+    assert hints.mask[pixel(f, 4)]  # while the nose is there
+
+
+def test_left_lamp_lights_the_left():
+    """+x is right in the picture: a lamp at -x makes the left half brighter, and +y is up."""
+    left = render_hints(face(), lit((-1.0, 0.0, 0.0)), SIZE).rgb.astype(int)
+    assert left[:, :128].sum() > 1.5 * left[:, 128:].sum()
+    f = face()
+    forehead, chin = pixel(f, 151), pixel(f, 199)
+    above = render_hints(f, lit((0.0, 1.0, 0.0)), SIZE).rgb
+    assert above[forehead].mean() > above[chin].mean()
+
+
+def test_colour_and_environment_show():
+    """A red lamp and a blue environment give a red and a blue side."""
+    light = Lighting(
+        "two",
+        (0, 0, 0),
+        (DirectionalLight((-1.0, 0.0, 0.0), (1.0, 0, 0), 0.2),),
+        sh_from_directional((1, 0, 0), (0, 0, 1)),
+    )
+    rgb = render_hints(face(), light, SIZE).rgb.astype(float)
+    assert rgb[:, :110, 0].sum() > 3 * rgb[:, :110, 2].sum()
+    assert rgb[:, 146:, 2].sum() > 3 * rgb[:, 146:, 0].sum()
+
+
+def test_turned_face_hides_its_far_side():
+    """At 60° of yaw nothing that faces away is drawn, and the mask is where the hint is."""
+    f = face(yaw_deg=60)
+    hints = render_hints(f, AMBIENT, SIZE)
+    frontal = render_hints(face(), AMBIENT, SIZE)
+    assert 0.3 * frontal.mask.sum() < hints.mask.sum() < 0.9 * frontal.mask.sum()
+    assert not hints.rgb[~hints.mask].any()
+
+
+def test_overexposed_light_clips():
+    """A light of 5 gives white, not a wrapped byte."""
+    hints = render_hints(face(), Lighting("strong", (5.0, 5.0, 5.0)), SIZE)
+    assert set(np.unique(hints.rgb)) == {0, 255}
+
+
+@pytest.mark.parametrize("shift", [(200, 0), (0, -150), (5000, 0)])
+def test_face_partly_or_wholly_outside(shift):
+    """What lies outside the frame is cut; a face outside leaves a black hint."""
+    f = face()
+    f = replace(f, vertices_px=f.vertices_px + np.array([*shift, 0], np.float32))
+    hints = render_hints(f, AMBIENT, SIZE)
+    assert hints.rgb.shape == (*SIZE, 3)
+    assert hints.mask.sum() < render_hints(face(), AMBIENT, SIZE).mask.sum()
+    assert (shift[0] == 5000) == (not hints.mask.any())
+
+
+def test_impossible_size_is_refused():
+    """A size of zero is named in the error."""
+    with pytest.raises(ShapeError, match="0"):
+        render_hints(face(), AMBIENT, (0, 10))
+
+
+def test_skin_triangles_are_used():
+    """The mesh has triangles that are not skin, so that the tests above mean something."""
+    assert 0 < (~face_mesh().skin_triangles).sum() < 100
