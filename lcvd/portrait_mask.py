@@ -29,10 +29,10 @@ class U2NetMatte:
     """Matte (protocol): the authors' network. float32 [320,320]. Raises ModelUnavailable."""
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
-        if importlib.util.find_spec("torch") is None:
-            raise ModelUnavailable("U²-Net needs torch", "pip install 'relight-live[lcvd]'")
-        from lcvd.u2net import load_u2net
-
+        try:
+            from lcvd.u2net import load_u2net
+        except ImportError as error:
+            raise ModelUnavailable(f"U²-Net needs torch: {error}", "pip install 'relight-live[lcvd]'") from error
         self._net = load_u2net(path).to(device)
         self._device = device
 
@@ -70,7 +70,7 @@ def make_matte(u2net: Path | None, *, device: str = "cpu") -> tuple[Matte, str]:
     path = u2net / U2NET_FILE if u2net.is_dir() else u2net
     if not path.is_file():
         return _selfie(), f"Portrait mask from MediaPipe: {path} does not exist (docs/deca.md)."
-    if importlib.util.find_spec("torch") is None:
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "safetensors")):
         return _selfie(), "Portrait mask from MediaPipe: U²-Net needs torch; pip install 'relight-live[lcvd]'."
     return U2NetMatte(path, device), f"Portrait mask from U²-Net in {path}."
 

@@ -223,10 +223,10 @@ def torch_encoder(path: Path, device: str = "cpu") -> Encoder:
     """The network of deca_model.tar as a function of numpy arrays. Raises ModelUnavailable."""
     try:
         import torch
-    except ImportError as error:
-        raise ModelUnavailable("DECA needs torch", "pip install 'relight-live[lcvd]'") from error
-    from lcvd.tracking.deca_encoder import load_encoder
 
+        from lcvd.tracking.deca_encoder import load_encoder
+    except ImportError as error:
+        raise ModelUnavailable(f"DECA needs torch: {error}", "pip install 'relight-live[lcvd]'") from error
     model = load_encoder(path).to(device)
 
     def encode(crops: FloatArray) -> NDArray[np.floating]:
@@ -250,7 +250,7 @@ def make_tracker(deca_dir: Path | None, *, device: str = "cpu") -> tuple[Tracker
         require_files(deca_dir)
     except ModelUnavailable as error:
         return MeshTracker(), f"Hints from the MediaPipe mesh: {error.message}; {error.hint}."
-    if importlib.util.find_spec("torch") is None:
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "safetensors")):
         return MeshTracker(), "Hints from the MediaPipe mesh: DECA needs torch; pip install 'relight-live[lcvd]'."
     from lcvd.tracking.deca_encoder import encoder_source
 

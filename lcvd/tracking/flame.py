@@ -73,7 +73,8 @@ class Flame:
             weights = np.asarray(weights, self.template.dtype)
             if weights.ndim != 1 or len(weights) > basis.shape[2]:
                 raise ShapeError(f"coefficients have shape {list(weights.shape)}", f"give [≤{basis.shape[2]}]")
-            out += basis[:, :, : len(weights)] @ weights
+            # Flat: one product of a tall matrix, not thousands of small ones.
+            out += (basis.reshape(-1, basis.shape[2])[:, : len(weights)] @ weights).reshape(out.shape)
         return out
 
     def joints(self, shaped: Array) -> Array:
@@ -87,14 +88,14 @@ class Flame:
             raise ShapeError(f"rotations have shape {list(rotations.shape)}", f"give [{len(self.parents)},3,3]")
         rest = self.joints(shaped)
         feature = (rotations[1:] - np.eye(3, dtype=rotations.dtype)).ravel()
-        posed = shaped + self.pose_basis @ feature
+        posed = shaped + (self.pose_basis.reshape(-1, len(feature)) @ feature).reshape(shaped.shape)
         # World transform of each joint: x → turn[j] @ x + shift[j]; a joint's own place moves with its parent.
         turn, shift = np.empty_like(rotations), np.empty_like(rest)
         for j, parent in enumerate(self.parents):
             turn[j] = rotations[j] if parent < 0 else turn[parent] @ rotations[j]
             place = rest[j] if parent < 0 else turn[parent] @ rest[j] + shift[parent]
             shift[j] = place - turn[j] @ rest[j]
-        blended = np.einsum("vj,jab->vab", self.weights, turn)
+        blended = (self.weights @ turn.reshape(-1, 9)).reshape(-1, 3, 3)
         return np.einsum("vab,vb->va", blended, posed) + self.weights @ shift
 
     def rotations(self, pose: Array, neck: Array | None = None, eyes: Array | None = None) -> Array:

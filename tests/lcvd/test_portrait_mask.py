@@ -1,5 +1,7 @@
 """lcvd.portrait_mask: the published steps on maps whose answer is known, and the choice of network."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,7 @@ def test_choice_of_network(monkeypatch, tmp_path):
     (tmp_path / "u2net_human_seg.pth").write_bytes(b"x")
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     assert "pip install 'relight-live[lcvd]'" in make_matte(tmp_path)[1]
+    monkeypatch.setitem(sys.modules, "lcvd.u2net", None)
     with pytest.raises(ModelUnavailable, match="torch"):
         U2NetMatte(tmp_path / "u2net_human_seg.pth")
 
