@@ -14,6 +14,9 @@ from lcvd.sh import irradiance_over_pi, sh_from_directional
 from lcvd.types import DirectionalLight, Lighting
 
 SIZE = (256, 256)
+# MediaPipe's vertices of the inner lips, without the corners.
+UPPER_INNER_LIP = [191, 80, 81, 82, 13, 312, 311, 310, 415]
+LOWER_INNER_LIP = [95, 88, 178, 87, 14, 317, 402, 318, 324]
 AMBIENT = Lighting("ambient", (1.0, 1.0, 1.0))
 
 
@@ -49,14 +52,15 @@ def test_equals_the_irradiance_of_the_projection():
     hints = render_hints(f, light, SIZE)
     normals = picture_normals(f.vertices_px, f.mesh.triangles)
     shade = 255 * ALBEDO * irradiance_over_pi(sh_projection(light), normals)[:, 0]
-    checked = 0
+    errors = []
     for vertex in range(len(normals)):
         row, column = pixel(f, vertex)
         around = hints.mask[row - 1 : row + 2, column - 1 : column + 2]
         if around.all() and normals[vertex, 2] > 0.5:
-            assert hints.rgb[row, column, 0] == pytest.approx(shade[vertex], abs=14)
-            checked += 1
-    assert checked > 150
+            errors.append(abs(float(hints.rgb[row, column, 0]) - shade[vertex]))
+    assert len(errors) > 150
+    assert np.median(errors) < 4  # a vertex is up to half a pixel from the pixel's centre
+    assert np.quantile(errors, 0.9) < 16
 
 
 @pytest.mark.parametrize("region", ["left_eye", "right_eye", "inner_lips"])
@@ -64,9 +68,8 @@ def test_eyes_and_mouth_are_black(region):
     """Between the lids and, in an open mouth, between the lips there is nothing."""
     f = face()
     points = f.vertices_px.copy()
-    mouth = f.mesh.regions["inner_lips"]
-    lower = mouth[points[mouth, 1] > points[mouth, 1].mean()]
-    points[lower, 1] += 8  # open it
+    points[UPPER_INNER_LIP, 1] -= 4  # open the mouth
+    points[LOWER_INNER_LIP, 1] += 4
     f = replace(f, vertices_px=points)
     hints = render_hints(f, AMBIENT, SIZE)
     at = points[f.mesh.regions[region], :2]
