@@ -37,7 +37,7 @@ export class Gallery {
       (event) => {
         if (Math.abs(event.deltaX) > Math.abs(event.deltaY) || this.#strip.scrollWidth <= this.#strip.clientWidth) return;
         event.preventDefault();
-        this.#strip.scrollLeft += event.deltaY;
+        this.#strip.scrollBy({ left: event.deltaY, behavior: "instant" });
       },
       { passive: false },
     );

@@ -143,7 +143,8 @@ export class Link {
       const report = await peer.report().catch(() => null);
       if (peer !== this.#peer) return;
       if (report) {
-        if (report.frames !== frames || this.#track?.muted) since = performance.now();
+        // A hidden page may be given neither frames to send nor frames to show.
+        if (report.frames !== frames || this.#track?.muted || document.hidden) since = performance.now();
         if (frames <= 0 && report.frames > 0) {
           this.#attempts = 0;
           this.#on.state("live", "");

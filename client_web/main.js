@@ -45,7 +45,10 @@ url.protocol = url.protocol.replace("http", "ws");
 const link = new Link(url.href, {
   state(state, why) {
     stage.link(state, why);
-    if (state !== "live") readOut.forget();
+    if (state !== "live") {
+      readOut.forget();
+      engines.forget();
+    }
   },
   welcome(welcome) {
     engines.list(welcome.engines, store.now.engine || welcome.engine);
@@ -254,7 +257,8 @@ onCamerasChanged(showCameras);
 store.follow((choices, changed) => {
   const has = (/** @type {(keyof Choices)[]} */ ...keys) => keys.some((key) => changed.has(key));
   if (has("light", "adjust", "copied")) {
-    acknowledged = null;
+    // An environment is turned by the server alone: its last answer is nearer the truth than our guess.
+    if (has("light") || !chosen()?.lighting.sh) acknowledged = null;
     tellLight();
     showGallery();
   }

@@ -11,12 +11,18 @@ import { find, make, write } from "./dom.js";
 const MINUTE_POINTS = 120; // twice a second
 const [GRAPH_W, GRAPH_H] = [320, 56];
 const TITLES = /** @type {Record<string, string>} */ ({
+  wait: "Waiting",
   track: "Face tracking",
   matte: "Person mask",
-  hint: "Hint",
-  prepare: "Preparation",
-  render: "Relighting",
-  total: "All of it",
+  source: "Present light",
+  prepare: "Preparation in all",
+  alpha: "Edges",
+  surface: "Surface",
+  shadow: "Cast shadow",
+  shade: "Shading",
+  relight: "Painting",
+  render: "Relighting in all",
+  view: "Compare and hint",
 });
 
 export class ReadOut {
@@ -61,6 +67,7 @@ export class ReadOut {
     this.#graph();
     for (const id of ["#delay", "#fps", "#size", "#drops", "#kbps"]) write(find(id), "–");
     write(find("#meter"), "");
+    this.#rows.replaceChildren();
   }
 
   #graph() {
@@ -114,6 +121,11 @@ export class EngineMenu {
       }),
     );
     this.#menu.value = chosen;
+  }
+
+  /** Nothing is known while nothing flows. */
+  forget() {
+    this.show({ name: this.#menu.value, state: "ok", message: "" });
   }
 
   /** @param {Stats["engine"]} engine */

@@ -13,7 +13,7 @@ export function trouble({ code = "trouble", message, hint = "" }) {
   const close = make("button", { type: "button", class: "toast-close", "aria-label": "Dismiss" }, "×");
   const text = make("div", {}, make("strong", {}, message));
   if (hint) text.append(make("p", {}, hint));
-  const toast = make("li", { class: "toast", "data-code": code }, text, close);
+  const toast = make("div", { class: "toast", "data-code": code }, text, close);
   const timer = window.setTimeout(() => toast.remove(), SHOWN_MS);
   close.addEventListener("click", () => {
     clearTimeout(timer);
