@@ -7,6 +7,7 @@ memory-mapped where the format allows, so nothing is read before it is used.
 
 import hashlib
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,20 @@ from torch import Tensor
 
 from lcvd.errors import WeightsError
 
+# What torch's restricted unpickler raises on bytes that are no pickle, found by cutting and flipping (tests).
+_DAMAGE = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+)
 _AGAIN = "fetch or copy the file again; relight weights verify checks the whole folder"
 _FOREIGN = "take the file from where it was published; it must hold plain tensors only"
 
@@ -57,7 +72,7 @@ def _read_torch(path: Path) -> object:
                 f"{path}: refused, the pickle asks for more than tensors ({reason})", _FOREIGN
             ) from error
         raise WeightsError(f"{path}: not a torch file ({reason})", _AGAIN) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path}: cannot be read, probably cut off ({_first_line(error)})", _AGAIN) from error
 
 
@@ -66,7 +81,7 @@ def _refuse_zip_bomb(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, *_DAMAGE) as error:
         raise WeightsError(f"{path}: not a whole archive ({error})", _AGAIN) from error
     if packed or unpacked > path.stat().st_size:
         raise WeightsError(
