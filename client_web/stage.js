@@ -46,10 +46,11 @@ export class Stage {
         ? ["Your camera is off", "Nothing is sent."]
         : why
           ? [why.message, why.hint]
-          : ["Sample portrait", "Nobody’s camera is on. See yourself in this light instead."];
+          : ["Sample portrait", ""];
     find("#note").hidden = kind === "camera";
     write(find("#note-title"), title);
     write(find("#note-text"), text);
+    find("#note-text").hidden = !text;
     find("#use-camera").hidden = asking || why?.code === "insecure_origin";
     write(find("#use-camera"), kind === "off" ? "Start camera" : why ? "Try again" : "Use my camera");
     find("#use-sample").hidden = kind !== "off";

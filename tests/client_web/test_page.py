@@ -121,6 +121,16 @@ def test_camera_refused(launch: Callable[..., Browser], untouched: Serving) -> N
     browser.close()
 
 
+def test_insecure_origin(page: Page, untouched: Serving) -> None:
+    """On an address where browsers hide their cameras the sample flows, and the page says so."""
+    page.add_init_script("Object.defineProperty(Navigator.prototype, 'mediaDevices', { value: undefined })")
+    page.goto(untouched.url)
+    Picture(page).wait_live("sample")
+    assert page.text_content("#note-title") == "This address cannot use the camera"
+    assert "https://" in (page.text_content("#note-text") or "")
+    assert page.is_hidden("#use-camera")
+
+
 def test_camera_switch(launch: Callable[..., Browser], untouched: Serving) -> None:
     """With two cameras, the other one takes over the same connection."""
     browser = launch("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream=device-count=2")
