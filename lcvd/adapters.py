@@ -2,7 +2,7 @@
 
 One `ConvAdapter` (supplement Fig. 8) serves the shading hint, the reference portrait and the landmark map; `Adapters`
 holds the three under their published names (`light`, `ref`, `head`). Purely per frame and without normalisation, so
-features may be computed frame by frame, and the reference's once. A condition is dropped (α, β ∈ {0, 1} of Eq. 3) by
+features may be computed frame by frame, and the reference's once. A condition is dropped (the paper's α, β ∈ {0, 1}) by
 zeroing its *features*: the adapters have biases, so a black picture is another thing. 205,557 parameters each.
 """
 

@@ -15,12 +15,13 @@ weights = typer.Typer(name="weights", help="LCVD's weights: fetch, show, convert
 
 Where = Annotated[str, typer.Argument(help="Folder, or a name under the user's weights folder.")]
 Svd = Annotated[Path | None, typer.Option(help="Stable Video Diffusion folder, when it is kept elsewhere.")]
-DEFAULT_NAME = "lcvd"
+# Not plain "lcvd": in a checkout that is the package, and a folder that exists wins over a name.
+DEFAULT_NAME = "lcvd-published"
 
 
 @weights.command()
 def fetch(
-    to: Annotated[Path | None, typer.Option(help="Folder to download into. Default: lcvd, by name.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder to download into. Default: the name lcvd-published.")] = None,
     temporal_vae: Annotated[bool, typer.Option("--temporal-vae", help="SVD's temporal decoder as well.")] = False,
     tracker: Annotated[bool, typer.Option("--tracker", help="The authors' DECA, FLAME and matting files too.")] = False,
     revision: Annotated[
