@@ -57,6 +57,14 @@ class HealthBody(BaseModel):
     engine: str = ""
 
 
+UPLOAD_ERRORS: dict[int | str, dict[str, Any]] = {
+    403: {"model": ErrorBody, "description": "The page is of another site."},
+    413: {"model": ErrorBody, "description": "The file is over the limit."},
+    422: {"model": ErrorBody, "description": "The file is not what it should be."},
+    503: {"model": ErrorBody, "description": "Other uploads are being read, or a model is missing."},
+}
+
+
 def add_api(app: FastAPI, server: Server) -> None:
     settings = server.settings
     gallery = [
@@ -64,12 +72,12 @@ def add_api(app: FastAPI, server: Server) -> None:
         for p in PRESETS
     ]
 
-    @app.get("/api/lights", tags=["lights"])
+    @app.get("/api/lights", tags=["lights"], summary="Gallery", response_description="In gallery order.")
     async def lights() -> list[GalleryLight]:
         """The presets in gallery order; the first leaves the picture as it is."""
         return gallery
 
-    @app.post("/api/lights/from-photo", tags=["lights"])
+    @app.post("/api/lights/from-photo", tags=["lights"], summary="Light of a photo", responses=UPLOAD_ERRORS)
     async def from_photo(
         file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
     ) -> PhotoLightBody:
@@ -78,7 +86,7 @@ def add_api(app: FastAPI, server: Server) -> None:
         found = await server.off_loop(lambda: uploads.light_of_photo(data, name, settings))
         return PhotoLightBody(lighting=Light.of(found.lighting), face=found.face)
 
-    @app.post("/api/lights/from-hdri", tags=["lights"])
+    @app.post("/api/lights/from-hdri", tags=["lights"], summary="Light of a panorama", responses=UPLOAD_ERRORS)
     async def from_hdri(
         file: Annotated[UploadFile, File(description=".hdr, .exr, or an equirectangular .jpg or .png")],
     ) -> LightBody:
@@ -87,17 +95,19 @@ def add_api(app: FastAPI, server: Server) -> None:
         found = await server.off_loop(lambda: uploads.light_of_panorama(data, name, settings))
         return LightBody(lighting=Light.of(found))
 
-    @app.get("/api/ice", tags=["connection"])
+    @app.get("/api/ice", tags=["connection"], summary="STUN and TURN")
     async def ice() -> IceBody:
         """STUN and TURN servers the browser should use."""
         return IceBody(ice_servers=settings.ice_servers)
 
-    @app.get("/healthz", tags=["health"])
+    @app.get("/healthz", tags=["health"], summary="Alive")
     async def healthz() -> HealthBody:
         """The process is alive."""
         return HealthBody(status="ok", sessions=len(server.admission), max_sessions=settings.max_sessions)
 
-    @app.get("/readyz", tags=["health"], responses={503: {"model": ErrorBody, "description": "Not now."}})
+    @app.get(
+        "/readyz", tags=["health"], summary="Ready", responses={503: {"model": ErrorBody, "description": "Not now."}}
+    )
     async def readyz() -> HealthBody:
         """Warmed up and admitting another participant."""
         if server.stopping or not server.engines.ready:
@@ -111,7 +121,7 @@ def add_api(app: FastAPI, server: Server) -> None:
             engine=server.engines.default,
         )
 
-    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    @app.get("/metrics", tags=["health"], summary="Metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus text."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from engine.protocols import Engine
 from server import codecs, uploads
-from server.api import ErrorBody, add_api
+from server.api import add_api
 from server.core import Server
 from server.doors import add_doors
 from server.errors import Busy, ForeignOrigin, NotReady, explain
@@ -60,7 +60,6 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses={"4XX": {"model": ErrorBody, "description": "The request is at fault."}},
     )
     app.state.server = server
     app.add_middleware(uploads.UploadLimit, limit=settings.max_upload_bytes)

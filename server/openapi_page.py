@@ -25,6 +25,7 @@ def render(schema: dict[str, Any]) -> str:
     models = [_model(name, model) for name, model in schema.get("components", {}).get("schemas", {}).items()]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<link rel="icon" href="icon.svg">'
         f"<title>{escape(info['title'])}: API</title><style>{STYLE}</style>"
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info.get('description', ''))}</p>"
         f'<p>Machine-readable: <a href="openapi.json">openapi.json</a></p>'

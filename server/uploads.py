@@ -86,9 +86,7 @@ def light_of_photo(data: bytes, filename: str, settings: Settings) -> PhotoLight
     from lcvd.light_estimate import estimate_lighting
     from lcvd.tracking.mesh import MeshTracker
 
-    _not_empty(data)
-    _check_pixels(data, filename, settings.max_image_pixels)
-    rgb, scale = decode_photo(data, filename)
+    rgb, scale = open_photo(data, filename, settings.max_image_pixels)
     tracker = MeshTracker(directory=settings.models_dir)
     try:
         face = tracker.track(rgb, 0.0)
@@ -101,6 +99,13 @@ def light_of_photo(data: bytes, filename: str, settings: Settings) -> PhotoLight
     x, y = (round(float(v)) for v in low)
     w, h = (round(float(v)) for v in high - low)
     return PhotoLight(lighting, (x, y, w, h))
+
+
+def open_photo(data: bytes, filename: str, max_pixels: int) -> tuple[NDArray[np.uint8], float]:
+    """`decode_photo`, after its header was found to be within the limit. Raises BadUpload, ImageError."""
+    _not_empty(data)
+    _check_pixels(data, filename, max_pixels)
+    return decode_photo(data, filename)
 
 
 def decode_photo(data: bytes, filename: str) -> tuple[NDArray[np.uint8], float]:
