@@ -1,11 +1,11 @@
 """Errors of the model and geometry package; each says what came, and what to do about it.
 
-    LcvdError
-    ├── ShapeError (ValueError)        an array has the wrong rank, size or dtype
-    ├── LightError (ValueError)        a light, preset or environment map is not usable
-    ├── ImageError (ValueError)        an image cannot be decoded or is over a limit
-    └── ModelUnavailable               a model file cannot be found or fails its hash
-        └── WeightsError               LCVD's weights are incomplete, damaged or not LCVD's
+LcvdError
+├── ShapeError (ValueError)        an array has the wrong rank, size or dtype
+├── LightError (ValueError)        a light, preset or environment map is not usable
+├── ImageError (ValueError)        an image cannot be decoded or is over a limit
+└── ModelUnavailable               a model file cannot be found or fails its hash
+    └── WeightsError               LCVD's weights are incomplete, damaged or not LCVD's
 """
 
 

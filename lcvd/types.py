@@ -51,7 +51,9 @@ class Face:
         """Width of the face in pixels: the unit of every image-space radius."""
         oval = self.vertices_px[self.mesh.regions["face_oval"]]
         # The oval's largest extent in its own plane, so that a turned head keeps its scale.
-        return float(self.scale_px_per_cm * np.ptp(self.identity[self.mesh.regions["face_oval"], 0]) or np.ptp(oval[:, 0]))
+        return float(
+            self.scale_px_per_cm * np.ptp(self.identity[self.mesh.regions["face_oval"], 0]) or np.ptp(oval[:, 0])
+        )
 
 
 @dataclass(frozen=True, slots=True)
