@@ -22,8 +22,12 @@ FACET_BLUR_FW = 0.022  # facets show under hard light
 RIM_FW = 0.065  # width of the contour that a lamp from behind can reach
 SKULL_CENTRE_CM = np.array([0.0, 2.6, -2.4], np.float32)
 SKULL_RADII_CM = np.array([8.4, 11.3, 9.6], np.float32)
-SKULL_BACK_FW = 0.22  # depth is taken this much further back: hair must not shade the cheek beside it
+RELIEF = 1.25  # of the mesh's depth: blurring the facets away and the network itself flatten the nose
+# Hair is taken this much further back: hardly on top, where it stands over the forehead, much at the sides, where it
+# must not shade the cheek beside it.
+TOP_BACK_FW, SIDE_BACK_FW = 0.05, 0.30
 MESH_WEIGHT, CONTOUR_WEIGHT, SKULL_WEIGHT, PRIOR_WEIGHT = 8.0, 3.0, 0.06, 0.03
+BODY_WEIGHT = 0.10
 SKULL_DEPTH_WEIGHT, BODY_DEPTH_WEIGHT = 0.5, 0.25
 CONTOUR_Z = 0.35
 NECK_FW, CHEST_FW = -0.22, -0.10  # depth of the neck below the jaw, and of the chest further down
@@ -98,7 +102,7 @@ def _mesh_layers(face: Face, grid: WorkingGrid) -> FloatArray:
     raster = rasterize(vertices, face.mesh.triangles, (bottom - top, right - left))
     attributes = np.empty((len(vertices), 6), np.float32)
     attributes[:, :3] = picture_normals(face.vertices_px, face.mesh.triangles)
-    attributes[:, 3] = (face.vertices_px[:, 2] - face.translation_px[2]) / face.width_px
+    attributes[:, 3] = (face.vertices_px[:, 2] - face.translation_px[2]) * np.float32(RELIEF / face.width_px)
     attributes[:, 4] = 1
     attributes[:, 5] = 0
     drawn = interpolate(raster, face.mesh.triangles, attributes)
@@ -164,10 +168,12 @@ def _targets(  # type: ignore[no-untyped-def]
             x = start[0] + j * step[0]
             # Prior: a body that faces the viewer, and leans back a little so that light from above reaches it.
             below = max((-chin - y) / fw, zero)  # face widths below the chin
-            w = np.float32(PRIOR_WEIGHT)
+            torso = min(below, one)
+            # Arms and chest are flatter than a head: the contour's turn must not reach far into them.
+            w = np.float32(PRIOR_WEIGHT) + np.float32(BODY_WEIGHT) * torso
             nx, ny, nz = zero, w * np.float32(0.12), w
             wz = np.float32(BODY_DEPTH_WEIGHT)
-            z = wz * (np.float32(NECK_FW) + np.float32(CHEST_FW - NECK_FW) * min(below, one))
+            z = wz * (np.float32(NECK_FW) + np.float32(CHEST_FW - NECK_FW) * torso)
             cover = mesh[i, j, 4]
             solid = cover * cover * cover * cover
             heavy = np.float32(MESH_WEIGHT) * solid
@@ -180,6 +186,7 @@ def _targets(  # type: ignore[no-untyped-def]
                 w += heavy
                 wz += heavy
             edge = np.float32(CONTOUR_WEIGHT) * outward[i, j, 2] * (one - solid)
+            edge *= one - np.float32(0.6) * torso
             nx += edge * flat * outward[i, j, 0]
             ny += edge * flat * outward[i, j, 1]
             nz += edge * np.float32(CONTOUR_Z)
@@ -209,7 +216,8 @@ def _targets(  # type: ignore[no-untyped-def]
                 w += np.float32(SKULL_WEIGHT)
                 above = min(max((y + chin) / fw * np.float32(3.0), zero), one)  # the neck hides the skull below
                 deep = np.float32(SKULL_DEPTH_WEIGHT) * above
-                z += deep * (depth / fw - np.float32(SKULL_BACK_FW))
+                back = np.float32(TOP_BACK_FW) + np.float32(SIDE_BACK_FW) * origin[0] * origin[0]
+                z += deep * (depth / fw - back)
                 wz += deep
             weighted[i, j, 0], weighted[i, j, 1], weighted[i, j, 2] = nx, ny, nz
             weight[i, j] = w
@@ -235,7 +243,7 @@ def _combine(mesh, smooth, smooth_z, mask, normal, depth, rim):  # type: ignore[
             length = np.sqrt(x * x + y * y + z * z)
             normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = x / length, y / length, z / length
             deep = smooth_z[i, j] * (one - t) + mesh[i, j, 3] * inverse
-            solid = min(max((mask[i, j] - np.float32(0.3)) * np.float32(5.0), zero), one)
-            depth[i, j] = deep if solid >= one else deep * solid + np.float32(NOTHING_FW) * (one - solid)
+            # All or nothing: a depth between the head's and nowhere's would lie in everybody's shadow.
+            depth[i, j] = deep if mask[i, j] > np.float32(0.4) else np.float32(NOTHING_FW)
             edge = min(max((one - rim[i, j]) * np.float32(2.0), zero), one)
             rim[i, j] = edge * np.sqrt(edge)

@@ -102,13 +102,15 @@ def _shade(  # type: ignore[no-untyped-def]
             for lamp in range(count):
                 lx, ly, lz = directions[lamp, 0], directions[lamp, 1], directions[lamp, 2]
                 cosine = x * lx + y * ly + z * lz
-                wrap = max(wraps[lamp], np.float32(1e-6))
+                # Light from below is mostly a table's or a screen's: broad. A hard one blackens the nose bridge.
+                below = min(max((-ly - np.float32(0.25)) * np.float32(1.5), zero), np.float32(0.8))
+                wrap = max(max(wraps[lamp], below), np.float32(1e-6))
                 response = cosine
                 if cosine < wrap:
                     response = max(cosine + wrap, zero) ** 2 / (np.float32(4.0) * wrap)
                 visible = one
                 if lamp < shadows.shape[0]:
-                    visible = one - darks[lamp] * shadows[lamp, i, j]
+                    visible = one - darks[lamp] * (one - np.float32(0.7) * below) * shadows[lamp, i, j]
                 # From behind: only grazing surfaces see it; the mesh's inner cheek does not.
                 behind = min(max(-lz * np.float32(2.5), zero), one)
                 response *= one + behind * (grazing * grazing * np.float32(1.6) - one)

@@ -15,9 +15,9 @@ from lcvd.types import FloatArray
 
 STEPS = 16
 REACH_FW = 0.75
-BIAS_FW = 0.02
+BIAS_FW = 0.012
 NOTHING_BELOW_FW = -4.0  # what lies this far back is no part of the person
-PENUMBRA_FW = 0.10  # depth over which shadow fades in, at full reach; a quarter of it at contact
+PENUMBRA_FW = 0.07  # depth over which shadow fades in, at full reach; a quarter of it at contact
 
 
 def cast_shadow(depth: FloatArray, direction: tuple[float, float, float], cell_fw: float) -> FloatArray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.grid import grid_around
-from engine.normals import NOTHING_FW, _halved, person_surface
+from engine.normals import NOTHING_FW, RELIEF, _halved, person_surface
 from lcvd.centred_face import centred_face
 from lcvd.geometry import picture_normals
 from tests.engine.made_up_person import moved, person_mask
@@ -68,7 +68,7 @@ def test_nose_is_near_and_background_nowhere():
     s, grid, face = surface()
     nose = s.depth[at(grid, *face.vertices_px[1, :2])]
     neck = s.depth[at(grid, 320, 240 + 120)]
-    assert nose == pytest.approx(7.5 / 13.8, abs=0.1)
+    assert nose == pytest.approx(RELIEF * 7.5 / 13.8, abs=0.1)
     assert neck < nose - 0.3
     assert s.depth[2, 2] == pytest.approx(NOTHING_FW)
 
