@@ -106,6 +106,20 @@ def test_split_and_hint(picture: Picture) -> None:
     assert picture.settle(colour, lambda level: level > 30) > 30
 
 
+def test_engine_and_pause(picture: Picture) -> None:
+    """Another engine, or a pause, takes the light away; going back brings it back."""
+    page = picture.page
+    picture.choose("split-left")
+    assert picture.settle(picture.lean, lambda lean: lean > 0.2) > 0.2
+    page.select_option("#engine", "passthrough")
+    assert picture.settle(picture.lean, lambda lean: lean < 0.1) < 0.1
+    page.select_option("#engine", "ratio")
+    assert picture.settle(picture.lean, lambda lean: lean > 0.2) > 0.2
+    page.click("#pause")
+    assert picture.settle(picture.lean, lambda lean: lean < 0.1) < 0.1
+    assert page.text_content("#status-text") == "Paused"
+
+
 def test_real_clip(launch: Callable[..., Browser], serving: Serving, tmp_path: Path) -> None:
     """A person filmed by a camera is relit too; needs the clips that are not in the repository."""
     clip = CLIPS / "lp_d9.mp4"

@@ -45,7 +45,7 @@ def test_environment(page: Page, untouched: Serving) -> None:
     page.goto(untouched.url)
     sh = np.random.default_rng(3).normal(0, 0.2, (9, 3)).astype(np.float32)
     sh[0] += 2
-    light = Light(name="test", ambient_rgb=(0.1, 0.2, 0.3), sh=[tuple(map(float, row)) for row in sh])
+    light = Light(name="test", ambient_rgb=(0.1, 0.2, 0.3), sh=[(float(r), float(g), float(b)) for r, g, b in sh])
     ours = np.array(page.evaluate(SHADE, [[light.model_dump(mode="json")], [{}], NORMALS.tolist()]))[0, 0]
     np.testing.assert_allclose(ours, shading(light.lighting(), NORMALS), atol=1e-4)
 
