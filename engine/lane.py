@@ -37,6 +37,8 @@ class LaneOwner(Protocol):
 
     def lane_result(self, lane: "Lane", work: Work, frames: list[Frame]) -> None: ...
 
+    def lane_passed(self, lane: "Lane", held: list[Frame]) -> None: ...
+
     def lane_failed(self, lane: "Lane", held: list[Frame], error: Exception) -> float: ...
 
 
@@ -151,6 +153,7 @@ class Lane:
             return
         afresh = self._reset or (self._shape is not None and self._shape != frame.rgb.shape)
         if afresh:
+            self._owner.lane_passed(self, list(self._held))
             self._held.clear()
         self._held.append(frame)  # from here on it comes out, untouched if all else fails
         self._check_host()

@@ -9,18 +9,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.coaching import FaceCoach, FaceState
+from engine.coaching import FaceCoach
 from engine.errors import FrameError
 from engine.frames import Frame, Work
 from engine.health import BACKOFF_S, STALL_S, EngineState, Health
 from engine.host import EngineHost, public_message
 from engine.lane import Lane
+from engine.output import LiveSnapshot, OutputFrame
 from engine.pacer import Pacer
 from engine.stats import Stats
 from engine.view import View, compose
@@ -32,32 +32,6 @@ log = logging.getLogger(__name__)
 HANG_S = 10.0  # a call into the engine that takes longer will not return
 JOIN_S = 2.0
 FRAME_S = 1 / 30  # what a source that jumps back in time is assumed to have skipped
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OutputFrame:
-    """One picture to send. `t_s` is the source's presentation time, made monotone."""
-
-    index: int
-    t_s: float
-    rgb: NDArray[np.uint8]  # [H,W,3], C-contiguous; nobody writes into it
-    arrived_s: float
-    relit: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LiveSnapshot:
-    """The `stats` message of docs/protocol.md, without its `type`; `dataclasses.asdict` gives the JSON."""
-
-    fps_in: float = 0.0
-    fps_out: float = 0.0
-    drops: int = 0
-    width: int = 0
-    height: int = 0
-    latency_ms: dict[str, float] = field(default_factory=dict)
-    stages: dict[str, dict[str, float]] = field(default_factory=dict)
-    face: FaceState = "ok"
-    engine: dict[str, str] = field(default_factory=dict)
 
 
 class LiveStream:
@@ -254,6 +228,13 @@ class LiveStream:
         self.stats.count("superseded", len(outputs) - taken)
         self._tell()
 
+    def lane_passed(self, lane: Lane, held: list[Frame]) -> None:
+        """Show untouched what the engine held when the picture changed its size."""
+        with self._lock:
+            if lane is self._lane and not self._paused:
+                self._pass(held)
+        self._tell()
+
     def lane_failed(self, lane: Lane, held: list[Frame], error: Exception) -> float:
         """Show what the lane held, untouched; returns the seconds until it may try again."""
         if (what := repr(error)) != self._logged:  # once with traceback; the same again is a line
@@ -261,22 +242,13 @@ class LiveStream:
             self._logged = what
         else:
             log.info("engine %s failed again: %s", lane.host.name, what)
-        now = self._clock()
         with self._lock:
             if lane is self._next_lane:  # the new engine does not work: say so, and stay with it as asked
                 self._promote(lane)
             elif lane is not self._lane:
                 return 0.0
             wait_s = self._health.failed(public_message(error))
-            waiting = [*held, *iter(lane.mailbox.pop, None)]
-            self._pacer.put(
-                [
-                    OutputFrame(f.index, f.t_s, f.rgb, f.arrived_s, False)
-                    for f in waiting
-                    if f.index >= self._fresh_from
-                ],
-                now,
-            )
+            self._pass([*held, *iter(lane.mailbox.pop, None)])
         self._tell()
         return wait_s
 
@@ -290,6 +262,11 @@ class LiveStream:
                 log.error("the view cannot be drawn", exc_info=error)
                 self._logged = what
             return made.rgb
+
+    def _pass(self, frames: list[Frame]) -> None:
+        """Frames that the engine had and did not give back; stale ones stay away."""
+        fresh = [f for f in frames if f.index >= self._fresh_from]
+        self._pacer.put([OutputFrame(f.index, f.t_s, f.rgb, f.arrived_s, False) for f in fresh], self._clock())
 
     def _flush(self) -> None:
         self._fresh_from = self._index

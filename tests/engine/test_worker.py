@@ -509,6 +509,22 @@ def test_a_change_of_size_begins_afresh() -> None:
     hand.close()
 
 
+def test_a_change_of_size_loses_nothing_a_window_held() -> None:
+    """Frames of the old size that a window had collected go out untouched before those of the new."""
+    hand = opened(FakeEngine(window=4))
+    for i in range(6):
+        hand.clock.now += 0.01
+        hand.stream.submit(picture(i) if i < 2 else picture(i, 24, 32), hand.clock.now)
+        until(lambda n=i: len(hand.engine.prepared) == n + 1)
+        hand.collect()
+    until(lambda: len(hand.stream._pacer) + len(hand.outputs) == 6)
+    for _ in range(30):
+        hand.collect()
+        hand.clock.now += 0.005
+    assert [(f.index, f.relit) for f in hand.outputs] == [(i, i >= 2) for i in range(6)]
+    hand.close()
+
+
 def test_time_that_jumps_back_goes_on() -> None:
     """A changed camera starts its clock anew; what comes out stays in order and nothing is lost."""
     hand = opened(FakeEngine())
