@@ -30,10 +30,14 @@ def bench(
     json_only: Annotated[bool, typer.Option("--json-only", help="No table, only the JSON line.")] = False,
 ) -> None:
     """Measure an engine alone, or the whole way through WebRTC. The last line of stdout is one JSON document."""
-    from engine import make_engine
+    from engine import ENGINES, make_engine
     from engine.bench import bench_engine, pictures
     from lcvd.presets import preset
 
+    if engine not in ENGINES:
+        raise typer.BadParameter(
+            f"{engine!r} does not exist; choose one of {', '.join(ENGINES)}", param_hint="--engine"
+        )
     if codec not in ("vp8", "h264"):
         raise typer.BadParameter(f"codec {codec!r} is unknown; use vp8 or h264", param_hint="--codec")
     if plot is not None:
@@ -46,11 +50,7 @@ def bench(
 
         result, series = bench_loopback(engine, light, loop, seconds, sessions, codec)
     else:
-        try:
-            made = make_engine(engine)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--engine") from None
-        result, series = bench_engine(made, lighting, loop, seconds, sessions), []
+        result, series = bench_engine(make_engine(engine), lighting, loop, seconds, sessions), []
     show(result, console)
     if plot is not None:
         draw_plot(result, series, plot)

@@ -61,7 +61,16 @@ def test_bench_prints_json_last_and_exits_by_its_limit() -> None:
     assert len(only.stdout.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("arguments", [["--size", "640"], ["--size", "1x1"], ["--engine", "magic"], ["--codec", "av9"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--size", "640"],
+        ["--size", "1x1"],
+        ["--engine", "magic"],
+        ["--loopback", "--engine", "magic"],
+        ["--codec", "av9"],
+    ],
+)
 def test_bad_options_name_what_is_legal(arguments: list[str]) -> None:
     """A wrong option is refused before anything is measured."""
     result = CliRunner().invoke(app, ["bench", *arguments])
