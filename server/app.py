@@ -121,7 +121,9 @@ def _add_websocket(app: FastAPI, server: Server) -> None:
             finally:
                 reading.cancel()
                 over.cancel()
-                await asyncio.gather(reading, over, return_exceptions=True)
+                ended, _ = await asyncio.gather(reading, over, return_exceptions=True)
+                if isinstance(ended, Exception):
+                    logger.error("the socket could not be read", exc_info=ended)
         finally:
             server.metrics.sockets.dec()
             try:

@@ -128,7 +128,7 @@ def _vp8_context(width: int, height: int, bitrate: int) -> Any:
 
 
 class LiveH264Encoder(H264Encoder):
-    """x264 for one live picture. Packetisation is aiortc's; x264 follows a new bit rate without a key frame."""
+    """x264 for one live picture. Packetisation is aiortc's."""
 
     def __init__(self) -> None:
         super().__init__()
