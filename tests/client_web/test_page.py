@@ -73,6 +73,22 @@ def test_sources(page: Page, untouched: Serving) -> None:
     assert len(offers) == 2
 
 
+def test_background_auto(page: Page, untouched: Serving) -> None:
+    """The light's own background comes back with a fresh session, which is told nothing else about it."""
+    told, offers = messages(page, "set_background"), messages(page, "offer")
+    shown = Picture(page)
+    page.goto(untouched.url)
+    shown.wait_live("camera")
+    assert told == []
+    page.click("#background label:has-text('Keep')")
+    shown.settle(lambda: float(len(told)), lambda count: count == 1)
+    assert told[-1]["mode"] == "keep"
+    page.click("#background label:has-text('Auto')")
+    assert shown.settle(lambda: float(len(offers)), lambda count: count == 2) == 2
+    shown.wait_live("camera")
+    assert len(told) == 1
+
+
 def test_reload_remembers(live: Picture) -> None:
     """A reload brings back the light, its adjustments, the background, the view and the theme."""
     page = live.page
