@@ -16,6 +16,7 @@ from lcvd.types import Face, FloatArray, MeshTopology
 
 MEMORY_S = 0.32  # forgetting 0.9 a frame at 30 fps
 EXPOSURE_S = 0.2
+EVERY_S = 0.045  # a fit costs 1 ms, and a memory of a third of a second does not need each frame's
 MIN_SAMPLES = 60
 MIN_Z = 0.25  # more grazing samples see the rim, not the skin
 TUKEY = 2.5
@@ -50,7 +51,7 @@ class SourceLight:
 
     def update(self, rgb: NDArray[np.uint8], face: Face) -> FloatArray:
         """Irradiance coefficients [9] in the basis of lcvd.sh, 1 on the middle of the face."""
-        if face.held:
+        if face.held or (self._t_s is not None and 0 <= face.t_s - self._t_s < EVERY_S):
             return self.coefficients
         at, normals = _samples(face, self._triangles, picture_normals(face.vertices_px, self._all))
         luma = np.empty(len(at), np.float32)
