@@ -36,7 +36,6 @@ class BackgroundPsnr:
     )
 
     def __init__(self, request: Request) -> None:
-        self._keep = request.lighting.background.mode == "keep"
         self._squares = self._after_gain = self._values = self._gains = 0.0
         self._frames, self._share = 0, 0.0
 
@@ -71,6 +70,5 @@ class BackgroundPsnr:
             "after_gain_db": psnr_db(self._after_gain / self._values),
             "gain": self._gains / self._frames,
             "share_of_frame": self._share / self._frames,
-            "light_keeps_background": float(self._keep),
         }
         return Score(psnr_db(self._squares / self._values), self._frames, details)

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from lcvd.errors import ModelUnavailable
 from lcvd.metrics.frechet import FeatureCloud, frechet_distance
 from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
-from lcvd.metrics.weight_files import every, find, load_torchscript, require, require_package, require_torch
+from lcvd.metrics.weight_files import (
+    TROUBLES,
+    every,
+    find,
+    first_line,
+    load_torchscript,
+    require,
+    require_package,
+    require_torch,
+)
 
 TORCHSCRIPT = "inception-2015-12-05.pt"
 FIDELITY = ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth")
@@ -40,11 +49,12 @@ def load_inception(path: Path) -> Features:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+        torch.load(path, map_location="cpu", weights_only=True)  # refuses code; the package would run it
         model = FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path)
         ).eval()
-    except (ImportError, RuntimeError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise ModelUnavailable(f"Inception from {path} failed: {error}", "fetch the file again") from error
+    except TROUBLES as error:
+        raise ModelUnavailable(f"Inception from {path} failed: {first_line(error)}", "fetch the file again") from error
 
     def through_fidelity(pictures: NDArray[np.uint8]) -> NDArray[np.floating]:
         with torch.inference_mode():

@@ -16,7 +16,7 @@ from lcvd.errors import ModelUnavailable, ShapeError
 from lcvd.geometry import similarity
 from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
 from lcvd.metrics.running_mean import RunningMean
-from lcvd.metrics.weight_files import find, load_torchscript, require, require_package, require_torch
+from lcvd.metrics.weight_files import find, first_line, load_torchscript, require, require_package, require_torch
 from lcvd.types import Face, FloatArray
 
 SIDE_PX = 112
@@ -77,7 +77,7 @@ def load_embedder(path: Path) -> Embedder:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except troubles as error:
-        raise ModelUnavailable(f"{path}: not an ONNX model ({str(error).splitlines()[0]})", "fetch it again") from error
+        raise ModelUnavailable(f"{path}: not an ONNX model ({first_line(error)})", "fetch it again") from error
     name = session.get_inputs()[0].name
 
     def through_onnx(crops: FloatArray) -> NDArray[np.floating]:

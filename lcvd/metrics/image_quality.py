@@ -13,7 +13,7 @@ import numpy as np
 from lcvd.errors import ModelUnavailable
 from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
 from lcvd.metrics.running_mean import RunningMean
-from lcvd.metrics.weight_files import every, require_package, require_torch
+from lcvd.metrics.weight_files import TROUBLES, every, first_line, require_package, require_torch
 from lcvd.types import FloatArray
 
 DEFAULT = "qalign"
@@ -60,9 +60,9 @@ class ImageQuality:
             import torch
 
             model = pyiqa.create_metric(self._name, device=torch.device("cpu"))
-        except (ImportError, OSError, RuntimeError, KeyError, ValueError, AttributeError, AssertionError) as error:
+        except TROUBLES as error:
             raise ModelUnavailable(
-                f"pyiqa cannot make {self._name}: {error}", "pyiqa.list_models() names what it has"
+                f"pyiqa cannot make {self._name}: {first_line(error)}", "pyiqa.list_models() names what it has"
             ) from error
         if model.metric_mode != "NR" or model.lower_better:
             raise ModelUnavailable(

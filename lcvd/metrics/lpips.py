@@ -11,7 +11,7 @@ import numpy as np
 from lcvd.errors import ModelUnavailable
 from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
 from lcvd.metrics.running_mean import RunningMean
-from lcvd.metrics.weight_files import every, find, require, require_package, require_torch
+from lcvd.metrics.weight_files import TROUBLES, every, find, first_line, require, require_package, require_torch
 
 FILES = ("alexnet-owt-7be5be79.pth", "alexnet-owt-4df8aa71.pth", "checkpoints/alexnet-owt-7be5be79.pth")
 ORIGIN = "download.pytorch.org/models/alexnet-owt-7be5be79.pth (torchvision)"
@@ -58,8 +58,8 @@ class Lpips:
             # slice2.3.weight of the package is features.3.weight of torchvision's AlexNet.
             wanted = {name: f"features.{name.split('.', 1)[1]}" for name in model.net.state_dict()}
             model.net.load_state_dict({ours: published[theirs] for ours, theirs in wanted.items()})
-        except (ImportError, RuntimeError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-            raise ModelUnavailable(f"LPIPS with {path} failed: {error}", "fetch the file again") from error
+        except TROUBLES as error:
+            raise ModelUnavailable(f"LPIPS with {path} failed: {first_line(error)}", "fetch the file again") from error
         self._model = model.eval()
 
     def update(self, pair: FramePair) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lcvd.errors import ModelUnavailable
 from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
-from lcvd.metrics.weight_files import every, find, require, require_package, require_torch
+from lcvd.metrics.weight_files import TROUBLES, every, find, first_line, require, require_package, require_torch
 
 WEIGHTS = ("FAST_VQA_3D_1_1.pth", "FAST_VQA_3D_1*1.pth")
 OPTIONS = ("f3dvqa-b.yml", "options/fast/f3dvqa-b.yml")
@@ -108,8 +108,8 @@ def load_faster_vqa(weights: Path, options: Path, frames: int) -> tuple[NDArray[
         )
         with _seeded():
             indices = np.minimum(np.asarray(sampler(frames)), frames - 1)
-    except (ImportError, OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelUnavailable(f"FasterVQA cannot be made: {error}", f"compare with {ORIGIN}") from error
+    except TROUBLES as error:
+        raise ModelUnavailable(f"FasterVQA cannot be made: {first_line(error)}", f"compare with {ORIGIN}") from error
     spatial = {key: sample[key] for key in ("fragments_h", "fragments_w", "fsize_h", "fsize_w", "aligned")}
     clips = int(sample.get("num_clips", 1))
 
@@ -120,7 +120,8 @@ def load_faster_vqa(weights: Path, options: Path, frames: int) -> tuple[NDArray[
             pieces = get_spatial_fragments(video, **spatial)
             mean, std = (torch.tensor(v)[:, None, None, None] for v in (MEAN, STD))
             views = ((pieces - mean) / std).reshape(3, clips, -1, *pieces.shape[2:]).transpose(0, 1)
-            return float(torch.as_tensor(model({"fragments": views})).mean())
+            out = model({"fragments": views})  # some releases answer a list, one score per sample type
+            return float((out[0] if isinstance(out, list) else out).mean())
 
     return indices, score
 

@@ -1,6 +1,7 @@
 """Where the weights of the paper's metrics are looked for: a few folders and fixed names. Nothing is downloaded."""
 
 import importlib.util
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,11 @@ from lcvd.metrics.metric import Missing
 if TYPE_CHECKING:
     import torch
 
+# What torch and the metrics' packages raise on a damaged, foreign or hostile file.
+TROUBLES = (
+    *(ImportError, RuntimeError, KeyError, IndexError, TypeError, AttributeError, ValueError, AssertionError),
+    *(OSError, EOFError, pickle.UnpicklingError),
+)
 WHERE = "put it into a folder and name that with --weights-dir (docs/evaluate.md)"
 
 
@@ -50,6 +56,12 @@ def require_torch() -> Missing | None:
     return require_package("torch", "pip install 'relight-live[lcvd]'")
 
 
+def first_line(error: Exception) -> str:
+    """What an exception says first, or its name."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def load_torchscript(path: Path) -> "torch.jit.ScriptModule":
     """A TorchScript file on the CPU, in eval mode. Raises ModelUnavailable.
 
@@ -59,6 +71,7 @@ def load_torchscript(path: Path) -> "torch.jit.ScriptModule":
 
     try:
         return torch.jit.load(str(path), map_location="cpu").eval()
-    except (RuntimeError, ValueError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelUnavailable(f"{path}: not a TorchScript file ({first})", "fetch the file again") from error
+    except TROUBLES as error:
+        raise ModelUnavailable(
+            f"{path}: not a TorchScript file ({first_line(error)})", "fetch the file again"
+        ) from error
