@@ -31,7 +31,8 @@ $(VENV)/.base: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e '.[test]'
+	$(BIN)/python -m pip install -q torch==2.13.0 # first, and alone: nothing else may choose a CUDA build
+	$(BIN)/python -m pip install -q -e '.[lcvd,test]'
 	@touch $@ $(VENV)/.base
 
 browser:

@@ -28,5 +28,9 @@ class ClipError(EngineError, ValueError):
     """A video file cannot be read or written."""
 
 
+class PortraitError(EngineError, ValueError):
+    """A reference or driver cannot be animated."""
+
+
 class StreamClosed(EngineError):
     """The stream was closed."""

@@ -11,6 +11,7 @@ from server.bench_cli import bench
 from server.doctor import doctor
 from server.lights_cli import lights
 from server.video_cli import video
+from server.weights_cli import weights
 
 app = typer.Typer(
     name="relight",
@@ -51,6 +52,7 @@ app.command()(video)
 app.command()(bench)
 app.command()(lights)
 app.command()(doctor)
+app.add_typer(weights)
 
 
 def fail(message: str, hint: str = "") -> NoReturn:

@@ -1,11 +1,29 @@
-"""`relight video`: a clip file in, a relit clip file out."""
+"""`relight video`: a clip file in, a relit clip file out, by the CPU engine or by LCVD."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from engine.clip import ClipInfo, ClipReader
+from engine.errors import ClipError, PortraitError
+from lcvd.errors import LightError
+from lcvd.types import Lighting
+from server.weights_cli import DEFAULT_NAME
+
+LCVD = "Diffusion (--engine lcvd)"
+COLUMNS = (
+    TextColumn("{task.description:>12}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[rate]}"),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
 
 
 def video(
@@ -16,51 +34,112 @@ def video(
     ] = "rembrandt-left",
     strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 keeps the original, 1 relights fully.")] = 1.0,
     background: Annotated[str, typer.Option(help="keep, dim or lit; default: what the light asks for.")] = "",
-    engine: Annotated[str, typer.Option(help="Engine: ratio (CPU) or passthrough.")] = "ratio",
-    compare: Annotated[bool, typer.Option("--compare", help="Write original and result side by side.")] = False,
+    engine: Annotated[str, typer.Option(help="ratio (CPU), lcvd (diffusion) or passthrough.")] = "ratio",
+    compare: Annotated[bool, typer.Option("--compare", help="Write source and result side by side.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing output.")] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Portrait to animate; without one, the clip's own first face.", rich_help_panel=LCVD),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Weights folder or name.", rich_help_panel=LCVD)] = DEFAULT_NAME,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.", rich_help_panel=LCVD)] = 25,
+    omega: Annotated[float, typer.Option(help="Guidance: more follows the light more.", rich_help_panel=LCVD)] = 4.5,
+    size: Annotated[int, typer.Option(help="Side of the result in px.", rich_help_panel=LCVD)] = 512,
+    sampler: Annotated[
+        str, typer.Option(help="euler (as released) or ddim (the paper).", rich_help_panel=LCVD)
+    ] = "euler",
+    motion: Annotated[
+        str, typer.Option(help="relative, scale, or driver (same person).", rich_help_panel=LCVD)
+    ] = "relative",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same clip.", rich_help_panel=LCVD)] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=LCVD)] = "cpu",
+    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.", rich_help_panel=LCVD)] = "fp32",
+    low_memory: Annotated[
+        bool, typer.Option("--low-memory", help="Guidance branches one after the other.", rich_help_panel=LCVD)
+    ] = False,
+    deca: Annotated[Path | None, typer.Option(help="Folder with DECA and FLAME.", rich_help_panel=LCVD)] = None,
+    u2net: Annotated[Path | None, typer.Option(help="u2net_human_seg.pth.", rich_help_panel=LCVD)] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Where an interrupted run is kept; default: beside the output.", rich_help_panel=LCVD),
+    ] = None,
 ) -> None:
-    """Relight a clip offline with the engine of the live server; sound is kept."""
-    from dataclasses import replace
-
-    from engine import make_engine
-    from engine.clip import ClipReader
-    from engine.errors import ClipError
-    from engine.offline import relight_clip
-    from lcvd.errors import LightError
-    from server.light_argument import lighting_from_argument
-
+    """Relight a clip offline; sound is kept. LCVD animates and relights a portrait with the clip as its driver."""
     if output.exists() and not overwrite:
         raise ClipError(f"{output}: exists already", "add --overwrite, or name another file")
     if output.resolve() == source.resolve():
         raise ClipError(f"{output}: is the source itself", "name another file")
-    lighting = (
-        replace(lighting_from_argument(light), strength=strength)
-        if light != "original"
-        else lighting_from_argument(light)
-    )
-    if background:
-        if background not in ("keep", "dim", "lit"):
-            raise LightError(f"background {background!r} is unknown", "use keep, dim or lit")
-        lighting = replace(lighting, background=replace(lighting.background, mode=background))
     with ClipReader(source) as reader:
         info = reader.info
-    total = info.frames or (round(info.duration_s * float(info.fps)) if info.duration_s else None)
+    lighting = _lighting(light, strength, background)
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    if engine == "lcvd":
+        from engine.portrait import PortraitOptions
+
+        for name, value, legal in (
+            ("sampler", sampler, ("euler", "ddim")),
+            ("motion", motion, ("relative", "scale", "driver")),
+        ):
+            if value not in legal:
+                raise PortraitError(f"--{name} {value!r} is unknown", f"use {', '.join(legal)}")
+        options = PortraitOptions(
+            size=size,
+            steps=steps,
+            omega=omega,
+            sampler=sampler,  # type: ignore[arg-type]
+            seed=seed,
+            motion=motion,  # type: ignore[arg-type]
+            dtype=dtype,
+            device=device,
+            batched=not low_memory,
+            deca_dir=deca,
+            u2net=u2net,
+        )
+        folder = state or output.with_name(f".{output.stem}.lcvd")
+        written = _portrait(weights, reference, source, output, lighting, options, folder, compare, console)
+        width = height = size
+    else:
+        written = _relit(engine, lighting, source, output, light, info, compare, console)
+        width, height = info.width, info.height
+    sound = "with sound" if info.has_audio else "no sound in the source"
+    text = f"{output}: {written} frames, {width}x{height} at {float(info.fps):.2f} fps, {sound}"
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _lighting(light: str, strength: float, background: str) -> Lighting:
+    from server.light_argument import lighting_from_argument
+
+    lighting = lighting_from_argument(light)
+    if light != "original":
+        lighting = replace(lighting, strength=strength)
+    if not background:
+        return lighting
+    modes: dict[str, Literal["keep", "dim", "lit"]] = {"keep": "keep", "dim": "dim", "lit": "lit"}
+    if background not in modes:
+        raise LightError(f"background {background!r} is unknown", "use keep, dim or lit")
+    return replace(lighting, background=replace(lighting.background, mode=modes[background]))
+
+
+def _relit(
+    engine: str,
+    lighting: Lighting,
+    source: Path,
+    output: Path,
+    title: str,
+    info: ClipInfo,
+    compare: bool,
+    console: Console,
+) -> int:
+    from engine import make_engine
+    from engine.offline import relight_clip
+
+    total = info.frames or (round(info.duration_s * float(info.fps)) if info.duration_s else None)
     made = make_engine(engine)
     try:
         with console.status("warming up"):
             made.warmup()
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(f"{light}", total=total, rate="")
+        with Progress(*COLUMNS, console=console) as progress:
+            task = progress.add_task(title, total=total, rate="")
 
             def show(done: int) -> None:
                 speed = progress.tasks[0].speed
@@ -70,7 +149,53 @@ def video(
             progress.update(task, completed=written, total=written)
     finally:
         made.close()
-    sound = "with sound" if info.has_audio else "no sound in the source"
-    console.print(
-        f"{output}: {written} frames, {info.width}x{info.height} at {float(info.fps):.2f} fps, {sound}", highlight=False
-    )
+    return written
+
+
+def _portrait(
+    weights: str,
+    reference: Path | None,
+    source: Path,
+    output: Path,
+    lighting: Lighting,
+    options: object,
+    state: Path,
+    compare: bool,
+    console: Console,
+) -> int:
+    import importlib.util
+
+    from engine.portrait import PortraitOptions, animate_clip
+    from lcvd.errors import ModelUnavailable
+    from server.settings import Settings
+    from server.uploads import open_photo
+
+    assert isinstance(options, PortraitOptions)
+    for package in ("torch", "diffusers", "transformers", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            raise ModelUnavailable(f"engine lcvd needs {package}", "pip install -e '.[lcvd]'")
+    portrait = None
+    if reference is not None:
+        try:
+            data = reference.read_bytes()
+        except OSError as error:
+            raise PortraitError(f"{reference}: cannot be read ({error.strerror})", "check the path") from None
+        portrait, _ = open_photo(data, reference.name, Settings().max_image_pixels)
+
+    def say(note: str) -> None:
+        console.print(note, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+    existed = state.exists()
+    with Progress(*COLUMNS, console=console) as progress:
+        tasks = {
+            name: progress.add_task(name, total=None, rate="", start=False) for name in ("hints", "denoise", "decode")
+        }
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            progress.start_task(tasks[stage])
+            progress.update(tasks[stage], completed=done, total=total)
+
+        written = animate_clip(weights, portrait, source, output, lighting, options, state, compare, show, say)
+    if not existed or state.name == f".{output.stem}.lcvd":
+        shutil.rmtree(state, ignore_errors=True)
+    return written
