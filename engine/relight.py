@@ -38,7 +38,8 @@ def relight(
     wide_fields = _stretch(fields.transpose(1, 2, 0), x_field, wx_field)
     wide_alpha = _stretch(alpha, x_alpha, wx_alpha)
     out = np.empty_like(rgb)
-    _relight(rgb, wide_fields, y_field, wy_field, wide_alpha, y_alpha, wy_alpha, background, out)
+    spans = _spans(alpha, width)
+    _relight(rgb, wide_fields, y_field, wy_field, wide_alpha, y_alpha, wy_alpha, spans, background, out)
     return out
 
 
@@ -70,77 +71,158 @@ def _stretch(field, low, weight):  # type: ignore[no-untyped-def]
     return out
 
 
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _holds(a):  # type: ignore[no-untyped-def]
+    """Whether a coarse cell's alpha can be anything but 0 once ALPHA_LOW is taken off."""
+    return a[0] != 0 or a[1] != 0 or a[2] != 0 or a[3] > np.float32(0.9 * ALPHA_LOW)
+
+
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _relight(rgb, fields, y_field, wy_field, alpha, y_alpha, wy_alpha, background, out):  # type: ignore[no-untyped-def]
+def _spans(alpha, width):  # type: ignore[no-untyped-def]
+    """[rows,2]: the pixel columns outside which a coarse row and its neighbours hold nothing of the person."""
+    rows, cols = alpha.shape[0], alpha.shape[1]
+    out = np.empty((rows, 2), np.int64)
+    for i in range(rows):
+        first, last = 0, cols - 1
+        while first < cols and not _holds(alpha[i, first]):
+            first += 1
+        while last >= first and not _holds(alpha[i, last]):
+            last -= 1
+        # A cell reaches as far as the centres of its neighbours.
+        out[i, 0] = max(int((first - 0.5) * width / cols) - 1, 0) if first < cols else width
+        out[i, 1] = min(int((last + 1.5) * width / cols) + 2, width) if first < cols else 0
+    return out
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _relight(rgb, fields, y_field, wy_field, alpha, y_alpha, wy_alpha, spans, background, out):  # type: ignore[no-untyped-def]
     height, width = rgb.shape[0], rgb.shape[1]
-    one, zero = np.float32(1.0), np.float32(0.0)
-    # One scratch array of constant shape: LLVM can then prove that its rows do not overlap, and vectorises.
+    # One scratch array of constant shape, and all callees inlined: LLVM can then prove that its rows do not overlap,
+    # and vectorises.
     line = np.empty((16, STRIDE), np.float32)
+    wall = np.empty((2, 3), np.float32)
     last_field, last_alpha = fields.shape[0] - 1, alpha.shape[0] - 1
+    per_px = np.float32(2.0) / np.float32(width)
     for i in range(height):
         f0, f1, fv = y_field[i], min(y_field[i] + 1, last_field), wy_field[i]
         a0, a1, av = y_alpha[i], min(y_alpha[i] + 1, last_alpha), wy_alpha[i]
-        up = one - np.float32(2.0) * (np.float32(i) + np.float32(0.5)) / np.float32(height)
-        br = background[0, 0] + up * background[2, 0]
-        bg = background[0, 1] + up * background[2, 1]
-        bb = background[0, 2] + up * background[2, 2]
-        tr, tg, tb = background[1, 0], background[1, 1], background[1, 2]
-        pixels, relit = rgb[i], out[i]
-        for c in range(6):
-            upper, lower = fields[f0, c], fields[f1, c]
-            for j in range(width):
-                line[c, j] = upper[j] + fv * (lower[j] - upper[j])
-        for c in range(7):
-            upper, lower = alpha[a0, c], alpha[a1, c]
-            for j in range(width):
-                line[6 + c, j] = upper[j] + av * (lower[j] - upper[j])
-        for j in range(width):
-            line[13, j] = np.float32(pixels[j, 0]) * np.float32(1 / 255)
-            line[14, j] = np.float32(pixels[j, 1]) * np.float32(1 / 255)
-            line[15, j] = np.float32(pixels[j, 2]) * np.float32(1 / 255)
-        for j in range(width):
-            r, g, b = line[13, j], line[14, j], line[15, j]
-            person = line[6, j] * r + line[7, j] * g + line[8, j] * b + line[9, j]
-            person = min(max((person - np.float32(ALPHA_LOW)) * np.float32(1 / ALPHA_RANGE), zero), one)
-            # Share of the person in each channel's light: a dark hair before a bright wall is mostly wall.
-            rest = one - person + np.float32(1e-6)
-            sr = person * line[10, j] / (person * line[10, j] + rest)
-            sg = person * line[11, j] / (person * line[11, j] + rest)
-            sb = person * line[12, j] / (person * line[12, j] + rest)
-            right = (np.float32(j) + np.float32(0.5)) * np.float32(2.0) / np.float32(width) - one
-            r, g, b = r * r, g * g, b * b
-            luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
-            trust = luma / (luma + np.float32(DARK))
-            gr = max(br + right * tr, zero)
-            gg = max(bg + right * tg, zero)
-            gb = max(bb + right * tb, zero)
-            gr += sr * (line[0, j] - gr)
-            gg += sg * (line[1, j] - gg)
-            gb += sb * (line[2, j] - gb)
-            gr = min(gr, one) + trust * max(gr - one, zero)
-            gg = min(gg, one) + trust * max(gg - one, zero)
-            gb = min(gb, one) + trust * max(gb - one, zero)
-            r, g, b = r * gr, g * gg, b * gb
-            grey = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
-            paler = np.float32(PALER) * max(luma - grey, zero) / (luma + np.float32(1e-4)) * person
-            r += paler * (grey - r)
-            g += paler * (grey - g)
-            b += paler * (grey - b)
-            shine = person * luma * sg  # the wall's part of a mixed pixel does not shine
-            r += shine * line[3, j]
-            g += shine * line[4, j]
-            b += shine * line[5, j]
-            # Roll off only what the light made brighter: a white pixel that is left alone stays white.
-            peak = max(max(max(r, g), b), np.float32(KNEE))
-            over = peak - np.float32(KNEE)
-            raised = min(max(max(max(gr, gg), gb) - one, zero) * np.float32(4.0), one)
-            soft = np.float32(KNEE) + over / (one + over * np.float32(1 / (1 - KNEE)))
-            keep = one + raised * (soft / peak - one)
-            line[13, j], line[14, j], line[15, j] = r * keep, g * keep, b * keep
-        for c in range(13, 16):
-            for j in range(width):
-                line[c, j] = min(np.sqrt(line[c, j]) * np.float32(255.0) + np.float32(0.5), np.float32(255.0))
-        for j in range(width):
-            relit[j, 0] = np.uint8(line[13, j])
-            relit[j, 1] = np.uint8(line[14, j])
-            relit[j, 2] = np.uint8(line[15, j])
+        up = np.float32(1.0) - np.float32(2.0) * (np.float32(i) + np.float32(0.5)) / np.float32(height)
+        first = min(spans[a0, 0], spans[a1, 0])
+        stop = max(spans[a0, 1], spans[a1, 1])
+        if first >= stop:
+            first, stop = width, width
+        for start, end in ((0, first), (stop, width)):
+            if start < end:
+                _wall_at(background, up, start, per_px, wall)
+                _relight_wall(rgb[i][start:end], wall, line, out[i][start:end])
+        if first < stop:
+            for c in range(6):
+                upper, lower = fields[f0, c][first:stop], fields[f1, c][first:stop]
+                for j in range(upper.shape[0]):
+                    line[c, j] = upper[j] + fv * (lower[j] - upper[j])
+            for c in range(7):
+                upper, lower = alpha[a0, c][first:stop], alpha[a1, c][first:stop]
+                for j in range(upper.shape[0]):
+                    line[6 + c, j] = upper[j] + av * (lower[j] - upper[j])
+            _wall_at(background, up, first, per_px, wall)
+            _relight_person(rgb[i][first:stop], wall, line, out[i][first:stop])
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _wall_at(background, up, start, per_px, wall):  # type: ignore[no-untyped-def]
+    """The background's gain at pixel `start` of a row, and its change a pixel further on."""
+    for c in range(3):
+        right = (np.float32(start) + np.float32(0.5)) * per_px - np.float32(1.0)
+        wall[0, c] = background[0, c] + up * background[2, c] + right * background[1, c]
+        wall[1, c] = background[1, c] * per_px
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _load(pixels, line):  # type: ignore[no-untyped-def]
+    for j in range(pixels.shape[0]):
+        line[13, j] = np.float32(pixels[j, 0]) * np.float32(1 / 255)
+        line[14, j] = np.float32(pixels[j, 1]) * np.float32(1 / 255)
+        line[15, j] = np.float32(pixels[j, 2]) * np.float32(1 / 255)
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _store(line, relit):  # type: ignore[no-untyped-def]
+    for c in range(13, 16):
+        for j in range(relit.shape[0]):
+            line[c, j] = min(np.sqrt(line[c, j]) * np.float32(255.0) + np.float32(0.5), np.float32(255.0))
+    for j in range(relit.shape[0]):
+        relit[j, 0] = np.uint8(line[13, j])
+        relit[j, 1] = np.uint8(line[14, j])
+        relit[j, 2] = np.uint8(line[15, j])
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _roll_off(r, g, b, gain):  # type: ignore[no-untyped-def]
+    """Factor that brings what the light made brighter back under white; 1 for what it left alone."""
+    one, knee = np.float32(1.0), np.float32(KNEE)
+    peak = max(max(max(r, g), b), knee)
+    over = peak - knee
+    raised = min(max(gain - one, np.float32(0.0)) * np.float32(4.0), one)
+    soft = knee + over / (one + over * np.float32(1 / (1 - KNEE)))
+    return one + raised * (soft / peak - one)
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _relight_wall(pixels, wall, line, relit):  # type: ignore[no-untyped-def]
+    """A run of pixels without anything of the person: gain only."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    wr, wg, wb = wall[0, 0], wall[0, 1], wall[0, 2]
+    dr, dg, db = wall[1, 0], wall[1, 1], wall[1, 2]
+    _load(pixels, line)
+    for j in range(pixels.shape[0]):
+        x = np.float32(j)
+        r, g, b = line[13, j] * line[13, j], line[14, j] * line[14, j], line[15, j] * line[15, j]
+        luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        trust = luma / (luma + np.float32(DARK))
+        gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
+        gr = min(gr, one) + trust * max(gr - one, zero)
+        gg = min(gg, one) + trust * max(gg - one, zero)
+        gb = min(gb, one) + trust * max(gb - one, zero)
+        r, g, b = r * gr, g * gg, b * gb
+        keep = _roll_off(r, g, b, max(max(gr, gg), gb))
+        line[13, j], line[14, j], line[15, j] = r * keep, g * keep, b * keep
+    _store(line, relit)
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _relight_person(pixels, wall, line, relit):  # type: ignore[no-untyped-def]
+    """A run of pixels that the person may share. Rows of `line`: gain, sheen, alpha's colour and offset, ratio."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    wr, wg, wb = wall[0, 0], wall[0, 1], wall[0, 2]
+    dr, dg, db = wall[1, 0], wall[1, 1], wall[1, 2]
+    _load(pixels, line)
+    for j in range(pixels.shape[0]):
+        x = np.float32(j)
+        r, g, b = line[13, j], line[14, j], line[15, j]
+        person = line[6, j] * r + line[7, j] * g + line[8, j] * b + line[9, j]
+        person = min(max((person - np.float32(ALPHA_LOW)) * np.float32(1 / ALPHA_RANGE), zero), one)
+        # Share of the person in each channel's light: a dark hair before a bright wall is mostly wall.
+        rest = one - person + np.float32(1e-6)
+        sr = person * line[10, j] / (person * line[10, j] + rest)
+        sg = person * line[11, j] / (person * line[11, j] + rest)
+        sb = person * line[12, j] / (person * line[12, j] + rest)
+        r, g, b = r * r, g * g, b * b
+        luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        trust = luma / (luma + np.float32(DARK))
+        gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
+        gr += sr * (line[0, j] - gr)
+        gg += sg * (line[1, j] - gg)
+        gb += sb * (line[2, j] - gb)
+        gr = min(gr, one) + trust * max(gr - one, zero)
+        gg = min(gg, one) + trust * max(gg - one, zero)
+        gb = min(gb, one) + trust * max(gb - one, zero)
+        r, g, b = r * gr, g * gg, b * gb
+        grey = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        paler = np.float32(PALER) * max(luma - grey, zero) / (luma + np.float32(1e-4)) * person
+        shine = person * luma * sg  # the wall's part of a mixed pixel does not shine
+        r += paler * (grey - r) + shine * line[3, j]
+        g += paler * (grey - g) + shine * line[4, j]
+        b += paler * (grey - b) + shine * line[5, j]
+        keep = _roll_off(r, g, b, max(max(gr, gg), gb))
+        line[13, j], line[14, j], line[15, j] = r * keep, g * keep, b * keep
+    _store(line, relit)
