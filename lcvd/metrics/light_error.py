@@ -20,17 +20,20 @@ from lcvd.sh import LAMBERT, sh_basis
 from lcvd.skin_samples import skin_samples
 from lcvd.types import Face, Lighting
 
-BALL_PX = 33  # normals across the ball's picture
+BALL_NORMALS = 1000
 DARK = 1e-3  # mean shade of the ball below which a light has no shape to compare
 
 
-def ball_normals(size_px: int = BALL_PX) -> NDArray[np.float64]:
-    """Unit normals [N,3] at the pixels of an orthographic picture of a ball: the visible hemisphere as it is seen."""
-    axis = (np.arange(size_px) + 0.5) / size_px * 2 - 1
-    x, y = (a.ravel() for a in np.meshgrid(axis, axis))
-    inside = x * x + y * y < 1
-    x, y = x[inside], y[inside]
-    return np.stack([x, y, np.sqrt(1 - x * x - y * y)], axis=1)
+def ball_normals(count: int = BALL_NORMALS) -> NDArray[np.float64]:
+    """Unit normals [count,3] of a ball seen from the front, one for each equal part of its picture.
+
+    Evenly spread over the disc by the golden angle (Vogel 1979): what faces the viewer counts as much as it is seen.
+    """
+    i = np.arange(count)
+    radius2 = (i + 0.5) / count
+    angle = i * math.pi * (3 - math.sqrt(5))
+    radius = np.sqrt(radius2)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - radius2)], axis=1)
 
 
 _BASIS = sh_basis(ball_normals())
