@@ -269,9 +269,7 @@ store.follow((choices, changed) => {
     background.show(mode);
     gain.show(choices.background.gain);
     find("#gain-row").hidden = mode === "keep" || mode === "auto"; // they have nothing to set
-    // The protocol has no word for "the light's own again": a fresh session has it.
-    if (mode !== "auto") sync.tell("set_background", { ...choices.background });
-    else if (sync.forget("set_background")) link.open();
+    sync.tell("set_background", { ...choices.background });
   }
   if (has("view")) {
     split.show(choices.view.split);

@@ -43,11 +43,6 @@ export function createSync(ask, onRefused, onAck) {
       if (lane.timer) return;
       lane.timer = window.setTimeout(flush, Math.max(0, lane.at + PACE_MS - performance.now()), type);
     },
-    /** @param {string} type @returns {boolean} whether it had ever been said */
-    forget(type) {
-      clearTimeout(lanes.get(type)?.timer);
-      return lanes.delete(type);
-    },
     /** A new server knows nothing: say everything again. */
     restore() {
       for (const [type, lane] of lanes) {

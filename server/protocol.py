@@ -63,7 +63,7 @@ class SetStrength(ClientMessage):
 
 class SetBackground(ClientMessage):
     type: Literal["set_background"]
-    mode: Literal["keep", "dim", "lit"]
+    mode: Literal["auto", "keep", "dim", "lit"] = Field(description="auto: as the light itself asks for.")
     gain: Annotated[FiniteFloat, Field(ge=0.3, le=1)] = 0.7
 
 

@@ -197,7 +197,7 @@ class Session:
             case protocol.SetStrength():
                 self._relight(dataclasses.replace(self._wish, strength=message.value))
             case protocol.SetBackground():
-                background = Background(message.mode, message.gain)
+                background = None if message.mode == "auto" else Background(message.mode, message.gain)
                 self._relight(dataclasses.replace(self._wish, background=background))
             case protocol.SetEngine():
                 await self._set_engine(message.engine)

@@ -29,6 +29,7 @@ GOOD = [
     {"type": "set_light", "preset": "rim", "adjust": {"direction": [1, 0, 0], "intensity": 2, "softness": 1}},
     {"type": "set_strength", "value": 0.5},
     {"type": "set_background", "mode": "lit", "gain": 0.3},
+    {"type": "set_background", "mode": "auto"},
     {"type": "set_engine", "engine": "ratio"},
     {"type": "set_view", "hint": True, "split": 0.5},
     {"type": "set_view", "hint": False, "split": None},

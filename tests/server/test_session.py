@@ -7,6 +7,7 @@ import pytest
 from aiortc.mediastreams import AudioStreamTrack
 
 from engine.passthrough import PassthroughEngine
+from lcvd.presets import preset
 from server.admission import Admission, TokenBucket
 from server.errors import Busy
 from tests.engine.fakes import FakeEngine
@@ -74,6 +75,8 @@ async def test_every_control_is_acknowledged_and_reaches_the_engine() -> None:
         assert live.lighting.name == "rembrandt-left"
         assert live.lighting.strength == 0.5
         assert live.lighting.background.mode == "keep"
+        await tab.ask(type="set_background", mode="auto")
+        assert live.lighting.background == preset("rembrandt-left").lighting.background
         await tab.until(lambda: "rembrandt-left" in fake.lights, what="the light in the engine")
 
 
