@@ -26,13 +26,13 @@ def alpha_coefficients(rgb: FloatArray, mask: FloatArray) -> FloatArray:
 
     α = clip(a·rgb + b, 0, 1); ratio = light of the person over that of the background there, 1 off the contour.
     """
-    moments = np.empty((*mask.shape, 10), np.float32)
+    # Three fields of at most four channels: cv2.blur takes 0.2 ms for them and 0.4 ms for one field of ten.
+    front, back = np.empty((2, *mask.shape, 4), np.float32)
+    squares = np.empty((*mask.shape, 2), np.float32)
     soft = cv2.blur(mask, (3, 3), borderType=cv2.BORDER_REPLICATE)
-    _moments(rgb, soft, moments)
-    means = _box(moments, NEAR) + np.float32(FAR_SHARE) * _box(moments, FAR)
-    wide = _box(mask, BAND)
+    _moments(rgb, soft, front, back, squares)
     coefficients = np.empty((*mask.shape, 7), np.float32)
-    _solve(means, mask, wide, coefficients)
+    _solve(_means(front), _means(back), _means(squares), mask, _box(mask, BAND), coefficients)
     return _box(coefficients, 1)
 
 
@@ -51,26 +51,28 @@ def mean_within(rgb: FloatArray, alpha: FloatArray, radius: int = 4) -> FloatArr
     return (layers[..., 0] / np.maximum(layers[..., 1], np.float32(1e-2))).astype(np.float32, copy=False)
 
 
+def _means(moments: FloatArray) -> FloatArray:
+    return _box(moments, NEAR) + np.float32(FAR_SHARE) * _box(moments, FAR)
+
+
 def _box(field: FloatArray, radius: int) -> FloatArray:
     side = (2 * radius + 1, 2 * radius + 1)
     return cv2.blur(field, side, borderType=cv2.BORDER_REFLECT)  # type: ignore[return-value]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _moments(rgb, mask, out):  # type: ignore[no-untyped-def]
+def _moments(rgb, mask, front, back, squares):  # type: ignore[no-untyped-def]
     """Weight, weighted colour and weighted square, of the sure person and of the sure background."""
     one, zero, sure = np.float32(1.0), np.float32(0.0), np.float32(SURE)
     for i in range(mask.shape[0]):
         for j in range(mask.shape[1]):
             r, g, b, m = rgb[i, j, 0], rgb[i, j, 1], rgb[i, j, 2], mask[i, j]
             square = r * r + g * g + b * b
-            front = max(m - (one - sure), zero) / sure
-            back = max(sure - m, zero) / sure
-            out[i, j, 0], out[i, j, 5] = front, back
-            out[i, j, 1], out[i, j, 6] = front * r, back * r
-            out[i, j, 2], out[i, j, 7] = front * g, back * g
-            out[i, j, 3], out[i, j, 8] = front * b, back * b
-            out[i, j, 4], out[i, j, 9] = front * square, back * square
+            f = max(m - (one - sure), zero) / sure
+            w = max(sure - m, zero) / sure
+            front[i, j, 0], front[i, j, 1], front[i, j, 2], front[i, j, 3] = f, f * r, f * g, f * b
+            back[i, j, 0], back[i, j, 1], back[i, j, 2], back[i, j, 3] = w, w * r, w * g, w * b
+            squares[i, j, 0], squares[i, j, 1] = f * square, w * square
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", inline="always")
@@ -81,14 +83,14 @@ def _ratio(front, back):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _solve(m, mask, wide, out):  # type: ignore[no-untyped-def]
+def _solve(front, back, squares, mask, wide, out):  # type: ignore[no-untyped-def]
     one, zero, tiny = np.float32(1.0), np.float32(0.0), np.float32(1e-5)
     for i in range(mask.shape[0]):
         for j in range(mask.shape[1]):
             # 1 on the contour and BAND/2 around it, 0 where the wide window is all person or all background.
             inside = wide[i, j]
             near = min(max(min(inside, one - inside) * np.float32(8.0) - np.float32(0.2), zero), one)
-            wf, wb = m[i, j, 0], m[i, j, 5]
+            wf, wb = front[i, j, 0], back[i, j, 0]
             near *= min(min(wf, wb) * np.float32(2e4), one)
             if near <= zero:
                 out[i, j, 0] = out[i, j, 1] = out[i, j, 2] = zero
@@ -96,10 +98,10 @@ def _solve(m, mask, wide, out):  # type: ignore[no-untyped-def]
                 out[i, j, 4] = out[i, j, 5] = out[i, j, 6] = one
                 continue
             nf, nb = one / (wf + tiny), one / (wb + tiny)
-            fr, fg, fb = m[i, j, 1] * nf, m[i, j, 2] * nf, m[i, j, 3] * nf
-            br, bg, bb = m[i, j, 6] * nb, m[i, j, 7] * nb, m[i, j, 8] * nb
-            scatter = max(m[i, j, 4] * nf - fr * fr - fg * fg - fb * fb, zero)
-            scatter += max(m[i, j, 9] * nb - br * br - bg * bg - bb * bb, zero)
+            fr, fg, fb = front[i, j, 1] * nf, front[i, j, 2] * nf, front[i, j, 3] * nf
+            br, bg, bb = back[i, j, 1] * nb, back[i, j, 2] * nb, back[i, j, 3] * nb
+            scatter = max(squares[i, j, 0] * nf - fr * fr - fg * fg - fb * fb, zero)
+            scatter += max(squares[i, j, 1] * nb - br * br - bg * bg - bb * bb, zero)
             dr, dg, db = fr - br, fg - bg, fb - bb
             # Where the two scatter about as far as they lie apart (knit before water), colour says nothing.
             apart = dr * dr + dg * dg + db * db

@@ -180,7 +180,10 @@ def _shrunk(rgb: np.ndarray) -> FloatArray:
     height, width = rgb.shape[:2]
     scale = min(ALPHA_SIDE / max(height, width), 1.0)
     size = max(round(width * scale), 4), max(round(height * scale), 4)
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    # Halving has a fast path in OpenCV: 640 → 320 → 160 takes a third of 640 → 160.
+    while rgb.shape[1] >= 2 * size[0] and rgb.shape[0] >= 2 * size[1] and not (rgb.shape[0] | rgb.shape[1]) & 1:
+        rgb = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if rgb.shape[1::-1] != size else rgb
     return small.astype(np.float32) * np.float32(1 / 255)
 
 

@@ -3,12 +3,14 @@
 import threading
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame
 from engine.protocols import StreamConfig
+from engine.ratio import _shrunk
 from lcvd.presets import PRESETS
 from lcvd.types import Background
 from tests.engine.made_up_person import (
@@ -249,3 +251,14 @@ def test_closed_stream_takes_no_frames():
     stream.close()
     with pytest.raises(StreamClosed):
         stream.prepare(frames(1)[0])
+
+
+@pytest.mark.parametrize("size", [(480, 640), (720, 1280), (123, 97), (1080, 1920), (640, 360), (16, 16)])
+def test_shrunk_is_the_area_mean(size):
+    """The coarse picture has at most 160 cells a side and the mean of the whole, halved on the way or not."""
+    rgb = portrait(size)
+    small = _shrunk(rgb)
+    assert max(small.shape[:2]) == min(160, max(size))
+    np.testing.assert_allclose(small.mean((0, 1)), rgb.mean((0, 1)) / 255, atol=0.01)
+    slow = cv2.resize(rgb, small.shape[1::-1], interpolation=cv2.INTER_AREA) / 255
+    assert np.abs(small - slow).mean() < 1 / 255  # a cell that ends inside a halved pixel shares it evenly
