@@ -23,8 +23,10 @@ class FeatureCloud:
     def add(self, features: NDArray[np.floating]) -> None:
         """Take features [N,D]. Raises ShapeError."""
         x = np.asarray(features, np.float64)
-        if x.ndim != 2 or not np.isfinite(x).all():
-            raise ShapeError(f"features have shape {list(x.shape)}", "give finite [N,D]")
+        if x.ndim != 2:
+            raise ShapeError(f"features have shape {list(x.shape)}", "give [N,D]")
+        if not np.isfinite(x).all():
+            raise ShapeError("features are not finite", "the network or its weights are damaged")
         if self._origin is None or self._sum is None or self._outer is None:
             self._origin = x[0].copy()
             self._sum = np.zeros(x.shape[1])
