@@ -189,6 +189,11 @@ def show(report: "Report", light: str, console: Console) -> None:
         f"[dim]faces in {report.result_faces} frames of the result, {report.driver_faces} of the driver[/]",
         highlight=False,
     )
+    for outcome in report.outcomes:
+        if outcome.score is not None:
+            console.print(
+                f"[dim]{outcome.info.name}: {escape(outcome.info.source)}[/]", highlight=False, soft_wrap=True
+            )
     for outcome in skipped:
         assert outcome.missing is not None
         reason, remedy = escape(outcome.missing.reason), escape(outcome.missing.remedy)

@@ -72,7 +72,7 @@ def test_a_clip_against_itself(driver: Path) -> None:
     assert metrics["pose"]["value"] == pytest.approx(0, abs=1e-3)
     assert metrics["expression"]["value"] == pytest.approx(0, abs=1e-3)
     assert metrics["light_error"]["value"] == metrics["light_error"]["details"]["driver"]
-    for word in ("light_error", "flicker", "dB", "ID skipped", "LPIPS skipped"):
+    for word in ("light_error", "flicker", "dB", "Lai et al. 2018", "ID skipped", "LPIPS skipped"):
         assert word in result.output
 
 
