@@ -6,9 +6,11 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from server.bench_cli import bench
 from server.doctor import doctor
+from server.evaluate_cli import evaluate
 from server.lights_cli import lights
 from server.video_cli import video
 from server.weights_cli import weights
@@ -50,6 +52,7 @@ def serve(
 
 app.command()(video)
 app.command()(bench)
+app.command()(evaluate)
 app.command()(lights)
 app.command()(doctor)
 app.add_typer(weights)
@@ -58,9 +61,9 @@ app.add_typer(weights)
 def fail(message: str, hint: str = "") -> NoReturn:
     """One door for trouble on the command line: what is wrong, what to do, exit status 2."""
     console = Console(stderr=True)
-    console.print(f"[bold red]error:[/] {message}", highlight=False)
+    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     if hint:
-        console.print(f"[dim]try:[/] {hint}", highlight=False)
+        console.print(f"[dim]try:[/] {escape(hint)}", highlight=False, soft_wrap=True)
     raise SystemExit(2)
 
 
