@@ -246,5 +246,6 @@ def _combine(mesh, smooth, smooth_z, mask, normal, depth, rim):  # type: ignore[
             # All or nothing: a depth between the head's and nowhere's would lie in everybody's shadow.
             depth[i, j] = deep if mask[i, j] > np.float32(0.4) else np.float32(NOTHING_FW)
             # A blurred step: 1/2 on the contour, so that the light peaks there, falls off inward and hardly spills out.
-            edge = min(max((one - rim[i, j]) * np.float32(2.0), zero), one)
-            rim[i, j] = edge * edge * min(rim[i, j] * np.float32(4.0), one)
+            # Exact zeros off the contour: blurring leaves residues whose squares are denormal, and slow.
+            edge = min(max(np.float32(1.99) - np.float32(2.0) * rim[i, j], zero), one)
+            rim[i, j] = edge * edge * min(max(np.float32(4.0) * rim[i, j] - np.float32(0.01), zero), one)

@@ -130,7 +130,7 @@ def test_darks_are_not_lifted():
 
 
 def test_sheen_is_brightest_where_hair_thins_out():
-    """Under a sheen that fades inward from the contour, dark hair peaks where it half covers, with no dark line outside."""
+    """A sheen that fades inward peaks on dark hair where it half covers, without a dark line outside."""
     rgb = np.full((240, 320, 3), 20, np.uint8)
     fields, grid, alpha, background = flat(gain=0.5, wall=0.5)
     across = np.arange(16)  # 20 px a cell: wall up to 5, hair from 9
