@@ -47,7 +47,8 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
             ThreadPoolExecutor(2 * settings.max_sessions + 4, "relight-encode")
         )
         await asyncio.to_thread(server.engines.warm)
-        logger.info("engine %s is warm", server.engines.default)
+        if server.engines.ready:  # not where it was told to stop meanwhile
+            logger.info("engine %s is warm", server.engines.default)
         try:
             yield
         finally:

@@ -68,6 +68,8 @@ class Engines:
             error: Exception = host.error or TimeoutError(f"not ready after {WARMUP_LIMIT_S:.0f} s")
         except Exception as caught:  # the worker door: whatever keeps one engine from starting, the page works
             error = caught
+        if self._closed:  # told to stop meanwhile
+            return
         if self.default == FALLBACK:
             raise error
         problem = explain(error)

@@ -31,7 +31,16 @@ def test_the_default_listens_on_loopback_and_asks_no_stun_server() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"port": -1}, {"port": 70000}, {"max_sessions": 0}, {"shutdown_timeout_s": 60}, {"tpyo": 1}]
+    "wrong",
+    [
+        {"port": -1},
+        {"port": 70000},
+        {"max_sessions": 0},
+        {"shutdown_timeout_s": 60},
+        {"tpyo": 1},
+        {"ice_servers": [{"url": "stun:stun.example.org"}]},
+        {"ice_servers": [{"urls": ["stun:stun.example.org", "https://turn.example.org"]}]},
+    ],
 )
 def test_impossible_values_and_unknown_names_are_errors(wrong: dict) -> None:
     """A typo or a value out of range is told, not ignored."""
