@@ -125,6 +125,8 @@ def _explain_validation(error: ValidationError) -> Problem:
         return Problem("bad_message", f"not JSON: {first['msg']}", "send one JSON object as text")
     if first["type"].startswith("union_tag"):
         return Problem("unknown_type", first["msg"], "docs/protocol.md lists the messages")
+    if first["type"] == "missing":
+        return Problem("bad_value", f"{where} is missing", "docs/protocol.md lists each message's fields", 422)
     value = repr(first.get("input"))
     shown = value if len(value) <= 80 else value[:77] + "…"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
