@@ -78,6 +78,7 @@ def light_of_panorama(data: bytes, filename: str, settings: Settings) -> Lightin
     from lcvd.environment import decode_equirect, lighting_from_equirect
 
     _not_empty(data)
+    _check_pixels(data, filename, settings.max_image_pixels)
     return lighting_from_equirect(decode_equirect(data, filename), name="from-hdri")
 
 

@@ -61,6 +61,13 @@ async def test_a_panorama_becomes_a_light_that_can_be_set() -> None:
             assert len(answer.json()["lighting"]["sh"]) == 9
 
 
+async def test_the_operators_pixel_limit_holds_for_panoramas_too() -> None:
+    """RELIGHT_MAX_IMAGE_PIXELS speaks of photos and HDRIs."""
+    async with running(max_image_pixels=1000) as server:
+        answer = await post(server, "from-hdri", file_of(panorama(), ".png"), "room.png")
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad_image")
+
+
 async def test_a_photo_without_a_face_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy is another photo."""
     tracker = SimpleNamespace(track=lambda rgb, t_s: None, close=lambda: None)
