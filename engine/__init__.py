@@ -6,7 +6,7 @@
 
 from dataclasses import dataclass
 
-from engine.errors import EngineUnavailable
+from engine.errors import EngineUnavailable, UnknownEngine
 from engine.protocols import Engine
 
 ENGINES = ("ratio", "passthrough")  # in the order of preference
@@ -24,7 +24,7 @@ class EngineInfo:
 
 
 def make_engine(name: str = DEFAULT_ENGINE) -> Engine:
-    """The engine called `name`. ValueError names the legal ones; EngineUnavailable says what is missing."""
+    """The engine called `name`. UnknownEngine names the legal ones; EngineUnavailable says what is missing."""
     if name == "ratio":
         import cv2
 
@@ -37,7 +37,7 @@ def make_engine(name: str = DEFAULT_ENGINE) -> Engine:
         from engine.passthrough import PassthroughEngine
 
         return PassthroughEngine()
-    raise ValueError(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
+    raise UnknownEngine(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
 
 
 def available_engines() -> list[EngineInfo]:
