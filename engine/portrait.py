@@ -8,15 +8,16 @@ the driver's sound. An interrupted run goes on from its `state` folder. Motion: 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.clip import ClipReader, ClipWriter
 from engine.errors import PortraitError
+from engine.portrait_options import PortraitOptions, check_options
 from lcvd.hints import render_hints
 from lcvd.light_estimate import estimate_lighting
+from lcvd.lighting import sh_projection
 from lcvd.motion import CodeMotion, FaceMotion
 from lcvd.portrait_mask import make_matte, portrait_mask
 from lcvd.protocols import Matte, Tracker
@@ -25,27 +26,10 @@ from lcvd.tracking.deca import DecaTracker, face_from_code, make_tracker
 from lcvd.types import Face, FloatArray, Lighting
 
 Rgb = NDArray[np.uint8]
-MotionName = Literal["relative", "scale", "driver"]
 OnProgress = Callable[[str, int, int | None], None]  # pass, done, of how many (None: not known)
 FACES_HIGH = 2.6  # side of the square cut around a face, in heights of its mesh: head and shoulders, as LCVD saw them
+STATE_FILES = ("hints.u8", "latents_0.f32", "latents_1.f32", "progress.part", "progress.safetensors")
 REFERENCE_TRIES = 4  # a still is tracked a few times, so that the mesh settles
-
-
-@dataclass(frozen=True, slots=True)
-class PortraitOptions:
-    """What a run is made with; the defaults are the published ones."""
-
-    size: int = 512  # px, a multiple of 8
-    steps: int = 25
-    omega: float = 4.5
-    sampler: Literal["euler", "ddim"] = "euler"
-    seed: int = 0
-    motion: MotionName = "relative"  # "driver" takes the driver's face as it is: the same person relit
-    dtype: str = "float32"
-    device: str = "cpu"
-    batched: bool = True  # both guidance branches in one batch
-    deca_dir: Path | None = None
-    u2net: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +41,21 @@ class Reference:
     lighting: Lighting  # the light it was taken in
     hint: Rgb  # [S,S,3] its own shading under that light
     mask: FloatArray  # [S,S], 1 = portrait
+
+
+def discard_state(state: Path) -> None:
+    """Remove what `animate_clip` keeps in `state`, and the folder where nothing else is in it."""
+    if not state.is_dir():
+        return
+    for name in STATE_FILES:
+        (state / name).unlink(missing_ok=True)
+    if not any(state.iterdir()):
+        state.rmdir()
+
+
+def has_progress(state: Path) -> bool:
+    """Whether a run that starts with `state` would go on and not begin."""
+    return (state / "progress.safetensors").exists()
 
 
 def square_around(face: Face, size: tuple[int, int]) -> Roi:
@@ -101,6 +100,15 @@ def _settled(tracker: Tracker, rgb: Rgb) -> Face | None:
     return face
 
 
+def at_strength(lighting: Lighting, own: Lighting) -> Lighting:
+    """`lighting` at its strength; what it lacks of 1 is `own` light: hints are linear in light."""
+    share = lighting.strength
+    if share >= 1:
+        return lighting
+    sh = share * sh_projection(lighting) + (1 - share) * sh_projection(own)
+    return Lighting(lighting.name, (0.0, 0.0, 0.0), sh=np.asarray(sh, np.float32))
+
+
 def animate_clip(
     weights: Path | str,
     reference_rgb: Rgb | None,  # [H,W,3]; None: the driver's own first face is the portrait
@@ -116,10 +124,10 @@ def animate_clip(
     """Write the relit portrait to `target` [S,S] at the driver's times, with its sound; returns the frames written.
 
     `compare` writes reference | hint | result | driver. `state` keeps what an interrupted run needs; the caller
-    removes it. Strength 0 ("original") means the reference's own light. Raises PortraitError, ClipError, LcvdError.
+    calls `discard_state`. Strength goes from the reference's own light (0) to `lighting` (1). Raises PortraitError,
+    ClipError, LcvdError.
     """
-    if options.size % 8 or not 64 <= options.size <= 2048:
-        raise PortraitError(f"size={options.size}: must be a multiple of 8 from 64 to 2048", "use 512, as published")
+    check_options(options)
     from lcvd.pipeline import load_lcvd, relight_frames
     from lcvd.weights import find_weights
 
@@ -128,7 +136,10 @@ def animate_clip(
     matte, matte_note = make_matte(options.u2net, device=options.device)
     on_note(tracker_note)
     on_note(matte_note)
-    state.mkdir(parents=True, exist_ok=True)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PortraitError(f"state folder {state}: cannot be made ({error.strerror})", "name another folder") from None
     part = target.with_name(f".{target.stem}.part{target.suffix}")
     try:
         with ClipReader(driver) as reader:
@@ -138,7 +149,7 @@ def animate_clip(
                 reference = make_reference(first, options.size, tracker, matte, driver_square)
             else:
                 reference = make_reference(reference_rgb, options.size, tracker, matte)
-            light = reference.lighting if lighting.strength == 0 else lighting
+            light = at_strength(lighting, reference.lighting)
             hints = _hints(driver, driver_square, reference, light, options, tracker, state, on_progress)
             model = load_lcvd(weights, device=options.device, dtype=options.dtype)
             frames = relight_frames(

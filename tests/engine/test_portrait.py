@@ -1,5 +1,6 @@
 """LCVD offline: a driver clip and a portrait go through a tiny random model in the published layout, end to end."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,8 +13,9 @@ pytest.importorskip("diffusers", reason="pip install 'relight-live[lcvd]'")
 
 from engine.clip import ClipReader  # noqa: E402
 from engine.errors import PortraitError  # noqa: E402
-from engine.portrait import PortraitOptions, animate_clip, make_reference, square_around  # noqa: E402
+from engine.portrait import PortraitOptions, animate_clip, at_strength, make_reference, square_around  # noqa: E402
 from lcvd.errors import LcvdError  # noqa: E402
+from lcvd.lighting import sh_projection  # noqa: E402
 from lcvd.matting import SelfieMatte  # noqa: E402
 from lcvd.presets import preset  # noqa: E402
 from lcvd.tracking.mesh import MeshTracker  # noqa: E402
@@ -164,6 +166,16 @@ def test_errors_come_before_the_work(tmp_path: Path, weights: Path, driver: Path
     with pytest.raises(LcvdError, match="no such folder"):
         animate_clip(tmp_path / "absent", portrait, driver, tmp_path / "o.mp4", light, OPTIONS, tmp_path / "s")
     assert not (tmp_path / "o.mp4").exists()
+
+
+def test_strength_goes_from_the_references_own_light_to_the_asked_one() -> None:
+    """At 0 the reference's light, at 1 the asked one, in between their mixture: strength is not ignored."""
+    own, asked = preset("split-left").lighting, preset("soft-front").lighting
+    own_sh, asked_sh = sh_projection(own), sh_projection(asked)
+    assert np.abs(own_sh - asked_sh).max() > 0.1
+    for share in (0.0, 0.3, 1.0):
+        got = sh_projection(at_strength(replace(asked, strength=share), own))
+        np.testing.assert_allclose(got, share * asked_sh + (1 - share) * own_sh, atol=1e-6)
 
 
 def test_the_square_holds_head_and_shoulders(portrait: np.ndarray) -> None:
