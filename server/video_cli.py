@@ -8,12 +8,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from engine import ENGINES
 from engine.clip import ClipInfo, ClipReader
-from engine.errors import ClipError, PortraitError
+from engine.errors import ClipError, PortraitError, UnknownEngine
 from lcvd.errors import LightError
 from lcvd.types import Lighting
 from server.weights_cli import DEFAULT_NAME
 
+SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv")
 LCVD = "Diffusion (--engine lcvd)"
 COLUMNS = (
     TextColumn("{task.description:>12}"),
@@ -66,6 +68,12 @@ def video(
     """Relight a clip offline; sound is kept. LCVD animates and relights a portrait with the clip as its driver."""
     if output.exists() and not overwrite:
         raise ClipError(f"{output}: exists already", "add --overwrite, or name another file")
+    if engine not in (*ENGINES, "lcvd"):
+        raise UnknownEngine(f"engine {engine!r} does not exist", f"one of {', '.join((*ENGINES, 'lcvd'))}")
+    if output.suffix.lower() not in SUFFIXES:  # before hours of work rather than after
+        raise ClipError(f"{output}: unknown kind of file", f"name a file ending in {', '.join(SUFFIXES)}")
+    if not output.parent.is_dir():
+        raise ClipError(f"{output}: the folder {output.parent} does not exist", "make it first")
     if output.resolve() == source.resolve():
         raise ClipError(f"{output}: is the source itself", "name another file")
     with ClipReader(source) as reader:
