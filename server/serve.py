@@ -66,7 +66,7 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
     if settings.engine not in ENGINES:
         return refuse(f"engine {settings.engine!r} does not exist", f"one of {', '.join(ENGINES)}")
     for name in unknown_variables():
-        console.print(f"[yellow]warning:[/] {name} is no setting and changes nothing")
+        console.print(f"[yellow]warning:[/] {name} is no setting of the server")
     configure(settings.log_level)
     # Bound and listening before the warm-up, so that a taken port is told at once (two that are bound with
     # SO_REUSEADDR and not yet listening would not see each other) and a page opened early waits instead of failing.

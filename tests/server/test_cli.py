@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from server.cli import app, main
+from server.doctor import lcvd_missing
 from tests.clips import make_clip
 
 runner = CliRunner()
@@ -65,8 +66,15 @@ def test_a_sheet_without_a_folder_is_told(tmp_path: Path) -> None:
 def test_doctor_names_engines_and_models() -> None:
     """The doctor says which engines can run and where the models are."""
     output = runner.invoke(app, ["doctor"]).output
-    for word in ("ratio", "passthrough", "face_landmark", "numba"):
+    for word in ("ratio", "passthrough", "lcvd", "face_landmark", "numba"):
         assert word in output
+
+
+def test_doctor_says_what_lcvd_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without torch the remedy is the extra; with it, the weights are looked for."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "torch" in lcvd_missing()
+    assert ".[lcvd]" in lcvd_missing()
 
 
 def test_video_relights_a_clip_and_keeps_its_sound(tmp_path: Path, portrait: np.ndarray) -> None:

@@ -115,5 +115,5 @@ def test_a_misspelt_variable_is_told(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setenv("RELIGHT_LOG_LEVEL", "info")
     assert run({"host": "192.0.2.1"}) == 2  # an address that is not ours: it ends there
     told = capsys.readouterr().err
-    assert "RELIGHT_PROT is no setting" in told
+    assert "RELIGHT_PROT is no setting of the server" in told
     assert "RELIGHT_LOG_LEVEL" not in told
