@@ -45,7 +45,7 @@ def test_lit_takes_the_shade():
     assert lit[1, 0] < 1.5 * dim[1, 0] < 0
 
 
-@pytest.mark.parametrize(("start", "end"), permutations(BACKGROUNDS, 2))
+@pytest.mark.parametrize(("start", "end"), list(permutations(BACKGROUNDS, 2)))
 def test_glides_are_continuous(start, end):
     """Between all modes, in fifty steps of the glide, no step is more than six times its share of the change."""
     a, b = under(BACKGROUNDS[start]), under(BACKGROUNDS[end])
