@@ -57,7 +57,9 @@ def device_from_name(name: str | torch.device) -> torch.device:
     except RuntimeError:
         raise ModelUnavailable(f"device {name!r} is unknown", "use cpu, cuda or cuda:1") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelUnavailable(f"device {name}: torch sees no such GPU", "use --device cpu, or install torch for CUDA")
+        raise ModelUnavailable(
+            f"device {name}: torch sees no such CUDA device", "use --device cpu, or install torch for CUDA"
+        )
     return device
 
 

@@ -292,7 +292,7 @@ def test_bad_weights(command: Command, tmp_path: Path, driver: Path, weights: Pa
         ("omega", "nan", "omega=nan"),
         ("dtype", "fp8", "dtype='fp8'"),
         ("device", "gpu", "device 'gpu'"),
-        ("device", "cuda:99", "no such GPU"),
+        ("device", "cuda:99", "no such CUDA device"),
         ("seed", 2**63, "seed="),
         ("size", 100, "size=100"),
         ("size", 8192, "size=8192"),
