@@ -19,6 +19,8 @@ from server.errors import BadUpload, Problem, TooLarge, explain
 from server.settings import Settings
 
 WORK_SIDE_PX = 1280  # a larger photo says nothing more about its light
+PHOTO_HINT = "send a JPEG, PNG or WebP; it may be cut off"
+PANORAMA_HINT = "give a .hdr, .exr, .jpg or .png file; it may be cut off"
 MULTIPART_SLACK = 4096  # boundaries and headers around the file
 
 
@@ -78,7 +80,7 @@ def light_of_panorama(data: bytes, filename: str, settings: Settings) -> Lightin
     from lcvd.environment import decode_equirect, lighting_from_equirect
 
     _not_empty(data)
-    _check_pixels(data, filename, settings.max_image_pixels)
+    _check_pixels(data, filename, settings.max_image_pixels, PANORAMA_HINT)
     return lighting_from_equirect(decode_equirect(data, filename), name="from-hdri")
 
 
@@ -116,7 +118,7 @@ def decode_photo(data: bytes, filename: str) -> tuple[NDArray[np.uint8], float]:
     except cv2.error:
         bgr = None
     if bgr is None:
-        raise ImageError(f"{filename or 'the file'} cannot be decoded", "send a JPEG, PNG or WebP; it may be cut off")
+        raise ImageError(f"{filename or 'the file'} cannot be decoded", PHOTO_HINT)
     scale = max(1.0, max(bgr.shape[:2]) / WORK_SIDE_PX)
     if scale > 1:
         bgr = cv2.resize(bgr, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
@@ -128,15 +130,18 @@ def _not_empty(data: bytes) -> None:
         raise BadUpload("the file is empty", "choose another file")
 
 
-def _check_pixels(data: bytes, filename: str, max_pixels: int) -> None:
-    """A decompression bomb is told from its header. Raises ImageError."""
+def _check_pixels(data: bytes, filename: str, max_pixels: int, hint: str = PHOTO_HINT) -> None:
+    """A decompression bomb is told from its header. Raises ImageError; `hint` says what can be read."""
     from lcvd.image_header import read_header
 
     label = filename or "the file"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         width, height = webp_size(data, label)
     else:
-        header = read_header(data, label)
+        try:
+            header = read_header(data, label)
+        except ImageError as error:
+            raise ImageError(error.message, hint) from None
         width, height = header.width, header.height
     if width * height > max_pixels or min(width, height) < 1:
         raise ImageError(f"{label} is {width}×{height} pixels", f"send at most {max_pixels / 1e6:.0f} megapixels")

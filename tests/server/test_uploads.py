@@ -68,6 +68,20 @@ async def test_the_operators_pixel_limit_holds_for_panoramas_too() -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, "bad_image")
 
 
+async def test_uploads_beyond_the_queue_are_busy_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While others are being read, one more is told so before its bytes are taken into memory."""
+
+    async def read(self: object, size: int = -1) -> bytes:
+        raise AssertionError("taken into memory")
+
+    monkeypatch.setattr("starlette.datastructures.UploadFile.read", read)
+    async with running() as server:
+        monkeypatch.setattr(server.server, "_waiting", 4)
+        for path in ("from-photo", "from-hdri"):
+            answer = await post(server, path, b"x" * 100)
+            assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+
+
 async def test_a_photo_without_a_face_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy is another photo."""
     tracker = SimpleNamespace(track=lambda rgb, t_s: None, close=lambda: None)
@@ -190,6 +204,14 @@ def test_webp_sizes_are_read_from_the_header(size: tuple[int, int]) -> None:
     for quality in (50, 101):  # above 100 OpenCV writes lossless
         data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
         assert uploads.webp_size(data, "x") == size
+
+
+def test_a_photo_that_is_none_is_told_what_a_photo_is() -> None:
+    """The remedy for a photo does not speak of panoramas."""
+    with pytest.raises(ImageError) as caught:
+        uploads.open_photo(b"some text", "note.jpg", 1000)
+    assert "WebP" in caught.value.hint
+    assert ".hdr" not in caught.value.hint
 
 
 def test_a_photo_that_is_cut_off_is_an_image_error() -> None:
