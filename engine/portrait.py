@@ -20,7 +20,9 @@ from lcvd.light_estimate import estimate_lighting
 from lcvd.lighting import sh_projection
 from lcvd.motion import CodeMotion, FaceMotion
 from lcvd.portrait_mask import make_matte, portrait_mask
-from lcvd.protocols import Matte, Tracker
+from lcvd.protocols import Matte, Rasterizer, Tracker
+from lcvd.raster import rasterize
+from lcvd.raster_pytorch3d import make_rasterizer
 from lcvd.tracking.crop import Roi, crop
 from lcvd.tracking.deca import DecaTracker, face_from_code, make_tracker
 from lcvd.types import Face, FloatArray, Lighting
@@ -68,7 +70,14 @@ def square_around(face: Face, size: tuple[int, int]) -> Roi:
     return Roi(min(max(x, half), width - half), min(max(y + 0.1 * side, half), height - half), side)
 
 
-def make_reference(rgb: Rgb, size: int, tracker: Tracker, matte: Matte, square: Roi | None = None) -> Reference:
+def make_reference(
+    rgb: Rgb,
+    size: int,
+    tracker: Tracker,
+    matte: Matte,
+    square: Roi | None = None,
+    rasterizer: Rasterizer = rasterize,
+) -> Reference:
     """Find the face in `rgb` [H,W,3], cut `square` (else one around it) and learn its light.
 
     PortraitError without a face.
@@ -88,7 +97,7 @@ def make_reference(rgb: Rgb, size: int, tracker: Tracker, matte: Matte, square: 
         lighting = Lighting("reference", (0.0, 0.0, 0.0), sh=tracker.light())
     else:
         lighting = estimate_lighting(small, face)
-    hint = render_hints(face, lighting, (size, size)).rgb
+    hint = render_hints(face, lighting, (size, size), rasterizer).rgb
     return Reference(small, face, lighting, hint, portrait_mask(small, matte))
 
 
@@ -136,6 +145,10 @@ def animate_clip(
     matte, matte_note = make_matte(options.u2net, device=options.device)
     on_note(tracker_note)
     on_note(matte_note)
+    rasterizer: Rasterizer = rasterize
+    if isinstance(tracker, DecaTracker):  # MediaPipe's mesh is ours alone: no published renderer to agree with
+        rasterizer, rasterizer_note = make_rasterizer(options.device)
+        on_note(rasterizer_note)
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -146,11 +159,11 @@ def animate_clip(
             first, driver_square = _first_face(reader, tracker)
             if reference_rgb is None:
                 options = replace(options, motion="driver")
-                reference = make_reference(first, options.size, tracker, matte, driver_square)
+                reference = make_reference(first, options.size, tracker, matte, driver_square, rasterizer)
             else:
-                reference = make_reference(reference_rgb, options.size, tracker, matte)
+                reference = make_reference(reference_rgb, options.size, tracker, matte, rasterizer=rasterizer)
             light = at_strength(lighting, reference.lighting)
-            hints = _hints(driver, driver_square, reference, light, options, tracker, state, on_progress)
+            hints = _hints(driver, driver_square, reference, light, options, tracker, rasterizer, state, on_progress)
             model = load_lcvd(weights, device=options.device, dtype=options.dtype)
             frames = relight_frames(
                 model,
@@ -192,6 +205,7 @@ def _hints(
     lighting: Lighting,
     options: PortraitOptions,
     tracker: Tracker,
+    rasterizer: Rasterizer,
     state: Path,
     on_progress: OnProgress,
 ) -> NDArray[np.uint8]:
@@ -205,7 +219,7 @@ def _hints(
             seen = tracker.track(crop(frame.rgb, square, size), frame.t_s)
             if seen is not None and not seen.held:
                 face = pose(seen)
-            file.write(render_hints(face, lighting, (size, size)).rgb.tobytes())
+            file.write(render_hints(face, lighting, (size, size), rasterizer).rgb.tobytes())
             count += 1
             on_progress("hints", count, reader.info.frames)
     return np.memmap(path, np.uint8, "r", shape=(count, size, size, 3))

@@ -1,5 +1,6 @@
 """LCVD offline: a driver clip and a portrait go through a tiny random model in the published layout, end to end."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,12 @@ from lcvd.errors import LcvdError  # noqa: E402
 from lcvd.lighting import sh_projection  # noqa: E402
 from lcvd.matting import SelfieMatte  # noqa: E402
 from lcvd.presets import preset  # noqa: E402
+from lcvd.raster import rasterize  # noqa: E402
+from lcvd.tracking.deca import DecaTracker  # noqa: E402
+from lcvd.tracking.flame_files import load_flame  # noqa: E402
 from lcvd.tracking.mesh import MeshTracker  # noqa: E402
 from lcvd.weights_tiny import write_tiny  # noqa: E402
+from tests.lcvd.made_up_flame import write_folder  # noqa: E402
 
 SIZE = 64
 OPTIONS = PortraitOptions(size=SIZE, steps=2)
@@ -152,6 +157,52 @@ def test_without_a_reference_the_clip_relights_itself(tmp_path: Path, weights: P
     # Skin is redder than what surrounds the face: the hint covers it.
     redness = driven[..., 0].astype(float) - driven[..., 2]
     assert redness[skin].mean() > redness[~skin].mean() + 10
+
+
+@pytest.mark.parametrize("motion", ["relative", "scale"])
+def test_deca_moves_the_reference_and_takes_nothing_of_the_drivers_shape(
+    tmp_path: Path, weights: Path, driver: Path, portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch, motion: str
+) -> None:
+    """With FLAME the hints turn with the driver, are those of the reference's shape alone, and pytorch3d may draw."""
+    (tmp_path / "deca").mkdir()
+    write_folder(tmp_path / "deca")
+    flame = load_flame(tmp_path / "deca")
+    drawn: list[tuple[int, int]] = []
+
+    def counted(vertices, triangles, size):
+        drawn.append(size)
+        return rasterize(vertices, triangles, size)
+
+    monkeypatch.setattr("engine.portrait.make_rasterizer", lambda device: (counted, "a rasteriser"))
+    monkeypatch.setattr("lcvd.pipeline.load_lcvd", lambda *given, **named: None)
+    monkeypatch.setattr(
+        "lcvd.pipeline.relight_frames", lambda model, rgb, hint, hints, mask, **named: (np.array(h) for h in hints)
+    )
+
+    def hints(name: str, driver_shape: float) -> np.ndarray:
+        turned = itertools.count()
+
+        def encoder(crops: np.ndarray) -> np.ndarray:
+            code = np.zeros((1, 236), np.float32)
+            code[0, 206] = 8.0  # the camera's scale
+            code[0, 209:212] = 3.0  # ambient light
+            if crops.mean() > 0.25:  # the reference is the darker one
+                code[0, :100] = driver_shape
+                code[0, 201] = 0.04 * next(turned)  # a head that turns about the vertical
+            return code
+
+        tracker = DecaTracker(tmp_path / "deca", flame=flame, encoder=encoder)
+        monkeypatch.setattr("engine.portrait.make_tracker", lambda folder, device: (tracker, "DECA"))
+        state, light = tmp_path / name, preset("split-left").lighting
+        options = replace(OPTIONS, motion=motion)
+        animate_clip(weights, portrait // 3, driver, tmp_path / f"{name}.mp4", light, options, state)
+        return np.fromfile(state / "hints.u8", np.uint8).reshape(18, SIZE, SIZE, 3).astype(int)
+
+    plain, other = hints("plain", 0.0), hints("other", 3.0)
+    assert (plain.max(axis=(1, 2, 3)) > 60).all()
+    np.testing.assert_array_equal(plain, other)
+    assert np.abs(plain[17] - plain[0]).max() > 10
+    assert len(drawn) == 2 * 19
 
 
 def test_errors_come_before_the_work(tmp_path: Path, weights: Path, driver: Path, portrait: np.ndarray) -> None:
