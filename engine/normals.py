@@ -82,7 +82,9 @@ def person_surface(face: Face, mask: FloatArray, grid: WorkingGrid) -> PersonSur
     normal = np.empty((grid.rows, grid.cols, 3), np.float32)
     depth = np.empty(mask.shape, np.float32)
     rim = _box(mask, RIM_FW / cell_fw)
-    _combine(mesh, fine, fine_z, mask, normal, depth, rim)
+    # A patch the mask is in two minds about has no contour, and would shine as a mist.
+    contour = cv2.resize(np.ascontiguousarray(outward[..., 2]), size, interpolation=cv2.INTER_LINEAR)
+    _combine(mesh, fine, fine_z, mask, contour, normal, depth, rim)
     return PersonSurface(normal, depth, rim, np.ascontiguousarray(mesh[..., 5]))
 
 
@@ -226,7 +228,7 @@ def _targets(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _combine(mesh, smooth, smooth_z, mask, normal, depth, rim):  # type: ignore[no-untyped-def]
+def _combine(mesh, smooth, smooth_z, mask, contour, normal, depth, rim):  # type: ignore[no-untyped-def]
     """Mesh where it is, membrane elsewhere; `rim` comes in as the blurred mask and leaves as the contour."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(mask.shape[0]):
@@ -248,4 +250,5 @@ def _combine(mesh, smooth, smooth_z, mask, normal, depth, rim):  # type: ignore[
             # A blurred step: 1/2 on the contour, so that the light peaks there, falls off inward and hardly spills out.
             # Exact zeros off the contour: blurring leaves residues whose squares are denormal, and slow.
             edge = min(max(np.float32(1.99) - np.float32(2.0) * rim[i, j], zero), one)
-            rim[i, j] = edge * edge * min(max(np.float32(4.0) * rim[i, j] - np.float32(0.01), zero), one)
+            edge *= edge * min(np.float32(1.5) * contour[i, j], one)
+            rim[i, j] = edge * min(max(np.float32(4.0) * rim[i, j] - np.float32(0.01), zero), one)

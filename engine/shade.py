@@ -25,7 +25,7 @@ SPECULAR, SHININESS = 0.24, 24
 # displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). In the kernel it is
 # five square roots, which vectorise; a power does not.
 GAMMA_POWER = 29 / 32
-RIM = 0.9  # brightness of the contour under a lamp from behind, whatever the hair's own
+RIM = 1.1  # brightness of the contour under a lamp from behind, whatever the hair's own
 
 
 class Surface(NamedTuple):
