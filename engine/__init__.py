@@ -5,6 +5,8 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from engine.errors import EngineUnavailable, UnknownEngine
 from engine.protocols import Engine
@@ -23,16 +25,20 @@ class EngineInfo:
     reason: str = ""
 
 
-def make_engine(name: str = DEFAULT_ENGINE) -> Engine:
-    """The engine called `name`. UnknownEngine names the legal ones; EngineUnavailable says what is missing."""
+def make_engine(name: str = DEFAULT_ENGINE, models_dir: Path | None = None) -> Engine:
+    """The engine called `name`; its tracking networks are looked for in `models_dir` first.
+
+    UnknownEngine names the legal ones; EngineUnavailable says what is missing.
+    """
     if name == "ratio":
         import cv2
 
         from engine.ratio import RatioEngine
+        from lcvd.matting import SelfieMatte
+        from lcvd.tracking.mesh import MeshTracker
 
         cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
-
-        return RatioEngine()
+        return RatioEngine(partial(MeshTracker, directory=models_dir), partial(SelfieMatte, directory=models_dir))
     if name == "passthrough":
         from engine.passthrough import PassthroughEngine
 

@@ -6,6 +6,7 @@
     ├── Busy                no room for another participant
     ├── TooFast             the client floods
     ├── TooLarge            a message or upload is over its limit
+    ├── TooSlow             an upload trickles
     ├── BadUpload           an uploaded file is not what it should be
     ├── ForeignOrigin       another site's page tries to drive this server
     └── NotReady            warming up or shutting down
@@ -73,6 +74,12 @@ class TooLarge(ServerError):
     """A message or upload is over its limit."""
 
     code, status = "too_large", 413
+
+
+class TooSlow(ServerError):
+    """An upload trickles."""
+
+    code, status = "too_slow", 408
 
 
 class BadUpload(ServerError):

@@ -4,6 +4,7 @@
 as they come, before the form parser keeps any of them. Sizes are read from headers before a pixel is decoded.
 """
 
+import asyncio
 from typing import Any, NamedTuple
 
 import cv2
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lcvd.errors import ImageError
 from lcvd.types import Lighting
-from server.errors import BadUpload, Problem, TooLarge, explain
+from server.errors import BadUpload, Problem, TooLarge, TooSlow, explain
 from server.settings import Settings
 
 WORK_SIDE_PX = 1280  # a larger photo says nothing more about its light
@@ -24,11 +25,11 @@ PANORAMA_HINT = "give a .hdr, .exr, .jpg or .png file; it may be cut off"
 MULTIPART_SLACK = 4096  # boundaries and headers around the file
 
 
-class UploadTooLarge(HTTPException):
+class UploadRefused(HTTPException):
     """Raised inside the form parser, which lets an HTTPException through."""
 
-    def __init__(self, limit: int) -> None:
-        self.problem: Problem = explain(too_large(limit))
+    def __init__(self, reason: TooLarge | TooSlow) -> None:
+        self.problem: Problem = explain(reason)
         super().__init__(self.problem.status, self.problem.message)
 
 
@@ -38,11 +39,12 @@ def too_large(limit: int) -> TooLarge:
 
 
 class UploadLimit:
-    """ASGI middleware: no request body over `limit` bytes (and a little for the form around the file)."""
+    """ASGI middleware: no body over `limit` bytes (and a little for the form around it), none slower than allowed."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, time_limit_s: float) -> None:
         self.app = app
         self.limit = limit
+        self.time_limit_s = time_limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -56,13 +58,22 @@ class UploadLimit:
             await response(scope, receive, send)
             return
         seen = 0
+        more = True
+        deadline_s = asyncio.get_running_loop().time() + self.time_limit_s
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, more
+            try:
+                # Only while the body comes: afterwards, `receive` waits for the client to hang up.
+                async with asyncio.timeout_at(deadline_s if more else None):
+                    message = await receive()
+            except TimeoutError:
+                reason = TooSlow(f"the upload took more than {self.time_limit_s:.0f} s", "send a smaller copy")
+                raise UploadRefused(reason) from None
             seen += len(message.get("body", b""))
+            more = message.get("more_body", False)
             if seen > allowed:
-                raise UploadTooLarge(self.limit)
+                raise UploadRefused(too_large(self.limit))
             return message
 
         await self.app(scope, counted, send)

@@ -199,6 +199,25 @@ async def test_an_engine_that_cannot_warm_up_is_replaced() -> None:
         await tab.pictures(3)
 
 
+async def test_the_engine_asked_for_comes_back_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once what was missing is there, new sessions get the engine that was asked for, without a restart."""
+    monkeypatch.setattr("server.app.RECOVER_EVERY_S", 0.1)
+    missing = True
+
+    def no_model() -> None:
+        if missing:
+            raise RuntimeError("no model file")
+
+    async with running(both(FakeEngine(on_warmup=no_model)), engine="ratio") as server:
+        async with Participant(server.ws) as early:
+            assert (await early.wait(type="welcome"))["engine"] == "passthrough"
+            missing = False
+            await early.until(lambda: server.server.engines.default == "ratio", what="the engine")
+        async with Participant(server.ws) as late:
+            assert (await late.wait(type="welcome"))["engine"] == "ratio"
+            assert server.server.engines.reason == ""
+
+
 async def test_sound_comes_back_with_the_picture() -> None:
     """An offer with audio gets it returned."""
     async with running() as server, Participant(server.ws) as tab:

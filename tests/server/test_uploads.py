@@ -189,6 +189,21 @@ async def test_an_undeclared_giant_is_cut_off_while_it_streams() -> None:
         assert (await client.get(server.http + "/healthz")).status_code == 200
 
 
+async def test_an_upload_that_trickles_is_ended() -> None:
+    """Half a form and then nothing: 408 after the time allowed, and the server serves on."""
+    async with running(upload_timeout_s=0.4) as server, httpx.AsyncClient(trust_env=False) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(
+            b"POST /api/lights/from-hdri HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n--x\r\n"
+        )
+        answer = await asyncio.wait_for(reader.read(4096), 10)
+        assert b"408" in answer
+        assert b"too_slow" in answer
+        writer.close()
+        assert (await client.get(server.http + "/healthz")).status_code == 200
+
+
 async def test_a_file_at_the_limit_passes_and_one_byte_more_does_not() -> None:
     """The limit is of the file, not of the form around it."""
     async with running(max_upload_bytes=50_000) as server:
