@@ -140,7 +140,12 @@ def animate_clip(
     from lcvd.pipeline import load_lcvd, relight_frames
     from lcvd.weights import find_weights
 
-    find_weights(weights)  # what is missing is told before minutes of work; the networks are read when their turn comes
+    if reference_rgb is not None and options.motion == "driver":
+        raise PortraitError(
+            'motion="driver" would put the driver\'s face shape on the reference',
+            "use relative or scale with a reference; driver is for a clip that relights itself",
+        )
+    find_weights(weights)  # what is missing is told before anything is read
     tracker, tracker_note = make_tracker(options.deca_dir, device=options.device)
     matte, matte_note = make_matte(options.u2net, device=options.device)
     on_note(tracker_note)
@@ -163,8 +168,9 @@ def animate_clip(
             else:
                 reference = make_reference(reference_rgb, options.size, tracker, matte, rasterizer=rasterizer)
             light = at_strength(lighting, reference.lighting)
-            hints = _hints(driver, driver_square, reference, light, options, tracker, rasterizer, state, on_progress)
+            # Before the hints: damaged weights are told at once, not after the whole clip was tracked.
             model = load_lcvd(weights, device=options.device, dtype=options.dtype)
+            hints = _hints(driver, driver_square, reference, light, options, tracker, rasterizer, state, on_progress)
             frames = relight_frames(
                 model,
                 reference.rgb,

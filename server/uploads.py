@@ -115,22 +115,24 @@ def light_of_photo(data: bytes, filename: str, settings: Settings) -> PhotoLight
     return PhotoLight(lighting, (x, y, w, h))
 
 
-def open_photo(data: bytes, filename: str, max_pixels: int) -> tuple[NDArray[np.uint8], float]:
+def open_photo(
+    data: bytes, filename: str, max_pixels: int, side_px: int = WORK_SIDE_PX
+) -> tuple[NDArray[np.uint8], float]:
     """`decode_photo`, after its header was found to be within the limit. Raises BadUpload, ImageError."""
     _not_empty(data)
     _check_pixels(data, filename, max_pixels)
-    return decode_photo(data, filename)
+    return decode_photo(data, filename, side_px)
 
 
-def decode_photo(data: bytes, filename: str) -> tuple[NDArray[np.uint8], float]:
-    """RGB uint8 [H,W,3], turned as EXIF says and at most WORK_SIDE_PX long, and the photo's px per px of it."""
+def decode_photo(data: bytes, filename: str, side_px: int = WORK_SIDE_PX) -> tuple[NDArray[np.uint8], float]:
+    """RGB uint8 [H,W,3], turned as EXIF says and at most `side_px` long, and the photo's px per px of it."""
     try:
         bgr: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         bgr = None
     if bgr is None:
         raise ImageError(f"{filename or 'the file'} cannot be decoded", PHOTO_HINT)
-    scale = max(1.0, max(bgr.shape[:2]) / WORK_SIDE_PX)
+    scale = max(1.0, max(bgr.shape[:2]) / side_px)
     if scale > 1:
         bgr = cv2.resize(bgr, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), scale

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from engine import ENGINES
 from engine.clip import ClipInfo, ClipReader
 from engine.errors import ClipError, PortraitError, UnknownEngine
+from engine.portrait_options import PortraitOptions
 from lcvd.errors import LightError
 from lcvd.types import Lighting
 from server.weights_cli import DEFAULT_NAME
@@ -81,8 +82,6 @@ def video(
     lighting = _lighting(light, strength, background)
     console = Console(stderr=True)
     if engine == "lcvd":
-        from engine.portrait import PortraitOptions
-
         if background:
             raise PortraitError("--background: LCVD keeps the reference's background", "leave it out")
         options = PortraitOptions(
@@ -98,7 +97,7 @@ def video(
             deca_dir=deca,
             u2net=u2net,
         )
-        folder = state or output.with_name(f".{output.stem}.lcvd")
+        folder = state or output.with_name(f".{output.name}.lcvd")
         written = _portrait(weights, reference, source, output, lighting, options, folder, compare, console)
         width = height = size
     else:
@@ -161,26 +160,27 @@ def _portrait(
     source: Path,
     output: Path,
     lighting: Lighting,
-    options: object,
+    options: PortraitOptions,
     state: Path,
     compare: bool,
     console: Console,
 ) -> int:
     import importlib.util
 
-    from engine.portrait import PortraitOptions, animate_clip, discard_state, has_progress
+    from engine.portrait import animate_clip, discard_state, has_progress
     from lcvd.errors import ModelUnavailable
     from server.settings import Settings
     from server.uploads import open_photo
 
-    assert isinstance(options, PortraitOptions)
     for package in ("torch", "diffusers", "transformers", "safetensors"):
         if importlib.util.find_spec(package) is None:
             raise ModelUnavailable(f"engine lcvd needs {package}", "pip install -e '.[lcvd]'")
     settings = Settings()
     portrait = None
     if reference is not None:
-        portrait, _ = open_photo(_read(reference, settings.max_upload_bytes), reference.name, settings.max_image_pixels)
+        portrait, _ = open_photo(
+            _read(reference, settings.max_upload_bytes), reference.name, settings.max_image_pixels, 4 * options.size
+        )
 
     def say(note: str) -> None:
         console.print(note, style="dim", highlight=False, markup=False, soft_wrap=True)

@@ -214,6 +214,9 @@ def test_errors_come_before_the_work(tmp_path: Path, weights: Path, driver: Path
     assert "portrait" in caught.value.hint
     with pytest.raises(PortraitError, match="size=100"):
         animate_clip(weights, portrait, driver, tmp_path / "o.mp4", light, PortraitOptions(size=100), tmp_path / "s")
+    options = PortraitOptions(size=SIZE, motion="driver")
+    with pytest.raises(PortraitError, match="driver"):
+        animate_clip(weights, portrait, driver, tmp_path / "o.mp4", light, options, tmp_path / "s")
     with pytest.raises(LcvdError, match="no such folder"):
         animate_clip(tmp_path / "absent", portrait, driver, tmp_path / "o.mp4", light, OPTIONS, tmp_path / "s")
     assert not (tmp_path / "o.mp4").exists()

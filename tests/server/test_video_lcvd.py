@@ -328,7 +328,7 @@ def test_interrupted_run_goes_on(
 ) -> None:
     """Ctrl-C keeps the state and says so; the same command does only the rest, and then no state is left."""
     source = write_clip(tmp_path / "long.mp4", face, [index / 15 for index in range(18)])  # two windows
-    state = command.output.with_name(".out.lcvd")
+    state = command.output.with_name(f".{command.output.name}.lcvd")
     named: dict[str, object] = {}
     if where != "beside the output":
         state = tmp_path / "keep"
