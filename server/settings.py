@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     max_upload_bytes: PositiveInt = Field(default=24 * 2**20, description="Largest photo or HDRI.")
-    upload_timeout_s: float = Field(60.0, gt=0, description="Time an upload may take.")
+    upload_timeout_s: float = Field(default=60.0, gt=0, description="Time an upload may take.")
     max_image_pixels: PositiveInt = Field(default=40_000_000, description="Largest photo or HDRI once decoded.")
     max_message_bytes: PositiveInt = Field(default=128 * 1024, description="Largest WebSocket message.")
     messages_per_s: PositiveInt = Field(default=60, description="Sustained rate of messages a session may send.")
