@@ -33,6 +33,7 @@ def make_engine(
     *,
     weights: Path | str = LCVD_WEIGHTS,  # of lcvd: a folder, or a name under the user's weights folder
     backend: str = "eager",  # of lcvd: see engine.backends
+    size: int = 512,  # of lcvd: side of the avatar in px
 ) -> Engine:
     """The engine called `name`. ValueError names the legal ones; EngineUnavailable says what is missing."""
     if name == "ratio":
@@ -49,11 +50,11 @@ def make_engine(
         import torch
 
         from engine.backends import make_backend
-        from engine.diffusion import DiffusionEngine
+        from engine.diffusion import DiffusionEngine, DiffusionOptions
         from lcvd.model import load_lcvd
 
         device, dtype = ("cuda", "fp16") if torch.cuda.is_available() else ("cpu", "float32")
-        return DiffusionEngine(lambda: make_backend(backend, load_lcvd(weights, device, dtype)))
+        return DiffusionEngine(lambda: make_backend(backend, load_lcvd(weights, device, dtype)), DiffusionOptions(size))
     if name == "passthrough":
         from engine.passthrough import PassthroughEngine
 
@@ -61,11 +62,11 @@ def make_engine(
     raise ValueError(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
 
 
-def available_engines() -> list[EngineInfo]:
+def available_engines(lcvd_weights: Path | str = LCVD_WEIGHTS) -> list[EngineInfo]:
     """Every engine this build knows and whether it can run here. Imports, but loads no weights."""
     return [
         _info("ratio", "Ratio image (CPU)"),
-        _lcvd_info(),
+        _lcvd_info(lcvd_weights),
         EngineInfo("passthrough", "Untouched picture", True),
     ]
 
@@ -79,8 +80,8 @@ def _info(name: str, title: str) -> EngineInfo:
     return EngineInfo(name, title, True)
 
 
-def _lcvd_info() -> EngineInfo:
-    missing = _lcvd_missing(LCVD_WEIGHTS)
+def _lcvd_info(weights: Path | str) -> EngineInfo:
+    missing = _lcvd_missing(weights)
     return EngineInfo("lcvd", "Avatar (LCVD)", missing is None, "; ".join(missing or ()))
 
 

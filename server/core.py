@@ -27,7 +27,11 @@ class Server:
 
     def __init__(self, settings: Settings, make: Callable[[str], Engine] | None = None) -> None:
         self.settings = settings
-        self.engines = Engines(settings.engine, make or maker(settings.models_dir))
+        self.engines = Engines(
+            settings.engine,
+            make or maker(settings.models_dir, settings.lcvd_weights, settings.lcvd_size),
+            settings.lcvd_weights,
+        )
         self.sessions: dict[str, Session] = {}
         self.metrics = Metrics(lambda: [s for session in self.sessions.values() if (s := session.snapshot) is not None])
         self.admission = Admission(settings.max_sessions)

@@ -99,3 +99,25 @@ async def test_what_is_no_portrait_is_refused(faces: None) -> None:
             assert word in answer.json()["message"]
             assert answer.json()["hint"]
         assert server.server.sessions[name]._avatar is None
+
+
+def test_the_operator_chooses_the_avatars_weights(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RELIGHT_LCVD_WEIGHTS and _SIZE reach the engine; the menu speaks of that very folder."""
+    pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    from lcvd.weights_tiny import write_tiny
+    from server.core import Server
+    from server.settings import Settings
+
+    folder = tmp_path / "tiny"
+    monkeypatch.setenv("RELIGHT_LCVD_WEIGHTS", str(folder))
+    monkeypatch.setenv("RELIGHT_LCVD_SIZE", "128")
+    engines = Server(Settings()).engines
+    choice = {c.name: c for c in engines.menu()}["lcvd"]
+    assert not choice.available
+    assert str(folder) in choice.reason
+    write_tiny(folder)
+    assert {c.name: c for c in engines.menu()}["lcvd"].available
+    host = engines.host("lcvd")
+    assert host.engine.output_size == (128, 128)
+    assert host.wait_ready(60)
+    engines.close()
