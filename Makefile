@@ -35,8 +35,14 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e '.[lcvd,test]'
 	@touch $@ $(VENV)/.base
 
+# mediapipe 0.10.21, the last release that carries its models, wants numpy below 2: tests compare it from its own room.
+.venv-mediapipe/.ready:
+	$(PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/python -m pip install -q mediapipe==0.10.21 numba platformdirs
+	@touch $@
+
 browser:
 	@sh tests/install_chromium.sh
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-mediapipe build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -5,10 +5,11 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.errors import EngineUnavailable
+from engine.errors import EngineUnavailable, UnknownEngine
 from engine.protocols import Engine
 
 ENGINES = ("ratio", "lcvd", "passthrough")  # in the order of preference
@@ -30,20 +31,25 @@ class EngineInfo:
 
 def make_engine(
     name: str = DEFAULT_ENGINE,
+    models_dir: Path | None = None,
     *,
     weights: Path | str = LCVD_WEIGHTS,  # of lcvd: a folder, or a name under the user's weights folder
     backend: str = "eager",  # of lcvd: see engine.backends
     size: int = 512,  # of lcvd: side of the avatar in px
 ) -> Engine:
-    """The engine called `name`. ValueError names the legal ones; EngineUnavailable says what is missing."""
+    """The engine called `name`; its tracking networks are looked for in `models_dir` first.
+
+    UnknownEngine names the legal ones; EngineUnavailable says what is missing.
+    """
     if name == "ratio":
         import cv2
 
         from engine.ratio import RatioEngine
+        from lcvd.matting import SelfieMatte
+        from lcvd.tracking.mesh import MeshTracker
 
         cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
-
-        return RatioEngine()
+        return RatioEngine(partial(MeshTracker, directory=models_dir), partial(SelfieMatte, directory=models_dir))
     if name == "lcvd":
         if reason := _lcvd_missing(weights):
             raise EngineUnavailable(*reason)
@@ -51,15 +57,23 @@ def make_engine(
 
         from engine.backends import make_backend
         from engine.diffusion import DiffusionEngine, DiffusionOptions
+        from lcvd.matting import SelfieMatte
         from lcvd.model import load_lcvd
+        from lcvd.portrait_mask import CalibratedMatte
+        from lcvd.tracking.mesh import MeshTracker
 
         device, dtype = ("cuda", "fp16") if torch.cuda.is_available() else ("cpu", "float32")
-        return DiffusionEngine(lambda: make_backend(backend, load_lcvd(weights, device, dtype)), DiffusionOptions(size))
+        return DiffusionEngine(
+            lambda: make_backend(backend, load_lcvd(weights, device, dtype)),
+            DiffusionOptions(size),
+            partial(MeshTracker, directory=models_dir),
+            lambda: CalibratedMatte(SelfieMatte(directory=models_dir)),
+        )
     if name == "passthrough":
         from engine.passthrough import PassthroughEngine
 
         return PassthroughEngine()
-    raise ValueError(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
+    raise UnknownEngine(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
 
 
 def available_engines(lcvd_weights: Path | str = LCVD_WEIGHTS) -> list[EngineInfo]:

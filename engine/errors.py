@@ -1,9 +1,10 @@
 """Errors of the live engines.
 
 EngineError
-├── EngineUnavailable      this engine cannot run here (missing extra, weights or device); hint names the remedy
+├── UnknownEngine (ValueError)  there is no engine of this name
+├── EngineUnavailable           this engine cannot run here (missing extra, weights or device); hint names the remedy
 ├── FrameError (ValueError)  a frame has an impossible size or type
-└── StreamClosed           the stream was closed
+└── StreamClosed                the stream was closed
 """
 
 
@@ -14,6 +15,10 @@ class EngineError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class UnknownEngine(EngineError, ValueError):
+    """There is no engine of this name."""
 
 
 class EngineUnavailable(EngineError):

@@ -19,7 +19,7 @@ from lcvd.raster import interpolate, rasterize
 from lcvd.types import Face, FloatArray
 
 FACET_BLUR_FW = 0.022  # facets show under hard light
-RIM_FW = 0.065  # width of the contour that a lamp from behind can reach
+RIM_FW = 0.04  # width of the contour that a lamp from behind can reach
 SKULL_CENTRE_CM = np.array([0.0, 2.6, -2.4], np.float32)
 SKULL_RADII_CM = np.array([8.4, 11.3, 9.6], np.float32)
 RELIEF = 1.25  # of the mesh's depth: blurring the facets away and the network itself flatten the nose
@@ -81,8 +81,10 @@ def person_surface(face: Face, mask: FloatArray, grid: WorkingGrid) -> PersonSur
     fine_z = cv2.resize(smooth_z[..., 0], size, interpolation=cv2.INTER_LINEAR)
     normal = np.empty((grid.rows, grid.cols, 3), np.float32)
     depth = np.empty(mask.shape, np.float32)
-    rim = _box(np.clip((mask - np.float32(0.5)) * np.float32(2.2), 0, 1), RIM_FW / cell_fw)
-    _combine(mesh, fine, fine_z, mask, normal, depth, rim)
+    rim = _box(mask, RIM_FW / cell_fw)
+    # A patch the mask is in two minds about has no contour, and would shine as a mist.
+    contour = cv2.resize(np.ascontiguousarray(outward[..., 2]), size, interpolation=cv2.INTER_LINEAR)
+    _combine(mesh, fine, fine_z, mask, contour, normal, depth, rim)
     return PersonSurface(normal, depth, rim, np.ascontiguousarray(mesh[..., 5]))
 
 
@@ -226,7 +228,7 @@ def _targets(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _combine(mesh, smooth, smooth_z, mask, normal, depth, rim):  # type: ignore[no-untyped-def]
+def _combine(mesh, smooth, smooth_z, mask, contour, normal, depth, rim):  # type: ignore[no-untyped-def]
     """Mesh where it is, membrane elsewhere; `rim` comes in as the blurred mask and leaves as the contour."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(mask.shape[0]):
@@ -245,5 +247,8 @@ def _combine(mesh, smooth, smooth_z, mask, normal, depth, rim):  # type: ignore[
             deep = smooth_z[i, j] * (one - t) + mesh[i, j, 3] * inverse
             # All or nothing: a depth between the head's and nowhere's would lie in everybody's shadow.
             depth[i, j] = deep if mask[i, j] > np.float32(0.4) else np.float32(NOTHING_FW)
-            edge = min(max((one - rim[i, j]) * np.float32(2.0), zero), one)
-            rim[i, j] = edge * np.sqrt(edge)
+            # A blurred step: 1/2 on the contour, so that the light peaks there, falls off inward and hardly spills out.
+            # Exact zeros off the contour: blurring leaves residues whose squares are denormal, and slow.
+            edge = min(max(np.float32(1.99) - np.float32(2.0) * rim[i, j], zero), one)
+            edge *= edge * min(np.float32(1.5) * contour[i, j], one)
+            rim[i, j] = edge * min(max(np.float32(4.0) * rim[i, j] - np.float32(0.01), zero), one)

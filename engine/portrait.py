@@ -8,44 +8,30 @@ the driver's sound. An interrupted run goes on from its `state` folder. Motion: 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.clip import ClipReader, ClipWriter
 from engine.errors import PortraitError
+from engine.portrait_options import PortraitOptions, check_options
 from lcvd.hints import render_hints
 from lcvd.light_estimate import estimate_lighting
+from lcvd.lighting import sh_projection
 from lcvd.motion import CodeMotion, FaceMotion
 from lcvd.portrait_mask import make_matte, portrait_mask
-from lcvd.protocols import Matte, Tracker
+from lcvd.protocols import Matte, Rasterizer, Tracker
+from lcvd.raster import rasterize
+from lcvd.raster_pytorch3d import make_rasterizer
 from lcvd.tracking.crop import Roi, crop
 from lcvd.tracking.deca import DecaTracker, face_from_code, make_tracker
 from lcvd.types import Face, FloatArray, Lighting
 
 Rgb = NDArray[np.uint8]
-MotionName = Literal["relative", "scale", "driver"]
 OnProgress = Callable[[str, int, int | None], None]  # pass, done, of how many (None: not known)
 FACES_HIGH = 2.6  # side of the square cut around a face, in heights of its mesh: head and shoulders, as LCVD saw them
+STATE_FILES = ("hints.u8", "latents_0.f32", "latents_1.f32", "progress.part", "progress.safetensors")
 REFERENCE_TRIES = 4  # a still is tracked a few times, so that the mesh settles
-
-
-@dataclass(frozen=True, slots=True)
-class PortraitOptions:
-    """What a run is made with; the defaults are the published ones."""
-
-    size: int = 512  # px, a multiple of 8
-    steps: int = 25
-    omega: float = 4.5
-    sampler: Literal["euler", "ddim"] = "euler"
-    seed: int = 0
-    motion: MotionName = "relative"  # "driver" takes the driver's face as it is: the same person relit
-    dtype: str = "float32"
-    device: str = "cpu"
-    batched: bool = True  # both guidance branches in one batch
-    deca_dir: Path | None = None
-    u2net: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +45,21 @@ class Reference:
     mask: FloatArray  # [S,S], 1 = portrait
 
 
+def discard_state(state: Path) -> None:
+    """Remove what `animate_clip` keeps in `state`, and the folder where nothing else is in it."""
+    if not state.is_dir():
+        return
+    for name in STATE_FILES:
+        (state / name).unlink(missing_ok=True)
+    if not any(state.iterdir()):
+        state.rmdir()
+
+
+def has_progress(state: Path) -> bool:
+    """Whether a run that starts with `state` would go on and not begin."""
+    return (state / "progress.safetensors").exists()
+
+
 def square_around(face: Face, size: tuple[int, int]) -> Roi:
     """Head and shoulders around `face` in a picture of `size` = (height, width), inside it where it fits."""
     height, width = size
@@ -69,7 +70,14 @@ def square_around(face: Face, size: tuple[int, int]) -> Roi:
     return Roi(min(max(x, half), width - half), min(max(y + 0.1 * side, half), height - half), side)
 
 
-def make_reference(rgb: Rgb, size: int, tracker: Tracker, matte: Matte, square: Roi | None = None) -> Reference:
+def make_reference(
+    rgb: Rgb,
+    size: int,
+    tracker: Tracker,
+    matte: Matte,
+    square: Roi | None = None,
+    rasterizer: Rasterizer = rasterize,
+) -> Reference:
     """Find the face in `rgb` [H,W,3], cut `square` (else one around it) and learn its light.
 
     PortraitError without a face.
@@ -89,7 +97,7 @@ def make_reference(rgb: Rgb, size: int, tracker: Tracker, matte: Matte, square: 
         lighting = Lighting("reference", (0.0, 0.0, 0.0), sh=tracker.light())
     else:
         lighting = estimate_lighting(small, face)
-    hint = render_hints(face, lighting, (size, size)).rgb
+    hint = render_hints(face, lighting, (size, size), rasterizer).rgb
     return Reference(small, face, lighting, hint, portrait_mask(small, matte))
 
 
@@ -99,6 +107,15 @@ def _settled(tracker: Tracker, rgb: Rgb) -> Face | None:
     for index in range(REFERENCE_TRIES):
         face = tracker.track(rgb, index / 30)
     return face
+
+
+def at_strength(lighting: Lighting, own: Lighting) -> Lighting:
+    """`lighting` at its strength; what it lacks of 1 is `own` light: hints are linear in light."""
+    share = lighting.strength
+    if share >= 1:
+        return lighting
+    sh = share * sh_projection(lighting) + (1 - share) * sh_projection(own)
+    return Lighting(lighting.name, (0.0, 0.0, 0.0), sh=np.asarray(sh, np.float32))
 
 
 def animate_clip(
@@ -116,31 +133,44 @@ def animate_clip(
     """Write the relit portrait to `target` [S,S] at the driver's times, with its sound; returns the frames written.
 
     `compare` writes reference | hint | result | driver. `state` keeps what an interrupted run needs; the caller
-    removes it. Strength 0 ("original") means the reference's own light. Raises PortraitError, ClipError, LcvdError.
+    calls `discard_state`. Strength goes from the reference's own light (0) to `lighting` (1). Raises PortraitError,
+    ClipError, LcvdError.
     """
-    if options.size % 8 or not 64 <= options.size <= 2048:
-        raise PortraitError(f"size={options.size}: must be a multiple of 8 from 64 to 2048", "use 512, as published")
+    check_options(options)
     from lcvd.pipeline import load_lcvd, relight_frames
     from lcvd.weights import find_weights
 
-    find_weights(weights)  # what is missing is told before minutes of work; the networks are read when their turn comes
+    if reference_rgb is not None and options.motion == "driver":
+        raise PortraitError(
+            'motion="driver" would put the driver\'s face shape on the reference',
+            "use relative or scale with a reference; driver is for a clip that relights itself",
+        )
+    find_weights(weights)  # what is missing is told before anything is read
     tracker, tracker_note = make_tracker(options.deca_dir, device=options.device)
     matte, matte_note = make_matte(options.u2net, device=options.device)
     on_note(tracker_note)
     on_note(matte_note)
-    state.mkdir(parents=True, exist_ok=True)
+    rasterizer: Rasterizer = rasterize
+    if isinstance(tracker, DecaTracker):  # MediaPipe's mesh is ours alone: no published renderer to agree with
+        rasterizer, rasterizer_note = make_rasterizer(options.device)
+        on_note(rasterizer_note)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PortraitError(f"state folder {state}: cannot be made ({error.strerror})", "name another folder") from None
     part = target.with_name(f".{target.stem}.part{target.suffix}")
     try:
         with ClipReader(driver) as reader:
             first, driver_square = _first_face(reader, tracker)
             if reference_rgb is None:
                 options = replace(options, motion="driver")
-                reference = make_reference(first, options.size, tracker, matte, driver_square)
+                reference = make_reference(first, options.size, tracker, matte, driver_square, rasterizer)
             else:
-                reference = make_reference(reference_rgb, options.size, tracker, matte)
-            light = reference.lighting if lighting.strength == 0 else lighting
-            hints = _hints(driver, driver_square, reference, light, options, tracker, state, on_progress)
+                reference = make_reference(reference_rgb, options.size, tracker, matte, rasterizer=rasterizer)
+            light = at_strength(lighting, reference.lighting)
+            # Before the hints: damaged weights are told at once, not after the whole clip was tracked.
             model = load_lcvd(weights, device=options.device, dtype=options.dtype)
+            hints = _hints(driver, driver_square, reference, light, options, tracker, rasterizer, state, on_progress)
             frames = relight_frames(
                 model,
                 reference.rgb,
@@ -181,6 +211,7 @@ def _hints(
     lighting: Lighting,
     options: PortraitOptions,
     tracker: Tracker,
+    rasterizer: Rasterizer,
     state: Path,
     on_progress: OnProgress,
 ) -> NDArray[np.uint8]:
@@ -194,7 +225,7 @@ def _hints(
             seen = tracker.track(crop(frame.rgb, square, size), frame.t_s)
             if seen is not None and not seen.held:
                 face = pose(seen)
-            file.write(render_hints(face, lighting, (size, size)).rgb.tobytes())
+            file.write(render_hints(face, lighting, (size, size), rasterizer).rgb.tobytes())
             count += 1
             on_progress("hints", count, reader.info.frames)
     return np.memmap(path, np.uint8, "r", shape=(count, size, size, 3))

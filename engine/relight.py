@@ -16,6 +16,8 @@ from lcvd.types import FloatArray
 ALPHA_LOW, ALPHA_RANGE = 0.25, 0.73  # what is nearly person is person: local colours scatter
 KNEE = 0.8
 PALER = 0.1  # deep shade loses this share of its colour: a display's shadows look more saturated than skin's
+SHEEN_BASE = 0.008  # squared code value: hair darker than this shines as if it were this bright
+SPILL = 0.1  # of the contour's sheen that the lens lets fall on the wall beside it
 MAX_WIDTH_PX = 8192
 STRIDE = MAX_WIDTH_PX + 16  # not a multiple of 4 KiB, so that the scratch's rows do not share cache sets
 DARK = 0.004  # squared code value (16/255) below which a gain > 1 fades: it would only lift noise
@@ -79,7 +81,10 @@ def _holds(a):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _spans(alpha, width):  # type: ignore[no-untyped-def]
-    """[rows,2]: the pixel columns outside which a coarse row and its neighbours hold nothing of the person."""
+    """[rows,2]: the pixel columns outside which a coarse row and its neighbours hold nothing of the person.
+
+    What spills over the contour (engine.normals.RIM_FW) ends within alpha's band unless the face fills the frame.
+    """
     rows, cols = alpha.shape[0], alpha.shape[1]
     out = np.empty((rows, 2), np.int64)
     for i in range(rows):
@@ -199,8 +204,8 @@ def _relight_person(pixels, wall, line, relit):  # type: ignore[no-untyped-def]
     for j in range(pixels.shape[0]):
         x = np.float32(j)
         r, g, b = line[13, j], line[14, j], line[15, j]
-        person = line[6, j] * r + line[7, j] * g + line[8, j] * b + line[9, j]
-        person = min(max((person - np.float32(ALPHA_LOW)) * np.float32(1 / ALPHA_RANGE), zero), one)
+        alpha = line[6, j] * r + line[7, j] * g + line[8, j] * b + line[9, j]
+        person = min(max((alpha - np.float32(ALPHA_LOW)) * np.float32(1 / ALPHA_RANGE), zero), one)
         # Share of the person in each channel's light: a dark hair before a bright wall is mostly wall.
         rest = one - person + np.float32(1e-6)
         sr = person * line[10, j] / (person * line[10, j] + rest)
@@ -219,10 +224,13 @@ def _relight_person(pixels, wall, line, relit):  # type: ignore[no-untyped-def]
         r, g, b = r * gr, g * gg, b * gb
         grey = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
         paler = np.float32(PALER) * max(luma - grey, zero) / (luma + np.float32(1e-4)) * person
-        shine = person * luma * sg  # the wall's part of a mixed pixel does not shine
+        # The wall's part of a mixed pixel does not shine; a strand that lets light through shines more than it covers.
+        bare = one - min(max(alpha, zero), one)
+        bare *= bare * bare
+        shine = luma * sg + np.float32(SHEEN_BASE) * (one - np.float32(1 - SPILL) * bare)
         r += paler * (grey - r) + shine * line[3, j]
         g += paler * (grey - g) + shine * line[4, j]
         b += paler * (grey - b) + shine * line[5, j]
-        keep = _roll_off(r, g, b, max(max(gr, gg), gb))
+        keep = _roll_off(r, g, b, max(max(gr, gg), gb) + shine * line[4, j])
         line[13, j], line[14, j], line[15, j] = r * keep, g * keep, b * keep
     _store(line, relit)

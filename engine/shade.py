@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from engine.relight import SHEEN_BASE
 from lcvd.lighting import PackedLighting
 from lcvd.types import FloatArray
 
@@ -24,7 +25,7 @@ SPECULAR, SHININESS = 0.24, 24
 # displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). In the kernel it is
 # five square roots, which vectorise; a power does not.
 GAMMA_POWER = 29 / 32
-RIM = 0.21  # brightness of the contour under a lamp from behind, whatever the hair's own
+RIM = 1.1  # brightness of the contour under a lamp from behind, whatever the hair's own
 
 
 class Surface(NamedTuple):
@@ -61,6 +62,7 @@ def shade(
         np.float32(light.specular),
         shadows,
         np.float32(amount),
+        np.float32(SHEEN_BASE),
         out,
     )
     return out
@@ -80,7 +82,23 @@ def _basis_dot(x, y, z, c):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _shade(  # type: ignore[no-untyped-def]
-    normal, rim, skin, luma, source, ambient, directions, rgbs, wraps, darks, count, sh, specular, shadows, amount, out
+    normal,
+    rim,
+    skin,
+    luma,
+    source,
+    ambient,
+    directions,
+    rgbs,
+    wraps,
+    darks,
+    count,
+    sh,
+    specular,
+    shadows,
+    amount,
+    base,
+    out,
 ):
     one, zero = np.float32(1.0), np.float32(0.0)
     target = np.empty(3, np.float32)
@@ -114,9 +132,8 @@ def _shade(  # type: ignore[no-untyped-def]
                 # From behind: only grazing surfaces see it; the mesh's inner cheek does not.
                 behind = min(max(-lz * np.float32(2.5), zero), one)
                 response *= one + behind * (grazing * grazing * np.float32(1.6) - one)
-                side = x * lx + y * ly
-                side = max(side + np.float32(0.25), zero) * np.float32(0.8)
-                edge = behind * rim[i, j] * side * (one - np.float32(0.6) * skin[i, j])
+                side = max(x * lx + y * ly, zero)
+                edge = behind * rim[i, j] * side * side * (one - np.float32(0.4) * skin[i, j])
                 shine = zero
                 if specular > zero and lz > np.float32(-0.2):
                     length = np.sqrt(max(np.float32(2.0) + np.float32(2.0) * lz, np.float32(1e-3)))
@@ -138,7 +155,9 @@ def _shade(  # type: ignore[no-untyped-def]
             if bright > np.float32(GAIN_KNEE):
                 limited = np.float32(GAIN_KNEE) + room * (one - np.exp(-(bright - np.float32(GAIN_KNEE)) / room))
             # Sheen has the lamp's colour and the surface's texture: it is given per local mean brightness.
-            gloss = one / (luma[i, j] + np.float32(0.012))
+            # What is black in the picture may be hair or the night behind it, and black cloth shines less.
+            mean = luma[i, j]
+            gloss = (mean + np.float32(0.002)) / ((mean + np.float32(0.014)) * (mean + base))
             for c in range(3):
                 colour = target[c] / max(bright, np.float32(1e-4))
                 colour += np.float32(LEAK) * (one - colour)

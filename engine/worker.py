@@ -240,7 +240,9 @@ class LiveStream:
                 if given.index >= self._fresh_from
             ]
         with self._lock:
-            if self._closed or outputs[0].index < self._fresh_from:
+            # A mirror or pause may have come while the view was drawn: nothing of it is fresh any more.
+            outputs = [output for output in outputs if output.index >= self._fresh_from]
+            if self._closed or not outputs:
                 return
             taken = self._pacer.put(outputs, self._clock())
         self.stats.count("superseded", len(outputs) - taken)

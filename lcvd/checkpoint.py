@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from lcvd.errors import ModelUnavailable, WeightsError
-from lcvd.weights_file import _read_torch
+from lcvd.weights_file import read_torch
 
 
 def read_checkpoint(path: Path, remedy: str) -> Mapping[str, object]:
@@ -18,7 +18,7 @@ def read_checkpoint(path: Path, remedy: str) -> Mapping[str, object]:
     if not path.is_file():
         raise ModelUnavailable(f"{path} does not exist", remedy)
     try:
-        saved = _read_torch(path)
+        saved = read_torch(path)
     except WeightsError as error:
         raise ModelUnavailable(error.message, remedy) from error
     if not isinstance(saved, Mapping):

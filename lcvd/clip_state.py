@@ -117,14 +117,15 @@ class ClipState:
             with safe_open(path, "pt") as file:
                 about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in ("frames", "weights", "v1", "v2")}
-        except (SafetensorError, OSError) as error:
+                step, window = int(about["step"]), int(about["window"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise LcvdError(f"{path}: cannot be read ({error})", "delete the folder to start over") from error
         if about.get("fingerprint") != self._about():
             raise LcvdError(
                 f"{self._folder}: holds the progress of another run",
                 "use the same clip and settings, name another folder, or delete it to start over",
             )
-        self.step, self.window = int(about["step"]), int(about["window"])
+        self.step, self.window = step, window
         for place, frame in enumerate(tensors["frames"].tolist()):
             self._open[frame] = (tensors["v1"][place], tensors["v2"][place], float(tensors["weights"][place]))
         return True

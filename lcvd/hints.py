@@ -2,49 +2,80 @@
 
 A uniform grey of 180/255 under the light's SH projection (order 2, irradiance/π), on the mesh's skin: eyes, mouth
 interior and everything outside the face stay black, and so does what turns away from the viewer. No gamma: shade is
-written as it is, as DECA renders it (Feng et al. 2021, Eq. 5). Knows nothing of pixels of the frame but its size.
+written as it is, as DECA renders it (Feng et al. 2021, Eq. 5). A FLAME mesh is drawn to the letter as LCVD's release
+draws it, by DECA's renderer; see `STYLES`. Knows nothing of pixels of the frame but its size.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lcvd.errors import ShapeError
 from lcvd.geometry import picture_normals
 from lcvd.lighting import sh_projection
+from lcvd.protocols import Rasterizer
 from lcvd.raster import MAX_SIDE_PX, interpolate, rasterize
 from lcvd.sh import irradiance_over_pi
-from lcvd.types import Face, Hints, Lighting
+from lcvd.types import Face, FloatArray, Hints, HintStyle, Lighting, MeshTopology
 
 ALBEDO = 180 / 255
-MIN_FACING = 0.0  # z of the interpolated unit normal
 
 
-def render_hints(face: Face, lighting: Lighting, size: tuple[int, int]) -> Hints:
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What a mesh's `hint_style` stands for."""
+
+    skin_alone: bool  # only skin is drawn and makes normals; else the other triangles hide what lies behind them
+    unit_normals: bool  # interpolated normals are made unit again
+    min_facing: float  # z of the interpolated normal above which a pixel is drawn
+    rounding: float  # added before the code value is cut to a whole one
+
+
+STYLES: dict[HintStyle, Style] = {
+    "solid": Style(skin_alone=False, unit_normals=True, min_facing=0.0, rounding=0.5),
+    # decalib/utils/renderer.py: add_SHlight takes the normals as interpolated; render_shape keeps z < 0.15 of normals
+    # whose z points away from the viewer.
+    "deca": Style(skin_alone=True, unit_normals=False, min_facing=-0.15, rounding=0.0),
+}
+
+
+def render_hints(face: Face, lighting: Lighting, size: tuple[int, int], rasterizer: Rasterizer = rasterize) -> Hints:
     """The hint of `face` (vertices in pixels of the frame) at `size` = (height, width) of that frame.
 
-    Raises ShapeError where the size is impossible.
+    `rasterizer`: ours, or `lcvd.raster_pytorch3d.make_rasterizer()`. Raises ShapeError where the size is impossible.
     """
     height, width = size
     if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
         raise ShapeError(f"size (height, width) = {size}", f"both sides must be in 1…{MAX_SIDE_PX}")
     rgb = np.zeros((height, width, 3), np.uint8)
     mask = np.zeros((height, width), bool)
+    style = STYLES[face.mesh.hint_style]
+    triangles, is_skin = _drawn(face.mesh, style)
     box = _box(face, size)
     if box is None:
         return Hints(rgb, mask)
     top, bottom, left, right = box
     vertices = face.vertices_px - np.array([left, top, 0], np.float32)
-    # All triangles are drawn, so that the eyes and the mouth also hide what lies behind them.
-    raster = rasterize(vertices, face.mesh.triangles, (bottom - top, right - left))
-    normals = interpolate(raster, face.mesh.triangles, picture_normals(face.vertices_px, face.mesh.triangles))
+    raster = rasterizer(vertices, triangles, (bottom - top, right - left))
+    normals = interpolate(raster, triangles, picture_normals(face.vertices_px, triangles))
     skin = raster.triangle >= 0
-    skin[skin] = face.mesh.skin_triangles[raster.triangle[skin]]
-    length = np.linalg.norm(normals, axis=-1)
-    skin &= normals[..., 2] > MIN_FACING * length
-    n = normals[skin] / np.maximum(length[skin], 1e-6)[:, None]
-    shade = irradiance_over_pi(sh_projection(lighting), n)
-    rgb[top:bottom, left:right][skin] = np.clip(255 * ALBEDO * shade + 0.5, 0, 255).astype(np.uint8)
+    skin[skin] = is_skin[raster.triangle[skin]]
+    if style.unit_normals:
+        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+    skin &= normals[..., 2] > style.min_facing
+    shade: FloatArray = irradiance_over_pi(sh_projection(lighting), normals[skin])
+    rgb[top:bottom, left:right][skin] = np.clip(255 * ALBEDO * shade + style.rounding, 0, 255).astype(np.uint8)
     mask[top:bottom, left:right] = skin
     return Hints(rgb, mask)
+
+
+def _drawn(mesh: MeshTopology, style: Style) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Triangles to draw [M,3], and which of them are skin [M]."""
+    if not style.skin_alone:
+        return mesh.triangles, mesh.skin_triangles
+    triangles = np.ascontiguousarray(mesh.triangles[mesh.skin_triangles])
+    return triangles, np.ones(len(triangles), bool)
 
 
 def _box(face: Face, size: tuple[int, int]) -> tuple[int, int, int, int] | None:

@@ -50,6 +50,19 @@ def dtype_from_name(name: str | torch.dtype) -> torch.dtype:
     return DTYPES[name]
 
 
+def device_from_name(name: str | torch.device) -> torch.device:
+    """torch device of "cpu", "cuda" or "cuda:1". Raises ModelUnavailable where there is no such device."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelUnavailable(f"device {name!r} is unknown", "use cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelUnavailable(
+            f"device {name}: torch sees no such CUDA device", "use --device cpu, or install torch for CUDA"
+        )
+    return device
+
+
 def load_lcvd(
     path: Path | str,  # the authors' folder, a converted one, or a name under the user's weights folder
     device: torch.device | str = "cpu",
@@ -58,9 +71,7 @@ def load_lcvd(
     """Load and check every network. Raises WeightsError (files) or ModelUnavailable (device)."""
     from lcvd.weights import find_weights, load_part
 
-    place, precision = torch.device(device), dtype_from_name(dtype)
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ModelUnavailable("device cuda: torch sees no CUDA device", "use --device cpu, or install torch for CUDA")
+    place, precision = device_from_name(device), dtype_from_name(dtype)
     found = find_weights(Path(path))
     unet = load_part(found, "unet", place, precision)
     temporal = load_part(found, "temporal_vae", place, torch.float32) if "temporal_vae" in found.parts else None

@@ -1,9 +1,9 @@
 """Reference portrait → mask of the portrait, which LCVD removes from the reference latent (times 1 − mask).
 
 As released: person map at the network's own size, min-max per image, threshold 0.5, bilinear to the picture, 7×7
-dilation; then bilinear to the latent, soft. The map is U²-Net's human segmentation where its file is given (fed with
-RGB/255 at 320²; the release means to normalise by mean and deviation too, but its indexing does not reach the picture),
-MediaPipe's selfie segmentation otherwise. Needs torch for U²-Net only.
+dilation; `lcvd.conditions.latent_mask` takes it to the latent, soft. The map is U²-Net's human segmentation where its
+file is given (fed with RGB/255 at 320²; the release means to normalise by mean and deviation too, but its indexing does
+not reach the picture), MediaPipe's selfie segmentation otherwise. Needs torch for U²-Net only.
 """
 
 import importlib.util
@@ -100,11 +100,3 @@ def portrait_mask(rgb: NDArray[np.uint8], matte: Matte, *, dilation_px: int = DI
     soft = cv2.resize(hard, (width, height), interpolation=cv2.INTER_LINEAR)
     grown = cv2.dilate(soft, np.ones((dilation_px, dilation_px), np.uint8))
     return np.clip(grown, 0, 1).astype(np.float32)
-
-
-def latent_mask(mask: FloatArray, size: tuple[int, int]) -> FloatArray:
-    """`mask` [H,W] bilinearly at the latent's `size` = (h, w), without prefilter, as released. Raises ShapeError."""
-    height, width = size
-    if mask.ndim != 2 or height < 1 or width < 1:
-        raise ShapeError(f"mask {list(mask.shape)} to (h, w) = {size}", "give [H,W] and sides of at least 1")
-    return cv2.resize(np.asarray(mask, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]

@@ -2,7 +2,7 @@
 
 'left' is the left of the picture. Angles are azimuth (0 camera, +90 right, ±180 behind) and elevation. Exposure is
 balanced so that switching never blinds: soft-front shows about 1 over a frontal face, dramatic lights keep a lit side
-of 1.1 to 1.5 and a dark side of at least 0.12 (tests/lcvd/test_presets.py).
+of 1.1 to 1.75 and a dark side of at least 0.12 (tests/lcvd/test_presets.py).
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ _REMBRANDT_LEFT = _preset(
     "Rembrandt left",
     "One lamp high on the left; a triangle of light on the far cheek.",
     _colour(0.13, 6500),
-    _lamp(-52, 38, 1.28, 5200, 0.15, 0.8),
+    _lamp(-42, 36, 1.5, 5200, 0.12, 0.9),
     _lamp(25, 10, 0.09, 7000, 0.9),
     specular=0.3,
     background=Background("dim", 0.55),
@@ -80,10 +80,10 @@ _REMBRANDT_LEFT = _preset(
 _SPLIT_LEFT = _preset(
     "split-left",
     "Split left",
-    "One lamp square to the left: half the face in light, half in shade.",
+    "One lamp from the left: half the face in light, half in shade.",
     _colour(0.12, 6500),
-    _lamp(-86, 8, 1.42, 5600, 0.14, 0.6),
-    _lamp(35, 15, 0.08, 7000, 0.9),
+    _lamp(-78, 10, 1.66, 5600, 0.12, 0.8),
+    _lamp(35, 15, 0.06, 7000, 0.9),
     specular=0.3,
     background=Background("dim", 0.5),
 )
@@ -100,9 +100,9 @@ _WINDOW_LEFT = _preset(
     "window-left",
     "Window left",
     "A tall window on the left on a bright day: wide, cool and soft.",
-    _colour(0.27, 6200),
-    _lamp(-68, 18, 1.15, 7200, 0.75, 0.35),
-    _lamp(60, -5, 0.12, 4800, 0.9),
+    _colour(0.18, 6200),
+    _lamp(-70, 16, 1.5, 7200, 0.6, 0.35),
+    _lamp(60, -5, 0.1, 4800, 0.9),
     background=Background("dim", 0.75),
 )
 
@@ -146,14 +146,14 @@ PRESETS: tuple[Preset, ...] = (
         _SPLIT_LEFT,
         "split-right",
         "Split right",
-        "One lamp square to the right: half the face in light, half in shade.",
+        "One lamp from the right: half the face in light, half in shade.",
     ),
     _preset(
         "butterfly",
         "Butterfly",
         "A lamp high in front: cheekbones, and a small shadow under the nose.",
         _colour(0.24, 6500),
-        _lamp(0, 50, 1.12, 5600, 0.2, 0.75),
+        _lamp(0, 48, 1.34, 5600, 0.15, 0.85),
         _lamp(0, -35, 0.14, 6000, 0.8),
         specular=0.35,
         background=Background("dim", 0.6),
@@ -190,9 +190,9 @@ PRESETS: tuple[Preset, ...] = (
         "golden-hour",
         "Golden hour",
         "A low warm sun from the right, a blue sky opposite.",
-        _colour(0.28, 8500),
-        _lamp(58, 14, 1.2, 2900, 0.2, 0.6),
-        _lamp(-140, 30, 0.55, 3200, 0.4),
+        _colour(0.24, 9000),
+        _lamp(54, 16, 1.45, 3100, 0.2, 0.6),
+        _lamp(-140, 30, 0.7, 3200, 0.4),
         specular=0.25,
         background=Background("dim", 0.75),
     ),
@@ -200,8 +200,9 @@ PRESETS: tuple[Preset, ...] = (
         "candle",
         "Candle",
         "One small flame, low and very warm, in a dark room.",
-        _colour(0.15, 2600),
-        _lamp(-24, -18, 1.05, 2000, 0.35, 0.55),
+        _colour(0.15, 5000),
+        _lamp(-36, -12, 1.3, 2700, 0.45, 0.3),
+        _lamp(30, 5, 0.1, 3600, 0.9),
         specular=0.3,
         background=Background("dim", 0.35),
     ),
@@ -228,8 +229,9 @@ PRESETS: tuple[Preset, ...] = (
         "under-light",
         "Under-light",
         "A lamp from below, as round a camp fire or a laptop at night.",
-        _colour(0.2, 7500),
-        _lamp(0, -50, 1.15, 5000, 0.3, 0.3),
+        _colour(0.16, 7500),
+        _lamp(0, -50, 1.4, 5000, 0.5, 0.2),
+        _lamp(0, 15, 0.14, 7000, 0.9),
         specular=0.2,
         background=Background("dim", 0.4),
     ),

@@ -23,7 +23,7 @@ def rasterize(vertices: FloatArray, triangles: NDArray[np.int32], size: tuple[in
     Raises ShapeError when an array has the wrong rank, an index is outside the vertices or the size is impossible.
     Triangles with a vertex that is not finite are left out.
     """
-    vertices, triangles = _checked(vertices, triangles)
+    vertices, triangles = checked_mesh(vertices, triangles)
     height, width = size
     if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
         raise ShapeError(f"size (height, width) = {size}", f"both sides must be in 1…{MAX_SIDE_PX}")
@@ -44,7 +44,8 @@ def interpolate(raster: Raster, triangles: NDArray[np.int32], attributes: FloatA
     return out
 
 
-def _checked(vertices: FloatArray, triangles: NDArray[np.int32]) -> tuple[FloatArray, NDArray[np.int32]]:
+def checked_mesh(vertices: FloatArray, triangles: NDArray[np.int32]) -> tuple[FloatArray, NDArray[np.int32]]:
+    """The same two as contiguous float32 and int32, ranks and indices verified. Raises ShapeError."""
     vertices = np.ascontiguousarray(vertices, np.float32)
     triangles = np.ascontiguousarray(triangles, np.int32)
     if vertices.ndim != 2 or vertices.shape[1] != 3:

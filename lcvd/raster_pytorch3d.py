@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lcvd.errors import ModelUnavailable, ShapeError
 from lcvd.protocols import Raster, Rasterizer
-from lcvd.raster import MAX_SIDE_PX, _checked, rasterize
+from lcvd.raster import MAX_SIDE_PX, checked_mesh, rasterize
 from lcvd.types import FloatArray
 
 PIP = "pip install easypytorch3d (CUDA), or build pytorch3d from github.com/facebookresearch/pytorch3d"
@@ -33,7 +33,7 @@ class Pytorch3dRasterizer:
 
     def __call__(self, vertices: FloatArray, triangles: NDArray[np.int32], size: tuple[int, int]) -> Raster:
         """As `lcvd.raster.rasterize`, to rounding at edges. Raises ShapeError."""
-        vertices, triangles = _checked(vertices, triangles)
+        vertices, triangles = checked_mesh(vertices, triangles)
         height, width = size
         if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
             raise ShapeError(f"size (height, width) = {size}", f"both sides must be in 1…{MAX_SIDE_PX}")

@@ -57,8 +57,9 @@ def v_from_x0(x: Tensor, x0: Tensor, sigma: float) -> Tensor:
 
 
 def euler_step(x: Tensor, v: Tensor, sigma: float, sigma_next: float) -> Tensor:
-    """x + (x - x0)/σ · (σ_next - σ)."""
-    return x + (x - x0_from_v(x, v, sigma)) * ((sigma_next - sigma) / sigma)
+    """x + (x - x0)/σ · (σ_next - σ), written x0 + (x - x0) · σ_next/σ: |x| ≈ 700 would cost x0 its last bits."""
+    x0 = x0_from_v(x, v, sigma)
+    return x0 + (x - x0) * (sigma_next / sigma)
 
 
 def ddim_step(x: Tensor, v: Tensor, sigma: float, sigma_next: float) -> Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 BackgroundMode = Literal["keep", "dim", "lit"]
+HintStyle = Literal["solid", "deca"]
 MAX_DIRECTIONALS = 4
 
 
@@ -25,6 +26,7 @@ class MeshTopology:
     triangles: NDArray[np.int32]  # [M,3] counter-clockwise seen from outside
     skin_triangles: NDArray[np.bool_]  # [M] what LCVD's hint renders: no eyes, no mouth interior
     regions: Mapping[str, NDArray[np.int32]]  # vertex indices: face_oval, lips, left_eye, right_eye, *_brow, nose …
+    hint_style: HintStyle = "solid"  # how lcvd.hints draws it; "deca" as the release LCVD was trained with does
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -113,12 +113,20 @@ def _find_converted(root: Path) -> FoundWeights:
             "convert the published weights again: relight weights convert SRC DST",
         )
     parts: dict[PartName, PartFiles] = {}
+    listed = manifest.get("parts")
     for name in (*REQUIRED, "temporal_vae"):
-        entry = manifest.get("parts", {}).get(name)
+        entry = listed.get(name) if isinstance(listed, dict) else None
         if entry is None:
             continue
+        if not (
+            isinstance(entry, dict)
+            and isinstance(entry.get("config"), dict)
+            and isinstance(file := entry.get("file"), str)
+            and Path(file).name
+        ):
+            raise WeightsError(f"{root / MANIFEST}: part {name} lacks its file or config", "convert the weights again")
         # A bare name only: a manifest from a stranger must not point outside its folder.
-        parts[name] = PartFiles(entry["config"], (TensorFile(root / Path(entry["file"]).name),))
+        parts[name] = PartFiles(entry["config"], (TensorFile(root / Path(file).name),))
     missing = [name for name in REQUIRED if name not in parts]
     if missing:
         raise WeightsError(f"{root / MANIFEST}: parts missing: {', '.join(missing)}", "relight weights convert SRC DST")

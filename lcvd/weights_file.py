@@ -48,7 +48,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise WeightsError(f"{path}: not a whole safetensors file ({_first_line(error)})", _AGAIN) from error
-    return _flat(path, _read_torch(path))
+    return _flat(path, read_torch(path))
 
 
 def sha256_of(path: Path) -> str:
@@ -57,7 +57,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_torch(path: Path) -> object:
+def read_torch(path: Path) -> object:
+    """Whatever torch.save wrote, on the CPU, tensors and plain containers only. Raises WeightsError naming the file."""
     zipped = zipfile.is_zipfile(path)
     if zipped:
         _refuse_zip_bomb(path)

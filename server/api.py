@@ -88,8 +88,9 @@ def add_api(app: FastAPI, server: Server) -> None:
         file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
     ) -> PhotoLightBody:
         """Copy the light on the face of a photo."""
-        data, name = await file.read(), file.filename or "photo"
-        found = await server.off_loop(lambda: uploads.light_of_photo(data, name, settings))
+        name = file.filename or "photo"
+        # Read on the upload thread, one at a time: many uploads at once wait on disk, not in memory.
+        found = await server.off_loop(lambda: uploads.light_of_photo(file.file.read(), name, settings))
         return PhotoLightBody(lighting=Light.of(found.lighting), face=found.face)
 
     @app.post("/api/lights/from-hdri", tags=["lights"], summary="Light of a panorama", responses=UPLOAD_ERRORS)
@@ -97,8 +98,8 @@ def add_api(app: FastAPI, server: Server) -> None:
         file: Annotated[UploadFile, File(description=".hdr, .exr, or an equirectangular .jpg or .png")],
     ) -> LightBody:
         """Turn a panorama into a light."""
-        data, name = await file.read(), file.filename or "panorama"
-        found = await server.off_loop(lambda: uploads.light_of_panorama(data, name, settings))
+        name = file.filename or "panorama"
+        found = await server.off_loop(lambda: uploads.light_of_panorama(file.file.read(), name, settings))
         return LightBody(lighting=Light.of(found))
 
     @app.post("/api/portrait", tags=["avatar"], summary="Portrait of the avatar", responses=UPLOAD_ERRORS)

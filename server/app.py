@@ -33,6 +33,8 @@ from server.websocket import ImpatientWebSocket
 
 logger = logging.getLogger(__name__)
 
+RECOVER_EVERY_S = 60.0
+
 
 def create_app(settings: Settings | None = None, make: Callable[[str], Engine] | None = None) -> FastAPI:
     """The application. `make(name)` builds engines (tests inject fakes). `app.state.server` is the Server."""
@@ -47,10 +49,13 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
             ThreadPoolExecutor(2 * settings.max_sessions + 4, "relight-encode")
         )
         await asyncio.to_thread(server.engines.warm)
-        logger.info("engine %s is warm", server.engines.default)
+        if server.engines.ready:  # not where it was told to stop meanwhile
+            logger.info("engine %s is warm", server.engines.default)
+        recovering = asyncio.create_task(_recover(server))
         try:
             yield
         finally:
+            recovering.cancel()
             await server.close()
 
     app = FastAPI(
@@ -62,12 +67,19 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
         redoc_url=None,
     )
     app.state.server = server
-    app.add_middleware(uploads.UploadLimit, limit=settings.max_upload_bytes)
+    app.add_middleware(uploads.UploadLimit, limit=settings.max_upload_bytes, time_limit_s=settings.upload_timeout_s)
     add_doors(app, server)
     add_api(app, server)
     _add_websocket(app, server)
     _add_page(app, server)
     return app
+
+
+async def _recover(server: Server) -> None:
+    """A server that started without its engine (no network for the models, say) gets it back by itself."""
+    while server.engines.default != server.engines.asked:
+        await asyncio.sleep(RECOVER_EVERY_S)
+        await asyncio.to_thread(server.engines.recover)
 
 
 def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: Any) -> uvicorn.Config:

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
+from engine import make_engine
 from engine.protocols import Engine
 from server.admission import Admission
-from server.engines import Engines, maker
+from server.engines import Engines
 from server.errors import Busy
 from server.metrics import Metrics
 from server.session import Session
@@ -27,11 +29,10 @@ class Server:
 
     def __init__(self, settings: Settings, make: Callable[[str], Engine] | None = None) -> None:
         self.settings = settings
-        self.engines = Engines(
-            settings.engine,
-            make or maker(settings.models_dir, settings.lcvd_weights, settings.lcvd_size),
-            settings.lcvd_weights,
+        own = partial(
+            make_engine, models_dir=settings.models_dir, weights=settings.lcvd_weights, size=settings.lcvd_size
         )
+        self.engines = Engines(settings.engine, make or own, settings.lcvd_weights)
         self.sessions: dict[str, Session] = {}
         self.metrics = Metrics(lambda: [s for session in self.sessions.values() if (s := session.snapshot) is not None])
         self.admission = Admission(settings.max_sessions)

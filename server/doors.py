@@ -32,7 +32,7 @@ def _problem_response(problem: Problem) -> JSONResponse:
 def add_doors(app: FastAPI, server: Server) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        if isinstance(error, uploads.UploadTooLarge):
+        if isinstance(error, uploads.UploadRefused):
             return JSONResponse(error.problem.as_dict(), error.status_code, headers={"connection": "close"})
         hint = "see /docs for what there is" if error.status_code in (404, 405) else "see /docs"
         return _problem_response(Problem(f"http_{error.status_code}", str(error.detail), hint, error.status_code))

@@ -6,8 +6,6 @@ A default that cannot start does not take the page down: the fallback runs, and 
 import logging
 import threading
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 from engine import LCVD_WEIGHTS, available_engines, make_engine
 from engine.host import EngineHost
@@ -21,30 +19,13 @@ FALLBACK = "passthrough"
 WARMUP_LIMIT_S = 300.0  # a cold numba cache takes 13 s; a slow network fetches the models in minutes
 
 
-def maker(models_dir: Path | None, lcvd_weights: str = LCVD_WEIGHTS, lcvd_size: int = 512) -> Callable[[str], Engine]:
-    """`make_engine` as the operator chose: tracking models of `models_dir` first, the avatar's weights and size."""
-
-    def make(name: str) -> Engine:
-        if name == "lcvd":
-            return make_engine(name, weights=lcvd_weights, size=lcvd_size)
-        if models_dir is None or name != "ratio":
-            return make_engine(name)
-        from engine.ratio import RatioEngine
-        from lcvd.matting import SelfieMatte
-        from lcvd.tracking.mesh import MeshTracker
-
-        return RatioEngine(partial(MeshTracker, directory=models_dir), partial(SelfieMatte, directory=models_dir))
-
-    return make
-
-
 class Engines:
     """Makes hosts on demand. `warm` and `host` may wait for disk or compiler: call them off the event loop."""
 
     def __init__(
         self, default: str, make: Callable[[str], Engine] = make_engine, lcvd_weights: str = LCVD_WEIGHTS
     ) -> None:
-        self.default = default
+        self.asked = self.default = default
         self._lcvd_weights = lcvd_weights
         self.reason = ""  # why the default was replaced, for the participant
         self._make = make
@@ -74,6 +55,8 @@ class Engines:
             error: Exception = host.error or TimeoutError(f"not ready after {WARMUP_LIMIT_S:.0f} s")
         except Exception as caught:  # the worker door: whatever keeps one engine from starting, the page works
             error = caught
+        if self._closed:  # told to stop meanwhile
+            return
         if self.default == FALLBACK:
             raise error
         problem = explain(error)
@@ -81,6 +64,22 @@ class Engines:
         logger.error("%s; %s. Falling back to %s", self.reason, problem.hint, FALLBACK, exc_info=error)
         self.default = FALLBACK
         self.host(FALLBACK).wait_ready(WARMUP_LIMIT_S)
+
+    def recover(self) -> bool:
+        """Try the engine that was asked for again, where a fallback runs: True when it is the default once more."""
+        if self.default == self.asked or self._closed:
+            return False
+        try:
+            host = self.host(self.asked)
+        except Exception as error:  # the worker door: as in `warm`
+            logger.debug("%s still cannot be made: %s", self.asked, error)
+            return False
+        host.rewarm()
+        if not host.wait_ready(WARMUP_LIMIT_S):
+            return False
+        logger.info("engine %s runs after all", self.asked)
+        self.default, self.reason = self.asked, ""
+        return True
 
     @property
     def ready(self) -> bool:

@@ -6,6 +6,7 @@
     ├── Busy                no room for another participant
     ├── TooFast             the client floods
     ├── TooLarge            a message or upload is over its limit
+    ├── TooSlow             an upload trickles
     ├── BadUpload           an uploaded file is not what it should be
     ├── ForeignOrigin       another site's page tries to drive this server
     └── NotReady            warming up or shutting down
@@ -75,6 +76,12 @@ class TooLarge(ServerError):
     code, status = "too_large", 413
 
 
+class TooSlow(ServerError):
+    """An upload trickles."""
+
+    code, status = "too_slow", 408
+
+
 class BadUpload(ServerError):
     """An uploaded file is not what it should be."""
 
@@ -125,6 +132,8 @@ def _explain_validation(error: ValidationError) -> Problem:
         return Problem("bad_message", f"not JSON: {first['msg']}", "send one JSON object as text")
     if first["type"].startswith("union_tag"):
         return Problem("unknown_type", first["msg"], "docs/protocol.md lists the messages")
+    if first["type"] == "missing":
+        return Problem("bad_value", f"{where} is missing", "docs/protocol.md lists each message's fields", 422)
     value = repr(first.get("input"))
     shown = value if len(value) <= 80 else value[:77] + "…"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

@@ -17,6 +17,8 @@ def lights(
     from lcvd.presets import PRESETS
     from server.lights import Light
 
+    if sheet is not None and not sheet.parent.is_dir():
+        raise typer.BadParameter(f"{sheet.parent} is no folder", param_hint="--sheet")
     if as_json:
         rows = [
             {

@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from engine.protocols import Avatar
 from engine.view import View
@@ -116,11 +115,11 @@ class Session:
             message = protocol.parse(text)
             self._metrics.messages.labels(message.type).inc()
             await self._obey(message)
-        except (ServerError, ValidationError, ValueError) as error:
-            self._refuse(text, explain(error), message)
         except Exception as error:  # the session door
-            logger.exception("message %s failed", message.type if message else "?")
-            self._refuse(text, explain(error), message)
+            problem = explain(error)
+            if problem.status >= 500 and not isinstance(error, ServerError):  # not the client's mistake: ours to see
+                logger.exception("message %s failed", message.type if message else "?")
+            self._refuse(text, problem, message)
 
     async def close(self) -> None:
         """Free everything, even if whoever asked is cancelled meanwhile. Again: waits for the same end."""
@@ -250,17 +249,18 @@ class Session:
         async with self._changing:
             self._admission.enter(self.id)
             try:
-                await self._end_peer()
                 peer = await self._new_peer()
                 try:
                     answer = await peer.answer(sdp)
                     if self._closing:
                         raise NotReady("the session is closing", "connect again")
+                    await self._end_peer()  # only now: an offer that fails costs nothing
                 except BaseException:
                     await self._free(peer)
                     raise
             except BaseException:
-                self._admission.leave(self.id)
+                if self._peer is None:
+                    self._admission.leave(self.id)
                 raise
             self._peer = peer
             self._counted_in = self._counted_drops = 0
@@ -291,7 +291,7 @@ class Session:
         peer, self._peer = self._peer, None
         self._idle_since_s = self._clock()
         if peer is not None:
-            self._count(peer)
+            self._count(peer, peer.live.snapshot())
             self._metrics.sessions.dec()
             await self._free(peer)
 
@@ -352,18 +352,17 @@ class Session:
                     self.hang_up(1001, "idle")
                     return
                 continue
-            self._count(peer)
             snapshot = peer.live.snapshot()
+            self._count(peer, snapshot)
             peer.match_audio(snapshot.latency_ms.get("p50", 0.0) / 1e3)
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and self._outbox.empty:
                 self._say(protocol.Stats(**dataclasses.asdict(snapshot)))
 
-    def _count(self, peer: Peer) -> None:
-        snapshot_drops = peer.live.snapshot().drops
+    def _count(self, peer: Peer, snapshot: LiveSnapshot) -> None:
         self._metrics.frames_in.inc(peer.frames_in - self._counted_in)
-        self._metrics.drops.inc(max(0, snapshot_drops - self._counted_drops))
-        self._counted_in, self._counted_drops = peer.frames_in, snapshot_drops
+        self._metrics.drops.inc(max(0, snapshot.drops - self._counted_drops))
+        self._counted_in, self._counted_drops = peer.frames_in, snapshot.drops
 
     def _task(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[call-overload]

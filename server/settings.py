@@ -3,10 +3,11 @@
 `RELIGHT_PORT=9000 relight serve` and `Settings(port=9000)` say the same. Unknown keyword arguments are errors.
 """
 
+import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     max_upload_bytes: PositiveInt = Field(default=24 * 2**20, description="Largest photo or HDRI.")
+    upload_timeout_s: float = Field(default=60.0, gt=0, description="Time an upload may take.")
     max_image_pixels: PositiveInt = Field(default=40_000_000, description="Largest photo or HDRI once decoded.")
     max_message_bytes: PositiveInt = Field(default=128 * 1024, description="Largest WebSocket message.")
     messages_per_s: PositiveInt = Field(default=60, description="Sustained rate of messages a session may send.")
@@ -63,6 +65,19 @@ class Settings(BaseSettings):
     )
     shutdown_timeout_s: float = Field(default=2.0, gt=0, le=3, description="Time sessions get to end on SIGTERM.")
 
+    @field_validator("ice_servers")
+    @classmethod
+    def _usable(cls, servers: list[dict[str, str | list[str]]]) -> list[dict[str, str | list[str]]]:
+        # Told at the start: an unusable server would fail every offer, here and in the browser.
+        for server in servers:
+            urls = server.get("urls") or []
+            for url in [urls] if isinstance(urls, str) else urls:
+                if not url.startswith(("stun:", "stuns:", "turn:", "turns:")):
+                    raise ValueError(f"{url!r} is no stun: or turn: address")
+            if not urls or server.keys() - {"urls", "username", "credential"}:
+                raise ValueError("each server has urls, and for TURN username and credential; nothing else")
+        return servers
+
     @property
     def max_sockets(self) -> int:
         """WebSockets admitted: more than sessions, since an open page need not be live."""
@@ -71,3 +86,10 @@ class Settings(BaseSettings):
     @property
     def frame_limits(self) -> FrameLimits:
         return FrameLimits(self.min_frame_side_px, self.max_frame_side_px, self.max_frame_pixels)
+
+
+def unknown_variables() -> list[str]:
+    """Variables of the environment that look like settings and are none: a misspelt one would be silently ignored."""
+    prefix = str(Settings.model_config["env_prefix"])
+    known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.upper().startswith(prefix) and name.upper() not in known)

@@ -4,6 +4,7 @@
 as they come, before the form parser keeps any of them. Sizes are read from headers before a pixel is decoded.
 """
 
+import asyncio
 from typing import Any, NamedTuple
 
 import cv2
@@ -15,18 +16,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lcvd.errors import ImageError
 from lcvd.types import Face, Lighting
-from server.errors import BadUpload, Problem, TooLarge, explain
+from server.errors import BadUpload, Problem, TooLarge, TooSlow, explain
 from server.settings import Settings
 
 WORK_SIDE_PX = 1280  # a larger photo says nothing more about its light
+PHOTO_HINT = "send a JPEG, PNG or WebP; it may be cut off"
+PANORAMA_HINT = "give a .hdr, .exr, .jpg or .png file; it may be cut off"
 MULTIPART_SLACK = 4096  # boundaries and headers around the file
 
 
-class UploadTooLarge(HTTPException):
+class UploadRefused(HTTPException):
     """Raised inside the form parser, which lets an HTTPException through."""
 
-    def __init__(self, limit: int) -> None:
-        self.problem: Problem = explain(too_large(limit))
+    def __init__(self, reason: TooLarge | TooSlow) -> None:
+        self.problem: Problem = explain(reason)
         super().__init__(self.problem.status, self.problem.message)
 
 
@@ -36,11 +39,12 @@ def too_large(limit: int) -> TooLarge:
 
 
 class UploadLimit:
-    """ASGI middleware: no request body over `limit` bytes (and a little for the form around the file)."""
+    """ASGI middleware: no body over `limit` bytes (and a little for the form around it), none slower than allowed."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, time_limit_s: float) -> None:
         self.app = app
         self.limit = limit
+        self.time_limit_s = time_limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -54,13 +58,22 @@ class UploadLimit:
             await response(scope, receive, send)
             return
         seen = 0
+        more = True
+        deadline_s = asyncio.get_running_loop().time() + self.time_limit_s
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, more
+            try:
+                # Only while the body comes: afterwards, `receive` waits for the client to hang up.
+                async with asyncio.timeout_at(deadline_s if more else None):
+                    message = await receive()
+            except TimeoutError:
+                reason = TooSlow(f"the upload took more than {self.time_limit_s:.0f} s", "send a smaller copy")
+                raise UploadRefused(reason) from None
             seen += len(message.get("body", b""))
+            more = message.get("more_body", False)
             if seen > allowed:
-                raise UploadTooLarge(self.limit)
+                raise UploadRefused(too_large(self.limit))
             return message
 
         await self.app(scope, counted, send)
@@ -78,6 +91,7 @@ def light_of_panorama(data: bytes, filename: str, settings: Settings) -> Lightin
     from lcvd.environment import decode_equirect, lighting_from_equirect
 
     _not_empty(data)
+    _check_pixels(data, filename, settings.max_image_pixels, PANORAMA_HINT)
     return lighting_from_equirect(decode_equirect(data, filename), name="from-hdri")
 
 
@@ -104,22 +118,24 @@ def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
     return Portrait(rgb, _box(face, scale))
 
 
-def open_photo(data: bytes, filename: str, max_pixels: int) -> tuple[NDArray[np.uint8], float]:
+def open_photo(
+    data: bytes, filename: str, max_pixels: int, side_px: int = WORK_SIDE_PX
+) -> tuple[NDArray[np.uint8], float]:
     """`decode_photo`, after its header was found to be within the limit. Raises BadUpload, ImageError."""
     _not_empty(data)
     _check_pixels(data, filename, max_pixels)
-    return decode_photo(data, filename)
+    return decode_photo(data, filename, side_px)
 
 
-def decode_photo(data: bytes, filename: str) -> tuple[NDArray[np.uint8], float]:
-    """RGB uint8 [H,W,3], turned as EXIF says and at most WORK_SIDE_PX long, and the photo's px per px of it."""
+def decode_photo(data: bytes, filename: str, side_px: int = WORK_SIDE_PX) -> tuple[NDArray[np.uint8], float]:
+    """RGB uint8 [H,W,3], turned as EXIF says and at most `side_px` long, and the photo's px per px of it."""
     try:
         bgr: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         bgr = None
     if bgr is None:
-        raise ImageError(f"{filename or 'the file'} cannot be decoded", "send a JPEG, PNG or WebP; it may be cut off")
-    scale = max(1.0, max(bgr.shape[:2]) / WORK_SIDE_PX)
+        raise ImageError(f"{filename or 'the file'} cannot be decoded", PHOTO_HINT)
+    scale = max(1.0, max(bgr.shape[:2]) / side_px)
     if scale > 1:
         bgr = cv2.resize(bgr, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), scale
@@ -151,15 +167,18 @@ def _not_empty(data: bytes) -> None:
         raise BadUpload("the file is empty", "choose another file")
 
 
-def _check_pixels(data: bytes, filename: str, max_pixels: int) -> None:
-    """A decompression bomb is told from its header. Raises ImageError."""
+def _check_pixels(data: bytes, filename: str, max_pixels: int, hint: str = PHOTO_HINT) -> None:
+    """A decompression bomb is told from its header. Raises ImageError; `hint` says what can be read."""
     from lcvd.image_header import read_header
 
     label = filename or "the file"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         width, height = webp_size(data, label)
     else:
-        header = read_header(data, label)
+        try:
+            header = read_header(data, label)
+        except ImageError as error:
+            raise ImageError(error.message, hint) from None
         width, height = header.width, header.height
     if width * height > max_pixels or min(width, height) < 1:
         raise ImageError(f"{label} is {width}×{height} pixels", f"send at most {max_pixels / 1e6:.0f} megapixels")

@@ -1,6 +1,5 @@
 """`relight video`: a clip file in, a relit clip file out, by the CPU engine or by LCVD."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,12 +8,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from engine import ENGINES
 from engine.clip import ClipInfo, ClipReader
-from engine.errors import ClipError, PortraitError
+from engine.errors import ClipError, PortraitError, UnknownEngine
+from engine.portrait_options import PortraitOptions
 from lcvd.errors import LightError
 from lcvd.types import Lighting
 from server.weights_cli import DEFAULT_NAME
 
+SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv")
 LCVD = "Diffusion (--engine lcvd)"
 COLUMNS = (
     TextColumn("{task.description:>12}"),
@@ -67,6 +69,12 @@ def video(
     """Relight a clip offline; sound is kept. LCVD animates and relights a portrait with the clip as its driver."""
     if output.exists() and not overwrite:
         raise ClipError(f"{output}: exists already", "add --overwrite, or name another file")
+    if engine not in (*ENGINES, "lcvd"):
+        raise UnknownEngine(f"engine {engine!r} does not exist", f"one of {', '.join((*ENGINES, 'lcvd'))}")
+    if output.suffix.lower() not in SUFFIXES:  # before hours of work rather than after
+        raise ClipError(f"{output}: unknown kind of file", f"name a file ending in {', '.join(SUFFIXES)}")
+    if not output.parent.is_dir():
+        raise ClipError(f"{output}: the folder {output.parent} does not exist", "make it first")
     if output.resolve() == source.resolve():
         raise ClipError(f"{output}: is the source itself", "name another file")
     with ClipReader(source) as reader:
@@ -74,14 +82,8 @@ def video(
     lighting = _lighting(light, strength, background)
     console = Console(stderr=True)
     if engine == "lcvd":
-        from engine.portrait import PortraitOptions
-
-        for name, value, legal in (
-            ("sampler", sampler, ("euler", "ddim")),
-            ("motion", motion, ("relative", "scale", "driver")),
-        ):
-            if value not in legal:
-                raise PortraitError(f"--{name} {value!r} is unknown", f"use {', '.join(legal)}")
+        if background:
+            raise PortraitError("--background: LCVD keeps the reference's background", "leave it out")
         options = PortraitOptions(
             size=size,
             steps=steps,
@@ -95,7 +97,7 @@ def video(
             deca_dir=deca,
             u2net=u2net,
         )
-        folder = state or output.with_name(f".{output.stem}.lcvd")
+        folder = state or output.with_name(f".{output.name}.lcvd")
         written = _portrait(weights, reference, source, output, lighting, options, folder, compare, console)
         width = height = size
     else:
@@ -158,34 +160,31 @@ def _portrait(
     source: Path,
     output: Path,
     lighting: Lighting,
-    options: object,
+    options: PortraitOptions,
     state: Path,
     compare: bool,
     console: Console,
 ) -> int:
     import importlib.util
 
-    from engine.portrait import PortraitOptions, animate_clip
+    from engine.portrait import animate_clip, discard_state, has_progress
     from lcvd.errors import ModelUnavailable
     from server.settings import Settings
     from server.uploads import open_photo
 
-    assert isinstance(options, PortraitOptions)
     for package in ("torch", "diffusers", "transformers", "safetensors"):
         if importlib.util.find_spec(package) is None:
             raise ModelUnavailable(f"engine lcvd needs {package}", "pip install -e '.[lcvd]'")
+    settings = Settings()
     portrait = None
     if reference is not None:
-        try:
-            data = reference.read_bytes()
-        except OSError as error:
-            raise PortraitError(f"{reference}: cannot be read ({error.strerror})", "check the path") from None
-        portrait, _ = open_photo(data, reference.name, Settings().max_image_pixels)
+        portrait, _ = open_photo(
+            _read(reference, settings.max_upload_bytes), reference.name, settings.max_image_pixels, 4 * options.size
+        )
 
     def say(note: str) -> None:
         console.print(note, style="dim", highlight=False, markup=False, soft_wrap=True)
 
-    existed = state.exists()
     with Progress(*COLUMNS, console=console) as progress:
         tasks = {
             name: progress.add_task(name, total=None, rate="", start=False) for name in ("hints", "denoise", "decode")
@@ -195,7 +194,25 @@ def _portrait(
             progress.start_task(tasks[stage])
             progress.update(tasks[stage], completed=done, total=total)
 
-        written = animate_clip(weights, portrait, source, output, lighting, options, state, compare, show, say)
-    if not existed or state.name == f".{output.stem}.lcvd":
-        shutil.rmtree(state, ignore_errors=True)
+        try:
+            written = animate_clip(weights, portrait, source, output, lighting, options, state, compare, show, say)
+        except BaseException:
+            if has_progress(state):
+                say(f"{state} keeps what was done; the command it was done with goes on from there.")
+            else:
+                discard_state(state)
+            raise
+    discard_state(state)
     return written
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """The bytes of a file no larger than `limit`: a stranger's picture, or a device, must not fill the memory."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise PortraitError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    if len(data) > limit:
+        raise PortraitError(f"{path}: is over {limit / 2**20:.0f} MiB", "give a smaller copy")
+    return data

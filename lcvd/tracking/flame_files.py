@@ -109,6 +109,7 @@ def _mesh(folder: Path, template: NDArray, triangles: NDArray[np.int32], embeddi
         triangles=triangles,
         skin_triangles=skin,
         regions=regions,
+        hint_style="deca",
     )
 
 

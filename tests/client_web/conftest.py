@@ -6,7 +6,6 @@ skips them where there can be no browser.
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 from engine.sample import PERIOD_S, sample_frames
 from tests.client_web.picture import Picture
 from tests.client_web.serving import Serving
+from tests.client_web.y4m import write_y4m
 
 FLAGS = [
     "--no-sandbox",
@@ -48,13 +48,7 @@ def chromium() -> str:
 def camera_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample portrait gently moving, 640×480, as Chromium's fake camera plays it: y4m, in a loop."""
     path = tmp_path_factory.mktemp("camera") / "portrait.y4m"
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "640x480", "-r", str(FPS), "-i", "-"]
-    command = ["ffmpeg", "-loglevel", "error", *source, "-pix_fmt", "yuv420p", str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as ffmpeg:
-        assert ffmpeg.stdin is not None
-        for frame in islice(sample_frames((480, 640), FPS), round(PERIOD_S * FPS)):
-            ffmpeg.stdin.write(frame.tobytes())
-    assert ffmpeg.returncode == 0
+    write_y4m(path, islice(sample_frames((480, 640), FPS), round(PERIOD_S * FPS)), FPS)
     return path
 
 

@@ -1,6 +1,5 @@
 """The light a participant chooses is the light their browser receives."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +7,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from engine.bench import pictures
 from tests.client_web.picture import Picture, psnr
 from tests.client_web.serving import Serving
+from tests.client_web.y4m import write_y4m
 
 pytestmark = pytest.mark.browser
 
@@ -126,9 +127,7 @@ def test_real_clip(launch: Callable[..., Browser], serving: Serving, tmp_path: P
     if not clip.exists():
         pytest.skip(f"{clip} is not here")
     y4m = tmp_path / "clip.y4m"
-    fit = "scale=640:480:force_original_aspect_ratio=increase,crop=640:480"
-    encode = ["-vf", fit, "-r", "15", "-t", "6", "-pix_fmt", "yuv420p"]
-    subprocess.run(["ffmpeg", "-loglevel", "error", "-i", str(clip), *encode, str(y4m)], check=True)
+    write_y4m(y4m, pictures(clip, (480, 640))[:180:2], 15)
     browser = launch("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={y4m}")
     page = browser.new_page()
     page.goto(serving.url)

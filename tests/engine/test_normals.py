@@ -87,6 +87,17 @@ def test_rim_is_at_the_contour():
     assert s.rim[at(grid, 320 - 98, 220)] > 0.4
 
 
+def test_undecided_patch_has_no_rim():
+    """A wide patch of half a mask, as the network draws over water, has no contour in its middle and no rim."""
+    face = centred_face(SIZE, 0.0)
+    grid = grid_around(face, SIZE)
+    mask = cv2.GaussianBlur(person_mask(SIZE).astype(np.float32), (9, 9), 2)
+    mask[100:240, :150] = 0.5
+    s = person_surface(face, grid.sample(mask), grid)
+    assert s.rim[at(grid, 75, 170)] == 0
+    assert s.rim[at(grid, 320 + 98, 220)] > 0.4
+
+
 @pytest.mark.parametrize("dx_px", [-330.0, 330.0, 5000.0])
 def test_face_at_the_border_or_outside(dx_px):
     """A face half outside, or wholly, still gives a finite surface."""

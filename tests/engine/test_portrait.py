@@ -1,5 +1,7 @@
 """LCVD offline: a driver clip and a portrait go through a tiny random model in the published layout, end to end."""
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,12 +14,17 @@ pytest.importorskip("diffusers", reason="pip install 'relight-live[lcvd]'")
 
 from engine.clip import ClipReader  # noqa: E402
 from engine.errors import PortraitError  # noqa: E402
-from engine.portrait import PortraitOptions, animate_clip, make_reference, square_around  # noqa: E402
+from engine.portrait import PortraitOptions, animate_clip, at_strength, make_reference, square_around  # noqa: E402
 from lcvd.errors import LcvdError  # noqa: E402
+from lcvd.lighting import sh_projection  # noqa: E402
 from lcvd.matting import SelfieMatte  # noqa: E402
 from lcvd.presets import preset  # noqa: E402
+from lcvd.raster import rasterize  # noqa: E402
+from lcvd.tracking.deca import DecaTracker  # noqa: E402
+from lcvd.tracking.flame_files import load_flame  # noqa: E402
 from lcvd.tracking.mesh import MeshTracker  # noqa: E402
 from lcvd.weights_tiny import write_tiny  # noqa: E402
+from tests.lcvd.made_up_flame import write_folder  # noqa: E402
 
 SIZE = 64
 OPTIONS = PortraitOptions(size=SIZE, steps=2)
@@ -152,6 +159,52 @@ def test_without_a_reference_the_clip_relights_itself(tmp_path: Path, weights: P
     assert redness[skin].mean() > redness[~skin].mean() + 10
 
 
+@pytest.mark.parametrize("motion", ["relative", "scale"])
+def test_deca_moves_the_reference_and_takes_nothing_of_the_drivers_shape(
+    tmp_path: Path, weights: Path, driver: Path, portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch, motion: str
+) -> None:
+    """With FLAME the hints turn with the driver, are those of the reference's shape alone, and pytorch3d may draw."""
+    (tmp_path / "deca").mkdir()
+    write_folder(tmp_path / "deca")
+    flame = load_flame(tmp_path / "deca")
+    drawn: list[tuple[int, int]] = []
+
+    def counted(vertices, triangles, size):
+        drawn.append(size)
+        return rasterize(vertices, triangles, size)
+
+    monkeypatch.setattr("engine.portrait.make_rasterizer", lambda device: (counted, "a rasteriser"))
+    monkeypatch.setattr("lcvd.pipeline.load_lcvd", lambda *given, **named: None)
+    monkeypatch.setattr(
+        "lcvd.pipeline.relight_frames", lambda model, rgb, hint, hints, mask, **named: (np.array(h) for h in hints)
+    )
+
+    def hints(name: str, driver_shape: float) -> np.ndarray:
+        turned = itertools.count()
+
+        def encoder(crops: np.ndarray) -> np.ndarray:
+            code = np.zeros((1, 236), np.float32)
+            code[0, 206] = 8.0  # the camera's scale
+            code[0, 209:212] = 3.0  # ambient light
+            if crops.mean() > 0.25:  # the reference is the darker one
+                code[0, :100] = driver_shape
+                code[0, 201] = 0.04 * next(turned)  # a head that turns about the vertical
+            return code
+
+        tracker = DecaTracker(tmp_path / "deca", flame=flame, encoder=encoder)
+        monkeypatch.setattr("engine.portrait.make_tracker", lambda folder, device: (tracker, "DECA"))
+        state, light = tmp_path / name, preset("split-left").lighting
+        options = replace(OPTIONS, motion=motion)
+        animate_clip(weights, portrait // 3, driver, tmp_path / f"{name}.mp4", light, options, state)
+        return np.fromfile(state / "hints.u8", np.uint8).reshape(18, SIZE, SIZE, 3).astype(int)
+
+    plain, other = hints("plain", 0.0), hints("other", 3.0)
+    assert (plain.max(axis=(1, 2, 3)) > 60).all()
+    np.testing.assert_array_equal(plain, other)
+    assert np.abs(plain[17] - plain[0]).max() > 10
+    assert len(drawn) == 2 * 19
+
+
 def test_errors_come_before_the_work(tmp_path: Path, weights: Path, driver: Path, portrait: np.ndarray) -> None:
     """No face in the reference, an impossible size, missing weights: each says what to do."""
     light = preset("soft-front").lighting
@@ -161,9 +214,22 @@ def test_errors_come_before_the_work(tmp_path: Path, weights: Path, driver: Path
     assert "portrait" in caught.value.hint
     with pytest.raises(PortraitError, match="size=100"):
         animate_clip(weights, portrait, driver, tmp_path / "o.mp4", light, PortraitOptions(size=100), tmp_path / "s")
+    options = PortraitOptions(size=SIZE, motion="driver")
+    with pytest.raises(PortraitError, match="driver"):
+        animate_clip(weights, portrait, driver, tmp_path / "o.mp4", light, options, tmp_path / "s")
     with pytest.raises(LcvdError, match="no such folder"):
         animate_clip(tmp_path / "absent", portrait, driver, tmp_path / "o.mp4", light, OPTIONS, tmp_path / "s")
     assert not (tmp_path / "o.mp4").exists()
+
+
+def test_strength_goes_from_the_references_own_light_to_the_asked_one() -> None:
+    """At 0 the reference's light, at 1 the asked one, in between their mixture: strength is not ignored."""
+    own, asked = preset("split-left").lighting, preset("soft-front").lighting
+    own_sh, asked_sh = sh_projection(own), sh_projection(asked)
+    assert np.abs(own_sh - asked_sh).max() > 0.1
+    for share in (0.0, 0.3, 1.0):
+        got = sh_projection(at_strength(replace(asked, strength=share), own))
+        np.testing.assert_allclose(got, share * asked_sh + (1 - share) * own_sh, atol=1e-6)
 
 
 def test_the_square_holds_head_and_shoulders(portrait: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.grid import WorkingGrid
-from engine.relight import ALPHA_LOW, ALPHA_RANGE, DARK, KNEE, PALER, relight
+from engine.relight import ALPHA_LOW, ALPHA_RANGE, DARK, KNEE, PALER, SHEEN_BASE, SPILL, relight
 from tests.engine.made_up_person import portrait
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])
@@ -31,8 +31,8 @@ def slow_relight(rgb, fields, grid, alpha, background):
     field = stretched(fields.transpose(1, 2, 0), size, (grid.y0, grid.x0), (grid.height, grid.width))
     alpha = stretched(alpha, size, (0, 0), size)
     code = rgb / 255.0
-    person = ((alpha[..., :3] * code).sum(-1) + alpha[..., 3] - ALPHA_LOW) / ALPHA_RANGE
-    person = np.clip(person, 0, 1)[..., None]
+    cover = ((alpha[..., :3] * code).sum(-1) + alpha[..., 3])[..., None]
+    person = np.clip((cover - ALPHA_LOW) / ALPHA_RANGE, 0, 1)
     share = person * alpha[..., 4:] / (person * alpha[..., 4:] + 1 - person + 1e-6)
     right = (np.arange(size[1]) + 0.5) * 2 / size[1] - 1
     up = 1 - (np.arange(size[0]) + 0.5) * 2 / size[0]
@@ -45,11 +45,13 @@ def slow_relight(rgb, fields, grid, alpha, background):
     out = square * gain
     grey = (out @ LUMA)[..., None]
     out += PALER * np.maximum(luma - grey, 0) / (luma + 1e-4) * person * (grey - out)
-    out += person * luma * share[..., 1:2] * field[..., 3:]
+    shine = luma * share[..., 1:2] + SHEEN_BASE * (SPILL + (1 - SPILL) * (1 - (1 - np.clip(cover, 0, 1)) ** 3))
+    out += shine * field[..., 3:]
     peak = np.maximum(out.max(-1, keepdims=True), KNEE)
     over = peak - KNEE
     soft = KNEE + over / (1 + over / (1 - KNEE))
-    raised = np.clip((gain.max(-1, keepdims=True) - 1) * 4, 0, 1)
+    brighter = gain.max(-1, keepdims=True) + shine * field[..., 4:5]
+    raised = np.clip((brighter - 1) * 4, 0, 1)
     out *= 1 + raised * (soft / peak - 1)
     return np.clip(np.sqrt(out) * 255 + 0.5, 0, 255).astype(np.uint8)
 
@@ -79,6 +81,7 @@ def test_rows_without_the_person_equal_slow_twin():
     rgb, fields, grid, alpha, background = inputs((123, 161))
     alpha[:12, :, :4], alpha[:, :9, :4], alpha[:, 30:, :4] = 0, 0, 0
     alpha[:, 33:, 3] = 0.1  # a mask that hums below the threshold
+    fields[3:] = 0  # sheen spills less far than alpha's band reaches
     background *= 2.0
     fast = relight(rgb, fields, grid, alpha, background).astype(int)
     assert np.abs(fast - slow_relight(rgb, fields, grid, alpha, background).astype(int)).max() <= 1
@@ -124,6 +127,22 @@ def test_darks_are_not_lifted():
     """Near black a gain of 2.6 adds less than a few code values: noise stays down there."""
     rgb = np.full((240, 320, 3), 6, np.uint8)
     assert relight(rgb, *flat(gain=2.6)).max() <= 8
+
+
+def test_sheen_is_brightest_where_hair_thins_out():
+    """A sheen that fades inward peaks on dark hair where it half covers, without a dark line outside."""
+    rgb = np.full((240, 320, 3), 20, np.uint8)
+    fields, grid, alpha, background = flat(gain=0.5, wall=0.5)
+    across = np.arange(16)  # 20 px a cell: wall up to 5, hair from 9
+    alpha[..., 3] = np.clip((across - 5) / 4, 0, 1)
+    fields[3:] = 20 * np.clip((10 - across) / 4, 0, 1) ** 2
+    line = relight(rgb, fields, grid, alpha, background)[120, :, 1].astype(int)
+    peak = int(line.argmax()) / 20 - 0.5
+    assert 0.3 <= (peak - 5) / 4 <= 0.95
+    start = 4 * 20  # the wall's sheen begins at the frame here, so only the way up is asked
+    assert (np.diff(line[start : line.argmax()]) >= 0).all()
+    assert (np.diff(line[line.argmax() :]) <= 0).all()
+    assert line.max() > 80 > 20 > line[-1]
 
 
 def test_dark_hair_before_a_bright_wall_is_mostly_wall():

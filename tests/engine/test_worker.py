@@ -366,6 +366,27 @@ def test_mirror_flips_and_throws_stale_frames_away() -> None:
     hand.close()
 
 
+def test_a_mirror_that_comes_while_a_result_is_shown_costs_only_that_result() -> None:
+    """A result that went stale between two looks is thrown away; the device thread lives on."""
+    hand = opened(FakeEngine())
+    hand.send_and_get(2)
+    stage = hand.stream.stats.stage
+
+    def turned(name: str) -> object:
+        if name == "view":
+            hand.stream.stats.stage = stage  # type: ignore[method-assign]
+            hand.stream.set_mirror(True)
+        return stage(name)
+
+    hand.stream.stats.stage = turned  # type: ignore[method-assign, assignment]
+    hand.send()
+    until(lambda: hand.stream.stats.stage is stage)
+    hand.send_and_get(2)
+    assert [f.index for f in hand.outputs] == [0, 1, 3, 4]
+    assert all(f.relit for f in hand.outputs)
+    hand.close()
+
+
 def test_paused_shows_the_untouched_picture() -> None:
     """Paused, frames go by the engine; unpaused, it is fed again."""
     hand = opened(FakeEngine())

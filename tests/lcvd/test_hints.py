@@ -10,6 +10,7 @@ from lcvd.errors import ShapeError
 from lcvd.geometry import face_mesh, picture_normals
 from lcvd.hints import ALBEDO, render_hints
 from lcvd.lighting import sh_projection
+from lcvd.raster import rasterize
 from lcvd.sh import irradiance_over_pi, sh_from_directional
 from lcvd.types import DirectionalLight, Lighting
 
@@ -137,3 +138,82 @@ def test_impossible_size_is_refused():
 def test_skin_triangles_are_used():
     """The mesh has triangles that are not skin, so that the tests above mean something."""
     assert 0 < (~face_mesh().skin_triangles).sum() < 100
+
+
+# DECA's way, for FLAME meshes
+
+
+def in_deca_style(f):
+    return replace(f, mesh=replace(f.mesh, hint_style="deca"))
+
+
+def slow_deca(f, light, size):
+    """DECA's renderer a pixel at a time: skin triangles alone, nearest wins, their own normals, not made unit again."""
+    triangles = f.mesh.triangles[f.mesh.skin_triangles]
+    points = f.vertices_px.astype(np.float64)
+    upright = points * [1, -1, 1]
+    vertex_normals = np.zeros_like(points)
+    for t in triangles:
+        a, b, c = upright[t]
+        vertex_normals[t] += np.cross(b - a, c - a)
+    vertex_normals /= np.maximum(np.linalg.norm(vertex_normals, axis=1, keepdims=True), 1e-12)
+    normal, depth = np.zeros((*size, 3)), np.full(size, -np.inf)
+    for t in triangles:
+        (ax, ay, _), (bx, by, _), (cx, cy, _) = points[t]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        low, high = points[t, :2].min(0).astype(int), points[t, :2].max(0).astype(int) + 1
+        if abs(area) < 1e-9:
+            continue
+        y, x = np.mgrid[low[1] : high[1], low[0] : high[0]] + 0.5
+        u = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
+        v = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
+        w = np.stack([u, v, 1 - u - v], -1)
+        z = w @ points[t, 2]
+        here = (slice(low[1], high[1]), slice(low[0], high[0]))
+        nearer = (w >= 0).all(-1) & (z > depth[here])
+        depth[here][nearer] = z[nearer]
+        normal[here][nearer] = (w @ vertex_normals[t])[nearer]
+    seen = (depth > -np.inf) & (normal[..., 2] > -0.15)
+    shade = irradiance_over_pi(sh_projection(light), normal)
+    rgb = np.clip(255 * (180 / 255) * shade, 0, 255).astype(np.uint8)
+    return np.where(seen[..., None], rgb, 0), seen
+
+
+@pytest.mark.parametrize("yaw_deg", [0.0, 50.0])
+def test_deca_style_equals_the_slow_twin(yaw_deg):
+    """A mesh marked deca is drawn as DECA's renderer draws, truncated to whole code values."""
+    f, light = in_deca_style(face(yaw_deg=yaw_deg)), lit((-0.6, 0.4, 0.69))
+    hints = render_hints(f, light, SIZE)
+    rgb, seen = slow_deca(f, light, SIZE)
+    assert (hints.mask != seen).mean() < 1e-3  # rounding on edges
+    both = hints.mask & seen
+    difference = np.abs(hints.rgb[both].astype(int) - rgb[both])
+    assert np.quantile(difference, 0.99) <= 1
+
+
+def test_deca_style_does_not_make_normals_unit():
+    """Between vertices interpolated normals are short, so a uniform band-1 light shades a little darker than solid."""
+    f, light = face(), Lighting("front", (0.0, 0.0, 0.0), sh=sh_from_directional((0, 0, 1), (0.8,) * 3))
+    solid, deca = render_hints(f, light, SIZE), render_hints(in_deca_style(f), light, SIZE)
+    both = solid.mask & deca.mask
+    assert 0 < (solid.rgb[both].astype(float) - deca.rgb[both]).mean() < 6
+
+
+def test_deca_style_keeps_what_turns_a_little_away():
+    """Turned by 50°, pixels with a normal of -0.15 < z < 0 are drawn too."""
+    f = face(yaw_deg=50)
+    assert render_hints(in_deca_style(f), AMBIENT, SIZE).mask.sum() > render_hints(f, AMBIENT, SIZE).mask.sum()
+
+
+def test_rasterizer_can_be_given():
+    """The rasteriser that is passed draws, and the box of the face is all it is asked for."""
+    asked = []
+
+    def ours(vertices, triangles, size):
+        asked.append(size)
+        return rasterize(vertices, triangles, size)
+
+    hints = render_hints(face(), AMBIENT, SIZE, ours)
+    np.testing.assert_array_equal(hints.rgb, render_hints(face(), AMBIENT, SIZE).rgb)
+    assert len(asked) == 1
+    assert max(asked[0]) <= 256

@@ -9,6 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from lcvd.clip_state import ClipState  # noqa: E402
 from lcvd.errors import LcvdError, ModelUnavailable, ShapeError  # noqa: E402
 from lcvd.pipeline import relight_frames, relight_latents  # noqa: E402
@@ -198,6 +200,10 @@ def test_another_run_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(LcvdError, match="wrong size"):
         begun(20, 700, tmp_path)
     (tmp_path / "progress.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(LcvdError, match="cannot be read"):
+        begun(20, 700, tmp_path)
+    nothing = {name: torch.zeros(0) for name in ("frames", "weights", "v1", "v2")}
+    save_file(nothing, tmp_path / "progress.safetensors", {"step": "soon", "window": "0"})
     with pytest.raises(LcvdError, match="cannot be read"):
         begun(20, 700, tmp_path)
 

@@ -73,6 +73,18 @@ def test_euler_step_by_hand() -> None:
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
 
 
+def test_a_long_euler_step_keeps_x0s_digits() -> None:
+    """From σ = 700 almost to 0 in one step, as in a two-step schedule, fp32 is exact to 1e-6, not to one ulp of 700."""
+    rng = np.random.default_rng(1)
+    x, v = 700 * rng.normal(size=(3, 4, 8, 8)), rng.normal(size=(3, 4, 8, 8))
+    x, v = np.float32(x).astype(float), np.float32(v).astype(float)
+    sigma, following = 700.0, 0.002
+    x0 = -v * sigma / math.sqrt(sigma**2 + 1) + x / (sigma**2 + 1)
+    expected = x + (x - x0) / sigma * (following - sigma)
+    got = euler_step(torch.from_numpy(x).float(), torch.from_numpy(v).float(), sigma, following)
+    np.testing.assert_allclose(got.numpy(), expected, atol=2e-6)
+
+
 def test_ddim_step_by_hand() -> None:
     """DDIM with η = 0: predicted x0 and ε of z = √ᾱ x0 + √(1-ᾱ) ε are recombined at the next ᾱ."""
     rng = np.random.default_rng(1)

@@ -367,7 +367,12 @@ def test_manifest_cannot_point_outside(folder: Path, tmp_path: Path) -> None:
     manifest["parts"]["unet"]["file"] = "../../secret.safetensors"
     (out / "lcvd.json").write_text(json.dumps(manifest))
     assert find_weights(out).parts["unet"].files == (TensorFile(out / "secret.safetensors"),)
-    for broken in ({**manifest, "version": 99}, {**manifest, "parts": {}}):
+    odd_parts = (
+        {},
+        [],
+        *({"unet": entry} for entry in ([], {}, {"config": {}, "file": 3}, {"config": {}, "file": ""})),
+    )
+    for broken in ({**manifest, "version": 99}, *({**manifest, "parts": parts} for parts in odd_parts)):
         (out / "lcvd.json").write_text(json.dumps(broken))
         with pytest.raises(WeightsError, match=r"lcvd\.json"):
             find_weights(out)

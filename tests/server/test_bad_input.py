@@ -325,3 +325,25 @@ async def test_a_camera_that_never_sends_is_closed_in_time() -> None:
         await tab.offer(SilentTrack())
         assert (await tab.wait(type="notice"))["code"] == "connection_ended"
         await tab.until(lambda: len(server.server.admission) == 0, what="the place to be free")
+
+
+@pytest.mark.parametrize(("faces", "told"), [(0, "no_face"), (10, "ok")])
+async def test_no_face_and_ten_faces_keep_a_calm_picture(portrait: np.ndarray, faces: int, told: str) -> None:
+    """The real engine, a wall or a crowd: the picture goes on, one of the crowd is lit, at a wall the page is told."""
+    import cv2
+
+    crowd = np.full((360, 640, 3), 120, np.uint8)
+    small = cv2.resize(portrait[20:260, 120:320], (100, 120), interpolation=cv2.INTER_AREA)
+    for index in range(faces):
+        row, column = divmod(index, 5)
+        crowd[30 + 160 * row : 150 + 160 * row, 20 + 124 * column : 120 + 124 * column] = small
+    camera = CameraTrack(lambda index: crowd, fps=15)
+    async with running(engine="ratio") as server, Participant(server.ws) as tab:
+        await tab.ask(type="set_light", preset="split-left")
+        await tab.offer(camera)
+        stats = await tab.wait(type="stats", face=told, timeout_s=30)
+        assert stats["engine"]["state"] == "ok"
+        shown = (await tab.pictures(3))[-1]
+        assert shown.shape == crowd.shape
+        change = np.abs(shown.astype(int) - crowd).mean()
+        assert change > 6 if faces else change < 4

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from server.cli import app, main
+from server.doctor import lcvd_missing
 from tests.clips import make_clip
 
 runner = CliRunner()
@@ -55,11 +56,25 @@ def test_lights_sheet_is_a_picture(tmp_path: Path) -> None:
     assert sheet.std() > 5
 
 
+def test_a_sheet_without_a_folder_is_told(tmp_path: Path) -> None:
+    """Exit status 2 and the folder's name, no traceback."""
+    result = runner.invoke(app, ["lights", "--sheet", str(tmp_path / "nowhere" / "sheet.png")])
+    assert result.exit_code == 2
+    assert "no folder" in " ".join(result.output.replace("│", " ").split())
+
+
 def test_doctor_names_engines_and_models() -> None:
     """The doctor says which engines can run and where the models are."""
     output = runner.invoke(app, ["doctor"]).output
-    for word in ("ratio", "passthrough", "face_landmark", "numba"):
+    for word in ("ratio", "passthrough", "lcvd", "face_landmark", "numba"):
         assert word in output
+
+
+def test_doctor_says_what_lcvd_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without torch the remedy is the extra; with it, the weights are looked for."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "torch" in lcvd_missing()
+    assert ".[lcvd]" in lcvd_missing()
 
 
 def test_video_relights_a_clip_and_keeps_its_sound(tmp_path: Path, portrait: np.ndarray) -> None:
@@ -104,6 +119,9 @@ def test_video_relights_a_clip_and_keeps_its_sound(tmp_path: Path, portrait: np.
         (["in.mp4", "--light", "disco"], "rembrandt-left"),
         (["in.mp4", "--light", "missing.json"], "no such file"),
         (["in.mp4", "--background", "beach"], "keep, dim or lit"),
+        (["in.mp4", "--engine", "magic"], "ratio, passthrough, lcvd"),
+        (["in.mp4", "-o", "out.gif"], "out.gif: unknown kind of file"),
+        (["in.mp4", "-o", "nowhere/out.mp4"], "nowhere does not exist"),
     ],
 )
 def test_video_errors_name_the_remedy(
@@ -116,7 +134,7 @@ def test_video_errors_name_the_remedy(
     """Exit status 2 and one sentence, no traceback."""
     make_clip(tmp_path / "in.mp4", [0.0, 0.1])
     monkeypatch.chdir(tmp_path)
-    assert run_main(["video", *arguments, "-o", "out.mp4"], monkeypatch) == 2
+    assert run_main(["video", "-o", "out.mp4", *arguments], monkeypatch) == 2
     text = " ".join(capsys.readouterr().err.split())
     assert words in text
     assert "Traceback" not in text

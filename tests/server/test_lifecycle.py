@@ -33,10 +33,13 @@ asyncio.run(main())
 CYCLES = 15
 
 
-def resources() -> tuple[int, int]:
-    """Threads and open files of this process; what is only garbage does not count."""
+OBJECTS_A_CYCLE = 30  # a session left behind would be hundreds
+
+
+def resources() -> tuple[int, int, int]:
+    """Threads, open files and objects of this process; what is only garbage does not count."""
     gc.collect()
-    return threading.active_count(), psutil.Process().num_fds()
+    return threading.active_count(), psutil.Process().num_fds(), len(gc.get_objects())
 
 
 async def test_coming_and_going_leaves_nothing_behind() -> None:
@@ -56,10 +59,11 @@ async def test_coming_and_going_leaves_nothing_behind() -> None:
         assert len(server.server.admission) == 0
         assert fake.opened == fake.closed_streams == CYCLES
         # Pools grow to their size at first; then nothing grows.
-        assert max(fds for _, fds in counts[-3:]) <= max(fds for _, fds in counts[:3])
+        assert max(fds for _, fds, _ in counts[-3:]) <= max(fds for _, fds, _ in counts[:3])
         pool = 2 * server.server.settings.max_sessions + 4
         assert not [t.name for t in threading.enumerate() if "decoder" in t.name or "host" in t.name]
         assert counts[-1][0] <= counts[2][0] + pool
+        assert counts[-1][2] - counts[4][2] < OBJECTS_A_CYCLE * (CYCLES - 5)
     assert fake.closed
 
 

@@ -91,6 +91,13 @@ def test_anything_else_is_an_error_with_a_code(text: str, code: str) -> None:
     assert problem.hint
 
 
+def test_a_missing_field_is_named_and_nothing_else() -> None:
+    """The whole message is no value of the field it lacks."""
+    with pytest.raises(ValidationError) as caught:
+        protocol.parse('{"type": "ping"}')
+    assert explain(caught.value).message == "t is missing"
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

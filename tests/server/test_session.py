@@ -128,6 +128,32 @@ async def test_a_second_offer_replaces_the_first_connection() -> None:
         assert len(server.server.admission) == 1
 
 
+@pytest.mark.parametrize("bad", ["please relight me", "unknown codec"])
+async def test_a_second_offer_that_fails_leaves_the_first_connection(bad: str) -> None:
+    """An error changes nothing: the picture goes on, the place stays taken, and a good offer still works."""
+    async with running(max_sessions=1) as server, Participant(server.ws) as tab:
+        answer = await tab.offer()
+        await tab.pictures(2)
+        sdp = answer["sdp"].replace("VP8", "THEORA").replace("H264", "THEORA") if bad == "unknown codec" else bad
+        reply = await tab.ask(type="offer", sdp=sdp)
+        assert (reply["type"], reply["code"]) == ("error", "bad_offer")
+        assert len(server.server.admission) == 1
+        await tab.pictures(10)
+
+
+async def test_a_fault_of_ours_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The client hears that the details are in the log, so there they are, whatever was raised."""
+
+    def fault(self: object, wish: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("server.session.Session._relight", fault)
+    async with running() as server, Participant(server.ws) as tab:
+        reply = await tab.ask(type="set_strength", value=0.5)
+        assert reply["code"] == "internal"
+        assert "a bug" in caplog.text
+
+
 async def test_engines_are_switched_in_mid_stream() -> None:
     """The other engine takes over without a new offer; an unknown one is an error that names the known."""
     fake = FakeEngine(add=60)
@@ -171,6 +197,25 @@ async def test_an_engine_that_cannot_warm_up_is_replaced() -> None:
         assert (await tab.wait(type="notice"))["code"] == "fallback"
         await tab.offer()
         await tab.pictures(3)
+
+
+async def test_the_engine_asked_for_comes_back_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once what was missing is there, new sessions get the engine that was asked for, without a restart."""
+    monkeypatch.setattr("server.app.RECOVER_EVERY_S", 0.1)
+    missing = True
+
+    def no_model() -> None:
+        if missing:
+            raise RuntimeError("no model file")
+
+    async with running(both(FakeEngine(on_warmup=no_model)), engine="ratio") as server:
+        async with Participant(server.ws) as early:
+            assert (await early.wait(type="welcome"))["engine"] == "passthrough"
+            missing = False
+            await early.until(lambda: server.server.engines.default == "ratio", what="the engine")
+        async with Participant(server.ws) as late:
+            assert (await late.wait(type="welcome"))["engine"] == "ratio"
+            assert server.server.engines.reason == ""
 
 
 async def test_sound_comes_back_with_the_picture() -> None:

@@ -1,5 +1,7 @@
 """server.settings: the environment, and only what is in range."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -31,7 +33,16 @@ def test_the_default_listens_on_loopback_and_asks_no_stun_server() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"port": -1}, {"port": 70000}, {"max_sessions": 0}, {"shutdown_timeout_s": 60}, {"tpyo": 1}]
+    "wrong",
+    [
+        {"port": -1},
+        {"port": 70000},
+        {"max_sessions": 0},
+        {"shutdown_timeout_s": 60},
+        {"tpyo": 1},
+        {"ice_servers": [{"url": "stun:stun.example.org"}]},
+        {"ice_servers": [{"urls": ["stun:stun.example.org", "https://turn.example.org"]}]},
+    ],
 )
 def test_impossible_values_and_unknown_names_are_errors(wrong: dict) -> None:
     """A typo or a value out of range is told, not ignored."""
@@ -42,3 +53,13 @@ def test_impossible_values_and_unknown_names_are_errors(wrong: dict) -> None:
 def test_frame_limits_are_those_of_the_fields() -> None:
     """The tracks get the limits the operator set."""
     assert Settings(min_frame_side_px=32, max_frame_side_px=640, max_frame_pixels=1000).frame_limits == (32, 640, 1000)
+
+
+def test_the_document_has_every_variable_and_its_default() -> None:
+    """docs/settings.md lists what there is, and nothing that is not."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `RELIGHT_")]
+    assert [row.split("`")[1] for row in rows] == [f"RELIGHT_{name.upper()}" for name in Settings.model_fields]
+    for row, field in zip(rows, Settings.model_fields.values(), strict=True):
+        if isinstance(field.default, int | float | str):
+            assert f"| `{field.default}` |" in row

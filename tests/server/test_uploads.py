@@ -61,6 +61,27 @@ async def test_a_panorama_becomes_a_light_that_can_be_set() -> None:
             assert len(answer.json()["lighting"]["sh"]) == 9
 
 
+async def test_the_operators_pixel_limit_holds_for_panoramas_too() -> None:
+    """RELIGHT_MAX_IMAGE_PIXELS speaks of photos and HDRIs."""
+    async with running(max_image_pixels=1000) as server:
+        answer = await post(server, "from-hdri", file_of(panorama(), ".png"), "room.png")
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad_image")
+
+
+async def test_uploads_beyond_the_queue_are_busy_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While others are being read, one more is told so before its bytes are taken into memory."""
+
+    async def read(self: object, size: int = -1) -> bytes:
+        raise AssertionError("taken into memory")
+
+    monkeypatch.setattr("starlette.datastructures.UploadFile.read", read)
+    async with running() as server:
+        monkeypatch.setattr(server.server, "_waiting", 4)
+        for path in ("from-photo", "from-hdri"):
+            answer = await post(server, path, b"x" * 100)
+            assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+
+
 async def test_a_photo_without_a_face_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy is another photo."""
     tracker = SimpleNamespace(track=lambda rgb, t_s: None, close=lambda: None)
@@ -168,6 +189,21 @@ async def test_an_undeclared_giant_is_cut_off_while_it_streams() -> None:
         assert (await client.get(server.http + "/healthz")).status_code == 200
 
 
+async def test_an_upload_that_trickles_is_ended() -> None:
+    """Half a form and then nothing: 408 after the time allowed, and the server serves on."""
+    async with running(upload_timeout_s=0.4) as server, httpx.AsyncClient(trust_env=False) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(
+            b"POST /api/lights/from-hdri HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n--x\r\n"
+        )
+        answer = await asyncio.wait_for(reader.read(4096), 10)
+        assert b"408" in answer
+        assert b"too_slow" in answer
+        writer.close()
+        assert (await client.get(server.http + "/healthz")).status_code == 200
+
+
 async def test_a_file_at_the_limit_passes_and_one_byte_more_does_not() -> None:
     """The limit is of the file, not of the form around it."""
     async with running(max_upload_bytes=50_000) as server:
@@ -183,6 +219,14 @@ def test_webp_sizes_are_read_from_the_header(size: tuple[int, int]) -> None:
     for quality in (50, 101):  # above 100 OpenCV writes lossless
         data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
         assert uploads.webp_size(data, "x") == size
+
+
+def test_a_photo_that_is_none_is_told_what_a_photo_is() -> None:
+    """The remedy for a photo does not speak of panoramas."""
+    with pytest.raises(ImageError) as caught:
+        uploads.open_photo(b"some text", "note.jpg", 1000)
+    assert "WebP" in caught.value.hint
+    assert ".hdr" not in caught.value.hint
 
 
 def test_a_photo_that_is_cut_off_is_an_image_error() -> None:
