@@ -6,13 +6,17 @@
 
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from engine.errors import EngineUnavailable, UnknownEngine
 from engine.protocols import Engine
 
-ENGINES = ("ratio", "passthrough")  # in the order of preference
+ENGINES = ("ratio", "lcvd", "passthrough")  # in the order of preference
 DEFAULT_ENGINE = ENGINES[0]
+LCVD_WEIGHTS = "lcvd-published"
+SMALL_CHANNELS = 128  # a UNet up to this width is a toy that a CPU can run
+LCVD_PACKAGES = ("torch", "diffusers", "transformers", "safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,14 @@ class EngineInfo:
     reason: str = ""
 
 
-def make_engine(name: str = DEFAULT_ENGINE, models_dir: Path | None = None) -> Engine:
+def make_engine(
+    name: str = DEFAULT_ENGINE,
+    models_dir: Path | None = None,
+    *,
+    weights: Path | str = LCVD_WEIGHTS,  # of lcvd: a folder, or a name under the user's weights folder
+    backend: str = "eager",  # of lcvd: see engine.backends
+    size: int = 512,  # of lcvd: side of the avatar in px
+) -> Engine:
     """The engine called `name`; its tracking networks are looked for in `models_dir` first.
 
     UnknownEngine names the legal ones; EngineUnavailable says what is missing.
@@ -39,6 +50,25 @@ def make_engine(name: str = DEFAULT_ENGINE, models_dir: Path | None = None) -> E
 
         cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
         return RatioEngine(partial(MeshTracker, directory=models_dir), partial(SelfieMatte, directory=models_dir))
+    if name == "lcvd":
+        if reason := _lcvd_missing(weights):
+            raise EngineUnavailable(*reason)
+        import torch
+
+        from engine.backends import make_backend
+        from engine.diffusion import DiffusionEngine, DiffusionOptions
+        from lcvd.matting import SelfieMatte
+        from lcvd.model import load_lcvd
+        from lcvd.portrait_mask import CalibratedMatte
+        from lcvd.tracking.mesh import MeshTracker
+
+        device, dtype = ("cuda", "fp16") if torch.cuda.is_available() else ("cpu", "float32")
+        return DiffusionEngine(
+            lambda: make_backend(backend, load_lcvd(weights, device, dtype)),
+            DiffusionOptions(size),
+            partial(MeshTracker, directory=models_dir),
+            lambda: CalibratedMatte(SelfieMatte(directory=models_dir)),
+        )
     if name == "passthrough":
         from engine.passthrough import PassthroughEngine
 
@@ -46,10 +76,11 @@ def make_engine(name: str = DEFAULT_ENGINE, models_dir: Path | None = None) -> E
     raise UnknownEngine(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
 
 
-def available_engines() -> list[EngineInfo]:
+def available_engines(lcvd_weights: Path | str = LCVD_WEIGHTS) -> list[EngineInfo]:
     """Every engine this build knows and whether it can run here. Imports, but loads no weights."""
     return [
         _info("ratio", "Ratio image (CPU)"),
+        _lcvd_info(lcvd_weights),
         EngineInfo("passthrough", "Untouched picture", True),
     ]
 
@@ -61,3 +92,32 @@ def _info(name: str, title: str) -> EngineInfo:
     except (ImportError, EngineUnavailable) as error:
         return EngineInfo(name, title, False, f"{error}")
     return EngineInfo(name, title, True)
+
+
+def _lcvd_info(weights: Path | str) -> EngineInfo:
+    missing = _lcvd_missing(weights)
+    return EngineInfo("lcvd", "Avatar (LCVD)", missing is None, "; ".join(missing or ()))
+
+
+def _lcvd_missing(weights: Path | str) -> tuple[str, str] | None:
+    """(what LCVD lacks here, the remedy), or None. Packages are looked for first: torch takes seconds to import."""
+    absent = [name for name in LCVD_PACKAGES if find_spec(name) is None]
+    if absent:
+        return f"LCVD needs {', '.join(absent)}", "pip install 'relight-live[lcvd]'"
+    from lcvd.weights_place import weights_folder
+
+    folder = weights_folder(weights)
+    if not folder.is_dir():
+        return f"LCVD's weights are not in {folder}", "relight weights fetch"
+    import torch
+
+    from lcvd.errors import LcvdError
+    from lcvd.weights import find_weights
+
+    try:
+        channels = find_weights(weights).parts["unet"].config.get("block_out_channels", ())
+    except LcvdError as error:
+        return error.message, error.hint
+    if not torch.cuda.is_available() and max(channels, default=0) > SMALL_CHANNELS:
+        return "LCVD needs a CUDA device: one second of video would take a CPU many minutes", "use the ratio engine"
+    return None

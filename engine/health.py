@@ -35,6 +35,10 @@ class Health:
         self._good = 0
         self._needed = REOPEN_RUN
 
+    def wait_at_most(self, stall_s: float) -> None:
+        """Another engine: how long a result may take."""
+        self._stall_s = stall_s
+
     def feeds(self, index: int) -> bool:
         """Whether the engine gets frame `index`: all while it is ok, a few while it has yet to prove itself.
 

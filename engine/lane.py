@@ -14,7 +14,7 @@ from engine.errors import EngineError
 from engine.frames import Frame, Work
 from engine.host import EngineHost
 from engine.mailbox import Mailbox
-from engine.protocols import Stream, StreamConfig
+from engine.protocols import Avatar, Stream, StreamConfig
 from engine.stats import Stats
 from lcvd.types import Lighting
 
@@ -32,6 +32,9 @@ class LaneOwner(Protocol):
 
     @property
     def lighting(self) -> Lighting: ...
+
+    @property
+    def avatar(self) -> Avatar | None: ...
 
     def lane_opened(self, lane: "Lane") -> None: ...
 
@@ -96,7 +99,7 @@ class Lane:
         try:
             with self._owner.stats.stage("render"):
                 frames = stream.render(work)
-            _check(work, frames)
+            _check(work, frames, self._output_size)
         except Exception as error:  # the worker door
             self._error = error
             self.mailbox.wake()
@@ -138,7 +141,7 @@ class Lane:
                 raise self.host.error
         self._lighting = self._owner.lighting
         self._busy_since = self._clock()
-        self._stream = self.host.engine.open(StreamConfig(self._lighting, self._owner.stats))
+        self._stream = self.host.engine.open(StreamConfig(self._lighting, self._owner.stats, self._owner.avatar))
         self._busy_since = None
         self._reset, self._shape = False, None
         self._owner.lane_opened(self)
@@ -151,7 +154,8 @@ class Lane:
         frame = self.mailbox.get()
         if frame is None or self._error is not None:
             return
-        afresh = self._reset or (self._shape is not None and self._shape != frame.rgb.shape)
+        resized = self._shape is not None and self._shape != frame.rgb.shape
+        afresh = self._reset or (resized and self._output_size is None)
         if afresh:
             self._owner.lane_passed(self, list(self._held))
             self._held.clear()
@@ -177,6 +181,11 @@ class Lane:
         if work is not None:
             self.host.put(self, work)
 
+    @property
+    def _output_size(self) -> tuple[int, int] | None:
+        """(height, width) of what the engine gives, where it is not the frame's."""
+        return getattr(self.host.engine, "output_size", None)
+
     def _check_host(self) -> None:
         if self.host.closed:
             raise EngineError("The relighting engine was switched off; you are seen without the light.")
@@ -192,15 +201,16 @@ class Lane:
             log.exception("engine %s: a stream failed to close", self.host.name)
 
 
-def _check(work: Work, frames: list[Frame]) -> None:
-    """Render's promise: one frame for each of `work`, same index, t_s and size."""
+def _check(work: Work, frames: list[Frame], output_size: tuple[int, int] | None) -> None:
+    """Render's promise: one frame for each of `work`, same index and t_s; its size, or the engine's own."""
     if len(frames) != len(work.frames):
         raise EngineError(f"render gave {len(frames)} frames for {len(work.frames)}")
     for given, made in zip(work.frames, frames, strict=True):
-        if (made.index, made.t_s, made.rgb.shape) != (given.index, given.t_s, given.rgb.shape):
+        shape = given.rgb.shape if output_size is None else (*output_size, 3)
+        if (made.index, made.t_s, made.rgb.shape) != (given.index, given.t_s, shape):
             raise EngineError(
                 f"render gave frame {made.index} at {made.t_s} s of {made.rgb.shape}"
-                f" for frame {given.index} at {given.t_s} s of {given.rgb.shape}"
+                f" for frame {given.index} at {given.t_s} s, which should be {shape}"
             )
         if made.rgb.dtype != given.rgb.dtype:
             raise EngineError(f"render gave {made.rgb.dtype} for frame {given.index}, not {given.rgb.dtype}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.clip import ClipReader, ClipWriter
+from engine.errors import ClipError
 from engine.frames import Frame
 from engine.protocols import Engine, StreamConfig
 from lcvd.types import Lighting
@@ -24,6 +25,8 @@ def relight_clip(
     `compare` writes the original to the left of the result. Raises ClipError for a file that cannot be read or
     written; a target that was not finished is removed, an existing file is only replaced by a finished one.
     """
+    if getattr(engine, "output_size", None) is not None:
+        raise ClipError(f"engine {engine.name} animates a portrait", "use relight portrait for clips")
     # Written beside the target and moved at the end: a crash half-way leaves the old file.
     part = target.with_name(f".{target.stem}.part{target.suffix}")
     try:

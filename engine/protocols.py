@@ -2,11 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.frames import Frame, Work
 from engine.stats import Stats
 from lcvd.types import Lighting
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Avatar:
+    """What an engine that animates a portrait needs of one participant; None leaves the engine's own value."""
+
+    portrait_rgb: NDArray[np.uint8]  # [H,W,3]
+    steps: int | None = None
+    omega: float | None = None  # guidance weight; 1 is none
+    stride: int | None = None  # fresh frames a window
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +28,7 @@ class StreamConfig:
 
     lighting: Lighting
     stats: Stats = field(default_factory=Stats)
+    avatar: Avatar | None = None  # read by engines that animate a portrait
 
 
 class Stream(Protocol):
@@ -36,7 +50,12 @@ class Stream(Protocol):
 
 
 class Engine(Protocol):
-    """Shared by every participant; holds no participant."""
+    """Shared by every participant; holds no participant.
+
+    It may also say: `tracks_faces` (False: nobody is coached), `output_size` ((height, width) of what it gives, where
+    that is not the frame's; its streams then live through a change of the frame's size), `stall_s` (how long it may
+    take for a result, where that is more than one frame).
+    """
 
     name: str
 
@@ -45,6 +64,30 @@ class Engine(Protocol):
     def warmup(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    """Where a diffusion engine's networks run; tensors stay on its device. One thread, no participant.
+
+    F frames of a window, n any number, S the side in pixels, h = w = S/8.
+    """
+
+    name: str
+
+    def encode(self, rgb: NDArray[np.uint8], mask: NDArray[np.generic], noise: Any) -> Any:
+        """Portrait [S,S,3], mask [S,S] in [0,1], noise [1,3,S,S] → what is computed once for it."""
+
+    def features(self, hints: NDArray[np.uint8]) -> Any:
+        """Hints [n,S,S,3] → shading features [n,C,h,w]."""
+
+    def denoise(self, x: Any, sigma: float, reference: Any, features: Any, branches: int) -> tuple[Any, Any]:
+        """x [F,4,h,w] at σ → (v1, v2); v1 None with one branch."""
+
+    def decode(self, latents: Any) -> NDArray[np.uint8]:
+        """Clean latents [n,4,h,w] → pictures [n,S,S,3]."""
+
+    def warmup(self, size: int, frames: int, fresh: int, branches: int) -> None:
+        """Compile and allocate for these shapes."""
 
 
 EngineFactory = Callable[[], Engine]

@@ -22,6 +22,7 @@ from engine.host import EngineHost, public_message
 from engine.lane import Lane
 from engine.output import LiveSnapshot, OutputFrame
 from engine.pacer import Pacer
+from engine.protocols import Avatar
 from engine.stats import Stats
 from engine.view import View, compose
 from lcvd.types import Lighting
@@ -44,7 +45,8 @@ class LiveStream:
         on_output: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         *,
-        stall_s: float = STALL_S,
+        avatar: Avatar | None = None,  # for engines that animate a portrait
+        stall_s: float | None = None,  # None: the engine's own, or STALL_S
         hang_s: float = HANG_S,
         backoff_s: tuple[float, float] = BACKOFF_S,
     ) -> None:
@@ -54,6 +56,8 @@ class LiveStream:
         self._hang_s = hang_s
         self._lock = threading.Lock()
         self._lighting = lighting
+        self._avatar = avatar
+        self._stall_s = stall_s
         self._view = View()
         self._mirror = self._paused = self._closed = False
         self._index = 0
@@ -61,7 +65,7 @@ class LiveStream:
         self._shape: tuple[int, ...] = (0, 0, 3)
         self._shift_s = 0.0
         self._last_t_s = float("-inf")
-        self._health = Health(stall_s, backoff_s)
+        self._health = Health(self._stall_of(host), backoff_s)
         self._pacer: Pacer[OutputFrame] = Pacer()
         self._coach = FaceCoach()
         self._logged = ""
@@ -120,6 +124,20 @@ class LiveStream:
     def set_lighting(self, lighting: Lighting) -> None:
         """Glide to `lighting`, starting with the next prepared frame."""
         self._lighting = lighting
+
+    @property
+    def avatar(self) -> Avatar | None:
+        """The portrait as it was last set."""
+        return self._avatar
+
+    def set_avatar(self, avatar: Avatar | None) -> None:
+        """Another portrait, or other settings for it; engines that animate none go on undisturbed."""
+        with self._lock:
+            if avatar is self._avatar:
+                return
+            self._avatar = avatar
+            if getattr(self._lane.host.engine, "output_size", None) is not None:
+                self._flush()
 
     def set_view(self, view: View) -> None:
         """Show the hint, the split, or neither."""
@@ -281,6 +299,10 @@ class LiveStream:
         self._drops += self._lane.mailbox.drops
         self._retire(self._lane)
         self._lane, self._next_lane = lane, None
+        self._health.wait_at_most(self._stall_of(lane.host))
+
+    def _stall_of(self, host: EngineHost) -> float:
+        return getattr(host.engine, "stall_s", STALL_S) if self._stall_s is None else self._stall_s
 
     def _retire(self, lane: Lane) -> None:
         lane.stop()

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import platformdirs
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from lcvd.clip_image import MEAN, STD
 from lcvd.errors import WeightsError
 from lcvd.unet import unet_from_config
 from lcvd.weights_file import read_tensors, sha256_of
+from lcvd.weights_place import weights_home
 
 PartName = Literal["unet", "adapters", "vae", "image_encoder", "temporal_vae"]
 REQUIRED: tuple[PartName, ...] = ("unet", "adapters", "vae", "image_encoder")
@@ -84,11 +84,6 @@ class FoundWeights:
             for file in part.files
         ]
         return repr(sorted(stats))
-
-
-def weights_home() -> Path:
-    """Where named weights live: `relight weights fetch` writes there, `--weights NAME` reads there."""
-    return Path(platformdirs.user_data_dir("relight-live")) / "weights"
 
 
 def find_weights(path: Path | str, svd: Path | None = None) -> FoundWeights:

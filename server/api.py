@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, File, UploadFile
+from fastapi import FastAPI, File, Form, UploadFile
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
 from lcvd.presets import PRESETS
 from server import openapi_page, uploads
 from server.core import Server
-from server.errors import Busy, NotReady
+from server.errors import BadUpload, Busy, NotReady
 from server.lights import Light
 
 
@@ -38,6 +38,12 @@ class LightBody(BaseModel):
 
 class PhotoLightBody(LightBody):
     """The light of a photo."""
+
+    face: tuple[int, int, int, int] = Field(description="x, y, width, height of the face in px of the photo.")
+
+
+class PortraitBody(BaseModel):
+    """A portrait that was taken over."""
 
     face: tuple[int, int, int, int] = Field(description="x, y, width, height of the face in px of the photo.")
 
@@ -95,6 +101,22 @@ def add_api(app: FastAPI, server: Server) -> None:
         name = file.filename or "panorama"
         found = await server.off_loop(lambda: uploads.light_of_panorama(file.file.read(), name, settings))
         return LightBody(lighting=Light.of(found))
+
+    @app.post("/api/portrait", tags=["avatar"], summary="Portrait of the avatar", responses=UPLOAD_ERRORS)
+    async def portrait(
+        file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
+        session: Annotated[str, Form(description="The session's name, from its welcome.", max_length=64)],
+    ) -> PortraitBody:
+        """Give one's session the portrait that the avatar engine animates. Kept in memory, gone with the session."""
+        # The name is as secret as the socket: nobody else is told it.
+        if session not in server.sessions:
+            raise BadUpload("this session does not exist", "open the WebSocket first and send the name of its welcome")
+        data, name = await file.read(), file.filename or "portrait"
+        found = await server.off_loop(lambda: uploads.portrait_of(data, name, settings))
+        if (owner := server.sessions.get(session)) is None:
+            raise BadUpload("this session has ended", "connect again and send the portrait once more")
+        owner.set_portrait(found.rgb)
+        return PortraitBody(face=found.face)
 
     @app.get("/api/ice", tags=["connection"], summary="STUN and TURN")
     async def ice() -> IceBody:

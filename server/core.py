@@ -29,7 +29,10 @@ class Server:
 
     def __init__(self, settings: Settings, make: Callable[[str], Engine] | None = None) -> None:
         self.settings = settings
-        self.engines = Engines(settings.engine, make or partial(make_engine, models_dir=settings.models_dir))
+        own = partial(
+            make_engine, models_dir=settings.models_dir, weights=settings.lcvd_weights, size=settings.lcvd_size
+        )
+        self.engines = Engines(settings.engine, make or own, settings.lcvd_weights)
         self.sessions: dict[str, Session] = {}
         self.metrics = Metrics(lambda: [s for session in self.sessions.values() if (s := session.snapshot) is not None])
         self.admission = Admission(settings.max_sessions)

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from engine import available_engines, make_engine
+from engine import LCVD_WEIGHTS, available_engines, make_engine
 from engine.host import EngineHost
 from engine.protocols import Engine
 from server.errors import BadMessage, explain
@@ -22,8 +22,11 @@ WARMUP_LIMIT_S = 300.0  # a cold numba cache takes 13 s; a slow network fetches 
 class Engines:
     """Makes hosts on demand. `warm` and `host` may wait for disk or compiler: call them off the event loop."""
 
-    def __init__(self, default: str, make: Callable[[str], Engine] = make_engine) -> None:
+    def __init__(
+        self, default: str, make: Callable[[str], Engine] = make_engine, lcvd_weights: str = LCVD_WEIGHTS
+    ) -> None:
         self.asked = self.default = default
+        self._lcvd_weights = lcvd_weights
         self.reason = ""  # why the default was replaced, for the participant
         self._make = make
         self._hosts: dict[str, EngineHost] = {}
@@ -44,6 +47,7 @@ class Engines:
 
     def warm(self) -> None:
         """Warm the default up and return once it can relight; fall back where it cannot."""
+        self.menu()  # may import torch, seconds long: here, and not at the first participant on the event loop
         try:
             host = self.host(self.default)
             if host.wait_ready(WARMUP_LIMIT_S) or self._closed:
@@ -91,7 +95,7 @@ class Engines:
         """What a participant may choose from."""
         known = [
             EngineChoice(name=info.name, title=info.title, available=info.available, reason=info.reason)
-            for info in available_engines()
+            for info in available_engines(self._lcvd_weights)
         ]
         names = {choice.name for choice in known}
         own = [EngineChoice(name=name, title=name, available=True) for name in self._hosts if name not in names]

@@ -12,6 +12,10 @@ import uuid
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.protocols import Avatar
 from engine.view import View
 from engine.worker import LiveSnapshot, OutputFrame
 from lcvd.presets import preset
@@ -66,6 +70,7 @@ class Session:
         self._refused, self._refused_s = 0, float("-inf")
         self._wish = Wish(preset(DEFAULT_PRESET).lighting)
         self._engine = engines.default
+        self._avatar: Avatar | None = None
         self._view, self._mirror, self._paused = View(), False, False
         self._peer: Peer | None = None
         self._counted_in = self._counted_drops = 0
@@ -147,6 +152,12 @@ class Session:
     def snapshot(self) -> LiveSnapshot | None:
         return self._peer.live.snapshot() if self._peer is not None else None
 
+    def set_portrait(self, rgb: NDArray[np.uint8]) -> None:
+        """The portrait [H,W,3] that an avatar engine animates from now on."""
+        self._avatar = Avatar(rgb)
+        if self._peer is not None:
+            self._peer.live.set_avatar(self._avatar)
+
     # ---- messages
 
     def _check_flood(self, text: str) -> None:
@@ -226,6 +237,8 @@ class Session:
         if not choice.available:
             raise BadMessage(f"engine={name!r} cannot run here: {choice.reason}", "run `relight doctor` on the server")
         host = await asyncio.to_thread(self._engines.host, name)
+        if self._avatar is None and getattr(host.engine, "output_size", None) is not None:
+            raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
         self._engine = name
         if self._peer is not None:
             self._peer.live.switch(host)
@@ -267,6 +280,7 @@ class Session:
             on_bad_size=self._bad_size,
             on_sent=self._sent,
         )
+        peer.live.set_avatar(self._avatar)
         peer.live.set_view(self._view)
         peer.live.set_mirror(self._mirror)
         peer.live.set_paused(self._paused)

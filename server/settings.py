@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(
         default=None, description="Folder with the tracking models; default: found or fetched."
     )
+    lcvd_weights: str = Field(
+        default="lcvd-published", description="Weights of the avatar engine: a folder, or a name known to `weights`."
+    )
+    lcvd_size: int = Field(default=512, ge=64, le=1024, multiple_of=8, description="Side of the avatar in px.")
     client_dir: Path = Field(
         default_factory=lambda: Path(__file__).resolve().parent.parent / "client_web", description="The page."
     )

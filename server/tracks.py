@@ -26,7 +26,7 @@ KEEPALIVE_S = 1.0  # a muted or stalled source: its last picture again, so that 
 CALM_AFTER_S = 2.0  # nothing usable came yet: show a dark card instead of nothing
 CALM_SIZE = (360, 640)
 CALM_GREY = 24
-MAX_AUDIO_DELAY_S = 0.5
+MAX_AUDIO_DELAY_S = 1.5  # a window of LCVD takes most of a second; AUDIO_PACKETS holds 2 s
 AUDIO_PACKETS = 100  # 2 s of 20 ms: what is held back at most
 
 

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lcvd.errors import ImageError
-from lcvd.types import Lighting
+from lcvd.types import Face, Lighting
 from server.errors import BadUpload, Problem, TooLarge, TooSlow, explain
 from server.settings import Settings
 
@@ -98,21 +98,24 @@ def light_of_panorama(data: bytes, filename: str, settings: Settings) -> Lightin
 def light_of_photo(data: bytes, filename: str, settings: Settings) -> PhotoLight:
     """The light on the face in a JPEG, PNG or WebP. Raises LcvdError, BadUpload. Takes up to a second."""
     from lcvd.light_estimate import estimate_lighting
-    from lcvd.tracking.mesh import MeshTracker
 
     rgb, scale = open_photo(data, filename, settings.max_image_pixels)
-    tracker = MeshTracker(directory=settings.models_dir)
-    try:
-        face = tracker.track(rgb, 0.0)
-    finally:
-        tracker.close()
-    if face is None:
-        raise BadUpload("no face was found in the photo", "choose a photo where one face is seen well from the front")
-    lighting = estimate_lighting(rgb, face)
-    low, high = face.vertices_px[:, :2].min(0) * scale, face.vertices_px[:, :2].max(0) * scale
-    x, y = (round(float(v)) for v in low)
-    w, h = (round(float(v)) for v in high - low)
-    return PhotoLight(lighting, (x, y, w, h))
+    face = _face_in(rgb, settings)
+    return PhotoLight(estimate_lighting(rgb, face), _box(face, scale))
+
+
+class Portrait(NamedTuple):
+    """A picture with one face in it, ready to be animated: at most WORK_SIDE_PX long."""
+
+    rgb: NDArray[np.uint8]  # [H,W,3]
+    face: tuple[int, int, int, int]  # x, y, w, h in px of the photo as it was sent
+
+
+def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
+    """The portrait in a JPEG, PNG or WebP. Raises LcvdError, BadUpload."""
+    rgb, scale = open_photo(data, filename, settings.max_image_pixels)
+    face = _face_in(rgb, settings)
+    return Portrait(rgb, _box(face, scale))
 
 
 def open_photo(
@@ -136,6 +139,27 @@ def decode_photo(data: bytes, filename: str, side_px: int = WORK_SIDE_PX) -> tup
     if scale > 1:
         bgr = cv2.resize(bgr, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), scale
+
+
+def _face_in(rgb: NDArray[np.uint8], settings: Settings) -> Face:
+    from lcvd.tracking.mesh import MeshTracker
+
+    tracker = MeshTracker(directory=settings.models_dir)
+    try:
+        face = tracker.track(rgb, 0.0)
+    finally:
+        tracker.close()
+    if face is None:
+        raise BadUpload("no face was found in the photo", "choose a photo where one face is seen well from the front")
+    return face
+
+
+def _box(face: Face, scale: float) -> tuple[int, int, int, int]:
+    """x, y, w, h of the face; `scale` is the photo's px per px of what was looked at."""
+    low, high = face.vertices_px[:, :2].min(0) * scale, face.vertices_px[:, :2].max(0) * scale
+    x, y = (round(float(v)) for v in low)
+    w, h = (round(float(v)) for v in high - low)
+    return x, y, w, h
 
 
 def _not_empty(data: bytes) -> None:

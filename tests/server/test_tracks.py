@@ -206,7 +206,7 @@ async def test_sound_delay_has_a_limit_and_ignores_trifles() -> None:
     sound = tracks.AudioDelay(Source("audio"))
     sound.match(9.0)
     assert sound.delay_s == tracks.MAX_AUDIO_DELAY_S
-    sound.match(0.495)
+    sound.match(tracks.MAX_AUDIO_DELAY_S - 0.005)
     assert sound.delay_s == tracks.MAX_AUDIO_DELAY_S
     sound.match(-1.0)
     assert sound.delay_s == 0

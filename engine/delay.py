@@ -1,0 +1,31 @@
+"""What a windowed engine will cost in delay and frame rate, from the time a window takes. Pure arithmetic.
+
+A window cannot start before its last fresh frame came, and frames leave with the spacing they came with: so every one
+of them is as late as the first of its window.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a participant is told before a setting is chosen."""
+
+    delay_s: float  # from a frame's arrival to its avatar, encoders and network not counted
+    fps: float  # of the output
+    keeps_up: bool  # the device finishes a window before the next is full
+
+
+def predicted(
+    source_fps: float,
+    fresh: int,  # frames a window
+    window_s: float,  # time the device takes for one: features, denoising, decoding
+    streams: int = 1,  # participants who take turns on the device
+) -> Prediction:
+    """Delay and rate of `fresh`-frame windows at `source_fps`. Raises ValueError for values at or below 0."""
+    if source_fps <= 0 or fresh < 1 or window_s < 0 or streams < 1:
+        raise ValueError(f"source_fps={source_fps}, fresh={fresh}, window_s={window_s}, streams={streams}: too small")
+    fill_s = (fresh - 1) / source_fps
+    turn_s = window_s * streams  # at worst every other participant's window comes first
+    most = fresh / turn_s if turn_s > 0 else float("inf")
+    return Prediction(fill_s + turn_s, min(source_fps, most), source_fps <= most)

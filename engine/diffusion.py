@@ -1,0 +1,241 @@
+"""LCVD live: frame → track → hint → window → denoise → decode → the portrait, moved like the driver and lit as asked.
+
+`prepare` (host half): the driver's Face moves the portrait's (lcvd.motion), its hint is drawn under the light of that
+very frame, and hints fill a rolling window. `render` (device half): fresh rows are denoised beside the anchor and the
+pinned context, and only they are decoded. What does not change is computed once: of the portrait its features, CLIP
+and latents, of a context frame its latents and features. Without a face the last pose stays and the light goes on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from engine.errors import EngineUnavailable, PortraitError, StreamClosed
+from engine.frames import Frame, Work
+from engine.glide import LightGlide
+from engine.held_pose import HeldPose
+from engine.portrait import Reference, make_reference
+from engine.protocols import Avatar, Backend, StreamConfig
+from engine.sampler import SamplerPlan, denoise_window
+from engine.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWindow, Window, WindowShape
+from lcvd.hints import render_hints
+from lcvd.lighting import interpolate
+from lcvd.motion import FaceMotion
+from lcvd.portrait_mask import make_matte
+from lcvd.protocols import Matte, Tracker
+from lcvd.tracking.mesh import MeshTracker
+from lcvd.types import Lighting
+
+SLOWEST_FPS = 10.0  # of a source whose windows are waited for
+COMPUTE_S = 2.0  # for a window; an engine slower than this is behind
+
+
+def _selfie_matte() -> Matte:
+    return make_matte(None)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionOptions:
+    """The engine's own values; a participant's Avatar may name others."""
+
+    size: int = 512  # px, a multiple of 8; the portrait's and the output's side
+    stride: int = DEFAULT_STRIDE
+    plan: SamplerPlan = field(default_factory=SamplerPlan)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size % 8 or not 64 <= self.size <= 1024:
+            raise ValueError(f"size={self.size}: must be a multiple of 8 from 64 to 1024; 512 as published")
+        _require_stride(self.stride)
+
+
+class DiffusionEngine:
+    """Engine (protocol). `load` brings the networks (minutes, gigabytes): it is called by `warmup`."""
+
+    name = "lcvd"
+    tracks_faces = True
+
+    def __init__(
+        self,
+        load: Callable[[], Backend],
+        options: DiffusionOptions | None = None,
+        make_tracker: Callable[[], Tracker] = MeshTracker,
+        make_matte: Callable[[], Matte] = _selfie_matte,
+    ) -> None:
+        self._load = load
+        self._backend: Backend | None = None
+        self._make_tracker = make_tracker
+        self._make_matte = make_matte
+        self.options = options or DiffusionOptions()
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """(height, width) of every frame that leaves."""
+        return self.options.size, self.options.size
+
+    @property
+    def stall_s(self) -> float:
+        """A result comes once a window, not once a frame."""
+        return self.options.stride / SLOWEST_FPS + COMPUTE_S
+
+    def open(self, config: StreamConfig) -> "DiffusionStream":
+        """A participant's stream. Raises PortraitError without a portrait with a face, EngineUnavailable unwarmed."""
+        if self._backend is None:
+            raise EngineUnavailable("engine lcvd: its networks are not loaded", "call warmup first")
+        if config.avatar is None:
+            raise PortraitError("The avatar needs a portrait.", "upload one, or snap one from the camera")
+        options = _chosen(self.options, config.avatar)
+        tracker = self._make_tracker()
+        try:
+            reference = make_reference(config.avatar.portrait_rgb, options.size, tracker, self._make_matte())
+        except BaseException:
+            tracker.close()
+            raise
+        tracker.reset()
+        return DiffusionStream(config, options, self._backend, reference, tracker)
+
+    def warmup(self) -> None:
+        """Load the networks, once, and run or compile every stage at the shapes to come."""
+        backend = self._backend or self._load()
+        shape, plan = WindowShape(self.options.stride), self.options.plan
+        backend.warmup(self.options.size, shape.size, shape.fresh, plan.branches)
+        self._backend = backend
+
+    def close(self) -> None:
+        """Let go of the networks."""
+        self._backend = None
+
+
+class DiffusionStream:
+    """One participant. `prepare` in one thread, `render` in another, `set_lighting` in any."""
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        options: DiffusionOptions,
+        backend: Backend,
+        reference: Reference,
+        tracker: Tracker,
+    ) -> None:
+        self.reference = reference
+        self._stats = config.stats
+        self._size = options.size
+        self._tracker = tracker
+        self._pose = HeldPose(reference.face, FaceMotion(reference.face, "relative"))
+        self._glide = LightGlide(config.lighting)
+        self._window = RollingWindow(WindowShape(options.stride))
+        self._shape: tuple[int, ...] | None = None
+        self._renderer = WindowRenderer(backend, reference, options, self._window.shape, config)
+        self._closed = False
+
+    def prepare(self, frame: Frame) -> Work | None:
+        """Move the portrait, draw its hint; the window, once it is full. Raises StreamClosed."""
+        if self._closed:
+            raise StreamClosed("the stream is closed", "open another one")
+        lighting = self._glide.at(frame.t_s)
+        if self._shape not in (None, frame.rgb.shape):
+            self._tracker.reset()  # the camera was turned or changed; portrait, pose and windows are not of its pixels
+        self._shape = frame.rgb.shape
+        with self._stats.stage("track"):
+            seen = self._tracker.track(frame.rgb, frame.t_s)
+        with self._stats.stage("hint"):
+            face = self._pose.at(seen, frame.t_s)
+            hint = render_hints(face, self._light(lighting), (self._size, self._size)).rgb
+        return self._window.add(frame, seen, lighting, hint)
+
+    def render(self, work: Work) -> list[Frame]:
+        """The avatar, one picture [S,S,3] for each fresh frame."""
+        pictures = self._renderer.pictures(work.host)
+        return [replace(frame, rgb=picture) for frame, picture in zip(work.frames, pictures, strict=True)]
+
+    def push(self, frame: Frame) -> list[Frame]:
+        """Both halves, one after the other."""
+        work = self.prepare(frame)
+        return [] if work is None else self.render(work)
+
+    def set_lighting(self, lighting: Lighting) -> None:
+        """Glide to `lighting`, starting with the next prepared frame."""
+        self._glide.set(lighting)
+
+    def close(self) -> None:
+        """No more frames."""
+        self._closed = True
+        self._tracker.close()
+
+    def _light(self, lighting: Lighting) -> Lighting:
+        """Strength 0 ("original") is the light the portrait was taken in, as offline; between, a mixture."""
+        return interpolate(self.reference.lighting, replace(lighting, strength=1.0), lighting.strength)
+
+
+class WindowRenderer:
+    """The device half: what one stream keeps on the device from window to window."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        reference: Reference,
+        options: DiffusionOptions,
+        shape: WindowShape,
+        config: StreamConfig,
+    ) -> None:
+        self._backend, self._portrait, self._plan, self._shape = backend, reference, options.plan, shape
+        self._stats = config.stats
+        # As offline: picture noise, then latents, on the CPU in float32. A seed means the same live and offline.
+        generator = torch.Generator().manual_seed(options.seed)
+        self._picture_noise = torch.randn(1, 3, options.size, options.size, generator=generator)
+        self._draw = torch.randn(WINDOW, 4, options.size // 8, options.size // 8, generator=generator)
+        self._encoded: object | None = None
+        self._known: Tensor | None = None  # [overlap,4,h,w] latents of anchor and context
+        self._features: Tensor | None = None  # [overlap,C,h,w] their hints' features
+
+    @torch.inference_mode()
+    def pictures(self, window: Window) -> list:
+        """uint8 [S,S,3] of each fresh frame; each an array of its own."""
+        if self._encoded is None:
+            self._encode()
+        with self._stats.stage("features"):
+            features = self._rows(self._backend.features(window.hints))
+        with self._stats.stage("denoise"):
+            rows = [frame % WINDOW for frame in self._shape.clip_frames(window.number)]
+            latents = denoise_window(self._predict(features), self._draw[rows], self._plan, self._known)
+        with self._stats.stage("decode"):
+            decoded = self._backend.decode(latents[self._shape.overlap :])
+        keep = [0, *range(len(latents) - self._shape.context, len(latents))]
+        self._known, self._features = latents[keep], features[keep]
+        return list(decoded)
+
+    def _encode(self) -> None:
+        portrait = self._portrait
+        with self._stats.stage("encode"):
+            self._encoded = self._backend.encode(portrait.rgb, portrait.mask, self._picture_noise)
+            self._features = self._backend.features(portrait.hint[None])
+            self._draw = self._draw.to(self._features.device)
+
+    def _rows(self, fresh: Tensor) -> Tensor:
+        """Features of all rows: [anchor | context | fresh]."""
+        assert self._features is not None
+        if self._known is None:  # before the first window the clip stood still
+            still = fresh[:1].expand(self._shape.context, -1, -1, -1)
+            return torch.cat([self._features, still, fresh])
+        return torch.cat([self._features, fresh])
+
+    def _predict(self, features: Tensor) -> Callable[[Tensor, float], tuple[Tensor | None, Tensor]]:
+        backend, encoded, branches = self._backend, self._encoded, self._plan.branches
+        return lambda x, sigma: backend.denoise(x, sigma, encoded, features, branches)
+
+
+def _chosen(options: DiffusionOptions, avatar: Avatar) -> DiffusionOptions:
+    """The engine's options with what the participant asked for. ValueError names field and legal values."""
+    plan = options.plan
+    if avatar.steps is not None:
+        plan = replace(plan, steps=avatar.steps)
+    if avatar.omega is not None:
+        plan = replace(plan, omega=avatar.omega)
+    return replace(options, plan=plan, stride=options.stride if avatar.stride is None else avatar.stride)
+
+
+def _require_stride(stride: int) -> None:
+    if stride not in STRIDES:
+        raise ValueError(f"stride={stride}: use one of {', '.join(map(str, STRIDES))}")

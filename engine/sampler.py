@@ -1,0 +1,126 @@
+"""Noise → clean latents of one rolling window in a few steps, causally: what is known is pinned at every step.
+
+The live twin of `lcvd.sampling`. Its own levels, because the published ones waste their last point when there are few
+(2 steps = [700, 0.002]): for Euler Sabour et al. 2024 (Align Your Steps), the ten-step levels they optimised for Stable
+Video Diffusion, resampled linearly in log σ as they advise; for DDIM `trailing` spacing (Lin et al. 2024), which starts
+at the noisiest training step. From 20 steps on the published levels. `Predict` is all it knows of the network.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.carry import carry_gain
+from lcvd.guidance import OMEGA, guided
+from lcvd.sampling import KnownFrames
+from lcvd.schedule import BETA_END, BETA_START, TRAIN_STEPS, SamplerName, sigmas_for, step, v_from_x0, x0_from_v
+
+# (x [F,4,h,w], σ) -> (v1 or None where one branch is asked, v2), each [F,4,h,w]
+Predict = Callable[[Tensor, float], tuple[Tensor | None, Tensor]]
+GuidanceName = Literal["guided", "none", "student"]
+JoinName = Literal["carry", "pin"]
+
+STEPS = (1, 2, 4, 8, 25)
+GUIDANCES = ("guided", "none", "student")
+MANY_STEPS = 20
+ALIGNED = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)  # SVD, 10 steps
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerPlan:
+    """How a window is denoised. ValueError names the legal values.
+
+    guidance "guided": Eq. 6, both branches in one batch. "none": ω is 1, so one branch is enough. "student": one
+    branch, of a model into which the guidance was distilled; ω is its own and not used here. join "pin" is the
+    released hook alone; "carry" also lets fresh rows know what the known ones tell (`engine.carry`).
+    """
+
+    steps: int = 4
+    sampler: SamplerName = "euler"
+    guidance: GuidanceName = "guided"
+    omega: float = OMEGA
+    join: JoinName = "carry"
+
+    def __post_init__(self) -> None:
+        if self.steps not in STEPS:
+            raise ValueError(f"steps={self.steps}: use one of {', '.join(map(str, STEPS))}")
+        if self.sampler not in ("euler", "ddim"):
+            raise ValueError(f"sampler={self.sampler!r}: use euler or ddim")
+        if self.guidance not in GUIDANCES:
+            raise ValueError(f"guidance={self.guidance!r}: use one of {', '.join(GUIDANCES)}")
+        if self.join not in ("carry", "pin"):
+            raise ValueError(f"join={self.join!r}: use carry or pin")
+        if not 0 <= self.omega <= 20:
+            raise ValueError(f"omega={self.omega}: must lie in 0 … 20; the paper studies 2 … 8")
+
+    @property
+    def branches(self) -> int:
+        """Predictions a step: 2 with guidance."""
+        return 2 if self.guidance == "guided" and self.omega != 1 else 1
+
+    @property
+    def sigmas(self) -> NDArray[np.float64]:
+        """[steps + 1] levels, falling, the last one 0."""
+        return few_step_sigmas(self.sampler, self.steps)
+
+
+def few_step_sigmas(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
+    """[steps + 1] levels, falling, the last one 0; from 20 steps on those of `lcvd.schedule`."""
+    if steps >= MANY_STEPS:
+        return sigmas_for(sampler, steps)
+    if steps < 1:
+        raise ValueError(f"steps: {steps} is below 1")
+    if sampler == "ddim":
+        alphas_bar = np.cumprod(1.0 - np.linspace(BETA_START**0.5, BETA_END**0.5, TRAIN_STEPS) ** 2)
+        taken = np.rint(TRAIN_STEPS * (1 - np.arange(steps) / steps)).astype(int) - 1
+        return np.append(np.sqrt((1 - alphas_bar[taken]) / alphas_bar[taken]), 0.0)
+    # N steps have N + 1 levels of which the last is 0: resample all, then put 0 for the last.
+    places = np.linspace(0, len(ALIGNED) - 1, steps + 1)
+    levels = np.exp(np.interp(places, np.arange(len(ALIGNED)), np.log(ALIGNED)))
+    levels[-1] = 0.0
+    return levels
+
+
+def denoise_window(
+    predict: Predict,
+    noise: Tensor,  # [F,4,h,w] standard normal, of these frames of the clip
+    plan: SamplerPlan,
+    known: Tensor | None = None,  # [n < F,4,h,w] clean latents of rows 0 … n - 1: anchor and context
+) -> Tensor:
+    """Clean scaled latents [F,4,h,w]; known rows come back as they were."""
+    sigmas = [float(sigma) for sigma in plan.sigmas]
+    x = noise * (sigmas[0] ** 2 + 1) ** 0.5
+    pinned = None
+    if known is not None:
+        pinned = KnownFrames(0, known)
+        # Where a known frame is at this level. The release leaves x0 out, which only σ = 700 forgives.
+        x = torch.cat([known.to(x) + sigmas[0] * noise[: len(known)], x[len(known) :]])
+    rows = range(len(noise))
+    omega = torch.tensor(plan.omega)
+    for sigma, sigma_next in pairwise(sigmas):
+        v1, v2 = predict(x, sigma)
+        v = v2 if v1 is None else guided(v1, v2, omega)
+        if pinned is not None:
+            if plan.join == "carry":
+                v = _carried(x, v, sigma, pinned.latents)
+            v = pinned.pin(rows, x, v, sigma)
+        x = step(plan.sampler, x, v, sigma, sigma_next)
+    return x
+
+
+def _carried(x: Tensor, v: Tensor, sigma: float, known: Tensor) -> Tensor:
+    """v with the fresh rows corrected by what the context rows show; the anchor is another picture and has no say."""
+    n = len(known)
+    if n < 2:
+        return v
+    x0 = x0_from_v(x, v, sigma)
+    error = known[1:].to(x0) - x0[1:n]
+    gain = torch.from_numpy(carry_gain(n - 1, len(x) - n, sigma)).to(x0)
+    fresh = x0[n:] + torch.einsum("fk,kchw->fchw", gain, error)
+    return torch.cat([v[:n], v_from_x0(x[n:], fresh, sigma)])

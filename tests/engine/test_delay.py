@@ -1,0 +1,65 @@
+"""engine.delay against the pacer itself, run for ten minutes of a clock that is only a number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from engine.delay import predicted
+from engine.pacer import Pacer
+
+
+@dataclass
+class Timed:
+    t_s: float
+
+
+def played(fps: float, fresh: int, window_s: float, seconds: float) -> np.ndarray:
+    """Delay [N] in seconds of every frame that left; window k is done `window_s` (±10 %) after its last frame came."""
+    rng = np.random.default_rng(0)
+    pacer: Pacer[Timed] = Pacer()
+    busy, delays = 0.0, []
+    done: list[tuple[float, list[Timed]]] = []
+    for k in range(int(seconds * fps / fresh)):
+        frames = [Timed((k * fresh + i) / fps) for i in range(fresh)]
+        busy = max(busy, frames[-1].t_s) + window_s * rng.uniform(0.9, 1.0)
+        done.append((busy, frames))
+    now, done = 0.0, done[::-1]
+    while now < seconds - 2:
+        if done and done[-1][0] <= now:
+            pacer.put(done.pop()[1], now)
+        frame, wait_s = pacer.take(now)
+        if frame is not None:
+            delays.append(now - frame.t_s)
+            continue
+        now = min(now + wait_s + 1e-6, done[-1][0]) if done else now + wait_s + 1e-6
+    return np.array(delays)
+
+
+@pytest.mark.parametrize(("fresh", "window_s"), [(10, 0.25), (8, 0.3), (4, 0.1)])
+def test_ten_minutes_keep_the_predicted_delay(fresh: int, window_s: float) -> None:
+    """Every frame leaves, the last minute is no later than the first, and both are as predicted."""
+    delays = played(25.0, fresh, window_s, 600.0)
+    told = predicted(25.0, fresh, window_s)
+    assert told.keeps_up
+    assert told.fps == 25
+    assert len(delays) >= 25 * 600 - 200
+    first, last = delays[:1500], delays[-1500:]
+    assert np.median(last) <= np.median(first) + 0.01
+    assert delays.max() <= told.delay_s + 0.01
+    assert np.median(last) >= told.delay_s - 0.1 * window_s - 0.02
+
+
+def test_too_slow_a_device_is_told_before() -> None:
+    """10 frames in 0.8 s are 12.5 a second; two participants halve it and wait for one another."""
+    alone, together = predicted(25.0, 10, 0.8), predicted(10.0, 10, 0.8, streams=2)
+    assert (alone.fps, alone.keeps_up) == (12.5, False)
+    assert alone.delay_s == pytest.approx(0.36 + 0.8)
+    assert (together.fps, together.keeps_up) == (6.25, False)
+    assert together.delay_s == pytest.approx(0.9 + 1.6)
+
+
+def test_impossible_values_are_refused() -> None:
+    """The message shows them."""
+    with pytest.raises(ValueError, match="source_fps=0"):
+        predicted(0, 10, 0.1)

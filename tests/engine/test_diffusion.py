@@ -1,0 +1,382 @@
+"""engine.diffusion on a tiny random model: windows, seams to the offline sampler, losses, light, and the live core."""
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+
+from engine import available_engines, make_engine  # noqa: E402
+from engine.backends.eager import EagerBackend  # noqa: E402
+from engine.diffusion import DiffusionEngine, DiffusionOptions, DiffusionStream  # noqa: E402
+from engine.errors import ClipError, EngineUnavailable, PortraitError, StreamClosed  # noqa: E402
+from engine.frames import Frame  # noqa: E402
+from engine.host import EngineHost  # noqa: E402
+from engine.offline import relight_clip  # noqa: E402
+from engine.protocols import Avatar, StreamConfig  # noqa: E402
+from engine.sampler import SamplerPlan, few_step_sigmas  # noqa: E402
+from engine.view import View  # noqa: E402
+from engine.worker import LiveStream  # noqa: E402
+from lcvd.hints import render_hints  # noqa: E402
+from lcvd.motion import FaceMotion  # noqa: E402
+from lcvd.pipeline import relight_frames  # noqa: E402
+from lcvd.types import Lighting  # noqa: E402
+from tests.engine.fakes import until  # noqa: E402
+from tests.engine.made_up_person import LEFT, RIGHT, DrawnMatte, ScriptedTracker, portrait  # noqa: E402
+
+SIZE, FPS = 64, 25
+FAST = SamplerPlan(2, guidance="none")
+CAMERA = (48, 64)
+FULL = replace(LEFT, strength=1.0)
+
+
+class TurningTracker(ScriptedTracker):
+    """The centred face, nodding with time, so that every frame has another hint; blind at the given times."""
+
+    def track(self, rgb, t_s):
+        face = super().track(rgb, t_s)
+        if face is None:
+            return None
+        c, s = np.cos(0.6 * np.sin(3 * t_s)), np.sin(0.6 * np.sin(3 * t_s))
+        return replace(face, rotation=np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32))
+
+
+class CountingBackend(EagerBackend):
+    """Counts what is asked of it."""
+
+    def __init__(self, model) -> None:
+        super().__init__(model)
+        self.encoded, self.denoised, self.decoded, self.hinted = 0, [], [], []
+
+    def encode(self, rgb, mask, noise):
+        self.encoded += 1
+        return super().encode(rgb, mask, noise)
+
+    def features(self, hints):
+        self.hinted.append(len(hints))
+        return super().features(hints)
+
+    def denoise(self, x, sigma, reference, features, branches):
+        self.denoised.append((len(x), branches))
+        return super().denoise(x, sigma, reference, features, branches)
+
+    def decode(self, latents):
+        self.decoded.append(len(latents))
+        return super().decode(latents)
+
+
+def engine_of(model, plan=FAST, stride=10, blind=(), backend=EagerBackend) -> DiffusionEngine:
+    engine = DiffusionEngine(
+        lambda: backend(model),
+        DiffusionOptions(SIZE, stride, plan),
+        lambda: TurningTracker(blind),
+        DrawnMatte,
+    )
+    engine.warmup()
+    return engine
+
+
+def avatar(**kwargs) -> Avatar:
+    return Avatar(portrait((96, 96)), **kwargs)
+
+
+def opened(engine: DiffusionEngine, lighting: Lighting = FULL, **kwargs) -> DiffusionStream:
+    return engine.open(StreamConfig(lighting, avatar=avatar(**kwargs)))
+
+
+def frame(i: int, size: tuple[int, int] = CAMERA) -> Frame:
+    return Frame(i, i / FPS, np.full((*size, 3), i % 256, np.uint8), 7.0 + i)
+
+
+def pushed(stream: DiffusionStream, count: int, lights: dict[int, Lighting] | None = None) -> list[Frame]:
+    out = []
+    for i in range(count):
+        if lights and i in lights:
+            stream.set_lighting(lights[i])
+        out += stream.push(frame(i))
+    stream.close()
+    return out
+
+
+@pytest.mark.parametrize("stride", [4, 8, 10])
+def test_every_frame_comes_out_once_in_order_as_an_avatar(tiny_lcvd, stride: int) -> None:
+    """[S,S,3] with index, t_s and arrival of the driver's frame; what has not filled a window is held."""
+    out = pushed(opened(engine_of(tiny_lcvd), stride=stride), 2 * stride + 3)
+    assert [f.index for f in out] == list(range(2 * stride))
+    for made in out:
+        given = frame(made.index)
+        assert made.rgb.shape == (SIZE, SIZE, 3)
+        assert made.rgb.dtype == np.uint8
+        assert (made.t_s, made.arrived_s) == (given.t_s, given.arrived_s)
+
+
+@pytest.mark.parametrize("plan", [FAST, SamplerPlan(4, "euler", "guided", 3.0), SamplerPlan(2, "ddim", "guided")])
+def test_the_first_window_is_the_offline_pipelines(tiny_lcvd, plan: SamplerPlan) -> None:
+    """lcvd.pipeline on the same hints, its first frames standing still, gives the same pictures."""
+    stream = opened(engine_of(tiny_lcvd, plan))
+    reference = stream.reference
+    motion, tracker, hints = FaceMotion(reference.face), TurningTracker(), []
+    for i in range(10):
+        face = motion(tracker.track(frame(i).rgb, i / FPS))
+        hints.append(render_hints(face, FULL, (SIZE, SIZE)).rgb)
+    assert (hints[0] != hints[9]).any()
+    live = pushed(stream, 10)
+    expected = list(
+        relight_frames(
+            tiny_lcvd,
+            reference.rgb,
+            reference.hint,
+            np.stack([hints[0]] * 5 + hints),
+            reference.mask,
+            sigmas=few_step_sigmas(plan.sampler, plan.steps).tolist(),
+            omega=plan.omega if plan.branches == 2 else 1.0,
+            sampler=plan.sampler,
+        )
+    )[5:]
+    for made, wanted in zip(live, expected, strict=True):
+        assert np.abs(made.rgb.astype(int) - wanted).max() <= 1
+
+
+def test_what_does_not_change_is_computed_once(tiny_lcvd) -> None:
+    """One encoding, one hint a fresh frame, steps predictions of 16 rows a window, and only fresh rows decoded."""
+    made: list[CountingBackend] = []
+    engine = engine_of(tiny_lcvd, SamplerPlan(2), backend=lambda model: made.append(CountingBackend(model)) or made[-1])
+    backend = made[0]
+    backend.__init__(tiny_lcvd)  # forget the warm-up
+    pushed(opened(engine), 30)
+    assert backend.encoded == 1
+    assert backend.hinted == [1, 10, 10, 10]
+    assert backend.denoised == [(16, 2)] * 6
+    assert backend.decoded == [10, 10, 10]
+
+
+def test_context_is_kept_from_window_to_window(tiny_lcvd) -> None:
+    """The second window depends on what the first one gave."""
+    engine = engine_of(tiny_lcvd)
+    plain, changed = opened(engine), opened(engine)
+    expected = pushed(plain, 20)
+    changed.push(frame(0))
+    for i in range(1, 10):
+        changed.push(frame(i))
+    renderer = changed._renderer
+    assert renderer._known.shape[0] == 6
+    renderer._known = renderer._known + 1.0
+    out = [made for i in range(10, 20) for made in changed.push(frame(i))]
+    assert [f.index for f in out] == list(range(10, 20))
+    assert (out[0].rgb != expected[10].rgb).any()
+
+
+def test_light_glides_frame_by_frame(tiny_lcvd) -> None:
+    """A new light reaches the frames from where it was set, each with its own share, and none before."""
+    engine = engine_of(tiny_lcvd)
+    stream = opened(engine)
+    works = []
+    for i in range(20):
+        if i == 13:
+            stream.set_lighting(RIGHT)
+        work = stream.prepare(frame(i))
+        works += [work] if work else []
+    levels = [light.directionals[0].direction[0] for work in works for light in work.lightings]
+    assert levels[:13] == [levels[0]] * 13
+    assert (np.diff(levels[13:19]) > 0).all()
+    assert levels[13] < levels[18]
+    still = opened(engine)
+    hints = [w.host.hints for i in range(20) if (w := still.prepare(frame(i)))]
+    assert (works[0].host.hints == hints[0]).all()
+    assert (works[1].host.hints[:3] == hints[1][:3]).all()
+    assert (works[1].host.hints[9] != hints[1][9]).any()
+
+
+def test_strength_zero_is_the_portraits_own_light(tiny_lcvd) -> None:
+    """ "Original" does not black the hint out: it draws the light the portrait was taken in."""
+    stream = opened(engine_of(tiny_lcvd, blind=tuple(i / FPS for i in range(5, 100))), replace(LEFT, strength=0.0))
+    work = next(w for i in range(5, 15) if (w := stream.prepare(frame(i))))
+    assert all((hint == stream.reference.hint).all() for hint in work.host.hints)
+
+
+def test_a_lost_face_does_not_stop_the_picture(tiny_lcvd) -> None:
+    """Losing the driver holds the pose while the light goes on; frames keep coming and none is untouched or black."""
+    blind = tuple(i / FPS for i in range(12, 34))
+    stream = opened(engine_of(tiny_lcvd, blind=blind))
+    hints, out = [], []
+    for i in range(50):
+        work = stream.prepare(frame(i))
+        if work:
+            hints.extend(work.host.hints)
+            assert [face is None for face in work.faces] == [f.t_s in blind for f in work.frames]
+            out += stream.render(work)
+    assert len(out) == 50
+    assert all((hints[i] == hints[11]).all() for i in range(12, 34))
+    assert (hints[34] == hints[11]).all()  # the first frame back has not moved yet
+    assert (hints[45] != hints[11]).any()
+    levels = np.array([f.rgb.mean() for f in out])
+    change = np.abs(np.diff(levels))
+    assert change[30:40].max() <= 3 * max(np.delete(change, range(30, 40)).max(), 0.5)
+
+
+def test_a_driver_nobody_ever_saw_gives_the_resting_portrait(tiny_lcvd) -> None:
+    """No face from the start: the avatar stands still in its own pose, lit as asked."""
+    stream = opened(engine_of(tiny_lcvd, blind=tuple(i / FPS for i in range(5, 100))))
+    work = next(w for i in range(5, 15) if (w := stream.prepare(frame(i))))
+    rest = render_hints(stream.reference.face, FULL, (SIZE, SIZE)).rgb
+    assert all((hint == rest).all() for hint in work.host.hints)
+    assert len(stream.render(work)) == 10
+
+
+def test_the_camera_may_change_its_size(tiny_lcvd) -> None:
+    """Window, pose and portrait go on; the avatar's size stays."""
+    stream = opened(engine_of(tiny_lcvd))
+    out = [made for i in range(20) for made in stream.push(frame(i, CAMERA if i < 7 else (64, 48)))]
+    assert [f.index for f in out] == list(range(20))
+    assert {f.rgb.shape for f in out} == {(SIZE, SIZE, 3)}
+
+
+def test_streams_of_one_engine_know_nothing_of_each_other(tiny_lcvd) -> None:
+    """Two participants in turn get what each gets alone."""
+    engine = engine_of(tiny_lcvd)
+    alone = pushed(opened(engine), 20)
+    a, b = opened(engine), opened(engine, RIGHT)
+    mixed = []
+    for i in range(20):
+        mixed += a.push(frame(i))
+        b.push(frame(i))
+    assert all((x.rgb == y.rgb).all() for x, y in zip(mixed, alone, strict=True))
+
+
+def test_what_cannot_be_is_refused_with_words(tiny_lcvd) -> None:
+    """No portrait, no face in it, unwarmed, closed, impossible settings, and a clip through relight video."""
+    engine = engine_of(tiny_lcvd)
+    with pytest.raises(PortraitError, match="portrait"):
+        engine.open(StreamConfig(FULL))
+    with pytest.raises(ValueError, match="steps=3"):
+        opened(engine, steps=3)
+    with pytest.raises(ValueError, match="stride=5"):
+        opened(engine, stride=5)
+    with pytest.raises(ValueError, match="size=100"):
+        DiffusionOptions(100)
+    faceless = engine_of(tiny_lcvd, blind=tuple(i / 30 for i in range(4)))
+    with pytest.raises(PortraitError, match="no face"):
+        opened(faceless)
+    with pytest.raises(EngineUnavailable, match="not loaded"):
+        opened(DiffusionEngine(lambda: EagerBackend(tiny_lcvd)))
+    stream = opened(engine)
+    stream.close()
+    with pytest.raises(StreamClosed):
+        stream.prepare(frame(0))
+    with pytest.raises(ClipError, match="portrait"):
+        relight_clip(engine, FULL, "a.mp4", "b.mp4")
+
+
+def live(engine, count: int, lights: dict[int, Lighting], sizes=lambda i: CAMERA, view: View | None = None):
+    """Through threads, mailbox and pacer, one frame after the other was taken."""
+    host = EngineHost(engine)
+    assert host.wait_ready(60)
+    stream = LiveStream(host, lights[0], threading.Event().set, avatar=avatar(), stall_s=60.0)
+    if view:
+        stream.set_view(view)
+    taken: list[int] = []
+    original = DiffusionStream.prepare
+
+    def prepare(self, given):
+        work = original(self, given)
+        taken.append(given.index)
+        return work
+
+    out = []
+
+    def collect() -> int:
+        while (got := stream.next_output(time.monotonic())[0]) is not None:
+            assert got.relit
+            out.append(got)
+        return len(out)
+
+    DiffusionStream.prepare = prepare
+    try:
+        until(lambda: stream.snapshot().engine["state"] == "ok")
+        for i in range(count):
+            if i in lights:
+                stream.set_lighting(lights[i])
+            stream.submit(frame(i, sizes(i)).rgb, i / FPS)
+            until(lambda n=i: len(taken) > n)
+            if (i + 1) % engine.options.stride == 0:
+                until(lambda n=i: collect() > n)
+        snapshot = stream.snapshot()
+    finally:
+        DiffusionStream.prepare = original
+        stream.close()
+        host.close()
+    return out, snapshot
+
+
+def test_live_equals_offline(tiny_lcvd) -> None:
+    """push and the live worker give the same bytes, with a light change and a lost face in the middle."""
+    blind = tuple(i / FPS for i in range(14, 18))
+    lights = {0: FULL, 6: RIGHT}
+    expected = pushed(opened(engine_of(tiny_lcvd, blind=blind)), 30, lights)
+    got, snapshot = live(engine_of(tiny_lcvd, blind=blind), 30, lights)
+    assert [f.index for f in got] == list(range(30))
+    for a, b in zip(got, expected, strict=True):
+        assert (a.rgb == b.rgb).all()
+    assert snapshot.drops == 0
+    assert snapshot.engine["name"] == "lcvd"
+    assert {"track", "hint", "features", "denoise", "decode"} <= set(snapshot.stages)
+
+
+def test_live_goes_on_through_a_change_of_size(tiny_lcvd) -> None:
+    """The live core does not open the stream again: no frame leaves untouched, and the split fits the avatar."""
+    engine = engine_of(tiny_lcvd)
+    got, _ = live(engine, 20, {0: FULL}, lambda i: CAMERA if i < 7 else (40, 80), View(split=0.5))
+    assert [f.index for f in got] == list(range(20))
+    assert {f.rgb.shape for f in got} == {(SIZE, SIZE, 3)}
+    for made in got:
+        assert (made.rgb[:, : SIZE // 2 - 2] == made.index).all()
+
+
+def test_without_a_portrait_the_participant_is_told(tiny_lcvd) -> None:
+    """The live stream fails with the remedy's words, frames pass; a portrait given later brings the avatar."""
+    host = EngineHost(engine_of(tiny_lcvd))
+    assert host.wait_ready(60)
+    stream = LiveStream(host, FULL, lambda: None, backoff_s=(0.01, 0.01))
+    until(lambda: stream.snapshot().engine["state"] == "failed")
+    assert "portrait" in stream.snapshot().engine["message"]
+    stream.submit(frame(0).rgb, 0.0)
+    passed, _ = stream.next_output(time.monotonic())
+    assert passed is not None
+    assert not passed.relit
+    stream.set_avatar(avatar())
+    count = 0
+
+    def relit() -> bool:
+        nonlocal count
+        count += 1
+        stream.submit(frame(count).rgb, count / FPS)
+        got, _ = stream.next_output(time.monotonic())
+        return got is not None and got.relit and got.rgb.shape == (SIZE, SIZE, 3)
+
+    until(relit)
+    stream.close()
+    host.close()
+
+
+def test_the_engine_says_how_long_a_window_takes(tiny_lcvd) -> None:
+    """The live core waits for a window and not for a frame before it calls the engine behind."""
+    engine = engine_of(tiny_lcvd)
+    assert engine.output_size == (SIZE, SIZE)
+    assert engine.stall_s > engine.options.stride / 10
+
+
+def test_the_menu_says_why_lcvd_cannot_run(tiny_lcvd_folder, tmp_path, monkeypatch) -> None:
+    """Without weights it is greyed out with the reason; with a tiny model's folder it can be made."""
+    monkeypatch.setattr("lcvd.weights_place.weights_home", lambda: tmp_path)
+    info = {i.name: i for i in available_engines()}["lcvd"]
+    assert not info.available
+    assert "weights" in info.reason
+    with pytest.raises(EngineUnavailable, match="weights"):
+        make_engine("lcvd")
+    (tmp_path / "lcvd-published").symlink_to(tiny_lcvd_folder)
+    monkeypatch.setattr("lcvd.weights.weights_home", lambda: tmp_path)
+    assert {i.name: i for i in available_engines()}["lcvd"].available
+    assert make_engine("lcvd", weights=tiny_lcvd_folder).name == "lcvd"
