@@ -103,7 +103,7 @@ def _lcvd_missing(weights: Path | str) -> tuple[str, str] | None:
     """(what LCVD lacks here, the remedy), or None. Packages are looked for first: torch takes seconds to import."""
     absent = [name for name in LCVD_PACKAGES if find_spec(name) is None]
     if absent:
-        return f"LCVD needs {', '.join(absent)}", "pip install 'relight-live[lcvd]'"
+        return f"LCVD needs {', '.join(absent)}", "pip install -e '.[lcvd]'"
     from lcvd.weights_place import weights_folder
 
     folder = weights_folder(weights)

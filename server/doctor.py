@@ -44,22 +44,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def lcvd_missing() -> str:
-    """Why `relight video --engine lcvd` cannot run here; empty where it can."""
-    for package in ("torch", "diffusers", "transformers", "safetensors"):
-        if importlib.util.find_spec(package) is None:
-            return f"needs {package}: pip install -e '.[lcvd]'"
-    from lcvd.errors import LcvdError
-    from lcvd.weights import find_weights
-    from server.weights_cli import DEFAULT_NAME
-
-    try:
-        find_weights(DEFAULT_NAME)
-    except LcvdError as error:
-        return f"{error.message}; {error.hint}"
-    return ""
-
-
 def doctor(
     download: Annotated[bool, typer.Option("--download", help="Fetch missing tracking models now.")] = False,
 ) -> None:
@@ -97,12 +81,6 @@ def doctor(
             "[green]ready[/]" if info.available else "[yellow]cannot run[/]",
             escape(info.reason or info.title),
         )
-    missing = lcvd_missing()
-    engines.add_row(
-        "lcvd",
-        "[yellow]cannot run[/]" if missing else "[green]ready[/]",
-        escape(missing or "Diffusion, offline: relight video --engine lcvd"),
-    )
     console.print(engines)
     if not any(info.available and info.name != "passthrough" for info in available_engines()):
         raise typer.Exit(1)

@@ -15,7 +15,7 @@ from server.protocol import EngineChoice
 
 logger = logging.getLogger(__name__)
 
-FALLBACK = "passthrough"
+FALLBACKS = ("ratio", "passthrough")  # the next best to relight with, then the picture as it is
 WARMUP_LIMIT_S = 300.0  # a cold numba cache takes 13 s; a slow network fetches the models in minutes
 
 
@@ -48,22 +48,27 @@ class Engines:
     def warm(self) -> None:
         """Warm the default up and return once it can relight; fall back where it cannot."""
         self.menu()  # may import torch, seconds long: here, and not at the first participant on the event loop
-        try:
-            host = self.host(self.default)
-            if host.wait_ready(WARMUP_LIMIT_S) or self._closed:
+        order = FALLBACKS[FALLBACKS.index(self.asked) + 1 :] if self.asked in FALLBACKS else FALLBACKS
+        for name in (self.asked, *order):
+            error = self._trouble(name)
+            if error is None or self._closed:  # told to stop meanwhile
+                self.default = name
                 return
-            error: Exception = host.error or TimeoutError(f"not ready after {WARMUP_LIMIT_S:.0f} s")
-        except Exception as caught:  # the worker door: whatever keeps one engine from starting, the page works
-            error = caught
-        if self._closed:  # told to stop meanwhile
-            return
-        if self.default == FALLBACK:
-            raise error
-        problem = explain(error)
-        self.reason = f"{self.default} cannot run: {problem.message}"
-        logger.error("%s; %s. Falling back to %s", self.reason, problem.hint, FALLBACK, exc_info=error)
-        self.default = FALLBACK
-        self.host(FALLBACK).wait_ready(WARMUP_LIMIT_S)
+            if name == FALLBACKS[-1]:
+                raise error
+            problem = explain(error)
+            self.reason = self.reason or f"{name} cannot run: {problem.message}"
+            logger.error("engine %s cannot run: %s; %s", name, problem.message, problem.hint, exc_info=error)
+
+    def _trouble(self, name: str) -> Exception | None:
+        """Why engine `name` does not get warm; None where it does."""
+        try:
+            host = self.host(name)
+            if host.wait_ready(WARMUP_LIMIT_S):
+                return None
+            return host.error or TimeoutError(f"not ready after {WARMUP_LIMIT_S:.0f} s")
+        except Exception as error:  # the worker door: whatever keeps one engine from starting, the page works
+            return error
 
     def recover(self) -> bool:
         """Try the engine that was asked for again, where a fallback runs: True when it is the default once more."""

@@ -69,8 +69,8 @@ def video(
     """Relight a clip offline; sound is kept. LCVD animates and relights a portrait with the clip as its driver."""
     if output.exists() and not overwrite:
         raise ClipError(f"{output}: exists already", "add --overwrite, or name another file")
-    if engine not in (*ENGINES, "lcvd"):
-        raise UnknownEngine(f"engine {engine!r} does not exist", f"one of {', '.join((*ENGINES, 'lcvd'))}")
+    if engine not in ENGINES:
+        raise UnknownEngine(f"engine {engine!r} does not exist", f"one of {', '.join(ENGINES)}")
     if output.suffix.lower() not in SUFFIXES:  # before hours of work rather than after
         raise ClipError(f"{output}: unknown kind of file", f"name a file ending in {', '.join(SUFFIXES)}")
     if not output.parent.is_dir():

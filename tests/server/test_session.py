@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from aiortc.mediastreams import AudioStreamTrack
 
+from engine.errors import EngineUnavailable
 from engine.passthrough import PassthroughEngine
+from engine.protocols import Engine
 from lcvd.presets import preset
 from server.admission import Admission, TokenBucket
 from server.errors import Busy
@@ -197,6 +199,21 @@ async def test_an_engine_that_cannot_warm_up_is_replaced() -> None:
         assert (await tab.wait(type="notice"))["code"] == "fallback"
         await tab.offer()
         await tab.pictures(3)
+
+
+async def test_the_next_best_engine_stands_in() -> None:
+    """Where LCVD cannot run, the CPU engine lights people; the untouched picture is only the last resort."""
+    known = both(FakeEngine(add=0))
+
+    def make(name: str) -> Engine:
+        if name == "lcvd":
+            raise EngineUnavailable("no weights", "relight weights fetch")
+        return known(name)
+
+    async with running(make, engine="lcvd") as server, Participant(server.ws) as tab:
+        assert (await tab.wait(type="welcome"))["engine"] == "ratio"
+        notice = await tab.wait(type="notice", code="fallback")
+        assert "lcvd cannot run: no weights" in notice["message"]
 
 
 async def test_the_engine_asked_for_comes_back_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
