@@ -43,7 +43,9 @@ class Scene:
     """What `prepare` learned about one frame."""
 
     face: Face  # also while the effect fades out after a loss: the last one seen
-    mask: FloatArray  # [h,w] person, network size, the whole frame
+    small: FloatArray  # [h,w,3] the picture at alpha's coarse size
+    coefficients: FloatArray  # [h,w,7] alpha as a function of colour (engine.alpha)
+    alpha: FloatArray  # [h,w] person, coarse
     source: FloatArray  # [9] irradiance coefficients of the light in the picture
     amount: float  # how much of the effect, fade and strength together, (0,1]
 
@@ -116,7 +118,13 @@ class RatioStream:
             self._forget()
         scene = None
         if self._last is not None and amount > UNSEEN:
-            scene = Scene(*self._last, self._source.coefficients, amount)
+            shown, mask = self._last
+            # On this side of the seam although only `render` needs it: the two halves then weigh about the same.
+            with self._stats.stage("alpha"):
+                small = _shrunk(frame.rgb)
+                coefficients = alpha_coefficients(small, _resized(mask, small))
+                alpha = alpha_at(coefficients, small)
+            scene = Scene(shown, small, coefficients, alpha, self._source.coefficients, amount)
         return Work((frame,), (face,), (lighting,), scene)
 
     def render(self, work: Work) -> list[Frame]:
@@ -141,15 +149,10 @@ class RatioStream:
 
     def _paint(self, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
         light = pack(lighting)
-        with self._stats.stage("alpha"):
-            small = _shrunk(rgb)
-            mask = _resized(scene.mask, small)
-            coefficients = alpha_coefficients(small, mask)
-            alpha = alpha_at(coefficients, small)
         with self._stats.stage("surface"):
             self._grid = grid = grid_around(scene.face, rgb.shape[:2], self._grid)
-            person = grid.sample(alpha)
-            luma = grid.sample(mean_within(small, alpha))
+            person = grid.sample(scene.alpha)
+            luma = grid.sample(mean_within(scene.small, scene.alpha))
             surface = person_surface(scene.face, person, grid)
         with self._stats.stage("shadow"):
             shadows = cast_shadows(surface.depth, light, grid.cell_px / scene.face.width_px)
@@ -158,7 +161,7 @@ class RatioStream:
             fields = shade(lit, scene.source, light, shadows, scene.amount)
             background = backdrop_gain(lighting, scene.amount)
         with self._stats.stage("relight"):
-            return relight(rgb, fields, grid, coefficients, background)
+            return relight(rgb, fields, grid, scene.coefficients, background)
 
     def _elapsed_s(self, frame: Frame) -> float:
         """Since the last frame. The first frame counts as faded in; a new size starts over but does not fade."""

@@ -111,8 +111,8 @@ def add_api(app: FastAPI, server: Server) -> None:
         # The name is as secret as the socket: nobody else is told it.
         if session not in server.sessions:
             raise BadUpload("this session does not exist", "open the WebSocket first and send the name of its welcome")
-        data, name = await file.read(), file.filename or "portrait"
-        found = await server.off_loop(lambda: uploads.portrait_of(data, name, settings))
+        name = file.filename or "portrait"
+        found = await server.off_loop(lambda: uploads.portrait_of(file.file.read(), name, settings))
         if (owner := server.sessions.get(session)) is None:
             raise BadUpload("this session has ended", "connect again and send the portrait once more")
         owner.set_portrait(found.rgb)
