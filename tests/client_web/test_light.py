@@ -14,7 +14,7 @@ from tests.client_web.y4m import write_y4m
 
 pytestmark = pytest.mark.browser
 
-CLIPS = Path("/work/shared/data/clips")
+CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"  # beside the checkout, where there are any
 
 
 def test_key_side(picture: Picture) -> None:
