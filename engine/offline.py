@@ -26,7 +26,9 @@ def relight_clip(
     written; a target that was not finished is removed, an existing file is only replaced by a finished one.
     """
     if getattr(engine, "output_size", None) is not None:
-        raise ClipError(f"engine {engine.name} animates a portrait", "use relight video --engine lcvd, which takes a reference")
+        raise ClipError(
+            f"engine {engine.name} animates a portrait", "use relight video --engine lcvd, which takes a reference"
+        )
     # Written beside the target and moved at the end: a crash half-way leaves the old file.
     part = target.with_name(f".{target.stem}.part{target.suffix}")
     try:

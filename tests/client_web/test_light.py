@@ -14,7 +14,8 @@ from tests.client_web.y4m import write_y4m
 
 pytestmark = pytest.mark.browser
 
-CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"  # beside the checkout, where there are any
+# Beside the checkout, where there are any.
+CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
 
 
 def test_key_side(picture: Picture) -> None:
