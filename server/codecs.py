@@ -75,8 +75,10 @@ def encoder_threads(width: int, height: int) -> int:
     return 1 if width * height <= 1920 * 1088 else 2
 
 
-class LiveVp8Encoder(Vp8Encoder):
-    """libvpx for one live picture. Packets and descriptors are aiortc's."""
+class _LiveEncoder:
+    """What our encoders share: a bit rate that is followed in steps, and a codec made anew for another rate or size."""
+
+    codec: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,14 +92,22 @@ class LiveVp8Encoder(Vp8Encoder):
     def target_bitrate(self, bitrate: int) -> None:
         self.rate.ask(bitrate)
 
-    def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
-        frame = yuv_picture(frame)
+    def _compressed(self, frame: Any, force_keyframe: bool, make: Callable[[int, int, int], Any]) -> bytes:
+        """A yuv420p picture's bytes; `make(width, height, bitrate)` gives the codec when it has to be another."""
         size = (frame.width, frame.height)
         codec = self.codec
         if self.rate.settle(free=codec is None) or codec is None or size != (codec.width, codec.height):
-            codec = self.codec = _vp8_context(*size, self.rate.current)
+            codec = self.codec = make(*size, self.rate.current)
         frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
-        data = b"".join(bytes(packet) for packet in codec.encode(frame))
+        return b"".join(bytes(packet) for packet in codec.encode(frame))
+
+
+class LiveVp8Encoder(_LiveEncoder, Vp8Encoder):
+    """libvpx for one live picture. Packets and descriptors are aiortc's."""
+
+    def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
+        frame = yuv_picture(frame)
+        data = self._compressed(frame, force_keyframe, _vp8_context)
         payloads = self._packetize(data, self.picture_id)
         self.picture_id = (self.picture_id + 1) % (1 << 15)
         return payloads, convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
@@ -126,29 +136,12 @@ def _vp8_context(width: int, height: int, bitrate: int) -> Any:
     return codec
 
 
-class LiveH264Encoder(H264Encoder):
+class LiveH264Encoder(_LiveEncoder, H264Encoder):
     """x264 for one live picture. Packetisation is aiortc's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rate = BitrateControl()
-
-    @property
-    def target_bitrate(self) -> int:
-        return self.rate.target
-
-    @target_bitrate.setter
-    def target_bitrate(self, bitrate: int) -> None:
-        self.rate.ask(bitrate)
 
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         frame = yuv_picture(frame)
-        size = (frame.width, frame.height)
-        codec = self.codec
-        if self.rate.settle(free=codec is None) or codec is None or size != (codec.width, codec.height):
-            codec = self.codec = _h264_context(*size, self.rate.current)
-        frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
-        data = b"".join(bytes(packet) for packet in codec.encode(frame))
+        data = self._compressed(frame, force_keyframe, _h264_context)
         payloads = self._packetize(self._split_bitstream(data)) if data else []
         return payloads, convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
 
