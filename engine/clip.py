@@ -78,6 +78,7 @@ class ClipReader:
             rotation_deg=rotation,
             has_audio=self.audio is not None,
         )
+        self._last_s = -1.0 / float(self.info.fps)
 
     def _decode_first(self) -> av.VideoFrame:
         """The first frame; the container is rewound behind it."""
@@ -105,7 +106,7 @@ class ClipReader:
         yield from self._container.demux(streams)
 
     def decode(self, packet: av.Packet) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        """Upright RGB frames of one video packet and their times in seconds; a damaged packet is skipped."""
+        """Upright RGB frames of one video packet and their times in seconds, which only rise; a damaged packet is skipped."""
         try:
             frames = packet.decode()
         except av.InvalidDataError:
@@ -113,7 +114,10 @@ class ClipReader:
             return
         for frame in frames:
             assert isinstance(frame, av.VideoFrame)
-            yield self._rgb(frame), float(frame.time) if frame.time is not None else float("nan")
+            t_s = float(frame.time) if frame.time is not None else float("nan")
+            # Also where a frame carries no time (NaN) or one that steps back.
+            self._last_s = t_s if t_s > self._last_s else self._last_s + 1.0 / float(self.info.fps)
+            yield self._rgb(frame), self._last_s
 
     def _rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         tagged = [space for space in Colorspace if space == frame.colorspace]
@@ -128,11 +132,10 @@ class ClipReader:
 
     def frames(self) -> Iterator[Frame]:
         """Every frame of the picture, without the sound."""
-        index, last_s = 0, -1.0 / float(self.info.fps)
+        index = 0
         for packet in self._container.demux(self.video):
             for rgb, t_s in self.decode(packet):
-                last_s = t_s if t_s == t_s and t_s > last_s else last_s + 1.0 / float(self.info.fps)
-                yield Frame(index=index, t_s=last_s, rgb=rgb)
+                yield Frame(index=index, t_s=t_s, rgb=rgb)
                 index += 1
 
     def close(self) -> None:

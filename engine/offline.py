@@ -51,8 +51,7 @@ def _relight(
     width = reader.info.width * (2 if compare else 1)
     stream = engine.open(StreamConfig(lighting=lighting))
     originals: dict[int, Frame] = {}  # only the frames an engine still holds back: at most one window
-    interval_s = 1.0 / float(reader.info.fps)
-    index, written, last_s = 0, 0, -interval_s
+    index, written = 0, 0
     try:
         with ClipWriter(part, reader, width, reader.info.height) as writer:
             for packet in reader.packets():
@@ -60,8 +59,7 @@ def _relight(
                     writer.write_audio(packet)
                     continue
                 for rgb, t_s in reader.decode(packet):
-                    last_s = t_s if t_s > last_s else last_s + interval_s  # also where a frame carries no time (NaN)
-                    frame = Frame(index=index, t_s=last_s, rgb=rgb)
+                    frame = Frame(index=index, t_s=t_s, rgb=rgb)
                     originals[index] = frame
                     index += 1
                     for relit in stream.push(frame):

@@ -260,19 +260,17 @@ def _write(
     on_progress: OnProgress,
 ) -> int:
     size = reference.rgb.shape[0]
-    interval_s = 1.0 / float(reader.info.fps)
-    written, last_s = 0, -interval_s
+    written = 0
     with ClipWriter(part, reader, size * (4 if compare else 1), size) as writer:
         for packet in reader.packets():
             if packet.stream.type == "audio":
                 writer.write_audio(packet)
                 continue
             for rgb, t_s in reader.decode(packet):
-                last_s = t_s if t_s > last_s else last_s + interval_s
                 picture = next(frames)
                 if compare:
                     picture = np.hstack([reference.rgb, hints[written], picture, crop(rgb, square, size)])
-                writer.write(picture, last_s)
+                writer.write(picture, t_s)
                 written += 1
                 on_progress("decode", written, len(hints))
     return written
