@@ -106,7 +106,7 @@ class ClipReader:
         yield from self._container.demux(streams)
 
     def decode(self, packet: av.Packet) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        """Upright RGB frames of one video packet and their times in seconds, which only rise; a damaged packet is skipped."""
+        """Upright RGB frames of one video packet and their rising times in seconds; a damaged packet is skipped."""
         try:
             frames = packet.decode()
         except av.InvalidDataError:
