@@ -16,6 +16,18 @@ class Prediction:
     keeps_up: bool  # the device finishes a window before the next is full
 
 
+@dataclass(frozen=True, slots=True)
+class WindowCost:
+    """What the device was seen to take, in seconds; measured by the engine's warm-up."""
+
+    forward_s: tuple[float, float]  # one call of the denoiser: with one branch, with both
+    decode_s: float  # a frame, hint features included
+
+    def window_s(self, steps: int, branches: int, fresh: int) -> float:
+        """One window of `fresh` new frames."""
+        return steps * self.forward_s[branches - 1] + fresh * self.decode_s
+
+
 def predicted(
     source_fps: float,
     fresh: int,  # frames a window

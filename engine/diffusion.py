@@ -6,7 +6,7 @@ pinned context, and only they are decoded. What does not change is computed once
 and latents, of a context frame its latents and features. Without a face the last pose stays and the light goes on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,9 +16,10 @@ from engine.errors import EngineUnavailable, PortraitError, StreamClosed
 from engine.frames import Frame, Work
 from engine.glide import LightGlide
 from engine.held_pose import HeldPose
+from engine.lockstep import Steps, run_alone, run_together
 from engine.portrait import Reference, make_reference
-from engine.protocols import Avatar, Backend, StreamConfig
-from engine.sampler import SamplerPlan, denoise_window
+from engine.protocols import Ask, Avatar, Backend, Stream, StreamConfig
+from engine.sampler import SamplerPlan, window_steps
 from engine.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWindow, Window, WindowShape
 from lcvd.hints import render_hints
 from lcvd.lighting import interpolate
@@ -44,6 +45,7 @@ class DiffusionOptions:
     stride: int = DEFAULT_STRIDE
     plan: SamplerPlan = field(default_factory=SamplerPlan)
     seed: int = 0
+    batch: int = 1  # windows that may share a call
 
     def __post_init__(self) -> None:
         if self.size % 8 or not 64 <= self.size <= 1024:
@@ -56,6 +58,7 @@ class DiffusionEngine:
 
     name = "lcvd"
     tracks_faces = True
+    needs_portrait = True
 
     def __init__(
         self,
@@ -99,9 +102,19 @@ class DiffusionEngine:
     def warmup(self) -> None:
         """Load the networks, once, and run or compile every stage at the shapes to come."""
         backend = self._backend or self._load()
-        shape, plan = WindowShape(self.options.stride), self.options.plan
-        backend.warmup(self.options.size, shape.size, shape.fresh, plan.branches)
+        backend.warmup(self.options.size, WINDOW, (1, 2), range(1, self.batch_limit + 1))
         self._backend = backend
+
+    @property
+    def batch_limit(self) -> int:
+        """Windows of several participants that may share a call of the denoiser."""
+        return self.options.batch
+
+    def render_together(self, works: Sequence[tuple[Stream, Work]]) -> list[list[Frame] | Exception]:
+        """`Stream.render` of each, in step."""
+        assert self._backend is not None
+        steps = [stream.steps(work) for stream, work in works if isinstance(stream, DiffusionStream)]
+        return run_together(self._backend, steps, self.batch_limit)
 
     def close(self) -> None:
         """Let go of the networks."""
@@ -127,6 +140,7 @@ class DiffusionStream:
         self._glide = LightGlide(config.lighting)
         self._window = RollingWindow(WindowShape(options.stride))
         self._shape: tuple[int, ...] | None = None
+        self._backend = backend
         self._renderer = WindowRenderer(backend, reference, options, self._window.shape, config)
         self._closed = False
 
@@ -147,7 +161,11 @@ class DiffusionStream:
 
     def render(self, work: Work) -> list[Frame]:
         """The avatar, one picture [S,S,3] for each fresh frame."""
-        pictures = self._renderer.pictures(work.host)
+        return run_alone(self._backend, self.steps(work))
+
+    def steps(self, work: Work) -> Steps[list[Frame]]:
+        """`render`, asking for each call of the denoiser."""
+        pictures = yield from self._renderer.pictures(work.host)
         return [replace(frame, rgb=picture) for frame, picture in zip(work.frames, pictures, strict=True)]
 
     def push(self, frame: Frame) -> list[Frame]:
@@ -190,16 +208,15 @@ class WindowRenderer:
         self._known: Tensor | None = None  # [overlap,4,h,w] latents of anchor and context
         self._features: Tensor | None = None  # [overlap,C,h,w] their hints' features
 
-    @torch.inference_mode()
-    def pictures(self, window: Window) -> list:
-        """uint8 [S,S,3] of each fresh frame; each an array of its own."""
+    def pictures(self, window: Window) -> Steps[list]:
+        """Asks for denoiser calls; returns uint8 [S,S,3] of each fresh frame; each an array of its own."""
         if self._encoded is None:
             self._encode()
         with self._stats.stage("features"):
             features = self._rows(self._backend.features(window.hints))
         with self._stats.stage("denoise"):
             rows = [frame % WINDOW for frame in self._shape.clip_frames(window.number)]
-            latents = denoise_window(self._predict(features), self._draw[rows], self._plan, self._known)
+            latents = yield from self._denoised(features, rows)
         with self._stats.stage("decode"):
             decoded = self._backend.decode(latents[self._shape.overlap :])
         keep = [0, *range(len(latents) - self._shape.context, len(latents))]
@@ -221,9 +238,16 @@ class WindowRenderer:
             return torch.cat([self._features, still, fresh])
         return torch.cat([self._features, fresh])
 
-    def _predict(self, features: Tensor) -> Callable[[Tensor, float], tuple[Tensor | None, Tensor]]:
-        backend, encoded, branches = self._backend, self._encoded, self._plan.branches
-        return lambda x, sigma: backend.denoise(x, sigma, encoded, features, branches)
+    def _denoised(self, features: Tensor, rows: list[int]) -> Steps[Tensor]:
+        steps = window_steps(self._draw[rows], self._plan, self._known)
+        try:
+            x, sigma = next(steps)
+            while True:
+                answer = yield Ask(x, sigma, self._encoded, features, self._plan.branches)
+                x, sigma = steps.send(answer)
+        except StopIteration as done:
+            latents: Tensor = done.value
+            return latents
 
 
 def _chosen(options: DiffusionOptions, avatar: Avatar) -> DiffusionOptions:

@@ -1,8 +1,8 @@
 """The seams of the live core. Weights and device belong to the Engine, the participant to the Stream."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ class Avatar:
     steps: int | None = None
     omega: float | None = None  # guidance weight; 1 is none
     stride: int | None = None  # fresh frames a window
+    mode: Literal["window", "staggered"] | None = None  # staggered needs a model trained for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,10 @@ class Stream(Protocol):
 class Engine(Protocol):
     """Shared by every participant; holds no participant.
 
-    It may also say: `tracks_faces` (False: nobody is coached), `output_size` ((height, width) of what it gives, where
-    that is not the frame's; its streams then live through a change of the frame's size), `stall_s` (how long it may
-    take for a result, where that is more than one frame).
+    It may also say: `tracks_faces` (False: nobody is coached), `needs_portrait` (True: it shows an avatar, opens no
+    stream without one, and its participant's camera is not shown in its place), `output_size` ((height, width) of what
+    it gives, where that is not the frame's; its streams then live through a change of the frame's size), `stall_s` (how
+    long it may take for a result, where that is more than one frame), `batch_limit` and `render_together` (below).
     """
 
     name: str
@@ -64,6 +66,29 @@ class Engine(Protocol):
     def warmup(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class BatchingEngine(Engine, Protocol):
+    """An engine that renders windows of several participants at once better than one after the other."""
+
+    batch_limit: int  # windows that may share a call; 1 shares none
+
+    def render_together(self, works: Sequence[tuple[Stream, Work]]) -> list[list[Frame] | Exception]:
+        """The result of each, in order; one that fails does not take the others with it. Device thread."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """One call of the denoiser that a window waits for. Asks of several windows may share a call."""
+
+    x: Any  # [F,4,h,w] noisy latents, EDM's space
+    sigma: float | NDArray[np.float64]  # of all rows; [F] where every row has its own (staggered)
+    reference: Any  # what `Backend.encode` gave
+    features: Any  # [F,C,h,w] of the hints
+    branches: int  # 2: v1 and v2; 1: v2 alone
+
+
+Answer = tuple[Any, Any]  # (v1, v2) float32 [F,4,h,w]; v1 None with one branch
 
 
 class Backend(Protocol):
@@ -80,14 +105,14 @@ class Backend(Protocol):
     def features(self, hints: NDArray[np.uint8]) -> Any:
         """Hints [n,S,S,3] → shading features [n,C,h,w]."""
 
-    def denoise(self, x: Any, sigma: float, reference: Any, features: Any, branches: int) -> tuple[Any, Any]:
-        """x [F,4,h,w] at σ → (v1, v2); v1 None with one branch."""
+    def denoise(self, asks: Sequence[Ask]) -> list[Answer]:
+        """The answer to each; all have the same number of branches and frames."""
 
     def decode(self, latents: Any) -> NDArray[np.uint8]:
         """Clean latents [n,4,h,w] → pictures [n,S,S,3]."""
 
-    def warmup(self, size: int, frames: int, fresh: int, branches: int) -> None:
-        """Compile and allocate for these shapes."""
+    def warmup(self, size: int, frames: int, branches: Sequence[int], batches: Sequence[int]) -> None:
+        """Compile and allocate: windows of `frames`, each number of branches, `batches` asks at once."""
 
 
 EngineFactory = Callable[[], Engine]

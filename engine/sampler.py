@@ -6,7 +6,7 @@ Video Diffusion, resampled linearly in log σ as they advise; for DDIM `trailing
 at the noisiest training step. From 20 steps on the published levels. `Predict` is all it knows of the network.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -89,11 +89,30 @@ def few_step_sigmas(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
 
 def denoise_window(
     predict: Predict,
+    noise: Tensor,  # [F,4,h,w]
+    plan: SamplerPlan,
+    known: Tensor | None = None,  # [n < F,4,h,w]
+) -> Tensor:
+    """`window_steps` with a network at hand: clean scaled latents [F,4,h,w]."""
+    steps = window_steps(noise, plan, known)
+    try:
+        asked = next(steps)
+        while True:
+            asked = steps.send(predict(*asked))
+    except StopIteration as done:
+        latents: Tensor = done.value
+        return latents
+
+
+def window_steps(
     noise: Tensor,  # [F,4,h,w] standard normal, of these frames of the clip
     plan: SamplerPlan,
     known: Tensor | None = None,  # [n < F,4,h,w] clean latents of rows 0 … n - 1: anchor and context
-) -> Tensor:
-    """Clean scaled latents [F,4,h,w]; known rows come back as they were."""
+) -> Generator[tuple[Tensor, float], tuple[Tensor | None, Tensor], Tensor]:
+    """Asks for (x, σ) → (v1 or None, v2) at every step and returns clean scaled latents [F,4,h,w].
+
+    Known rows come back as they were. Who drives it owns the network, so that windows may share its calls.
+    """
     sigmas = [float(sigma) for sigma in plan.sigmas]
     x = noise * (sigmas[0] ** 2 + 1) ** 0.5
     pinned = None
@@ -104,7 +123,7 @@ def denoise_window(
     rows = range(len(noise))
     omega = torch.tensor(plan.omega)
     for sigma, sigma_next in pairwise(sigmas):
-        v1, v2 = predict(x, sigma)
+        v1, v2 = yield x, sigma
         v = v2 if v1 is None else guided(v1, v2, omega)
         if pinned is not None:
             if plan.join == "carry":

@@ -33,10 +33,15 @@ class CompiledBackend(EagerBackend):
     def _graphs(self, compiler: str) -> bool:
         return compiler == "inductor" and self.device.type == "cuda"
 
-    def _v(self, x: Tensor, sigma: float, condition: Condition) -> Tensor:
+    def _v(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         torch.compiler.cudagraph_mark_step_begin()
         return super()._v(x, sigma, condition).clone()  # a graph's output lives in memory its next run overwrites
 
     def _decode(self, latents: Tensor) -> list[Tensor]:
-        torch.compiler.cudagraph_mark_step_begin()
-        return [self._rgb(latents).clone()]  # all fresh frames at once: one shape, one graph
+        pictures = []
+        for start in range(0, len(latents), self.chunk):  # one shape for every stride: the last chunk is filled up
+            part = latents[start : start + self.chunk]
+            filled = torch.cat([part, part[-1:].expand(self.chunk - len(part), -1, -1, -1)])
+            torch.compiler.cudagraph_mark_step_begin()
+            pictures.append(self._rgb(filled)[: len(part)].clone())
+        return pictures

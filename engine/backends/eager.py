@@ -4,6 +4,7 @@ Pictures uint8 in, latents and features on the model's device between, pictures 
 and CLIP in the model's dtype. Relighting mode (Eq. 6): c2 = shading + reference + CLIP, c1 = reference, CLIP zeroed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.protocols import Answer, Ask
 from lcvd.clip_image import clip_embedding
-from lcvd.conditions import channels_first, joined, latent_mask
+from lcvd.conditions import channels_first, latent_mask
 from lcvd.model import LcvdModel
 from lcvd.precond import NOISE_AUGMENTATION, Condition, micro_condition
 from lcvd.vae import CHUNK, decode_chunks, reference_latents
@@ -68,23 +70,32 @@ class EagerBackend:
 
     def denoise(
         self,
-        x: Tensor,  # [F,4,h,w] noisy latents, EDM's space
-        sigma: float,
-        reference: EncodedReference,
-        features: Tensor,  # [F,C,h,w] of the hints
-        branches: int,  # 2: v1 and v2 in one batch; 1: v2 alone
-    ) -> tuple[Tensor | None, Tensor]:
-        """(v1, v2) float32 [F,4,h,w]; v1 None with one branch."""
-        frames = len(x)
-        ids = micro_condition(1, device=self.device)
-        latents = reference.latents[None].expand(-1, frames, -1, -1, -1)
+        asks: Sequence[Ask],  # of one number of branches and frames
+    ) -> list[Answer]:
+        """(v1, v2) float32 [F,4,h,w] of each ask; v1 None with one branch. One call of the network, c1 before c2."""
+        branches = asks[0].branches
+        rows = [self._branch(ask, guided) for ask in asks for guided in (False, True)[-branches:]]
+        condition = Condition(
+            torch.cat([row.features for row in rows if row.features is not None]),
+            torch.cat([row.clip for row in rows]),
+            torch.cat([row.latents for row in rows]),
+            torch.cat([row.ids for row in rows]),
+        )
+        x = torch.stack([ask.x for ask in asks for _ in range(branches)])
+        sigma = torch.stack([_level(ask.sigma, self.device) for ask in asks for _ in range(branches)])
+        v = self._v(x, sigma, condition).unflatten(0, (len(asks), branches))
+        return [(None if branches == 1 else each[0], each[-1]) for each in v]
+
+    def _branch(self, ask: Ask, guided: bool) -> Condition:
+        """c2 (`guided`), or c1: the reference alone."""
+        frames, reference = len(ask.x), ask.reference
         held = reference.features[None].expand(-1, frames, -1, -1, -1)
-        c2 = Condition(held + features[None], reference.clip, latents, ids)
-        if branches == 1:
-            return None, self._v(x[None], sigma, c2)[0]
-        c1 = Condition(held, torch.zeros_like(reference.clip), latents, ids)
-        v1, v2 = self._v(x.expand(2, -1, -1, -1, -1), sigma, joined(c1, c2))
-        return v1, v2
+        return Condition(
+            held + ask.features[None] if guided else held,
+            reference.clip if guided else torch.zeros_like(reference.clip),
+            reference.latents[None].expand(-1, frames, -1, -1, -1),
+            micro_condition(1, device=self.device),
+        )
 
     def decode(
         self,
@@ -94,24 +105,35 @@ class EagerBackend:
         pictures = torch.cat(list(self._decode(latents)))
         return (pictures * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
-    def warmup(self, size: int, frames: int, fresh: int, branches: int) -> None:
+    def warmup(self, size: int, frames: int, branches: Sequence[int], batches: Sequence[int]) -> None:
         """Run every stage once at the shapes to come."""
         with torch.inference_mode():
             black = np.zeros((size, size, 3), np.uint8)
             reference = self.encode(black, np.ones((size, size), np.float32), torch.zeros(1, 3, size, size))
-            features = self.features(black[None].repeat(fresh, 0))
+            features = self.features(black[None]).expand(frames, -1, -1, -1)
             x = torch.zeros(frames, 4, size // 8, size // 8, device=self.device)
-            self.denoise(x, 1.0, reference, features[:1].expand(frames, -1, -1, -1), branches)
-            self.decode(x[:fresh])
+            for batch in batches:
+                for each in branches:
+                    self.denoise([Ask(x, 1.0, reference, features, each)] * batch)
+            self.decode(x[: self.chunk])
 
-    def _v(self, x: Tensor, sigma: float, condition: Condition) -> Tensor:
-        return self._denoiser(x, _level(sigma, len(x), self.device), condition)
+    def _v(
+        self,
+        x: Tensor,  # [B,F,4,h,w]
+        sigma: Tensor,  # [B], or [B,F]
+        condition: Condition,
+    ) -> Tensor:
+        return self._denoiser(x, sigma, condition)
 
     def _decode(self, latents: Tensor) -> list[Tensor]:
         return list(decode_chunks(self.model.vae, latents, self.chunk))
 
 
+def _level(sigma: float | NDArray[np.float64], device: torch.device) -> Tensor:
+    return _held_level(tuple(sigma) if isinstance(sigma, np.ndarray) else sigma, device)
+
+
 @lru_cache(maxsize=256)
-def _level(sigma: float, batch: int, device: torch.device) -> Tensor:
+def _held_level(sigma: float | tuple[float, ...], device: torch.device) -> Tensor:
     """σ on the device, kept: copying it at every step would wait for the device."""
-    return torch.full((batch,), sigma, device=device)
+    return torch.tensor(sigma, device=device, dtype=torch.float32)

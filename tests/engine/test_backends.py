@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 from engine.backends import make_backend  # noqa: E402
 from engine.backends.compiled import CompiledBackend  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
+from engine.protocols import Ask  # noqa: E402
 from lcvd.conditions import ClipConditions  # noqa: E402
 from lcvd.pipeline import predictor  # noqa: E402
 from lcvd.vae import rgb_from_latents  # noqa: E402
@@ -29,7 +30,8 @@ def branches_of(backend, branches=2, sigma=2.5):
     picture, x = noises()
     with torch.inference_mode():
         reference = backend.encode(PORTRAIT, MASK, picture)
-        return backend.denoise(x, sigma, reference, backend.features(HINTS), branches)
+        (answer,) = backend.denoise([Ask(x, sigma, reference, backend.features(HINTS), branches)])
+    return answer
 
 
 def test_both_branches_are_the_offline_pipelines(tiny_lcvd) -> None:
@@ -66,7 +68,7 @@ def test_decode_rounds_what_the_vae_gives(tiny_lcvd) -> None:
 def test_compiled_agrees_with_eager(tiny_lcvd) -> None:
     """The traced UNet and decoder are the eager ones; inductor's code is a GPU machine's business."""
     backend = CompiledBackend(tiny_lcvd, compiler="eager")
-    backend.warmup(SIZE, FRAMES, 10, 1)
+    backend.warmup(SIZE, FRAMES, (1,), (1,))
     eager = EagerBackend(tiny_lcvd)
     torch.testing.assert_close(branches_of(backend, 1)[1], branches_of(eager, 1)[1], atol=1e-5, rtol=1e-5)
     latents = noises()[1][:10]

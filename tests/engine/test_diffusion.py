@@ -59,9 +59,9 @@ class CountingBackend(EagerBackend):
         self.hinted.append(len(hints))
         return super().features(hints)
 
-    def denoise(self, x, sigma, reference, features, branches):
-        self.denoised.append((len(x), branches))
-        return super().denoise(x, sigma, reference, features, branches)
+    def denoise(self, asks):
+        self.denoised += [(len(ask.x), ask.branches) for ask in asks]
+        return super().denoise(asks)
 
     def decode(self, latents):
         self.decoded.append(len(latents))

@@ -1,0 +1,32 @@
+"""The stops of the quality/latency slider: from the smallest delay to the finest picture.
+
+A stop is nothing but values of an `Avatar`; whoever wants others names them one by one. Without guidance (ω = 1) a step
+costs half; with a stride of 4 a frame waits for 3 others instead of 9, but every frame costs 2.5 times the work.
+"""
+
+from dataclasses import dataclass
+
+from engine.window import DEFAULT_STRIDE
+from lcvd.guidance import OMEGA
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """One stop."""
+
+    name: str
+    title: str
+    steps: int
+    omega: float  # 1 is no guidance
+    stride: int
+
+
+QUALITIES = (
+    Quality("instant", "Instant", 1, 1.0, 4),
+    Quality("quick", "Quick", 2, 1.0, 8),
+    Quality("balanced", "Balanced", 2, OMEGA, DEFAULT_STRIDE),
+    Quality("fine", "Fine", 4, OMEGA, DEFAULT_STRIDE),
+    Quality("finer", "Finer", 8, OMEGA, DEFAULT_STRIDE),
+    Quality("studio", "Studio", 25, OMEGA, DEFAULT_STRIDE),
+)
+DEFAULT_QUALITY = "fine"
