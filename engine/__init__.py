@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.errors import EngineUnavailable, UnknownEngine
 from engine.protocols import Engine
 
-ENGINES = ("ratio", "lcvd", "passthrough")  # in the order of preference
+ENGINES = ("ratio", "avatar", "lcvd", "passthrough")  # in the order of preference
 DEFAULT_ENGINE = ENGINES[0]
 LCVD_WEIGHTS = "lcvd-published"
 SMALL_CHANNELS = 128  # a UNet up to this width is a toy that a CPU can run
@@ -50,6 +50,18 @@ def make_engine(
 
         cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
         return RatioEngine(partial(MeshTracker, directory=models_dir), partial(SelfieMatte, directory=models_dir))
+    if name == "avatar":
+        import cv2
+
+        from engine.avatar import AvatarEngine
+        from lcvd.matting import SelfieMatte
+        from lcvd.portrait_mask import CalibratedMatte
+        from lcvd.tracking.mesh import MeshTracker
+
+        cv2.setNumThreads(1)
+        return AvatarEngine(
+            partial(MeshTracker, directory=models_dir), lambda: CalibratedMatte(SelfieMatte(directory=models_dir))
+        )
     if name == "lcvd":
         if reason := _lcvd_missing(weights):
             raise EngineUnavailable(*reason)
@@ -80,6 +92,7 @@ def available_engines(lcvd_weights: Path | str = LCVD_WEIGHTS) -> list[EngineInf
     """Every engine this build knows and whether it can run here. Imports, but loads no weights."""
     return [
         _info("ratio", "Ratio image (CPU)"),
+        _info("avatar", "Avatar (CPU preview)"),
         _lcvd_info(lcvd_weights),
         EngineInfo("passthrough", "Untouched picture", True),
     ]
@@ -89,6 +102,8 @@ def _info(name: str, title: str) -> EngineInfo:
     try:
         if name == "ratio":
             import engine.ratio  # noqa: F401
+        if name == "avatar":
+            import engine.avatar  # noqa: F401
     except (ImportError, EngineUnavailable) as error:
         return EngineInfo(name, title, False, f"{error}")
     return EngineInfo(name, title, True)

@@ -119,7 +119,7 @@ def test_video_relights_a_clip_and_keeps_its_sound(tmp_path: Path, portrait: np.
         (["in.mp4", "--light", "disco"], "rembrandt-left"),
         (["in.mp4", "--light", "missing.json"], "no such file"),
         (["in.mp4", "--background", "beach"], "keep, dim or lit"),
-        (["in.mp4", "--engine", "magic"], "ratio, lcvd, passthrough"),
+        (["in.mp4", "--engine", "magic"], "ratio, avatar, lcvd, passthrough"),
         (["in.mp4", "-o", "out.gif"], "out.gif: unknown kind of file"),
         (["in.mp4", "-o", "nowhere/out.mp4"], "nowhere does not exist"),
     ],

@@ -97,7 +97,7 @@ def test_a_port_is_taken_from_the_first_moment_on() -> None:
 def test_an_engine_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """A misspelt engine is an error with the legal names, not a silent fallback."""
     assert run({"engine": "ration", "port": 0}) == 2
-    assert "ratio, lcvd, passthrough" in capsys.readouterr().err
+    assert "ratio, avatar, lcvd, passthrough" in capsys.readouterr().err
 
 
 def test_a_list_that_is_no_json_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,159 @@
+"""The driver's Face → the portrait's Face as one picture of it can show: LCVD's relative motion, softly limited.
+
+Relative displacement (arXiv 2502.19894, supplement §8; lcvd.motion): R = R_i R₁ᵀ R_ref, s = s_ref s_i / s₁, t = t_ref + Δt;
+here with each angle, zoom and step pressed toward what a single picture can show, as limit · tanh(x / limit). The
+driver is measured against its own first frame, shape included, so nothing of its face can reach the portrait. Lids move
+by how far the driver's are open and lips never cross, since a difference of two faces in cm closes neither exactly.
+"""
+
+import math
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lcvd.motion import FaceMotion
+from lcvd.tracking.pose import rigid_weights, solve_pose
+from lcvd.types import Face, FloatArray, MeshTopology
+
+PITCH_DEG, YAW_DEG, ROLL_DEG = 14.0, 18.0, 28.0
+STEP_FW = 0.40  # how far the head may wander, in face widths; half of it in depth and height
+ZOOM = 0.22  # logarithm
+SURE_DEG, LOST_DEG = 24.0, 45.0  # the driver's mesh is believed fully below the one and not at all above the other
+OUTLINE, STIFF = 0.35, 0.5  # shares of the expression that outline and bone take: what moves there is mostly noise
+# Upper and lower lid, outer corner to inner, and the fold above the upper one (MediaPipe numbering).
+EYES = (
+    ((246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155), (247, 30, 29, 27, 28, 56, 190)),
+    ((466, 388, 387, 386, 385, 384, 398), (249, 390, 373, 374, 380, 381, 382), (467, 260, 259, 257, 258, 286, 414)),
+)
+UPPER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
+LOWER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
+SHUT, WIDE = 0.35, 0.90  # lid gap over the driver's open one: where the eye counts as closed, and as open
+WIDEST = 1.12
+FOLD = 0.45  # of the lid's way that the fold above goes along
+MEETING = 0.2  # of the open gap above the lower lid: where the lids meet
+
+
+class AvatarMotion:
+    """One driver on one portrait in time: the first face it is given is the first driving frame."""
+
+    def __init__(self, reference: Face) -> None:
+        self._reference = reference
+        self._motion = FaceMotion(reference, "relative", camera="follow")
+        self._weights = rigid_weights(len(reference.identity))
+        self._share = expression_share(reference.mesh)
+        self._shape: FloatArray | None = None  # [V,3] the driver in its first frame, canonical cm
+        self._expression: FloatArray | None = None  # [V,3] the last one that was believed
+        self._open = np.zeros(2, np.float32)  # the driver's lid gaps when open, cm
+
+    def __call__(self, driver: Face) -> Face:
+        """The portrait's face, moved as `driver` moves; time, score and held are the driver's."""
+        if self._shape is None:
+            self._shape = driver.identity + driver.expression
+            first = replace(driver, identity=self._shape, expression=np.zeros_like(self._shape))
+            self._first = first
+            self._open = np.maximum(_gaps(self._shape), 0.3)
+            self._motion(first)
+        pose = solve_pose(driver.vertices_px, self._shape, self._weights)
+        expression = self._believed(pose.observed - self._shape, driver.rotation)
+        seen = replace(
+            driver,
+            rotation=pose.rotation,
+            translation_px=pose.translation_px,
+            scale_px_per_cm=pose.scale_px_per_cm,
+            identity=self._shape,
+            expression=self._share[:, None] * expression,
+        )
+        moved = self._motion(self._limited(seen))
+        observed = self._shape + expression
+        self._open = np.maximum(self._open * np.float32(0.9995), _gaps(observed))
+        shape = moved.identity + moved.expression
+        set_lids(shape, self._reference.identity + self._reference.expression, _gaps(observed) / self._open)
+        part_lips(shape)
+        return _placed(moved, shape)
+
+    def _limited(self, seen: Face) -> Face:
+        """The driver, its motion since its first frame pressed toward the limits."""
+        first = self._first
+        turn = limited_rotation(seen.rotation @ first.rotation.T)
+        zoom = ZOOM * math.tanh(math.log(max(seen.scale_px_per_cm / first.scale_px_per_cm, 1e-3)) / ZOOM)
+        step = (seen.translation_px - first.translation_px) / first.scale_px_per_cm
+        reach = STEP_FW * float(np.ptp(self._reference.identity[self._reference.mesh.regions["face_oval"], 0]))
+        limit = np.array([reach, 0.5 * reach, 0.5 * reach], np.float32)
+        return replace(
+            seen,
+            rotation=turn @ first.rotation,
+            scale_px_per_cm=first.scale_px_per_cm * math.exp(zoom),
+            translation_px=first.translation_px + limit * np.tanh(step / limit) * first.scale_px_per_cm,
+        )
+
+    def _believed(self, expression: FloatArray, rotation: FloatArray) -> FloatArray:
+        """`expression`, or the last one seen from near enough to the front: on a turned head the mesh is a guess."""
+        away = math.degrees(math.acos(min(max(float(rotation[2, 2]), -1.0), 1.0)))
+        trust = min(max((LOST_DEG - away) / (LOST_DEG - SURE_DEG), 0.0), 1.0)
+        if self._expression is None:
+            self._expression = np.zeros_like(expression)
+        self._expression = self._expression + np.float32(trust) * (expression - self._expression)
+        return self._expression
+
+
+def limited_rotation(rotation: NDArray[np.floating]) -> FloatArray:
+    """Rotation [3,3] with its pitch, yaw and roll each pressed below their limits; small angles pass."""
+    vector = cv2.Rodrigues(np.asarray(rotation, np.float64))[0][:, 0]
+    limit = np.radians([PITCH_DEG, YAW_DEG, ROLL_DEG])
+    return np.asarray(cv2.Rodrigues(limit * np.tanh(vector / limit))[0], np.float32)
+
+
+def expression_share(mesh: MeshTopology) -> FloatArray:
+    """[V] how much of the driver's expression each vertex takes: all around mouth, eyes and brows, less elsewhere."""
+    neutral = mesh.neutral
+    lively = np.concatenate(
+        [mesh.regions[name] for name in ("lips", "left_eye", "right_eye", "left_brow", "right_brow")]
+    )
+    near = np.sqrt(((neutral[:, None] - neutral[lively][None]) ** 2).sum(-1)).min(1)
+    share = STIFF + (1 - STIFF) * np.clip(1.4 - near / 2.5, 0, 1)
+    # The outline keeps its place but for the jaw, which the mouth needs.
+    oval = neutral[mesh.regions["face_oval"]]
+    rim = np.sqrt(((neutral[:, None] - oval[None]) ** 2).sum(-1)).min(1)
+    jaw = np.clip((-neutral[:, 1] - 3.0) / 3.0, 0, 1)
+    inside = np.clip(rim / 2.5, 0, 1)
+    share *= np.maximum(OUTLINE + (1 - OUTLINE) * inside, jaw)
+    return np.maximum(share, 0.9 * jaw).astype(np.float32)
+
+
+def set_lids(shape: FloatArray, open_shape: FloatArray, ratios: NDArray[np.floating]) -> None:
+    """Move the lids of `shape` [V,3] (in place): at ratio 1 as in `open_shape`, closed from SHUT down."""
+    for (upper, lower, fold), ratio in zip(EYES, ratios, strict=True):
+        opening = min(max((float(ratio) - SHUT) / (WIDE - SHUT), 0.0), WIDEST)
+        if ratio < 1:
+            opening = min(opening, 1.0)
+        high, low, crease = open_shape[list(upper)], open_shape[list(lower)], open_shape[list(fold)]
+        meeting = low + MEETING * (high - low)
+        closing = np.float32(1 - opening)
+        shape[list(upper)] = high + closing * (meeting - high)
+        shape[list(lower)] = low + max(closing, np.float32(0)) * (meeting - low)
+        shape[list(fold)] += FOLD * closing * (meeting - high)
+        del crease
+
+
+def part_lips(shape: FloatArray) -> None:
+    """Where the upper inner lip of `shape` [V,3] has sunk below the lower one, both go to the middle (in place)."""
+    upper, lower = list(UPPER_LIP), list(LOWER_LIP)
+    crossed = np.maximum(shape[lower, 1] - shape[upper, 1], 0) / 2
+    shape[upper, 1] += crossed
+    shape[lower, 1] -= crossed
+
+
+def _gaps(shape: FloatArray) -> FloatArray:
+    """Mean distance of upper from lower lid of the two eyes, cm."""
+    return np.array(
+        [np.linalg.norm(shape[list(u)][2:5] - shape[list(l)][2:5], axis=1).mean() for u, l, _ in EYES], np.float32
+    )
+
+
+def _placed(face: Face, shape: FloatArray) -> Face:
+    """`face` with the canonical shape [V,3] in its pose."""
+    turned = face.scale_px_per_cm * shape @ face.rotation.T
+    vertices = turned * np.array([1, -1, 1], np.float32) + face.translation_px
+    return replace(face, vertices_px=vertices.astype(np.float32), expression=(shape - face.identity).astype(np.float32))
