@@ -1,0 +1,141 @@
+"""Seed → hair: where it grows, how far it stands off, its colour, brows and beard; painted on canvas, swelling the skull.
+
+Where hair grows is a field over canonical points (a line from the fringe over the temple behind the ear to the nape),
+one for paint and volume alike, so that a bald texel never stands off and a hairy one never lies flat.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lcvd.colour import linear_from_srgb
+from lcvd.geometry import face_mesh
+from lcvd.types import FloatArray
+from training.heads import atlas
+from training.heads.bust import RINGS, ring_share, skull_rings
+from training.heads.noise import mix, ramp, smooth_noise
+
+COLOURS = np.array(
+    [(24, 20, 19), (38, 28, 24), (62, 42, 31), (92, 62, 42), (128, 88, 56), (176, 134, 86), (208, 172, 120),
+     (142, 66, 36), (120, 116, 112), (196, 192, 186)], np.float32
+)  # fmt: skip
+DYES = np.array([(60, 80, 150), (150, 50, 110), (50, 120, 100)], np.float32)
+# The hairline seen from the side: hair behind z at height y (cm), from the forehead's top to the nape.
+LINE_Y = (-12.0, -6.5, -4.0, -1.0, 0.6, 2.2, 3.4, 5.0, 7.0, 8.0)
+LINE_Z = (-60.0, -12.0, -8.5, -5.6, -4.2, -0.6, 0.5, 1.5, 3.4, 5.2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hair:
+    """One person's hair."""
+
+    colour: FloatArray  # [3] linear albedo
+    length_cm: float  # how far it stands off the skull; 0 = shaved
+    lift_cm: float  # extra height on top
+    curl: float  # 0 strands … 1 curls
+    recede_cm: float  # > 0 moves the front hairline back
+    fringe_cm: float  # > 0: how far it falls over the forehead
+    parting: float  # x of the parting, cm; the fringe is longer on one side of it
+    bald: bool
+    hood_cm: float  # long hair: how far below the skull's centre it hangs
+    hood_deg: float
+    beard: float  # 0 none … 1 full
+    moustache: float
+    brow: float  # density of the brows
+
+
+def random_hair(rng: np.random.Generator) -> Hair:
+    """About one head in eight is bald, four in ten wear it long, one in four has a beard."""
+    dyed = rng.random() < 0.05
+    table = DYES if dyed else COLOURS
+    srgb = table[rng.integers(len(table))] * rng.uniform(0.85, 1.2)
+    bald = bool(rng.random() < 0.12)
+    long = bool(not bald and rng.random() < 0.42)
+    curl = float(rng.random() < 0.35) * float(rng.uniform(0.5, 1))
+    afro = bool(not long and curl > 0 and rng.random() < 0.4)
+    bearded = bool(not long and rng.random() < 0.42)
+    return Hair(
+        colour=linear_from_srgb(np.clip(srgb / 255, 0.02, 0.95).astype(np.float32)),
+        length_cm=0.0 if bald else float(rng.uniform(2.2, 4.2) if afro else rng.uniform(0.25, 1.5) + 0.4 * long),
+        lift_cm=0.0 if bald or afro else float(rng.uniform(0, 1.4)),
+        curl=curl,
+        recede_cm=0.0 if long else float(max(rng.normal(0, 1.3), 0)),
+        fringe_cm=float(rng.uniform(0.6, 3.0)) if not bald and rng.random() < 0.4 else 0.0,
+        parting=float(rng.uniform(-3.5, 3.5)),
+        bald=bald,
+        hood_cm=float(rng.uniform(7, 28)) if long else 0.0,
+        hood_deg=float(rng.uniform(88, 118)),
+        beard=float(rng.uniform(0.35, 1)) if bearded else 0.0,
+        moustache=float(rng.uniform(0.4, 1)) if bearded or rng.random() < 0.06 else 0.0,
+        brow=float(rng.uniform(0.45, 1)),
+    )
+
+
+def growth(points: FloatArray, hair: Hair) -> FloatArray:
+    """How far behind the hairline a point [...,3] of the average head lies, cm [...]; negative where skin is bare."""
+    if hair.bald:
+        return np.full(points.shape[:-1], -9.0, np.float32)
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    behind = np.interp(y, LINE_Y, LINE_Z).astype(np.float32) - z
+    side = np.abs(x)
+    # Receding takes the temples more than the middle.
+    behind -= hair.recede_cm * ramp(y, 3.5, 6.5) * (0.5 + 0.8 * np.exp(-0.5 * ((side - 3.5) / 1.6) ** 2))
+    if hair.fringe_cm > 0:
+        # Longest away from the parting; ends at the temples, where the side line takes over.
+        fall = hair.fringe_cm * (0.45 + 0.55 * ramp(np.abs(x - hair.parting), 0.2, 3.5))
+        behind = np.maximum(behind, (y - (7.3 - fall)) * ramp(side, 6.8, 5.8) + 0.0 * z)
+    return behind.astype(np.float32)
+
+
+def hair_volume(rng: np.random.Generator, hair: Hair) -> FloatArray:
+    """How far hair swells each vertex of the skull's rings, [RINGS,36] cm."""
+    rings, _ = skull_rings(face_mesh().neutral)
+    cover = ramp(growth(rings, hair), -0.1, 1.6)
+    on_top = ramp(rings[..., 1], 5.0, 11.0) * ramp(rings[..., 2], -10, -2)
+    # The first ring stands right behind the outline of the face: full height there would be a step.
+    ease = ramp(ring_share(), 0.0, 0.14)[:, None]
+    bumps = 1 + (0.1 + 0.22 * hair.curl) * np.clip(rng.standard_normal((RINGS, 36)), -1.5, 1.5) * ease
+    low = 0.45 + 0.55 * ramp(rings[..., 1], -4.0, 4.0)  # the nape is trimmed
+    return (cover * ease * bumps * (hair.length_cm * low + hair.lift_cm * on_top)).astype(np.float32)
+
+
+def strands(rng: np.random.Generator, hair: Hair, shape: tuple[int, int], span: tuple[float, float]) -> FloatArray:
+    """Relative brightness [H,W] of combed (rows = along the hair) or curled hair; `span` = cm down and across."""
+    curl = smooth_noise(rng, shape, (span[0] / 1.0, span[1] / 1.0))
+    comb = smooth_noise(rng, shape, (span[0] / 9.0, span[1] / 0.55)) + 0.6 * smooth_noise(
+        rng, shape, (span[0] / 14.0, span[1] / 1.8)
+    )
+    field = hair.curl * curl + (1 - hair.curl) * 0.8 * comb
+    return np.exp(0.26 * np.clip(field, -2.2, 2.2)).astype(np.float32)
+
+
+def paint_hair(rng: np.random.Generator, hair: Hair, bare: FloatArray, tone: FloatArray) -> FloatArray:
+    """Hair, beard and stubble over a bare head [H,W,3] (in place); `tone` [3] is its skin."""
+    place = atlas.canvas()
+    points = place.points
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    field = atlas.around(strands(rng, hair, (128, 384), (30.0, 56.0)))
+    edge = 0.28 * atlas.around(smooth_noise(rng, (48, 256), (12, 70)))
+    colour = hair.colour * field[..., None]
+    alpha = ramp(growth(points, hair) + edge, -0.12, 0.32)
+    if not hair.bald and hair.length_cm < 0.5:
+        alpha = alpha * 0.9  # cropped: the scalp shows through
+    image = mix(bare, colour, alpha)
+    side = np.abs(x)
+    lips = ((side / 2.9) ** 2 + ((y + 3.55) / 1.15) ** 2) ** 0.5
+    jaw = -1.9 - 0.55 * (side - 3.5) * (side < 3.5) + 0.75 * np.maximum(side - 5.2, 0) * 3.0
+    where = ramp(y - jaw + edge, 0.4, -0.7) * ramp(z, -3.8, -2.4) * ramp(lips, 0.95, 1.3)
+    chops = ramp(side, 5.7, 6.2) * ramp(y, 3.0, 1.6) * ramp(y, -6, -5) * ramp(z, -3.4, -2.6)
+    beard = np.clip(np.maximum(where, chops), 0, 1)
+    lip = ramp(side, 3.0, 2.3) * ramp(y, -3.35, -2.95) * ramp(y, -1.7, -2.25) * ramp(z, 3.5, 4.5)
+    cover = np.maximum(hair.beard * beard, hair.moustache * lip)
+    dark = 0.75 * hair.colour * field[..., None]
+    image = mix(image, dark, np.clip(1.1 * cover * np.clip(field, 0.75, 1.15), 0, 0.96))
+    del tone
+    bare[:] = image
+    return bare
+
+
+def paint_hood(rng: np.random.Generator, hair: Hair, shape: tuple[int, int]) -> FloatArray:
+    """Long hair, linear albedo [H,W,3]; rows run down, darker toward the tips' inside."""
+    return hair.colour * strands(rng, hair, shape, (30.0, 40.0))[..., None]

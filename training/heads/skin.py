@@ -1,0 +1,120 @@
+"""Seed → skin: tone, blotches, freckles, lips, brows, lashes and nostrils painted on the head's canvas (linear albedo).
+
+Tones run from very pale to very dark along measured-looking sRGB anchors; everything else is relative to the tone, so
+that no feature is drawn for one kind of skin only. Polygons follow the mesh's own regions: paint moves with the face.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lcvd.colour import linear_from_srgb
+from lcvd.geometry import face_mesh
+from lcvd.types import FloatArray
+from training.heads import atlas
+from training.heads.expression import LIDS
+from training.heads.noise import mix, ramp, smooth_noise
+
+# From pale to dark, sRGB.
+TONES = np.array(
+    [(236, 200, 180), (226, 180, 154), (208, 156, 126), (190, 134, 102), (160, 108, 78), (124, 80, 58), (92, 58, 43),
+     (66, 42, 33)], np.float32
+)  # fmt: skip
+EXPOSED = 0.82  # a face under shade 1 keeps headroom, as a camera's exposure leaves it
+OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
+NOSTRILS = ((-0.75, -1.55), (0.75, -1.55))  # x, y canonical cm
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Skin:
+    """One person's skin."""
+
+    tone: FloatArray  # [3] linear albedo
+    lips: FloatArray  # [3]
+    flush: float  # redness of cheeks and nose
+    blotches: float
+    freckles: float
+    age: float  # 0 smooth … 1 lined
+
+
+def random_skin(rng: np.random.Generator) -> Skin:
+    """Uniform over the whole range of tones."""
+    at = rng.uniform(0, len(TONES) - 1)
+    below = min(int(at), len(TONES) - 2)
+    srgb = TONES[below] + (at - below) * (TONES[below + 1] - TONES[below]) + rng.normal(0, 5, 3)
+    tone = EXPOSED * linear_from_srgb((srgb / 255).astype(np.float32))
+    lips = tone * np.array([0.92, 0.55, 0.6], np.float32) ** rng.uniform(0.3, 1.5)
+    if rng.random() < 0.15:  # lipstick
+        lips = 0.4 * tone + 0.6 * np.array([0.42, 0.03, 0.07], np.float32) * rng.uniform(0.5, 1.2)
+    fair = float(ramp(at, 4.5, 1.0))
+    return Skin(
+        tone=tone.astype(np.float32),
+        lips=lips.astype(np.float32),
+        flush=float(rng.uniform(0, 1)),
+        blotches=float(rng.uniform(0.02, 0.07)),
+        freckles=float(fair * rng.uniform(0.4, 1) * (rng.random() < 0.3)),
+        age=float(rng.beta(1.2, 2)),
+    )
+
+
+def paint_skin(rng: np.random.Generator, skin: Skin, brow: FloatArray, brow_weight: float) -> FloatArray:
+    """Bare head, linear albedo [SIDE, 2·SIDE, 3]; `brow` [3] is the colour of its brows."""
+    place = atlas.canvas()
+    x, y, z = place.points[..., 0], place.points[..., 1], place.points[..., 2]
+    side = np.abs(x)
+    image = np.empty((*x.shape, 3), np.float32)
+    image[:] = skin.tone
+    image *= (1 + skin.blotches * atlas.around(smooth_noise(rng, (48, 96), (7, 14))))[..., None]
+    front = ramp(z, 1.0, 3.5)
+    blush = np.exp(-0.5 * (((side - 4.0) / 1.5) ** 2 + ((y + 0.6) / 1.3) ** 2)) * front
+    blush += 0.7 * np.exp(-0.5 * ((side / 1.0) ** 2 + ((y + 0.7) / 0.9) ** 2)) * front
+    image *= 1 - skin.flush * blush[..., None] * np.array([0.02, 0.2, 0.16], np.float32)
+    if skin.freckles > 0:
+        spots = ramp(atlas.around(smooth_noise(rng, (256, 512), (70, 140))), 1.35, 1.8)
+        where = np.exp(-0.5 * ((y - 0.4) / 2.2) ** 2) * front
+        image *= 1 - (0.45 * skin.freckles * spots * where)[..., None] * np.array([0.5, 0.8, 1.0], np.float32)
+    # Light that the hint cannot know is lost: eye sockets, beside the nose, under lip and chin, behind the ears.
+    shut = 0.16 * np.exp(-0.5 * (((side - 2.2) / 1.5) ** 2 + ((y - 2.7) / 0.8) ** 2)) * front
+    shut += 0.16 * np.exp(-0.5 * (((side - 2.3) / 0.5) ** 2 + ((y + 1.4) / 0.8) ** 2)) * front
+    shut += 0.14 * np.exp(-0.5 * ((side / 1.8) ** 2 + ((y + 4.9) / 0.4) ** 2)) * front
+    fold = np.abs(side - (2.4 + 0.28 * (-1.2 - y))) / 0.22
+    shut += 0.3 * skin.age * np.exp(-0.5 * fold**2) * ramp(y, -4.6, -3.6) * ramp(y, -0.6, -1.6) * front
+    wrinkle = np.abs(np.mod(y - 0.12 * side, 0.95) - 0.47) / 0.12
+    shut += 0.16 * max(skin.age - 0.4, 0) * np.exp(-0.5 * wrinkle**2) * ramp(y, 4.6, 5.2) * ramp(side, 4.5, 3) * front
+    bags = np.exp(-0.5 * (((side - 3.1) / 1.1) ** 2 + ((y - 1.55) / 0.22) ** 2))
+    shut += 0.22 * skin.age * bags * front
+    image *= (1 - shut)[..., None]
+    # Some faces are framed by a darker beard shadow or a paler forehead: mild, broad, and not light.
+    face = image[:, : atlas.SIDE]
+    face[:] = mix(face, skin.lips, 0.85 * _polygon(OUTER_LIPS, 1.1))
+    hairs = 0.75 + 0.25 * np.clip(smooth_noise(rng, (atlas.SIDE, atlas.SIDE), (20, 80)), -1, 1)
+    for points in BROWS:
+        face[:] = mix(face, brow, np.clip(brow_weight * hairs * _polygon(points, 1.3), 0, 1))
+    for upper, lower in LIDS:
+        lash = _line((*upper,), 1.5, 0.7)
+        face *= (1 - 0.72 * lash)[..., None]
+        face *= (1 - 0.25 * _line((*lower,), 1.0, 0.8))[..., None]
+    for nx, ny in NOSTRILS:
+        hole = np.exp(-0.5 * (((x - nx) / 0.36) ** 2 + ((y - ny) / 0.2) ** 2)) * ramp(z, 4.5, 5.2)
+        image *= (1 - 0.75 * hole)[..., None]
+    return image
+
+
+def _texels(vertices: tuple[int, ...]) -> np.ndarray:
+    uv = atlas.face_uv(face_mesh().neutral[list(vertices)])
+    return np.round(uv * 16).astype(np.int32)
+
+
+def _polygon(vertices: tuple[int, ...], blur: float) -> FloatArray:
+    """Coverage [SIDE,SIDE] of a region of the face."""
+    canvas = np.zeros((atlas.SIDE, atlas.SIDE), np.uint8)
+    cv2.fillPoly(canvas, [_texels(vertices)], 255, cv2.LINE_AA, shift=4)
+    return cv2.GaussianBlur(canvas, (0, 0), blur).astype(np.float32) / 255
+
+
+def _line(vertices: tuple[int, ...], thickness: float, blur: float) -> FloatArray:
+    canvas = np.zeros((atlas.SIDE, atlas.SIDE), np.uint8)
+    cv2.polylines(canvas, [_texels(vertices)], False, 255, max(round(thickness), 1), cv2.LINE_AA, shift=4)
+    return cv2.GaussianBlur(canvas, (0, 0), blur).astype(np.float32) / 255
