@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, File, Form, UploadFile
+from fastapi import FastAPI, File, Form, Query, UploadFile
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
+from engine.quality import DEFAULT_QUALITY, QUALITIES
 from lcvd.presets import PRESETS
 from server import openapi_page, uploads
+from server.avatars import DEFAULT_FPS, AvatarBody, avatar_at, quality_body
 from server.core import Server
 from server.errors import BadUpload, Busy, NotReady
 from server.lights import Light
@@ -115,8 +117,16 @@ def add_api(app: FastAPI, server: Server) -> None:
         found = await server.off_loop(lambda: uploads.portrait_of(file.file.read(), name, settings))
         if (owner := server.sessions.get(session)) is None:
             raise BadUpload("this session has ended", "connect again and send the portrait once more")
-        owner.set_portrait(found.rgb)
+        await owner.set_portrait(found.rgb)
         return PortraitBody(face=found.face)
+
+    @app.get("/api/avatar", tags=["avatar"], summary="Qualities of the avatar")
+    async def avatar(
+        fps: Annotated[float, Query(ge=1, le=60, description="Of the camera.", allow_inf_nan=False)] = DEFAULT_FPS,
+    ) -> AvatarBody:
+        """The stops between the smallest delay and the finest picture, with the delay each would have now."""
+        stops = [quality_body(stop, server.engines.predict(avatar_at(stop), fps)) for stop in QUALITIES]
+        return AvatarBody(qualities=stops, default=DEFAULT_QUALITY, backend=server.engines.backend)
 
     @app.get("/api/ice", tags=["connection"], summary="STUN and TURN")
     async def ice() -> IceBody:

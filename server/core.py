@@ -32,7 +32,7 @@ class Server:
         own = partial(
             make_engine, models_dir=settings.models_dir, weights=settings.lcvd_weights, size=settings.lcvd_size
         )
-        self.engines = Engines(settings.engine, make or own, settings.lcvd_weights)
+        self.engines = Engines(settings.engine, make or own, settings.lcvd_weights, self._streams)
         self.sessions: dict[str, Session] = {}
         self.metrics = Metrics(lambda: [s for session in self.sessions.values() if (s := session.snapshot) is not None])
         self.admission = Admission(settings.max_sessions)
@@ -40,6 +40,10 @@ class Server:
         # One upload at a time: a second of numpy must not starve the pictures.
         self._uploads = ThreadPoolExecutor(1, "relight-upload")
         self._waiting = 0
+
+    def _streams(self, engine: str) -> int:
+        """Participants who are shown by `engine`, or are to be."""
+        return sum(session.runs == engine for session in list(self.sessions.values()))
 
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Run an upload's work on its own thread. Raises Busy when too many wait."""

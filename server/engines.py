@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable
 
 from engine import LCVD_WEIGHTS, available_engines, make_engine
+from engine.delay import Prediction
 from engine.host import EngineHost
-from engine.protocols import Engine
+from engine.protocols import Avatar, Engine
 from server.errors import BadMessage, explain
 from server.protocol import EngineChoice
 
@@ -23,12 +24,17 @@ class Engines:
     """Makes hosts on demand. `warm` and `host` may wait for disk or compiler: call them off the event loop."""
 
     def __init__(
-        self, default: str, make: Callable[[str], Engine] = make_engine, lcvd_weights: str = LCVD_WEIGHTS
+        self,
+        default: str,
+        make: Callable[[str], Engine] = make_engine,
+        lcvd_weights: str = LCVD_WEIGHTS,
+        streams: Callable[[str], int] = lambda name: 0,  # live streams on an engine
     ) -> None:
         self.asked = self.default = default
         self._lcvd_weights = lcvd_weights
         self.reason = ""  # why the default was replaced, for the participant
         self._make = make
+        self._streams = streams
         self._hosts: dict[str, EngineHost] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -95,6 +101,21 @@ class Engines:
     @property
     def hosts(self) -> list[EngineHost]:
         return list(self._hosts.values())
+
+    def predict(self, avatar: Avatar, source_fps: float) -> Prediction | None:
+        """What `avatar` would cost now; None where no engine has measured itself."""
+        for name, host in list(self._hosts.items()):
+            predict = getattr(host.engine, "predict", None)
+            if predict is not None:
+                found: Prediction | None = predict(avatar, source_fps, max(1, self._streams(name)))
+                return found
+        return None
+
+    @property
+    def backend(self) -> str:
+        """What the networks of the predicting engine run on, or ""."""
+        names = [getattr(host.engine, "backend_name", "") for host in self.hosts]
+        return next((name for name in names if name), "")
 
     def menu(self) -> list[EngineChoice]:
         """What a participant may choose from."""

@@ -4,13 +4,28 @@ Strict: unknown types, unknown fields, NaN, infinities and out-of-range values a
 which `server.errors.explain` puts into words). Knows no sockets.
 """
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
+from engine.delay import Prediction
+from engine.quality import QUALITIES
+from engine.window import STRIDES
 from server.errors import Problem
 from server.lights import STRICT, Adjust, Light, Unit
 
+STEPS = (1, 2, 4, 8, 25)
+AvatarMode = Literal["window", "staggered"]
 MessageId = Annotated[str, Field(max_length=64)] | int | FiniteFloat
 
 
@@ -72,6 +87,39 @@ class SetEngine(ClientMessage):
     engine: str = Field(min_length=1, max_length=64)
 
 
+def _one_of(legal: tuple[int, ...], value: int) -> int:
+    """Like Literal, which would take true for 1."""
+    if value not in legal:
+        raise ValueError(f"use one of {', '.join(map(str, legal))}")
+    return value
+
+
+class SetAvatar(ClientMessage):
+    type: Literal["set_avatar"]
+    quality: str | None = Field(default=None, max_length=64)
+    steps: Annotated[int, AfterValidator(partial(_one_of, STEPS))] | None = None
+    omega: Annotated[FiniteFloat, Field(ge=1, le=20)] | None = None
+    stride: Annotated[int, AfterValidator(partial(_one_of, STRIDES))] | None = None
+    mode: AvatarMode | None = None
+
+    @field_validator("quality")
+    @classmethod
+    def _known(cls, quality: str | None) -> str | None:
+        names = [stop.name for stop in QUALITIES]
+        if quality is not None and quality not in names:
+            raise ValueError(f"use one of {', '.join(names)}")
+        return quality
+
+    @model_validator(mode="after")
+    def _quality_or_fields(self) -> "SetAvatar":
+        single = self.steps is not None or self.omega is not None or self.stride is not None
+        if self.quality is not None and single:
+            raise ValueError("give either quality, or any of steps, omega and stride")
+        if self.quality is None and not single and self.mode is None:
+            raise ValueError("give quality, or any of steps, omega, stride and mode")
+        return self
+
+
 class SetView(ClientMessage):
     type: Literal["set_view"]
     hint: bool = False
@@ -94,7 +142,17 @@ class Ping(ClientMessage):
 
 
 AnyClientMessage = Annotated[
-    Offer | Candidate | SetLight | SetStrength | SetBackground | SetEngine | SetView | Mirror | Pause | Ping,
+    Offer
+    | Candidate
+    | SetLight
+    | SetStrength
+    | SetBackground
+    | SetEngine
+    | SetAvatar
+    | SetView
+    | Mirror
+    | Pause
+    | Ping,
     Field(discriminator="type"),
 ]
 _CLIENT: TypeAdapter[AnyClientMessage] = TypeAdapter(AnyClientMessage)
@@ -165,6 +223,29 @@ class Ack(ServerMessage):
         return self.model_dump_json(exclude_none=self.lighting is None)
 
 
+class Predicted(BaseModel):
+    """What a setting of the avatar would cost."""
+
+    delay_s: float
+    fps: float
+    keeps_up: bool
+
+    @classmethod
+    def of(cls, prediction: Prediction | None) -> "Predicted | None":
+        if prediction is None:
+            return None
+        return cls(delay_s=round(prediction.delay_s, 3), fps=round(prediction.fps, 2), keeps_up=prediction.keeps_up)
+
+
+class AvatarAck(ServerMessage):
+    """The answer to `set_avatar`; null: nothing was measured yet."""
+
+    type: Literal["ack"] = "ack"
+    id: MessageId | None = None
+    of: Literal["set_avatar"] = "set_avatar"
+    predicted: Predicted | None
+
+
 class Pong(ServerMessage):
     type: Literal["pong"] = "pong"
     id: MessageId | None = None
@@ -207,6 +288,7 @@ class EngineState(BaseModel):
     name: str
     state: Literal["warming", "ok", "behind", "failed", "paused"]
     message: str = ""
+    showing: str = "camera"
 
 
 class Stats(ServerMessage):

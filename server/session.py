@@ -22,6 +22,7 @@ from lcvd.presets import preset
 from lcvd.types import Background
 from server import protocol
 from server.admission import Admission, TokenBucket
+from server.avatars import DEFAULT_FPS, NO_PORTRAIT, AvatarWish
 from server.engines import Engines
 from server.errors import BadMessage, Busy, NotReady, Problem, ServerError, TooFast, TooLarge, explain
 from server.lights import Light, Wish
@@ -71,6 +72,7 @@ class Session:
         self._wish = Wish(preset(DEFAULT_PRESET).lighting)
         self._engine = engines.default
         self._avatar: Avatar | None = None
+        self._avatar_wish = AvatarWish()
         self._view, self._mirror, self._paused = View(), False, False
         self._peer: Peer | None = None
         self._counted_in = self._counted_drops = 0
@@ -152,9 +154,14 @@ class Session:
     def snapshot(self) -> LiveSnapshot | None:
         return self._peer.live.snapshot() if self._peer is not None else None
 
-    def set_portrait(self, rgb: NDArray[np.uint8]) -> None:
+    @property
+    def runs(self) -> str:
+        """The engine of the connection; "" without one."""
+        return self._engine if self._peer is not None else ""
+
+    async def set_portrait(self, rgb: NDArray[np.uint8]) -> None:
         """The portrait [H,W,3] that an avatar engine animates from now on."""
-        self._avatar = Avatar(rgb)
+        self._avatar = self._avatar_wish.of(rgb)
         if self._peer is not None:
             self._peer.live.set_avatar(self._avatar)
 
@@ -192,6 +199,8 @@ class Session:
                 base = message.lighting.lighting() if message.lighting else preset(message.preset or "").lighting
                 self._relight(dataclasses.replace(self._wish, base=base, adjust=message.adjust))
                 self._say(protocol.Ack(id=message.id, of=message.type, lighting=Light.of(self._wish.lighting)))
+            case protocol.SetAvatar():
+                self._say(protocol.AvatarAck(id=message.id, predicted=self._set_avatar(message)))
             case _:
                 await self._apply(message)
                 self._say(protocol.Ack(id=message.id, of=message.type))
@@ -228,6 +237,17 @@ class Session:
         self._wish = wish
         if self._peer is not None:
             self._peer.live.set_lighting(lighting)
+
+    def _set_avatar(self, message: protocol.SetAvatar) -> protocol.Predicted | None:
+        """Merge what was asked into the wish; returns what it is going to cost."""
+        self._avatar_wish = self._avatar_wish.merged(message)
+        if self._avatar is not None:
+            self._avatar = self._avatar_wish.of(self._avatar.portrait_rgb)
+            if self._peer is not None:
+                self._peer.live.set_avatar(self._avatar)
+        fps = self._peer.live.snapshot().fps_in if self._peer is not None else 0.0
+        avatar = self._avatar_wish.of(NO_PORTRAIT)
+        return protocol.Predicted.of(self._engines.predict(avatar, fps or DEFAULT_FPS))
 
     async def _set_engine(self, name: str) -> None:
         menu = {choice.name: choice for choice in self._engines.menu()}

@@ -31,6 +31,10 @@ GOOD = [
     {"type": "set_background", "mode": "lit", "gain": 0.3},
     {"type": "set_background", "mode": "auto"},
     {"type": "set_engine", "engine": "ratio"},
+    {"type": "set_avatar", "quality": "quick"},
+    {"type": "set_avatar", "quality": "studio", "mode": "window"},
+    {"type": "set_avatar", "steps": 8, "omega": 1, "stride": 4},
+    {"type": "set_avatar", "mode": "staggered"},
     {"type": "set_view", "hint": True, "split": 0.5},
     {"type": "set_view", "hint": False, "split": None},
     {"type": "mirror", "on": True},
@@ -89,6 +93,33 @@ def test_anything_else_is_an_error_with_a_code(text: str, code: str) -> None:
     assert problem.code == code
     assert problem.message
     assert problem.hint
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"quality": "superb"}, ("quality='superb'", "instant", "studio")),
+        ({"steps": 3}, ("steps=3", "1, 2, 4, 8, 25")),
+        ({"steps": True}, ("steps=True",)),
+        ({"steps": 4.5}, ("steps=4.5",)),
+        ({"omega": 0.9}, ("omega=0.9", "1")),
+        ({"omega": 21}, ("omega=21", "20")),
+        ({"stride": 5}, ("stride=5", "4, 8, 10")),
+        ({"mode": "wild"}, ("mode='wild'", "window", "staggered")),
+        ({"quality": "quick", "steps": 4}, ("quality", "steps")),
+        ({}, ("quality", "steps", "mode")),
+        ({"steps": None}, ("quality", "steps")),
+        ({"fps": 25}, ("fps",)),
+    ],
+    ids=str,
+)
+def test_what_no_avatar_can_be_is_refused_by_name(fields: dict, words: tuple[str, ...]) -> None:
+    """The problem of a wrong set_avatar names the field, its value and what is legal."""
+    with pytest.raises(ValidationError) as caught:
+        protocol.parse(json.dumps({"type": "set_avatar", **fields}))
+    problem = explain(caught.value)
+    assert problem.code == "bad_value"
+    assert not [word for word in words if word not in problem.message], problem.message
 
 
 def test_a_missing_field_is_named_and_nothing_else() -> None:
