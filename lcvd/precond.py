@@ -1,8 +1,10 @@
 """One Denoiser owns preconditioning, forward and loss, so that training and sampling cannot disagree.
 
 EDM v-prediction as SVD was trained (Karras et al. 2022, Table 1): input x/√(σ² + 1), time 0.25 ln σ,
-x0 = x/(σ² + 1) - v σ/√(σ² + 1), loss weight λ = (1 + σ²)/σ². The network runs in its own dtype; x, v and the loss
-are float32. The loss adds the portrait's own term (released code; the paper's Eq. 4 prints the complement).
+x0 = x/(σ² + 1) - v σ/√(σ² + 1), loss weight λ = (1 + σ²)/σ². σ is one number a sequence, as published, or one a frame
+(Chen et al. 2024, Diffusion Forcing; Ruhe et al. 2024, Rolling Diffusion Models), and with it input scale, time, x0
+and λ. The network runs in its own dtype; x, v and the loss are float32. The loss adds the portrait's own term (released
+code; the paper's Eq. 4 prints the complement).
 """
 
 from dataclasses import dataclass
@@ -49,7 +51,7 @@ class Denoiser(nn.Module):
     def forward(
         self,
         x: Tensor,  # [B,F,4,h,w] noisy latents, EDM's space
-        sigma: Tensor,  # [B] > 0
+        sigma: Tensor,  # [B] > 0; [B,F] where every frame has its own
         condition: Condition,
     ) -> Tensor:
         """The network's v, float32 [B,F,4,h,w]."""
@@ -57,7 +59,7 @@ class Denoiser(nn.Module):
             raise ShapeError(f"x: expected {tuple(condition.latents.shape)}, got {tuple(x.shape)}")
         # conv_in and not the first parameter: an engine may keep other layers in another precision.
         dtype = self.unet.svd.conv_in.weight.dtype
-        level = sigma.float().reshape(-1, 1, 1, 1, 1)
+        level = _level(sigma, x)
         scaled = x.float() / (level**2 + 1).sqrt()
         features = condition.features
         v = self.unet(
@@ -71,7 +73,7 @@ class Denoiser(nn.Module):
 
     def denoised(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """The predicted clean latents x0, float32 [B,F,4,h,w]."""
-        level = sigma.float().reshape(-1, 1, 1, 1, 1)
+        level = _level(sigma, x)
         v = self(x, sigma, condition)
         return v * (-level / (level**2 + 1).sqrt()) + x.float() / (level**2 + 1)
 
@@ -79,7 +81,7 @@ class Denoiser(nn.Module):
         self,
         target: Tensor,  # [B,F,4,h,w] clean latents, sample() times the scaling factor
         noise: Tensor,  # [B,F,4,h,w] standard normal
-        sigma: Tensor,  # [B]
+        sigma: Tensor,  # [B] or [B,F]
         condition: Condition,
         portrait: Tensor,  # [B,F,1,h,w] 1 = portrait
         region: Literal["portrait", "background"] = "portrait",
@@ -91,7 +93,7 @@ class Denoiser(nn.Module):
         wanted = (*target.shape[:2], 1, *target.shape[3:])
         if tuple(portrait.shape) != wanted:
             raise ShapeError(f"portrait: expected {wanted}, got {tuple(portrait.shape)}")
-        level = sigma.float().reshape(-1, 1, 1, 1, 1)
+        level = _level(sigma, target)
         target = target.float()
         x0 = self.denoised(target + noise.float() * level, sigma, condition)
         squares = (1 + level**2) / level**2 * (x0 - target) ** 2
@@ -99,3 +101,11 @@ class Denoiser(nn.Module):
         # Σ m counts each pixel once while the squares run over the 4 latent channels: hence the 4.
         channels = target.shape[2]
         return squares.mean() + (squares * mask).sum() / (channels * mask.sum()).clamp_min(1e-6)
+
+
+def _level(sigma: Tensor, x: Tensor) -> Tensor:
+    """σ beside x [B,F,C,h,w]: [B,1,1,1,1] or [B,F,1,1,1]. Raises ShapeError."""
+    batch, frames = x.shape[:2]
+    if tuple(sigma.shape) not in ((batch,), (batch, frames)):
+        raise ShapeError(f"sigma: expected ({batch},) or ({batch}, {frames}), got {tuple(sigma.shape)}")
+    return sigma.float().reshape(batch, -1, 1, 1, 1)

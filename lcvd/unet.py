@@ -1,15 +1,16 @@
-"""Stable Video Diffusion's UNet from diffusers, itself, with one tensor added right after its `conv_in`.
+"""Stable Video Diffusion's UNet from diffusers, with one tensor added after its `conv_in` and a noise level per frame.
 
-The sum also reaches the first skip connection, hence the last up block, as in the published model. `conv_in` becomes a
-`Conv2d` of the same parameter names that takes features as further input channels and adds them to its output: pure
-data flow, no hook and no state, so that `torch.export` and `torch.compile` see an ordinary graph.
+The sum also reaches the first skip connection, hence the last up block, as in the published model. Modules, parameters
+and blocks are diffusers' own; only the walk through them is written here, because the stock one has room for neither:
+it draws one time embedding a sequence and repeats it over the frames. Pure data flow, no hook and no state, so that
+`torch.export` and `torch.compile` see an ordinary graph; a test binds it to the stock forward.
 Traps: the attention heads are (5, 10, 20, 20), which no key or shape betrays; diffusers before 0.42 mixes the
 temporal context of different batch items.
 """
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers.models import UNetSpatioTemporalConditionModel
@@ -37,34 +38,11 @@ SVD_XT_CONFIG: dict[str, Any] = {
 _OLDEST_DIFFUSERS = (0, 42)
 
 
-class ConvInWithFeatures(nn.Conv2d):
-    """conv(x[:, :in_channels]) + x[:, in_channels:]; a plain convolution when there are no further channels."""
-
-    def forward(
-        self,
-        x: Tensor,  # [N, in_channels + (0 or out_channels), h, w]
-    ) -> Tensor:
-        if x.shape[1] == self.in_channels:
-            return super().forward(x)
-        return super().forward(x[:, : self.in_channels]) + x[:, self.in_channels :]
-
-
 class FeatureUNet(nn.Module):
     """UNetSpatioTemporalConditionModel whose forward takes the adapters' features. Weights live in `.svd`."""
 
     def __init__(self, svd: UNetSpatioTemporalConditionModel) -> None:
         super().__init__()
-        old = svd.conv_in
-        conv = ConvInWithFeatures(
-            old.in_channels,
-            old.out_channels,
-            kernel_size=3,
-            padding=1,
-            device=old.weight.device,
-            dtype=old.weight.dtype,
-        )
-        conv.weight, conv.bias = old.weight, old.bias
-        svd.conv_in = conv
         self.svd = svd
 
     @property
@@ -75,20 +53,59 @@ class FeatureUNet(nn.Module):
     def forward(
         self,
         sample: Tensor,  # [B,F,8,h,w] scaled noisy latents | reference latents
-        c_noise: Tensor,  # [B] 0.25 ln σ
+        c_noise: Tensor,  # [B] 0.25 ln σ; [B,F] where every frame has its own
         clip: Tensor,  # [B,1,D]
         ids: Tensor,  # [B,3] fps - 1, motion bucket, noise augmentation
         features: Tensor | None = None,  # [B,F,C,h,w]; None adds nothing
     ) -> Tensor:
         """The network's raw output v, [B,F,4,h,w]. Raises ShapeError."""
+        svd = self.svd
+        self._check(sample, c_noise, features)
+        batch, frames = sample.shape[:2]
+        embedding = self._embedding(c_noise, ids, frames, sample.dtype)
+        context = clip.repeat_interleave(frames, dim=0)
+        images = torch.zeros(batch, frames, dtype=sample.dtype, device=sample.device)  # none stands alone
+        x = svd.conv_in(sample.flatten(0, 1))
+        if features is not None:
+            x = x + features.flatten(0, 1)
+
+        def through(block: nn.Module, x: Tensor, **more: Any) -> Any:
+            if getattr(block, "has_cross_attention", False):
+                more["encoder_hidden_states"] = context
+            return block(hidden_states=x, temb=embedding, image_only_indicator=images, **more)
+
+        skips = [x]
+        for block in svd.down_blocks:
+            x, passed = through(block, x)
+            skips += passed
+        x = through(svd.mid_block, x)
+        for block in svd.up_blocks:
+            taken = len(skips) - len(cast(nn.ModuleList, block.resnets))
+            skips, own = skips[:taken], tuple(skips[taken:])
+            # The next block's own size, and not twice this one's: sides need not be multiples of 2^levels.
+            size = tuple(skips[-1].shape[2:]) if skips else None
+            x = through(block, x, res_hidden_states_tuple=own, upsample_size=size)
+        v = svd.conv_out(svd.conv_act(svd.conv_norm_out(x)))
+        return v.unflatten(0, (batch, frames))
+
+    def _embedding(self, c_noise: Tensor, ids: Tensor, frames: int, dtype: torch.dtype) -> Tensor:
+        """Time and micro-condition of every frame, [B·F,E]."""
+        svd, batch = self.svd, len(ids)
+        # Sines are float32 whatever the network's dtype is; the layers behind them are not.
+        time = svd.time_embedding(svd.time_proj(c_noise.flatten()).to(dtype))
+        micro = svd.add_embedding(svd.add_time_proj(ids.flatten()).reshape(batch, -1).to(dtype))
+        embedding = time.reshape(batch, -1, time.shape[-1]) + micro[:, None]
+        return embedding.expand(-1, frames, -1).flatten(0, 1)
+
+    def _check(self, sample: Tensor, c_noise: Tensor, features: Tensor | None) -> None:
         if sample.ndim != 5 or sample.shape[2] != self.svd.conv_in.in_channels:
             raise ShapeError(f"sample: expected [B,F,{self.svd.conv_in.in_channels},h,w], got {tuple(sample.shape)}")
-        if features is not None:
-            wanted = (*sample.shape[:2], self.feature_channels, *sample.shape[3:])
-            if tuple(features.shape) != wanted:
-                raise ShapeError(f"features: expected {wanted}, got {tuple(features.shape)}")
-            sample = torch.cat([sample, features], dim=2)
-        return self.svd(sample, c_noise, clip, ids, return_dict=False)[0]
+        batch, frames, _, *size = sample.shape
+        if tuple(c_noise.shape) not in ((batch,), (batch, frames)):
+            raise ShapeError(f"c_noise: expected ({batch},) or ({batch}, {frames}), got {tuple(c_noise.shape)}")
+        if features is not None and tuple(features.shape) != (batch, frames, self.feature_channels, *size):
+            wanted = (batch, frames, self.feature_channels, *size)
+            raise ShapeError(f"features: expected {wanted}, got {tuple(features.shape)}")
 
 
 def unet_from_config(config: Mapping[str, Any]) -> FeatureUNet:

@@ -50,6 +50,56 @@ def test_forward_and_denoised_by_hand(denoiser: Denoiser) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+LEVELS = [[0.002, 0.4, 6.0], [1.7, 1.7, 90.0]]  # σ of every frame
+
+
+def test_every_frame_may_have_its_own_level(denoiser: Denoiser) -> None:
+    """Input scale, time and x0 of frame f are those of σ[b, f], written out frame by frame."""
+    x, condition = given()
+    sigma = np.array(LEVELS)
+    scale = torch.from_numpy(np.sqrt(sigma**2 + 1)).float()[..., None, None, None]
+    sample = torch.cat([x / scale, condition.latents], dim=2)
+    times = torch.from_numpy(0.25 * np.log(sigma)).float()
+    levels = torch.from_numpy(sigma).float()
+    with torch.no_grad():
+        v = denoiser.unet(sample, times, condition.clip, condition.ids, condition.features).numpy()
+        np.testing.assert_allclose(denoiser(x, levels, condition).numpy(), v, atol=1e-5)
+        got = denoiser.denoised(x, levels, condition).numpy()
+    for b in range(2):
+        for f in range(3):
+            s = sigma[b, f]
+            expected = -v[b, f] * s / math.sqrt(s**2 + 1) + x[b, f].numpy() / (s**2 + 1)
+            np.testing.assert_allclose(got[b, f], expected, atol=1e-5)
+
+
+def test_equal_levels_are_the_scalar_path(denoiser: Denoiser) -> None:
+    """v, x0 and loss with σ [B,F] of equal rows are those with σ [B]."""
+    x, condition = given()
+    sigma = torch.tensor([0.4, 6.0])
+    rows = sigma[:, None].repeat(1, 3)
+    portrait = torch.ones(2, 3, 1, 8, 8)
+    with torch.no_grad():
+        for call in (denoiser, denoiser.denoised):
+            torch.testing.assert_close(call(x, rows, condition), call(x, sigma, condition), atol=2e-6, rtol=0)
+        one, many = (denoiser.loss(x, x, levels, condition, portrait) for levels in (sigma, rows))
+    assert many.item() == pytest.approx(one.item(), rel=1e-6)
+
+
+def test_loss_weighs_every_frame_by_its_own_level(denoiser: Denoiser) -> None:
+    """λ(σ[b, f]) with v-prediction makes the first term the mean of (v - v*)², whatever the levels are."""
+    target, condition = given()
+    noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(8))
+    sigma = torch.tensor(LEVELS, dtype=torch.float64)
+    level = sigma[..., None, None, None]
+    x = target.double() + noise.double() * level
+    with torch.no_grad():
+        v = denoiser(x.float(), sigma.float(), condition).double()
+        empty = torch.zeros(2, 3, 1, 8, 8)
+        got = denoiser.loss(target, noise, sigma.float(), condition, empty).item()
+    wanted = (target.double() - x / (level**2 + 1)) / (-level / (level**2 + 1).sqrt())
+    assert got == pytest.approx(((v - wanted) ** 2).mean().item(), rel=2e-3)
+
+
 @pytest.mark.parametrize("region", ["portrait", "background"])
 def test_loss_by_hand(denoiser: Denoiser, region: str) -> None:
     """mean(λ e²) + Σ λ m e² / (4 Σ m), λ = (1 + σ²)/σ²; background is the complement the paper prints."""
@@ -120,6 +170,8 @@ def test_shapes_are_checked(denoiser: Denoiser) -> None:
     x, condition = given()
     with pytest.raises(ShapeError, match="x: expected"):
         denoiser(x[:, :2], torch.ones(2), condition)
+    with pytest.raises(ShapeError, match=r"sigma: expected \(2,\) or \(2, 3\), got \(2, 2\)"):
+        denoiser(x, torch.ones(2, 2), condition)
     with pytest.raises(ShapeError, match="portrait: expected"):
         denoiser.loss(x, x, torch.ones(2), condition, torch.ones(2, 3, 4, 8, 8))
 

@@ -1,5 +1,6 @@
 """The UNet with features against a hook on diffusers' own class; published names; traps; export."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -42,6 +43,50 @@ def test_features_equal_a_hook_on_the_stock_class(unet: FeatureUNet, tiny_weight
         without = unet(sample, time, clip, ids)
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
     assert (got - without).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_the_walk_is_the_stock_classs(unet: FeatureUNet, tiny_weights: Path, size: int) -> None:
+    """Without features it equals diffusers' own forward, also where a side does not halve evenly."""
+    stock = UNetSpatioTemporalConditionModel.from_config(dict(UNET)).eval()
+    stock.load_state_dict(torch.load(tiny_weights / "unet.pth", weights_only=True), strict=True)
+    sample, time, clip, ids, _ = inputs(batch=2, size=size)
+    with torch.no_grad():
+        expected = stock(sample, time, clip, ids, return_dict=False)[0]
+        torch.testing.assert_close(unet(sample, time, clip, ids), expected, atol=1e-6, rtol=0)
+
+
+def test_equal_levels_of_every_frame_are_one_level(unet: FeatureUNet) -> None:
+    """c_noise [B,F] with equal rows answers as c_noise [B]; with unequal rows it does not."""
+    unet = copy.deepcopy(unet).double()  # in float32 a product of other rows rounds otherwise: 1.4e-6
+    sample, time, clip, ids, features = (each.double() for each in inputs(batch=2))
+    rows = time[:, None].repeat(1, sample.shape[1])
+    with torch.no_grad():
+        expected = unet(sample, time, clip, ids, features)
+        torch.testing.assert_close(unet(sample, rows, clip, ids, features), expected, atol=1e-9, rtol=0)
+        rows[0, 1] += 1.0
+        other = unet(sample, rows, clip, ids, features)
+    assert (other[0] - expected[0]).abs().max() > 1e-3
+    torch.testing.assert_close(other[1], expected[1], atol=1e-9, rtol=0)
+
+
+def test_a_frames_level_reaches_its_own_rows(unet: FeatureUNet) -> None:
+    """Every residual block is told frame f's own time: the embedding of row b·F + f is that of c_noise[b, f]."""
+    seen: list = []
+    block = unet.svd.down_blocks[0].resnets[0]
+    hook = block.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    sample, _, clip, ids, features = inputs(batch=2)
+    levels = torch.arange(8.0).reshape(2, 4) / 3
+    try:
+        with torch.no_grad():
+            unet(sample, levels, clip, ids, features)
+            for b in range(2):
+                for f in range(4):
+                    one = sample[:1, :1], levels[b : b + 1, f], clip[:1], ids[:1], features[:1, :1]
+                    unet(*one)
+    finally:
+        hook.remove()
+    torch.testing.assert_close(seen[0], torch.cat(seen[1:]), atol=1e-5, rtol=0)
 
 
 def test_features_reach_the_first_skip(unet: FeatureUNet) -> None:
@@ -124,14 +169,21 @@ def test_wrong_feature_shape_is_named(unet: FeatureUNet) -> None:
     sample, time, clip, ids, features = inputs()
     with pytest.raises(ShapeError, match=r"\(1, 4, 32, 8, 8\), got \(1, 3, 32, 8, 8\)"):
         unet(sample, time, clip, ids, features[:, :3])
+    with pytest.raises(ShapeError, match=r"c_noise: expected \(1,\) or \(1, 4\), got \(1, 3\)"):
+        unet(sample, time[:, None].repeat(1, 3), clip, ids, features)
 
 
-def test_survives_export(unet: FeatureUNet) -> None:
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_survives_export(unet: FeatureUNet, per_frame: bool) -> None:
     """torch.export takes the wrapper as it is, and the exported program gives the same numbers on other inputs."""
-    example = inputs(batch=2)
+
+    def given(seed: int) -> tuple:
+        sample, time, *rest = inputs(batch=2, seed=seed)
+        return sample, time[:, None] + torch.linspace(0, seed, 4) if per_frame else time, *rest
+
     with torch.no_grad():
-        program = torch.export.export(unet, example, strict=False)
-        other = inputs(batch=2, seed=5)
+        program = torch.export.export(unet, given(1), strict=False)
+        other = given(5)
         torch.testing.assert_close(program.module()(*other), unet(*other), atol=1e-6, rtol=0)
 
 
@@ -146,10 +198,10 @@ def test_traces_into_one_graph() -> None:
     }
     small = unet_from_config({**UNET, **one_level}).eval()
     compiled = torch.compile(small, backend="eager", fullgraph=True)
+    sample, time, *rest = inputs(frames=2)
     with torch.no_grad():
-        got = compiled(*inputs(frames=2))
-        expected = small(*inputs(frames=2))
-    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+        for levels in (time, torch.tensor([[0.3, 0.9]])):
+            torch.testing.assert_close(compiled(sample, levels, *rest), small(sample, levels, *rest), atol=1e-6, rtol=0)
 
 
 def test_tiny_configuration_is_the_file(tiny_weights: Path) -> None:
