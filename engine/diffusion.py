@@ -6,7 +6,7 @@ pinned context, and only they are decoded. What does not change is computed once
 and latents, of a context frame its latents and features. Without a face the last pose stays and the light goes on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,7 +18,7 @@ from engine.glide import LightGlide
 from engine.held_pose import HeldPose
 from engine.lockstep import Steps, run_alone, run_together
 from engine.portrait import Reference, make_reference
-from engine.protocols import Ask, Avatar, Backend, Stream, StreamConfig
+from engine.protocols import Ask, Avatar, Backend, Stream, StreamConfig, Take
 from engine.sampler import SamplerPlan, window_steps
 from engine.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWindow, Window, WindowShape
 from lcvd.hints import render_hints
@@ -110,11 +110,10 @@ class DiffusionEngine:
         """Windows of several participants that may share a call of the denoiser."""
         return self.options.batch
 
-    def render_together(self, works: Sequence[tuple[Stream, Work]]) -> list[list[Frame] | Exception]:
+    def render_together(self, take: Take) -> Iterator[tuple[int, list[Frame] | Exception]]:
         """`Stream.render` of each, in step."""
         assert self._backend is not None
-        steps = [stream.steps(work) for stream, work in works if isinstance(stream, DiffusionStream)]
-        return run_together(self._backend, steps, self.batch_limit)
+        return run_together(self._backend, lambda free: [_steps(*waiting) for waiting in take(free)], self.batch_limit)
 
     def close(self) -> None:
         """Let go of the networks."""
@@ -248,6 +247,11 @@ class WindowRenderer:
         except StopIteration as done:
             latents: Tensor = done.value
             return latents
+
+
+def _steps(stream: Stream, work: Work) -> Steps[list[Frame]]:
+    assert isinstance(stream, DiffusionStream), "the host gives an engine its own streams"
+    return stream.steps(work)
 
 
 def _chosen(options: DiffusionOptions, avatar: Avatar) -> DiffusionOptions:

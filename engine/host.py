@@ -1,8 +1,9 @@
 """One engine and its device thread, shared by every stream of that engine: Work in, relit frames out, fairly.
 
 Each lane (a stream's host thread) may leave at most one Work here; lanes are served in the order they came, so each
-waits for at most one Work of every other. A render that never returns costs its thread, not the engine: the
-thread is abandoned and a new one goes on. The clock is an argument.
+waits for at most one Work of every other. An engine that says `batch_limit` renders several at once: what waits joins
+at its next step, nobody waits for company. A render that never returns costs its thread, not the engine: the thread is
+abandoned, every lane it rendered for fails, and a new one goes on. The clock is an argument.
 """
 
 import logging
@@ -10,11 +11,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.errors import EngineError
-from engine.frames import Work
-from engine.protocols import Engine
+from engine.frames import Frame, Work
+from engine.protocols import Engine, Stream
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +25,25 @@ JOIN_S = 2.0
 
 
 class Renderer(Protocol):
-    """A lane, as the device thread sees it. `render` never raises."""
+    """A lane, as the device thread sees it. Nothing of it raises."""
 
-    def render(self, work: Work) -> None: ...
+    def render(self, work: Work) -> None:
+        """The device half, alone: `begin`, the stream's own render, `finish`."""
+
+    def begin(self) -> Stream | None:
+        """The stream to render for; None when nobody wants the result any more."""
+
+    def finish(self, stream: Stream, work: Work, result: list[Frame] | Exception, seconds: float) -> None:
+        """What was rendered, or why it was not, and how long it took."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """What is being rendered for one lane."""
+
+    work: Work
+    stream: Stream | None  # None where the lane renders itself
+    since_s: float
 
 
 class EngineHost:
@@ -37,15 +55,16 @@ class EngineHost:
         self.clock = clock
         self._changed = threading.Condition()
         self._pending: OrderedDict[Renderer, Work] = OrderedDict()
-        self._running: Renderer | None = None
-        self._running_since = 0.0
+        self._running: dict[Renderer, _Job] = {}
+        self._progress_s = 0.0  # when windows rendered together last took a step
         self._ready = False
         self._error: Exception | None = None
         self._warm_asked = True
         self._closed = False
         self._stuck: list[threading.Thread] = []
         self._abandoned: set[Renderer] = set()  # lanes whose render hangs in a stuck thread
-        self._thread = self._start()
+        with self._changed:  # it looks at itself before the assignment is done
+            self._thread = self._start()
 
     @property
     def ready(self) -> bool:
@@ -94,7 +113,10 @@ class EngineHost:
         """Take back what `lane` left and wait for its render to end; False when it does not."""
         with self._changed:
             self._pending.pop(lane, None)
-            return self._changed.wait_for(lambda: self._running is not lane, timeout_s) and lane not in self._abandoned
+            if lane in self._abandoned:
+                self._abandoned.discard(lane)  # told once: the lane's next stream is another
+                return False
+            return self._changed.wait_for(lambda: lane not in self._running, timeout_s)
 
     def nudge(self) -> None:
         """Let waiting lanes look at their `stop` again."""
@@ -102,19 +124,23 @@ class EngineHost:
             self._changed.notify_all()
 
     def hung(self, lane: Renderer, now_s: float, limit_s: float) -> bool:
-        """Whether `lane`'s render has run longer than `limit_s`."""
+        """Whether `lane`'s render has run longer than `limit_s`; where it takes steps with others, its present step."""
         with self._changed:
-            return self._running is lane and now_s - self._running_since > limit_s
+            return lane in self._running and now_s - max(self._running[lane].since_s, self._progress_s) > limit_s
 
     def abandon_render(self, lane: Renderer) -> None:
-        """Give up on the thread that renders for `lane`, and go on with a new one."""
+        """Give up on the thread that renders for `lane`, and go on with a new one; whoever shared the call fails."""
         with self._changed:
-            if self._running is not lane or self._closed:
+            if lane not in self._running or self._closed:
                 return
             log.error("engine %s: a render never returned; its thread is abandoned", self.name)
             self._stuck.append(self._thread)
-            self._abandoned.add(lane)
-            self._running = None
+            shared, self._running = self._running, {}
+            self._abandoned |= shared.keys()
+            error = EngineError("The relighting engine does not answer; you are seen without the light.")
+            for other, job in shared.items():  # before the new thread starts: it would go on with their streams
+                if other is not lane and job.stream is not None:
+                    other.finish(job.stream, job.work, error, self.clock() - job.since_s)
             self._thread = self._start()
             self._changed.notify_all()
 
@@ -151,27 +177,75 @@ class EngineHost:
         return thread
 
     def _run(self) -> None:
-        me = threading.current_thread()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._warm_asked or self._pending)
                 if self._closed:
                     return
                 warm, self._warm_asked = self._warm_asked, False
-                if not warm:
-                    lane, work = self._pending.popitem(last=False)
-                    self._running, self._running_since = lane, self.clock()
-                    self._changed.notify_all()  # the lane may prepare its next frame while this one is rendered
             if warm:
                 self._warm()
-                continue
-            lane.render(work)
+            elif getattr(self.engine, "batch_limit", 1) > 1:
+                self._render_together()
+            else:
+                self._render_next()
+            if threading.current_thread() is not self._thread:
+                return  # another thread serves the lanes since
+
+    def _render_next(self) -> None:
+        """The oldest Work, alone."""
+        with self._changed:
+            if self._closed or not self._pending:
+                return
+            lane, work = self._pending.popitem(last=False)
+            self._running[lane] = _Job(work, None, self.clock())
+            self._changed.notify_all()  # the lane may prepare its next frame while this one is rendered
+        lane.render(work)
+        self._ended(lane)
+
+    def _render_together(self) -> None:
+        """What waits, and what comes until nothing is under way."""
+        under_way: dict[int, tuple[Renderer, _Job]] = {}  # by place in the order taken
+        count = 0
+
+        def take(free: int) -> list[tuple[Stream, Work]]:
+            nonlocal count
             with self._changed:
-                if me is not self._thread:
-                    self._abandoned.discard(lane)
-                    return  # another thread serves the lanes since
-                self._running = None
+                if threading.current_thread() is not self._thread:
+                    raise EngineError("given up as hanging")  # ends what was under way with it
+                self._progress_s = self.clock()
+                if self._closed:
+                    return []
+                new = []
+                while self._pending and len(new) < free:
+                    lane, work = self._pending.popitem(last=False)
+                    stream = lane.begin()
+                    if stream is None:
+                        continue
+                    self._running[lane] = job = _Job(work, stream, self.clock())
+                    under_way[count] = lane, job
+                    count += 1
+                    new.append((stream, work))
                 self._changed.notify_all()
+            return new
+
+        try:
+            for place, result in self.engine.render_together(take):  # type: ignore[attr-defined]
+                lane, job = under_way.pop(place)
+                lane.finish(job.stream, job.work, result, self.clock() - job.since_s)
+                self._ended(lane)
+        except Exception as error:  # the worker door
+            for lane, job in under_way.values():
+                lane.finish(job.stream, job.work, error, self.clock() - job.since_s)
+                self._ended(lane)
+
+    def _ended(self, lane: Renderer) -> None:
+        with self._changed:
+            if threading.current_thread() is self._thread:
+                self._running.pop(lane, None)
+            else:
+                self._abandoned.discard(lane)
+            self._changed.notify_all()
 
     def _warm(self) -> None:
         error: Exception | None = None

@@ -93,13 +93,30 @@ class Lane:
 
     def render(self, work: Work) -> None:
         """The device half, on the device thread. Never raises."""
-        stream = self._stream
-        if stream is None or self._error is not None or self.stopped:
+        stream = self.begin()
+        if stream is None:
             return
+        started = self._owner.stats.clock()
+        result: list[Frame] | Exception
         try:
-            with self._owner.stats.stage("render"):
-                frames = stream.render(work)
-            _check(work, frames, self._output_size)
+            result = stream.render(work)
+        except Exception as error:  # the worker door
+            result = error
+        self.finish(stream, work, result, self._owner.stats.clock() - started)
+
+    def begin(self) -> Stream | None:
+        """The stream to render for; None when nobody wants the result any more."""
+        return None if self._error is not None or self.stopped else self._stream
+
+    def finish(self, stream: Stream, work: Work, result: list[Frame] | Exception, seconds: float) -> None:
+        """Pass on what was rendered, or fail; on the device thread. Never raises."""
+        if stream is not self._stream:
+            return  # given up as hanging, and another one opened since
+        self._owner.stats.add("render", seconds)
+        try:
+            if isinstance(result, Exception):
+                raise result
+            _check(work, result, self._output_size)
         except Exception as error:  # the worker door
             self._error = error
             self.mailbox.wake()
@@ -107,7 +124,7 @@ class Lane:
         last = work.frames[-1].index
         while self._held and self._held[0].index <= last:
             self._held.popleft()
-        self._owner.lane_result(self, work, frames)
+        self._owner.lane_result(self, work, result)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._wait_s):

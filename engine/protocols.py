@@ -1,6 +1,6 @@
 """The seams of the live core. Weights and device belong to the Engine, the participant to the Stream."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -68,13 +68,20 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+Take = Callable[[int], Sequence[tuple[Stream, Work]]]  # what waits, oldest first, at most so many; never waits itself
+
+
 class BatchingEngine(Engine, Protocol):
     """An engine that renders windows of several participants at once better than one after the other."""
 
     batch_limit: int  # windows that may share a call; 1 shares none
 
-    def render_together(self, works: Sequence[tuple[Stream, Work]]) -> list[list[Frame] | Exception]:
-        """The result of each, in order; one that fails does not take the others with it. Device thread."""
+    def render_together(self, take: Take) -> Iterator[tuple[int, list[Frame] | Exception]]:
+        """(place in the order taken, its frames or what ended it), each as soon as it is done. Device thread.
+
+        Takes what waits at every step, so that nobody waits for a longer window to end. One that fails does not take
+        the others with it. Ends when nothing is under way and nothing waits.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)

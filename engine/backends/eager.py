@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.protocols import Answer, Ask
+from lcvd.adapters import ConditionName
 from lcvd.clip_image import clip_embedding
 from lcvd.conditions import channels_first, latent_mask
 from lcvd.model import LcvdModel
@@ -54,7 +55,7 @@ class EagerBackend:
         latents = reference_latents(model.vae, pixels, noise, NOISE_AUGMENTATION)
         keep = 1.0 - latent_mask(mask, (latents.shape[2], latents.shape[3])).to(latents)
         return EncodedReference(
-            features=model.adapters.features("reference", pixels[:, None].to(model.dtype))[:, 0],
+            features=self._features("reference", pixels.to(model.dtype)),
             clip=clip_embedding(model.image_encoder, pixels, model.clip_mean, model.clip_std),
             latents=latents * keep,
         )
@@ -66,7 +67,7 @@ class EagerBackend:
         """Shading features [n,C,h,w]; per frame, so they may be kept with the frame."""
         stack = np.ascontiguousarray(np.moveaxis(hints, -1, 1))
         pixels = torch.from_numpy(stack).to(self.device).float() / 255.0
-        return self.model.adapters.features("shading", pixels[None].to(self.model.dtype))[0]
+        return self._features("shading", pixels.to(self.model.dtype))
 
     def denoise(
         self,
@@ -124,6 +125,13 @@ class EagerBackend:
         condition: Condition,
     ) -> Tensor:
         return self._denoiser(x, sigma, condition)
+
+    def _features(
+        self,
+        name: ConditionName,
+        pixels: Tensor,  # [n,3,S,S]
+    ) -> Tensor:
+        return self.model.adapters.features(name, pixels[None])[0]
 
     def _decode(self, latents: Tensor) -> list[Tensor]:
         return list(decode_chunks(self.model.vae, latents, self.chunk))
