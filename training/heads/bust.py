@@ -17,7 +17,8 @@ from training.heads import atlas
 from training.heads.expression import LIDS, LOWER_INNER, UPPER_INNER
 
 SKULL_CENTRE = (0.0, 3.5, -4.5)
-SKULL_RADII = (7.5, 9.7, 9.7)
+SKULL_RADII = (7.6, 9.2, 9.7)
+SKULL_POWER = 2.4  # of the superellipsoid: a little boxier than an egg
 RINGS = 11
 EYE_LOOPS = ((249, 263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390),
              (7, 33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163))  # fmt: skip
@@ -153,7 +154,7 @@ class _Parts:
 
 
 def _grid(index: np.ndarray, wrap: bool = False) -> np.ndarray:
-    """Two triangles a cell of vertex indices [rows, cols]; seen with rows down and columns to the right, from outside."""
+    """Two triangles a cell of vertex indices [rows, cols], rows down and columns to the right as seen from outside."""
     if wrap:
         index = np.column_stack((index, index[:, 0]))
     a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
@@ -176,7 +177,7 @@ def skull_rings(identity: FloatArray) -> tuple[FloatArray, FloatArray]:
     angle = np.arccos(np.clip(start @ back, -1, 1))[None, :, None]
     t = ring_share()[:, None, None].astype(np.float64)
     direction = (np.sin((1 - t) * angle) * start + np.sin(t * angle) * back) / np.sin(angle)
-    ellipsoid = 1 / np.linalg.norm(direction / radii, axis=2)
+    ellipsoid = (np.abs(direction / radii) ** SKULL_POWER).sum(2) ** (-1 / SKULL_POWER)
     blend = np.clip(t[..., 0] / 0.35, 0, 1)
     blend = blend * blend * (3 - 2 * blend)
     radius = length + blend * (ellipsoid - length)
@@ -207,7 +208,8 @@ def _skull(parts: _Parts, identity: FloatArray, build: Build) -> np.ndarray:
         occlusion=_under_chin(rings).ravel(),
     )
     centre, radii = skull_frame(identity)
-    pole = parts.add((centre + (0, 0.05 * radii[2], -radii[2] - volume[-1].mean()))[None], atlas.SKULL.uv([0.5], [0.5]))
+    behind = centre + np.array([0, 0.05 * radii[2], -radii[2] - volume[-1].mean()])
+    pole = parts.add(behind[None], atlas.SKULL.uv([0.5], [0.5]))
     # The rim is the face's own vertices, but the disc needs its own texels there: a copy at the same place.
     rim_uv = atlas.SKULL.uv(0.5 + 0.49 * np.sin(angle), 0.5 - 0.49 * np.cos(angle))
     rim = parts.add(identity[outline()], rim_uv, source=outline(), follow=1.0)
@@ -260,7 +262,7 @@ def _ear(parts: _Parts, identity: FloatArray, side: int, size: float) -> None:
     back = local[..., 0] * np.sin(flare) + local[..., 2] * np.cos(flare)
     up = local[..., 1] * np.cos(lean) + back * np.sin(lean)
     temple = identity[454 if side > 0 else 234]
-    points = np.stack([out + abs(temple[0]) + 0.25, up + 0.9 + 0.4 * temple[1], back + temple[2] - 1.1], -1)
+    points = np.stack([out + abs(temple[0]) + 0.65, up + 0.9 + 0.4 * temple[1], back + temple[2] - 1.1], -1)
     points[..., 0] *= side
     uv = atlas.EAR.uv(0.5 + 0.47 * z, 0.5 - 0.47 * y)
     part = parts.add(points.reshape(-1, 3), uv.reshape(-1, 2), occlusion=0.9)
@@ -272,12 +274,12 @@ def _ear(parts: _Parts, identity: FloatArray, side: int, size: float) -> None:
 def trunk_rings(identity: FloatArray, build: Build) -> np.ndarray:
     """[NECK_ROWS + TRUNK_ROWS - NECK_ROWS, 4]: y, half width, half depth, z of the axis, from inside the head down."""
     chin = float(identity[152, 1])
-    top, bottom = chin + 5.0, min(chin - 5.0, -12.8)
+    top, bottom = chin + 5.0, chin - 3.8
     neck = [
-        (y, 5.1 * build.neck * (1 + 0.12 * t * t), 4.9 * build.neck, -4.3 - 0.7 * t)
+        (y, 4.9 * build.neck * (1 + 0.12 * t * t), 4.7 * build.neck, -4.3 - 0.7 * t)
         for t, y in zip(np.linspace(0, 1, NECK_ROWS), np.linspace(top, bottom, NECK_ROWS), strict=True)
     ]
-    drop = bottom + 13.6
+    drop = bottom + 14.0
     trunk = [(y + drop, w * build.width, d, -5.0) for y, w, d in TRUNK_RINGS]
     return np.array(neck + trunk)
 

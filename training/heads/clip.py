@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from lcvd.errors import ShapeError
 from lcvd.geometry import face_mesh, picture_normals
 from lcvd.hints import render_hints
-from lcvd.raster import MAX_SIDE_PX
+from lcvd.protocols import Raster, Rasterizer
+from lcvd.raster import MAX_SIDE_PX, rasterize
 from lcvd.types import Face, FloatArray, Lighting
 from training.heads import atlas
 from training.heads.background import random_background
@@ -86,10 +87,23 @@ def head_clip(
         faces.append(face)
         linear, coverage = render(posed, person.atlas, (lighting, target), background)
         masks[f] = np.clip(blurred(camera, coverage), 0, 1)
+        once = _once(rasterize)
         for side, of in enumerate((lighting, target)):
             pictures[side, f] = developed(camera, linear[side], grain)
-            hints[side, f] = render_hints(face, of, (size, size)).rgb
-    return HeadClip(*pictures, *hints, masks, tuple(faces), lighting, target, seed)
+            hints[side, f] = render_hints(face, of, (size, size), once).rgb
+    return HeadClip(pictures[0], pictures[1], hints[0], hints[1], masks, tuple(faces), lighting, target, seed)
+
+
+def _once(rasterizer: Rasterizer) -> Rasterizer:
+    """The same rasteriser, which answers the second question about the one mesh from memory."""
+    answer: list[Raster] = []
+
+    def remembered(vertices: FloatArray, triangles: NDArray[np.int32], size: tuple[int, int]) -> Raster:
+        if not answer:
+            answer.append(rasterizer(vertices, triangles, size))
+        return answer[0]
+
+    return remembered
 
 
 def random_person(rng: np.random.Generator) -> Person:
@@ -108,7 +122,7 @@ def random_person(rng: np.random.Generator) -> Person:
     paint = np.zeros((atlas.HEIGHT, atlas.WIDTH, 3), np.float32)
     brow = 0.7 * hair.colour + 0.05 * skin.tone
     head = paint_skin(rng, skin, brow, hair.brow)
-    paint[atlas.HEAD.slices] = paint_hair(rng, hair, head, skin.tone)
+    paint[atlas.HEAD.slices] = paint_hair(rng, hair, head)
     paint[atlas.EYE.slices] = paint_eye(rng)
     paint[atlas.MOUTH.slices] = paint_mouth(rng)
     paint[atlas.EAR.slices] = paint_ear(skin.tone)

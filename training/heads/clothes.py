@@ -57,15 +57,15 @@ def _cloth(rng: np.random.Generator, y: FloatArray, angle: FloatArray) -> FloatA
     image = np.empty((len(y), angle.shape[1], 3), np.float32)
     image[:] = base
     pitch, style = rng.uniform(1.2, 4.0), rng.integers(5)
-    x = angle / 9
+    x = angle / np.float32(9)
     down, across = np.sin(2 * np.pi * y / pitch), np.sin(2 * np.pi * x / pitch)
     if style == 0:
-        image = mix(image, second, ramp(down, -0.15, 0.15) * np.ones_like(x))
+        image = mix(image, second, ramp(down, -0.15, 0.15) * np.ones_like(x, np.float32))
     elif style == 1:
-        image = mix(image, second, ramp(across, -0.15, 0.15) * np.ones_like(y))
+        image = mix(image, second, ramp(across, -0.15, 0.15) * np.ones_like(y, np.float32))
     elif style == 2:
-        image = mix(image, second, 0.35 * (ramp(down, 0.3, 0.5) + ramp(across, 0.3, 0.5)))
+        image = mix(image, second, np.float32(0.35) * (ramp(down, 0.3, 0.5) + ramp(across, 0.3, 0.5)))
     elif style == 3:  # open jacket over a shirt
-        image = mix(image, second, ramp(np.abs(angle), 26.3, 25.0) * np.ones_like(y))
+        image = mix(image, second, ramp(np.abs(angle), 26.3, 25.0) * np.ones_like(y, np.float32))
     folds = smooth_noise(rng, image.shape[:2], (4, 14))
     return image * (1 + 0.08 * folds)[..., None]

@@ -22,7 +22,7 @@ def paint_eye(rng: np.random.Generator) -> FloatArray:
     y = (1 - y / (atlas.EYE.height - 1) * 2) * EYE_REACH_CM
     r = np.hypot(x, y)
     image = np.empty((*r.shape, 3), np.float32)
-    image[:] = linear_from_srgb(np.array([232, 226, 220], np.uint8)) * rng.uniform(0.8, 1.0)
+    image[:] = linear_from_srgb(np.array([232, 226, 220], np.uint8)) * rng.uniform(0.55, 0.75)
     image *= 1 - 0.25 * ramp(r, 0.9, 2.0)[..., None] * np.array([0.4, 1, 1], np.float32)
     iris = linear_from_srgb((IRISES[rng.integers(len(IRISES))] * rng.uniform(0.85, 1.15) / 255).astype(np.float32))
     spokes = 1 + 0.25 * smooth_noise(rng, r.shape, (10, 10))

@@ -1,10 +1,11 @@
-"""Seed → hair: where it grows, how far it stands off, its colour, brows and beard; painted on canvas, swelling the skull.
+"""Seed → hair: where it grows, how far it stands off, its colour and beard; paints the canvas and swells the skull.
 
 Where hair grows is a field over canonical points (a line from the fringe over the temple behind the ear to the nape),
 one for paint and volume alike, so that a bald texel never stands off and a hairy one never lies flat.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def growth(points: FloatArray, hair: Hair) -> FloatArray:
     if hair.fringe_cm > 0:
         # Longest away from the parting; ends at the temples, where the side line takes over.
         fall = hair.fringe_cm * (0.45 + 0.55 * ramp(np.abs(x - hair.parting), 0.2, 3.5))
-        behind = np.maximum(behind, (y - (7.3 - fall)) * ramp(side, 6.8, 5.8) + 0.0 * z)
+        behind = np.maximum(behind, (y - (7.3 - fall)) * ramp(side, 6.8, 5.8))
     return behind.astype(np.float32)
 
 
@@ -94,7 +95,8 @@ def hair_volume(rng: np.random.Generator, hair: Hair) -> FloatArray:
     on_top = ramp(rings[..., 1], 5.0, 11.0) * ramp(rings[..., 2], -10, -2)
     # The first ring stands right behind the outline of the face: full height there would be a step.
     ease = ramp(ring_share(), 0.0, 0.14)[:, None]
-    bumps = 1 + (0.1 + 0.22 * hair.curl) * np.clip(rng.standard_normal((RINGS, 36)), -1.5, 1.5) * ease
+    waves = smooth_noise(rng, (RINGS, 36), (5, 12) if hair.curl > 0 else (2, 5))
+    bumps = 1 + (0.1 + 0.12 * hair.curl) * np.clip(waves, -1.5, 1.5)
     low = 0.45 + 0.55 * ramp(rings[..., 1], -4.0, 4.0)  # the nape is trimmed
     return (cover * ease * bumps * (hair.length_cm * low + hair.lift_cm * on_top)).astype(np.float32)
 
@@ -109,31 +111,39 @@ def strands(rng: np.random.Generator, hair: Hair, shape: tuple[int, int], span: 
     return np.exp(0.26 * np.clip(field, -2.2, 2.2)).astype(np.float32)
 
 
-def paint_hair(rng: np.random.Generator, hair: Hair, bare: FloatArray, tone: FloatArray) -> FloatArray:
-    """Hair, beard and stubble over a bare head [H,W,3] (in place); `tone` [3] is its skin."""
-    place = atlas.canvas()
-    points = place.points
+@cache
+def beard_fields() -> tuple[FloatArray, FloatArray]:
+    """Coverage [H,W] of the canvas by a full beard and by a moustache."""
+    points = atlas.canvas().points
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
-    field = atlas.around(strands(rng, hair, (128, 384), (30.0, 56.0)))
-    edge = 0.28 * atlas.around(smooth_noise(rng, (48, 256), (12, 70)))
-    colour = hair.colour * field[..., None]
-    alpha = ramp(growth(points, hair) + edge, -0.12, 0.32)
-    if not hair.bald and hair.length_cm < 0.5:
-        alpha = alpha * 0.9  # cropped: the scalp shows through
-    image = mix(bare, colour, alpha)
     side = np.abs(x)
-    lips = ((side / 2.9) ** 2 + ((y + 3.55) / 1.15) ** 2) ** 0.5
-    jaw = -1.9 - 0.55 * (side - 3.5) * (side < 3.5) + 0.75 * np.maximum(side - 5.2, 0) * 3.0
-    where = ramp(y - jaw + edge, 0.4, -0.7) * ramp(z, -3.8, -2.4) * ramp(lips, 0.95, 1.3)
+    lips = np.hypot(side / 2.9, (y + 3.55) / 1.15)
+    # Its upper edge: from the corner of the mouth out over the cheek, then up into the sideburn.
+    edge = -1.9 + 0.55 * np.maximum(3.5 - side, 0) + 2.25 * np.maximum(side - 5.2, 0)
+    jaw = ramp(y - edge, 0.5, -0.7) * ramp(z, -3.8, -2.4) * ramp(lips, 0.95, 1.3)
     chops = ramp(side, 5.7, 6.2) * ramp(y, 3.0, 1.6) * ramp(y, -6, -5) * ramp(z, -3.4, -2.6)
-    beard = np.clip(np.maximum(where, chops), 0, 1)
     lip = ramp(side, 3.0, 2.3) * ramp(y, -3.35, -2.95) * ramp(y, -1.7, -2.25) * ramp(z, 3.5, 4.5)
-    cover = np.maximum(hair.beard * beard, hair.moustache * lip)
-    dark = 0.75 * hair.colour * field[..., None]
-    image = mix(image, dark, np.clip(1.1 * cover * np.clip(field, 0.75, 1.15), 0, 0.96))
-    del tone
-    bare[:] = image
-    return bare
+    return np.maximum(jaw, chops), lip
+
+
+def paint_hair(rng: np.random.Generator, hair: Hair, bare: FloatArray) -> FloatArray:
+    """Hair and beard over a bare head, both linear albedo [H,W,3]."""
+    field = atlas.around(strands(rng, hair, (96, 288), (30.0, 56.0)))
+    colour = field[..., None] * hair.colour
+    image = bare
+    if not hair.bald:
+        edge = 0.28 * atlas.around(smooth_noise(rng, (48, 192), (12, 70)))
+        # Cropped hair lets the scalp through.
+        image = mix(image, colour, (0.88 if hair.length_cm < 0.5 else 1.0) * ramp(_on_canvas(hair) + edge, -0.12, 0.32))
+    if hair.beard > 0 or hair.moustache > 0:
+        beard, lip = beard_fields()
+        cover = np.maximum(hair.beard * beard, hair.moustache * lip) * np.clip(field, 0.75, 1.15)
+        image = mix(image, np.float32(0.75) * colour, np.clip(1.1 * cover, 0, 0.96))
+    return image
+
+
+def _on_canvas(hair: Hair) -> FloatArray:
+    return growth(atlas.canvas().points, hair)
 
 
 def paint_hood(rng: np.random.Generator, hair: Hair, shape: tuple[int, int]) -> FloatArray:

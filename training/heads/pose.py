@@ -37,8 +37,8 @@ def random_motion(rng: np.random.Generator, frames: int, still: bool = False) ->
     liveliness = rng.uniform(0.25, 1.0)
     yaw, pitch, roll = (_signal(rng, frames, limit, liveliness * 0.6) for limit in (YAW_DEG, PITCH_DEG, ROLL_DEG))
     shift_x, shift_y = (_signal(rng, frames, limit, 0.5 * liveliness) for limit in (0.06, 0.045))
-    width = rng.uniform(0.33, 0.43) * (1 + _signal(rng, frames, 0.05, 0.8))
-    talk = ramp_positive(_signal(rng, frames, 0.75, 1.0, (7.0, 16.0))) * rng.uniform(0.3, 1.0)
+    width = rng.uniform(0.34, 0.46) * (1 + _signal(rng, frames, 0.05, 0.8))
+    talk = _rectified(_signal(rng, frames, 0.75, 1.0, (7.0, 16.0))) * rng.uniform(0.3, 1.0)
     weights = {
         "jaw": talk,
         "smile": _signal(rng, frames, 0.9, 0.6) * 0.55 + 0.35,
@@ -50,7 +50,7 @@ def random_motion(rng: np.random.Generator, frames: int, still: bool = False) ->
     body_yaw = rng.uniform(-20, 20)
     motion = Motion(
         rotation=_rotations(yaw, pitch, roll),
-        translation=np.stack([0.5 + shift_x, rng.uniform(0.47, 0.53) + shift_y], 1).astype(np.float32),
+        translation=np.stack([0.5 + shift_x, rng.uniform(0.48, 0.55) + shift_y], 1).astype(np.float32),
         scale=(width / FACE_WIDTH_CM).astype(np.float32),
         expression=np.stack([weights[name] for name in NAMES], 1).astype(np.float32),
         gaze=gaze.astype(np.float32),
@@ -67,7 +67,7 @@ def _held(motion: Motion) -> Motion:
     return Motion(*(np.repeat(getattr(motion, name)[:1], len(motion.scale), 0) for name in Motion.__slots__))
 
 
-def ramp_positive(x: np.ndarray) -> np.ndarray:
+def _rectified(x: np.ndarray) -> np.ndarray:
     """max(0, x) with a soft knee, so that a mouth does not snap shut."""
     return 0.5 * (x + np.sqrt(x * x + 0.02)) - 0.07
 

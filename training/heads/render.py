@@ -72,15 +72,12 @@ def _shade(triangle, bary, triangles, two_sided, attributes, atlas, lights, back
     size = coverage.shape[0]
     step = triangle.shape[0] // size
     weight = np.float32(1.0) / np.float32(step * step)
-    zero = np.float32(0.0)
-    p = np.empty(10, np.float32)
-    a = np.empty(6, np.float32)
+    zero, one = np.float32(0.0), np.float32(1.0)
+    right, bottom = np.float32(atlas.shape[1] - 1.001), np.float32(atlas.shape[0] - 1.001)
     for i in range(size):
         for j in range(size):
             covered = 0
-            for q in range(2):
-                for k in range(3):
-                    pictures[q, i, j, k] = zero
+            r0 = g0 = b0 = r1 = g1 = b1 = zero
             for di in range(step):
                 for dj in range(step):
                     r, c = i * step + di, j * step + dj
@@ -89,35 +86,49 @@ def _shade(triangle, bary, triangles, two_sided, attributes, atlas, lights, back
                         continue
                     covered += 1
                     v0, v1, v2 = triangles[m, 0], triangles[m, 1], triangles[m, 2]
-                    b0, b1, b2 = bary[r, c, 0], bary[r, c, 1], bary[r, c, 2]
-                    for k in range(6):
-                        a[k] = b0 * attributes[v0, k] + b1 * attributes[v1, k] + b2 * attributes[v2, k]
-                    length = np.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])
-                    inverse = np.float32(1.0) / max(length, np.float32(1e-6))
-                    gain = a[5] * weight
-                    if two_sided[m] > 0 and a[2] < zero:
+                    w0, w1, w2 = bary[r, c, 0], bary[r, c, 1], bary[r, c, 2]
+                    x = w0 * attributes[v0, 0] + w1 * attributes[v1, 0] + w2 * attributes[v2, 0]
+                    y = w0 * attributes[v0, 1] + w1 * attributes[v1, 1] + w2 * attributes[v2, 1]
+                    z = w0 * attributes[v0, 2] + w1 * attributes[v1, 2] + w2 * attributes[v2, 2]
+                    u = w0 * attributes[v0, 3] + w1 * attributes[v1, 3] + w2 * attributes[v2, 3]
+                    v = w0 * attributes[v0, 4] + w1 * attributes[v1, 4] + w2 * attributes[v2, 4]
+                    gain = weight * (w0 * attributes[v0, 5] + w1 * attributes[v1, 5] + w2 * attributes[v2, 5])
+                    inverse = one / max(np.sqrt(x * x + y * y + z * z), np.float32(1e-6))
+                    if two_sided[m] > 0 and z < zero:
                         inverse = -inverse
                         gain *= np.float32(INSIDE)
-                    x, y, z = a[0] * inverse, a[1] * inverse, a[2] * inverse
-                    p[0], p[1], p[2], p[3] = np.float32(1.0), x, y, z
-                    p[4], p[5], p[6] = x * y, y * z, x * z
-                    p[7], p[8], p[9] = x * x, y * y, z * z
-                    u = min(max(a[3], zero), np.float32(atlas.shape[1] - 1.001))
-                    v = min(max(a[4], zero), np.float32(atlas.shape[0] - 1.001))
+                    x, y, z = x * inverse, y * inverse, z * inverse
+                    u, v = min(max(u, zero), right), min(max(v, zero), bottom)
                     ui, vi = int(u), int(v)
                     fu, fv = u - np.float32(ui), v - np.float32(vi)
-                    for k in range(3):
-                        top = atlas[vi, ui, k] + fu * (atlas[vi, ui + 1, k] - atlas[vi, ui, k])
-                        low = atlas[vi + 1, ui, k] + fu * (atlas[vi + 1, ui + 1, k] - atlas[vi + 1, ui, k])
-                        albedo = (top + fv * (low - top)) * gain
-                        for q in range(2):
-                            shade = zero
-                            for n in range(10):
-                                shade += p[n] * lights[q, n, k]
-                            pictures[q, i, j, k] += albedo * max(shade, zero)
+                    c00, c01 = gain * (one - fu) * (one - fv), gain * fu * (one - fv)
+                    c10, c11 = gain * (one - fu) * fv, gain * fu * fv
+                    red = c00 * atlas[vi, ui, 0] + c01 * atlas[vi, ui + 1, 0]
+                    red += c10 * atlas[vi + 1, ui, 0] + c11 * atlas[vi + 1, ui + 1, 0]
+                    green = c00 * atlas[vi, ui, 1] + c01 * atlas[vi, ui + 1, 1]
+                    green += c10 * atlas[vi + 1, ui, 1] + c11 * atlas[vi + 1, ui + 1, 1]
+                    blue = c00 * atlas[vi, ui, 2] + c01 * atlas[vi, ui + 1, 2]
+                    blue += c10 * atlas[vi + 1, ui, 2] + c11 * atlas[vi + 1, ui + 1, 2]
+                    r0 += red * _shade_of(lights, 0, 0, x, y, z)
+                    g0 += green * _shade_of(lights, 0, 1, x, y, z)
+                    b0 += blue * _shade_of(lights, 0, 2, x, y, z)
+                    r1 += red * _shade_of(lights, 1, 0, x, y, z)
+                    g1 += green * _shade_of(lights, 1, 1, x, y, z)
+                    b1 += blue * _shade_of(lights, 1, 2, x, y, z)
             cover = np.float32(covered) * weight
             coverage[i, j] = cover
-            if covered < step * step:
-                for q in range(2):
-                    for k in range(3):
-                        pictures[q, i, j, k] += (np.float32(1.0) - cover) * background[i, j, k]
+            rest = one - cover
+            pictures[0, i, j, 0] = r0 + rest * background[i, j, 0]
+            pictures[0, i, j, 1] = g0 + rest * background[i, j, 1]
+            pictures[0, i, j, 2] = b0 + rest * background[i, j, 2]
+            pictures[1, i, j, 0] = r1 + rest * background[i, j, 0]
+            pictures[1, i, j, 1] = g1 + rest * background[i, j, 1]
+            pictures[1, i, j, 2] = b1 + rest * background[i, j, 2]
+
+
+@numba.njit(inline="always")
+def _shade_of(lights, q, k, x, y, z):  # type: ignore[no-untyped-def]
+    """Light `q`, channel `k` at a unit normal: Horner form of the polynomial, at least 0."""
+    s = lights[q, 0, k] + x * (lights[q, 1, k] + y * lights[q, 4, k] + z * lights[q, 6, k] + x * lights[q, 7, k])
+    s += y * (lights[q, 2, k] + z * lights[q, 5, k] + y * lights[q, 8, k]) + z * (lights[q, 3, k] + z * lights[q, 9, k])
+    return max(s, np.float32(0.0))

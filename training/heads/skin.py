@@ -5,9 +5,12 @@ that no feature is drawn for one kind of skin only. Polygons follow the mesh's o
 """
 
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lcvd.colour import linear_from_srgb
 from lcvd.geometry import face_mesh
@@ -59,46 +62,66 @@ def random_skin(rng: np.random.Generator) -> Skin:
     )
 
 
-def paint_skin(rng: np.random.Generator, skin: Skin, brow: FloatArray, brow_weight: float) -> FloatArray:
-    """Bare head, linear albedo [SIDE, 2·SIDE, 3]; `brow` [3] is the colour of its brows."""
-    place = atlas.canvas()
-    x, y, z = place.points[..., 0], place.points[..., 1], place.points[..., 2]
+class Fields(NamedTuple):
+    """Where features lie, the same on every head: drawn once, [H,W] of the canvas or [SIDE,SIDE] of its face."""
+
+    blush: FloatArray
+    shut: FloatArray  # light that the hint cannot know is lost: eye sockets, beside the nose, under the lip
+    lined: FloatArray  # what age adds to it
+    wrinkled: FloatArray  # what it adds late
+    freckled: FloatArray
+    lips: FloatArray
+    brows: FloatArray
+    lashes: FloatArray  # 0…1 factor
+
+
+@cache
+def fields() -> Fields:
+    """Painted on the average head, hence cached; mesh regions make the polygons."""
+    points = atlas.canvas().points
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
     side = np.abs(x)
-    image = np.empty((*x.shape, 3), np.float32)
-    image[:] = skin.tone
-    image *= (1 + skin.blotches * atlas.around(smooth_noise(rng, (48, 96), (7, 14))))[..., None]
     front = ramp(z, 1.0, 3.5)
-    blush = np.exp(-0.5 * (((side - 4.0) / 1.5) ** 2 + ((y + 0.6) / 1.3) ** 2)) * front
-    blush += 0.7 * np.exp(-0.5 * ((side / 1.0) ** 2 + ((y + 0.7) / 0.9) ** 2)) * front
-    image *= 1 - skin.flush * blush[..., None] * np.array([0.02, 0.2, 0.16], np.float32)
-    if skin.freckles > 0:
-        spots = ramp(atlas.around(smooth_noise(rng, (256, 512), (70, 140))), 1.35, 1.8)
-        where = np.exp(-0.5 * ((y - 0.4) / 2.2) ** 2) * front
-        image *= 1 - (0.45 * skin.freckles * spots * where)[..., None] * np.array([0.5, 0.8, 1.0], np.float32)
-    # Light that the hint cannot know is lost: eye sockets, beside the nose, under lip and chin, behind the ears.
-    shut = 0.16 * np.exp(-0.5 * (((side - 2.2) / 1.5) ** 2 + ((y - 2.7) / 0.8) ** 2)) * front
-    shut += 0.16 * np.exp(-0.5 * (((side - 2.3) / 0.5) ** 2 + ((y + 1.4) / 0.8) ** 2)) * front
-    shut += 0.14 * np.exp(-0.5 * ((side / 1.8) ** 2 + ((y + 4.9) / 0.4) ** 2)) * front
-    fold = np.abs(side - (2.4 + 0.28 * (-1.2 - y))) / 0.22
-    shut += 0.3 * skin.age * np.exp(-0.5 * fold**2) * ramp(y, -4.6, -3.6) * ramp(y, -0.6, -1.6) * front
-    wrinkle = np.abs(np.mod(y - 0.12 * side, 0.95) - 0.47) / 0.12
-    shut += 0.16 * max(skin.age - 0.4, 0) * np.exp(-0.5 * wrinkle**2) * ramp(y, 4.6, 5.2) * ramp(side, 4.5, 3) * front
-    bags = np.exp(-0.5 * (((side - 3.1) / 1.1) ** 2 + ((y - 1.55) / 0.22) ** 2))
-    shut += 0.22 * skin.age * bags * front
-    image *= (1 - shut)[..., None]
-    # Some faces are framed by a darker beard shadow or a paler forehead: mild, broad, and not light.
-    face = image[:, : atlas.SIDE]
-    face[:] = mix(face, skin.lips, 0.85 * _polygon(OUTER_LIPS, 1.1))
-    hairs = 0.75 + 0.25 * np.clip(smooth_noise(rng, (atlas.SIDE, atlas.SIDE), (20, 80)), -1, 1)
-    for points in BROWS:
-        face[:] = mix(face, brow, np.clip(brow_weight * hairs * _polygon(points, 1.3), 0, 1))
-    for upper, lower in LIDS:
-        lash = _line((*upper,), 1.5, 0.7)
-        face *= (1 - 0.72 * lash)[..., None]
-        face *= (1 - 0.25 * _line((*lower,), 1.0, 0.8))[..., None]
+
+    def spot(at_x: float, at_y: float, wide: float, high: float) -> FloatArray:
+        return (np.exp(-0.5 * (((side - at_x) / wide) ** 2 + ((y - at_y) / high) ** 2)) * front).astype(np.float32)
+
+    shut = 0.16 * spot(2.2, 2.7, 1.5, 0.8) + 0.16 * spot(2.3, -1.4, 0.5, 0.8) + 0.14 * spot(0, -4.9, 1.8, 0.4)
     for nx, ny in NOSTRILS:
         hole = np.exp(-0.5 * (((x - nx) / 0.36) ** 2 + ((y - ny) / 0.2) ** 2)) * ramp(z, 4.5, 5.2)
-        image *= (1 - 0.75 * hole)[..., None]
+        shut = np.maximum(shut, 0.75 * hole.astype(np.float32))
+    fold = np.exp(-0.5 * ((side - 2.4 - 0.28 * (-1.2 - y)) / 0.22) ** 2) * ramp(y, -4.6, -3.6) * ramp(y, -0.6, -1.6)
+    wrinkle = np.exp(-0.5 * ((np.mod(y - 0.12 * side, 0.95) - 0.47) / 0.12) ** 2)
+    lashes = np.ones((atlas.SIDE, atlas.SIDE), np.float32)
+    for upper, lower in LIDS:
+        lashes *= (1 - 0.72 * _line(upper, 0.7)) * (1 - 0.25 * _line(lower, 0.8))
+    return Fields(
+        blush=spot(4.0, -0.6, 1.5, 1.3) + np.float32(0.7) * spot(0, -0.7, 1.0, 0.9),
+        shut=shut,
+        lined=0.3 * fold.astype(np.float32) * front + np.float32(0.22) * spot(3.1, 1.55, 1.1, 0.22),
+        wrinkled=0.16 * wrinkle * ramp(y, 4.6, 5.2) * ramp(side, 4.5, 3) * front,
+        freckled=(np.exp(-0.5 * ((y - 0.4) / 2.2) ** 2) * front).astype(np.float32),
+        lips=0.85 * _polygon(OUTER_LIPS, 1.1),
+        brows=np.maximum(*(_polygon(points, 1.3) for points in BROWS)),
+        lashes=lashes,
+    )
+
+
+def paint_skin(rng: np.random.Generator, skin: Skin, brow: FloatArray, brow_weight: float) -> FloatArray:
+    """Bare head, linear albedo [SIDE, 2·SIDE, 3]; `brow` [3] is the colour of its brows."""
+    field = fields()
+    grey = 1 - field.shut - skin.age * field.lined - max(skin.age - 0.4, 0) * field.wrinkled
+    grey *= 1 + skin.blotches * atlas.around(smooth_noise(rng, (48, 96), (7, 14)))
+    image: FloatArray = grey[..., None] * skin.tone
+    image *= 1 - (skin.flush * field.blush)[..., None] * np.array([0.02, 0.2, 0.16], np.float32)
+    if skin.freckles > 0:
+        spots = ramp(atlas.around(smooth_noise(rng, (256, 512), (70, 140))), 1.35, 1.8)
+        image *= 1 - (0.45 * skin.freckles * spots * field.freckled)[..., None] * np.array([0.5, 0.8, 1.0], np.float32)
+    face = image[:, : atlas.SIDE]
+    face[:] = mix(face, skin.lips, field.lips)
+    hairs = 0.75 + 0.25 * np.clip(smooth_noise(rng, (atlas.SIDE, atlas.SIDE), (20, 80)), -1, 1)
+    face[:] = mix(face, brow, np.clip(brow_weight * hairs * field.brows, 0, 1))
+    face *= field.lashes[..., None]
     return image
 
 
@@ -110,11 +133,15 @@ def _texels(vertices: tuple[int, ...]) -> np.ndarray:
 def _polygon(vertices: tuple[int, ...], blur: float) -> FloatArray:
     """Coverage [SIDE,SIDE] of a region of the face."""
     canvas = np.zeros((atlas.SIDE, atlas.SIDE), np.uint8)
-    cv2.fillPoly(canvas, [_texels(vertices)], 255, cv2.LINE_AA, shift=4)
-    return cv2.GaussianBlur(canvas, (0, 0), blur).astype(np.float32) / 255
+    cv2.fillPoly(canvas, [_texels(vertices)], (255,), cv2.LINE_AA, shift=4)
+    return _softened(canvas, blur)
 
 
-def _line(vertices: tuple[int, ...], thickness: float, blur: float) -> FloatArray:
+def _line(vertices: tuple[int, ...], blur: float) -> FloatArray:
     canvas = np.zeros((atlas.SIDE, atlas.SIDE), np.uint8)
-    cv2.polylines(canvas, [_texels(vertices)], False, 255, max(round(thickness), 1), cv2.LINE_AA, shift=4)
-    return cv2.GaussianBlur(canvas, (0, 0), blur).astype(np.float32) / 255
+    cv2.polylines(canvas, [_texels(vertices)], False, (255,), 1, cv2.LINE_AA, shift=4)
+    return _softened(canvas, blur)
+
+
+def _softened(canvas: NDArray[np.uint8], blur: float) -> FloatArray:
+    return np.asarray(cv2.GaussianBlur(canvas, (0, 0), blur), np.float32) / np.float32(255)
