@@ -17,6 +17,7 @@ class OutputFrame:
     rgb: NDArray[np.uint8]  # [H,W,3], C-contiguous; nobody writes into it
     arrived_s: float
     relit: bool
+    showing: str = ""  # the engine that made it, `camera` or `portrait`
 
 
 @dataclass(frozen=True, slots=True)

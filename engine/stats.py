@@ -72,6 +72,11 @@ class Stats:
             self._out.append(self.clock())
             self._latency_s.append(latency_s)
 
+    def forget_latency(self) -> None:
+        """Measure the delay afresh: from now on frames come another way."""
+        with self._lock:
+            self._latency_s.clear()
+
     def clear(self) -> None:
         """Forget everything: what follows is measured afresh."""
         with self._lock:

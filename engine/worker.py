@@ -2,7 +2,8 @@
 
 One host thread a stream (`lane.py`), one device thread an engine (`host.py`); every method may be called from any
 thread and none but `close` waits. Whatever the engine does, the picture goes on: while it warms up, fails, falls
-behind or hangs, frames leave untouched, and it comes back by itself (`health.py`). No queue here is without a bound.
+behind or hangs, frames leave untouched (of an avatar's owner: what `standby.py` has, never the camera), and it comes
+back by itself (`health.py`). No queue here is without a bound.
 """
 
 import logging
@@ -23,6 +24,7 @@ from engine.lane import Lane
 from engine.output import LiveSnapshot, OutputFrame
 from engine.pacer import Pacer
 from engine.protocols import Avatar
+from engine.standby import PORTRAIT, Standby, needs_portrait, words
 from engine.stats import Stats
 from engine.view import View, compose
 from lcvd.types import Lighting
@@ -32,6 +34,9 @@ log = logging.getLogger(__name__)
 
 HANG_S = 10.0  # a call into the engine that takes longer will not return
 JOIN_S = 2.0
+CAMERA = "camera"  # what `showing` says of the untouched picture
+NO_ANSWER = "The relighting engine does not answer; you are seen without the light."
+NEXT_S = 1e-3  # between a picture and the one that replaces it at once
 FRAME_S = 1 / 30  # what a source that jumps back in time is assumed to have skipped
 
 
@@ -46,6 +51,7 @@ class LiveStream:
         clock: Callable[[], float] = time.monotonic,
         *,
         avatar: Avatar | None = None,  # for engines that animate a portrait
+        standby: EngineHost | None = None,  # the avatar engine that stands in for `host`, where that shows one too
         stall_s: float | None = None,  # None: the engine's own, or STALL_S
         hang_s: float = HANG_S,
         backoff_s: tuple[float, float] = BACKOFF_S,
@@ -65,7 +71,10 @@ class LiveStream:
         self._shape: tuple[int, ...] = (0, 0, 3)
         self._shift_s = 0.0
         self._last_t_s = float("-inf")
+        self._backoff_s = backoff_s
         self._health = Health(self._stall_of(host), backoff_s)
+        self._standby: Standby | None = None  # of an avatar's owner; None: the camera may be shown
+        self._showing = CAMERA
         self._pacer: Pacer[OutputFrame] = Pacer()
         self._coach = FaceCoach()
         self._logged = ""
@@ -74,6 +83,8 @@ class LiveStream:
         self._next_lane: Lane | None = None
         with self._lock:  # its thread may report before the assignment is done
             self._lane = Lane(self, host, clock)
+            if needs_portrait(host.engine):
+                self._hide_camera(standby)
 
     # ---- frames
 
@@ -96,20 +107,29 @@ class LiveStream:
             self._shape = rgb.shape
             untouched = self._paused or self._health.arrived(now)
             feeds = not self._paused and self._health.feeds(frame.index)
-            if untouched:
-                self._pacer.put([OutputFrame(frame.index, frame.t_s, rgb, now, relit=False)], now)
-            lane = self._lane
+            if self._standby is not None:
+                self._stand_in(self._standby, frame, untouched)
+            elif untouched:
+                self._pacer.put([OutputFrame(frame.index, frame.t_s, rgb, now, relit=False, showing=CAMERA)], now)
+            lane, other = self._lane, self._standby.lane if self._standby is not None else None
         if feeds:
             lane.mailbox.put(frame)
         if untouched:
-            if not self._paused and lane.hung(now, self._hang_s):
-                self._replace(lane)
+            for each in (lane, other):
+                if each is not None and not self._paused and each.hung(now, self._hang_s):
+                    self._replace(each)
             self._tell()
 
     def next_output(self, now_s: float) -> tuple[OutputFrame | None, float]:
         """The picture due at `now_s`, or None, and the seconds after which to ask again (or at `on_output`)."""
         with self._lock:
             frame, wait_s = self._pacer.take(now_s)
+            if frame is not None:
+                if frame.showing != self._showing:
+                    self._showing = frame.showing
+                    self.stats.forget_latency()  # another engine has another delay, and the sound follows it
+                if self._standby is not None and frame.relit:
+                    self._standby.hold(frame.rgb, frame.showing)
         if frame is not None:
             self.stats.frame_out(now_s - frame.arrived_s)
         return frame, wait_s
@@ -135,9 +155,18 @@ class LiveStream:
         with self._lock:
             if avatar is self._avatar:
                 return
-            self._avatar = avatar
-            if getattr(self._lane.host.engine, "output_size", None) is not None:
-                self._flush()
+            before, self._avatar = self._avatar, avatar
+            engine = self._lane.host.engine
+            if not needs_portrait(engine) and getattr(engine, "output_size", None) is None:
+                return
+            same = avatar is not None and before is not None and avatar.portrait_rgb is before.portrait_rgb
+            if self._standby is not None and not same:
+                self._standby.set_portrait(*self._portrait())
+                self._standby.flush()
+            self._flush(standby_too=not same)
+            if not same:
+                self._show_still()
+        self._tell()
 
     def set_view(self, view: View) -> None:
         """Show the hint, the split, or neither."""
@@ -157,8 +186,11 @@ class LiveStream:
                 self._paused = on
                 self._flush()
 
-    def switch(self, host: EngineHost) -> None:
-        """Go over to another engine. The present one goes on until the other is ready."""
+    def switch(self, host: EngineHost, standby: EngineHost | None = None) -> None:
+        """Go over to another engine. The present one goes on until the other is ready.
+
+        But not to an avatar: from now on the camera is not shown; `standby` is what stands in until it is ready.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -167,10 +199,14 @@ class LiveStream:
                 self._retire(stale)
             if host is self._lane.host:
                 return
-            self._next_lane = Lane(self, host, self._clock)
-            if self._health.state in ("warming", "failed"):  # nothing to go on with
-                self._promote(self._next_lane)
-                self._health.warming()
+            if needs_portrait(host.engine):
+                self._switch_to_avatar(host, standby)
+            else:
+                self._next_lane = Lane(self, host, self._clock)
+                if self._standby is None and self._health.state in ("warming", "failed"):  # nothing to go on with
+                    self._promote(self._next_lane)
+                    self._health.warming()
+        self._tell()
 
     def snapshot(self) -> LiveSnapshot:
         """What the participant's page shows."""
@@ -178,25 +214,33 @@ class LiveStream:
         with self._lock:
             state: EngineState = "paused" if self._paused else self._health.state
             message = "" if self._paused else self._health.message
+            name, drops = self._lane.host.name, self._lane.mailbox.drops
+            seen = state == "ok"
+            if self._standby is not None:
+                message = words(state, message, name, self._showing)
+                if self._standby.lane is not None:
+                    drops += self._standby.lane.mailbox.drops
+                    seen = seen or self._standby.health.state == "ok"
             if self._next_lane is not None and not message:
                 message = f"Getting {self._next_lane.host.name} ready."
             return LiveSnapshot(
                 fps_in=stats.fps_in,
                 fps_out=stats.fps_out,
-                drops=self._drops + self._lane.mailbox.drops + self._pacer.drops,
+                drops=self._drops + drops + self._pacer.drops,
                 width=self._shape[1],
                 height=self._shape[0],
                 latency_ms={"p50": stats.latency_ms["p50"], "p95": stats.latency_ms["p95"]},
                 stages=stats.stages,
-                face=self._coach.state if state == "ok" else "ok",
-                engine={"name": self._lane.host.name, "state": state, "message": message},
+                face=self._coach.state if seen and not self._paused else "ok",
+                engine={"name": name, "state": state, "message": message, "showing": self._showing},
             )
 
     def close(self) -> None:
         """Free everything. Waits for the host thread, `JOIN_S` at most: a hanging engine does not keep anyone."""
         with self._lock:
             self._closed = True
-            lanes = [self._lane, *self._retired] + ([self._next_lane] if self._next_lane else [])
+            standby = self._standby.leave() if self._standby is not None else None
+            lanes = [self._lane, *self._retired, *(lane for lane in (self._next_lane, standby) if lane is not None)]
             self._retired, self._next_lane = [], None
             self._pacer.flush()
         for lane in lanes:
@@ -216,33 +260,47 @@ class LiveStream:
                 self._health.warming()
             if lane is self._lane:
                 self._health.opened(self._clock())
+            elif (standby := self._stands_in(lane)) is not None:
+                standby.health.opened(self._clock())
 
     def lane_result(self, lane: Lane, work: Work, frames: list[Frame]) -> None:
         now = self._clock()
         with self._lock:
-            if lane is not self._lane or self._closed or self._paused:
+            standing_in = self._stands_in(lane)
+            if (lane is not self._lane and standing_in is None) or self._closed or self._paused:
                 return
             if work.frames[-1].index < self._fresh_from:
                 return  # mirrored or paused since
-            shown = self._health.result(now - work.frames[-1].arrived_s, now)
+            health = self._health if standing_in is None else standing_in.health
+            shown = health.result(now - work.frames[-1].arrived_s, now)
+            if self._standby is not None:
+                if standing_in is not None:
+                    shown = shown and not self._engine_shows()
+                elif shown:
+                    self._standby.engine_shows = True
             coaches = getattr(lane.host.engine, "tracks_faces", True)  # the null engine looks for no face
-            for frame, face in zip(work.frames, work.faces, strict=True):
-                if coaches:
+            if coaches and (shown or standing_in is None):
+                for frame, face in zip(work.frames, work.faces, strict=True):
                     self._coach.update(face, frame.rgb.shape[:2], frame.t_s)
-            view = self._view
+            view, hidden, portrait = self._view, self._standby is not None, self._still()
         if not shown:
             self.stats.count("superseded", len(frames))
             return
         with self.stats.stage("view"):
-            outputs = [
-                OutputFrame(given.index, given.t_s, self._picture(given, made, work, i, view), given.arrived_s, True)
-                for i, (given, made) in enumerate(zip(work.frames, frames, strict=True))
-                if given.index >= self._fresh_from
-            ]
+            outputs = []
+            for i, (given, made) in enumerate(zip(work.frames, frames, strict=True)):
+                if given.index < self._fresh_from:
+                    continue
+                if hidden and np.may_share_memory(given.rgb, made.rgb):
+                    self.stats.count("withheld")  # an engine that lets the camera pass is no avatar
+                    continue
+                before = (made.rgb if portrait is None else portrait) if hidden else given.rgb
+                rgb = self._picture(before, made, work, i, view)
+                outputs.append(OutputFrame(given.index, given.t_s, rgb, given.arrived_s, True, lane.host.name))
         with self._lock:
-            # A mirror or pause may have come while the view was drawn: nothing of it is fresh any more.
+            # A mirror, a pause or another engine may have come while the view was drawn: nothing is fresh any more.
             outputs = [output for output in outputs if output.index >= self._fresh_from]
-            if self._closed or not outputs:
+            if self._closed or not outputs or (lane is not self._lane and self._stands_in(lane) is None):
                 return
             taken = self._pacer.put(outputs, self._clock())
         self.stats.count("superseded", len(outputs) - taken)
@@ -251,7 +309,7 @@ class LiveStream:
     def lane_passed(self, lane: Lane, held: list[Frame]) -> None:
         """Show untouched what the engine held when the picture changed its size."""
         with self._lock:
-            if lane is self._lane and not self._paused:
+            if lane is self._lane and not self._paused and self._standby is None:
                 self._pass(held)
         self._tell()
 
@@ -265,18 +323,23 @@ class LiveStream:
         with self._lock:
             if lane is self._next_lane:  # the new engine does not work: say so, and stay with it as asked
                 self._promote(lane)
+            elif (standby := self._stands_in(lane)) is not None:
+                lane.mailbox.clear()
+                return standby.health.failed(public_message(error))
             elif lane is not self._lane:
                 return 0.0
             wait_s = self._health.failed(public_message(error))
-            self._pass([*held, *iter(lane.mailbox.pop, None)])
+            waiting = list(iter(lane.mailbox.pop, None))
+            if self._standby is None:
+                self._pass([*held, *waiting])
         self._tell()
         return wait_s
 
     # ---- inside
 
-    def _picture(self, given: Frame, made: Frame, work: Work, i: int, view: View) -> NDArray[np.uint8]:
+    def _picture(self, before: NDArray[np.uint8], made: Frame, work: Work, i: int, view: View) -> NDArray[np.uint8]:
         try:
-            return compose(given.rgb, made.rgb, work.faces[i], work.lightings[i], view)
+            return compose(before, made.rgb, work.faces[i], work.lightings[i], view)
         except Exception as error:  # the worker door: an inset must not cost the picture
             if (what := repr(error)) != self._logged:
                 log.error("the view cannot be drawn", exc_info=error)
@@ -286,36 +349,119 @@ class LiveStream:
     def _pass(self, frames: list[Frame]) -> None:
         """Frames that the engine had and did not give back; stale ones stay away."""
         fresh = [f for f in frames if f.index >= self._fresh_from]
-        self._pacer.put([OutputFrame(f.index, f.t_s, f.rgb, f.arrived_s, False) for f in fresh], self._clock())
+        self._pacer.put([OutputFrame(f.index, f.t_s, f.rgb, f.arrived_s, False, CAMERA) for f in fresh], self._clock())
 
-    def _flush(self) -> None:
+    def _flush(self, standby_too: bool = True) -> None:
         self._fresh_from = self._index
         self._pacer.flush()
         self._health.flushed()
         self._lane.reset()
+        if self._standby is not None and standby_too:
+            self._standby.flush()
 
     def _promote(self, lane: Lane) -> None:
         """`lane` takes over; the present one ends."""
-        self._drops += self._lane.mailbox.drops
         self._retire(self._lane)
         self._lane, self._next_lane = lane, None
         self._health.wait_at_most(self._stall_of(lane.host))
+        if self._standby is not None and not needs_portrait(lane.host.engine):  # the camera by the person's own wish
+            if (other := self._standby.leave()) is not None:
+                self._retire(other)
+            self._standby = None
+
+    # ---- an avatar's owner is not shown by camera
+
+    def _portrait(self) -> tuple[NDArray[np.uint8] | None, tuple[int, int] | None]:
+        """What `Standby.set_portrait` wants."""
+        portrait = None if self._avatar is None else self._avatar.portrait_rgb
+        return portrait, getattr(self._lane.host.engine, "output_size", None)
+
+    def _hide_camera(self, host: EngineHost | None) -> None:
+        """From now on `host`, or a still, stands in; nothing of the camera that is under way goes out."""
+        self._fresh_from = self._index
+        self._pacer.flush()
+        self._standby = Standby(self, host, self._clock, self._backoff_s)
+        self._standby.set_portrait(*self._portrait())
+        self._showing = PORTRAIT
+
+    def _switch_to_avatar(self, host: EngineHost, standby: EngineHost | None) -> None:
+        present = self._standby
+        if present is None:
+            self._retire(self._lane)
+            self._lane = Lane(self, host, self._clock)
+            self._health = Health(self._stall_of(host), self._backoff_s)
+            self._hide_camera(standby)
+            self._show_still()
+            return
+        lane, health = self._lane, self._health
+        other = present.leave()
+        if other is not None and other.host is host:  # what stands in is what was asked for
+            self._lane, self._health, present.engine_shows = other, present.health, True
+            other = None
+        else:
+            self._lane, self._health = Lane(self, host, self._clock), Health(self._stall_of(host), self._backoff_s)
+            present.engine_shows = False
+        present.host = standby
+        if lane.host is standby:
+            present.adopt(lane, health)
+        else:
+            self._retire(lane)
+        if other is not None:
+            self._retire(other)
+
+    def _stand_in(self, standby: Standby, frame: Frame, untouched: bool) -> None:
+        """`frame` came, and the camera is not shown: who gets it, and what goes out if nobody makes a picture of it."""
+        now = frame.arrived_s
+        if self._paused:
+            still = True
+        elif untouched or not standby.engine_shows:
+            still = standby.arrived(frame, now)
+        else:
+            still = False
+            if (lane := standby.idle(now)) is not None:
+                self._retire(lane)
+        if still and (picture := standby.picture) is not None:
+            self._pacer.put([OutputFrame(frame.index, frame.t_s, picture[0], now, False, picture[1])], now)
+
+    def _show_still(self) -> None:
+        """What is shown last must not stay: whoever repeats it while no frame comes gets the still at once."""
+        if self._standby is None or (picture := self._standby.picture) is None or self._index == 0:
+            return
+        self._last_t_s += NEXT_S
+        now = self._clock()
+        self._pacer.put([OutputFrame(self._index, self._last_t_s, picture[0], now, False, picture[1])], now)
+        self._index += 1
+
+    def _still(self) -> NDArray[np.uint8] | None:
+        return None if self._standby is None else self._standby.portrait
+
+    def _stands_in(self, lane: Lane) -> Standby | None:
+        """The standby, where `lane` is its own."""
+        return self._standby if self._standby is not None and self._standby.lane is lane else None
+
+    def _engine_shows(self) -> bool:
+        return self._standby is None or (self._standby.engine_shows and self._health.state == "ok")
 
     def _stall_of(self, host: EngineHost) -> float:
         return getattr(host.engine, "stall_s", STALL_S) if self._stall_s is None else self._stall_s
 
     def _retire(self, lane: Lane) -> None:
+        self._drops += lane.mailbox.drops
         lane.stop()
         self._retired = [old for old in self._retired if old.thread.is_alive()] + [lane]
 
     def _replace(self, lane: Lane) -> None:
         """The engine hangs: leave the thread that waits for it and go on with another."""
         with self._lock:
-            if lane is not self._lane or self._closed:
+            standing_in = self._stands_in(lane)
+            if (lane is not self._lane and standing_in is None) or self._closed:
                 return
             log.error("engine %s has not answered for %.0f s", lane.host.name, self._hang_s)
-            wait_s = self._health.failed("The relighting engine does not answer; you are seen without the light.")
-            self._promote(Lane(self, lane.host, self._clock, wait_s))
+            if standing_in is not None:
+                standing_in.replace(standing_in.health.failed(NO_ANSWER))
+                self._retire(lane)
+            else:
+                self._promote(Lane(self, lane.host, self._clock, self._health.failed(NO_ANSWER)))
         lane.host.abandon_render(lane)
         if lane.hung(self._clock(), self._hang_s):
             lane.host.lost(lane.thread)

@@ -76,7 +76,7 @@ def test_the_snapshot_is_the_message_of_the_protocol() -> None:
     names = ["fps_in", "fps_out", "drops", "width", "height", "latency_ms", "stages", "face", "engine"]
     assert list(message) == names
     assert set(message["latency_ms"]) == {"p50", "p95"}
-    assert message["engine"] == {"name": "fake", "state": "ok", "message": ""}
+    assert message["engine"] == {"name": "fake", "state": "ok", "message": "", "showing": "fake"}
     hand.close()
 
 
@@ -469,7 +469,7 @@ def test_switching_back_while_the_new_one_warms_up_stays() -> None:
     gate.open()
     until(lambda: other.ready)
     hand.send_and_get(2)
-    assert hand.stream.snapshot().engine == {"name": "fake", "state": "ok", "message": ""}
+    assert hand.stream.snapshot().engine == {"name": "fake", "state": "ok", "message": "", "showing": "fake"}
     hand.close()
     other.close()
 

@@ -1,0 +1,143 @@
+"""Whoever shows an avatar is not shown by camera in its place: what goes out while the engine gives no picture.
+
+First choice is another avatar engine (the CPU's), opened when it is needed and closed when the engine has been well for
+a while; until that gives a picture, the last picture of an avatar is held, and before there was one the still portrait
+stands in. Not thread-safe: the live stream that owns it holds the lock. Knows nothing of cameras' pixels but to pass
+them to its own lane.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.frames import Frame
+from engine.health import STALL_S, STEADY_S, Health
+from engine.host import EngineHost
+from engine.lane import Lane, LaneOwner
+from engine.protocols import Engine
+
+Rgb = NDArray[np.uint8]
+PORTRAIT = "portrait"  # what `showing` says of the still
+ABOVE = 1 / 3  # share of a tall portrait's surplus that is cut off above: heads are in its upper half
+
+
+def needs_portrait(engine: Engine) -> bool:
+    """Whether `engine` shows an avatar in place of the person."""
+    return bool(getattr(engine, "needs_portrait", False))
+
+
+class Standby:
+    """What is shown of one avatar's owner in place of the camera, and the lane of the engine that stands in."""
+
+    def __init__(
+        self,
+        owner: LaneOwner,
+        host: EngineHost | None,  # None: only stills
+        clock: Callable[[], float],
+        backoff_s: tuple[float, float],
+    ) -> None:
+        self.host = host
+        self.lane: Lane | None = None
+        self.portrait: Rgb | None = None
+        self.engine_shows = False  # the engine itself has given a picture since it was opened
+        self._owner = owner
+        self._clock = clock
+        self._backoff_s = backoff_s
+        self._last: tuple[Rgb, str] | None = None
+        self._idle_since: float | None = None
+        self.health = self._fresh_health()
+
+    # ---- pictures
+
+    @property
+    def picture(self) -> tuple[Rgb, str] | None:
+        """What can be shown without any engine, and what `showing` says of it; None before there is a portrait."""
+        if self._last is not None:
+            return self._last
+        return None if self.portrait is None else (self.portrait, PORTRAIT)
+
+    def hold(self, rgb: Rgb, name: str) -> None:
+        """Remember the picture that went out, made by engine `name`."""
+        self._last = rgb, name
+
+    def set_portrait(self, rgb: Rgb | None, size: tuple[int, int] | None) -> None:
+        """Another portrait: pictures of the one before are not shown again."""
+        self.portrait = None if rgb is None else fitted(rgb, size or (rgb.shape[0], rgb.shape[1]))
+        self._last = None
+        self.engine_shows = False
+
+    # ---- the lane
+
+    def arrived(self, frame: Frame, now_s: float) -> bool:
+        """A frame came that the engine gives no picture for. True: nor does this one, show `picture`."""
+        self._idle_since = None
+        if self.host is None:
+            return True
+        if self.lane is None:
+            self.health = self._fresh_health()
+            self.lane = Lane(self._owner, self.host, self._clock)
+        still = self.health.arrived(now_s)
+        if self.health.feeds(frame.index):
+            self.lane.mailbox.put(frame)
+        return still
+
+    def idle(self, now_s: float) -> Lane | None:
+        """A frame came and the engine is well. The lane to end, once that has lasted."""
+        if self._idle_since is None:
+            self._idle_since = now_s
+            self.health.flushed()
+        return self.leave() if now_s - self._idle_since > STEADY_S else None
+
+    def leave(self) -> Lane | None:
+        """Give the lane away: to be ended, or to go on as the engine itself."""
+        lane, self.lane = self.lane, None
+        return lane
+
+    def adopt(self, lane: Lane, health: Health) -> None:
+        """What was the engine stands in from now on."""
+        self.host, self.lane, self.health = lane.host, lane, health
+
+    def replace(self, wait_s: float) -> None:
+        """The lane hangs: another one after `wait_s`."""
+        assert self.host is not None
+        self.lane = Lane(self._owner, self.host, self._clock, wait_s)
+
+    def flush(self) -> None:
+        """What is under way is stale."""
+        self.health.flushed()
+        if self.lane is not None:
+            self.lane.reset()
+
+    def _fresh_health(self) -> Health:
+        stall_s = STALL_S if self.host is None else getattr(self.host.engine, "stall_s", STALL_S)
+        return Health(stall_s, self._backoff_s)
+
+
+def fitted(rgb: Rgb, size: tuple[int, int]) -> Rgb:
+    """`rgb` [H,W,3] scaled to cover `size` = (height, width), what is too much cut off: [height,width,3]."""
+    height, width = size
+    scale = min(rgb.shape[0] / height, rgb.shape[1] / width)
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    y, x = round((rgb.shape[0] - h) * ABOVE), (rgb.shape[1] - w) // 2
+    part = rgb[y : y + h, x : x + w]
+    shrinks = h >= height
+    made = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(made, np.uint8)
+
+
+def words(state: str, message: str, name: str, showing: str) -> str:
+    """`message` of an avatar's engine `name`, and what is seen meanwhile; never of being seen by camera."""
+    if state == "paused":
+        return "Paused: the picture is held, the camera is not shown."
+    if state == "ok" and showing == name:
+        return ""
+    said = message or f"Getting {name} ready."
+    # Host and lane speak of the light, which is what their other engines lack.
+    said = said.split("; you are seen")[0].rstrip(".") + "."
+    if showing == PORTRAIT:
+        return f"{said} Your portrait stands in."
+    if showing == name:
+        return f"{said} The last picture is held."
+    return f"{said} The simpler avatar ({showing}) is shown meanwhile."
