@@ -28,7 +28,10 @@ FOLDER_FPS = 25.0  # of pictures without a rate
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A part of the picture, in pixels of a picture of `width`×`height`; width 0: pixels of that height are square."""
+    """A part of the picture, in pixels of a picture of `width`×`height`.
+
+    width 0: pixels are square; height 0: pixels are the video's own.
+    """
 
     left: float
     top: float
@@ -36,10 +39,13 @@ class Box:
     bottom: float
     width: float
     height: float
+    unless_square: bool = False  # a square video was cut by this box already
 
     def inside(self, width: int, height: int) -> tuple[int, int, int, int]:
         """(left, top, right, bottom) in a frame of width×height, within it. Raises FootageError where nothing is."""
-        y = height / self.height
+        if self.unless_square and width == height:
+            return 0, 0, width, height
+        y = height / self.height if self.height else 1.0
         x = width / self.width if self.width else y
         left, right = (round(min(max(v * x, 0), width)) for v in (self.left, self.right))
         top, bottom = (round(min(max(v * y, 0), height)) for v in (self.top, self.bottom))
@@ -67,7 +73,7 @@ class Source:
 class Footage(NamedTuple):
     """One frame."""
 
-    index: int  # counted from the start of the source
+    number: int  # counted from the start of the source
     t_s: float
     rgb: NDArray[np.uint8]  # [H,W,3]
     gap: bool  # frames are missing before this one
@@ -79,7 +85,7 @@ def read_footage(source: Source) -> Iterator[Footage]:
     size: tuple[int, ...] | None = None
     area: tuple[int, int, int, int] | None = None
     index, before_s, step_s = 0, -np.inf, np.inf
-    for rgb, t_s in frames:
+    for rgb, t_s in _readable(frames):
         if rgb.shape[:2] != size:
             if size is not None:
                 raise FootageError(
@@ -100,6 +106,14 @@ def read_footage(source: Source) -> Iterator[Footage]:
         index, before_s = index + 1, t_s
     if index == 0:
         raise FootageError("it has no frame in the asked time", "the file is empty, damaged, or shorter than its notes")
+
+
+def _readable(frames: Iterator[tuple[NDArray[np.uint8], float]]) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    """`frames`, with the system's errors of reading told as FootageError."""
+    try:
+        yield from frames
+    except (av.FFmpegError, OSError) as error:
+        raise FootageError(f"it cannot be read ({error})", "fetch it again") from None
 
 
 def _pictures(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:

@@ -67,7 +67,9 @@ class BasicQuality:
             for look in chosen
         ]
         means = np.mean(rows, axis=0)
-        parts = dict(zip(("detail", "sharpness", "exposure", "clean"), (round(float(v), 4) for v in means), strict=True))
+        parts = dict(
+            zip(("detail", "sharpness", "exposure", "clean"), (round(float(v), 4) for v in means), strict=True)
+        )
         return Verdict(min(parts.values()), parts)
 
 
@@ -77,7 +79,7 @@ def detail(look: Look) -> float:
 
 
 def sharpness(luma: FloatArray, face: tuple[int, int, int, int]) -> float:
-    """1 − blur of the face in luma [S,S], stretched to [0,1]: the share of local contrast that a 9-tap blur destroys."""
+    """1 − blur of the face in luma [S,S], stretched to [0,1]: what a 9-tap blur destroys of its contrast."""
     left, top, right, bottom = face
     patch = luma[top:bottom, left:right]
     if min(patch.shape) <= BLUR_TAPS:

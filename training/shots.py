@@ -29,7 +29,7 @@ class CutDetector:
 
     def starts_shot(self, rgb: NDArray[np.uint8]) -> bool:
         """True where rgb uint8 [H,W,3] is the first frame of a shot that is not the first one."""
-        thumb = cv2.resize(rgb, THUMB, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        thumb: FloatArray = cv2.resize(rgb, THUMB, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
         if not self._thumbs:
             self._thumbs.append(thumb)
             return False

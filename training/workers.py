@@ -1,0 +1,147 @@
+"""Jobs → worker processes → what they give; a worker that dies costs its job one more try, never the run.
+
+Spawned, so nothing is inherited but the arguments. A pipe for each worker: a closed pipe is a dead worker, and a worker
+whose parent is gone ends at its next report. With `count` 0 the jobs run here, one after the other.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, TypeVar
+
+from lcvd.errors import LcvdError
+from training.errors import TrainingError
+
+Job = TypeVar("Job")
+Report = Callable[[int], None]
+Handler = Callable[[Job, Report], Any]
+TRIES = 2
+STOP_S = 2.0
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    make_handler: Callable[..., Handler[Job]],
+    arguments: tuple[Any, ...],
+    count: int,
+    *,
+    on_report: Callable[[Job, int], None],
+    on_done: Callable[[Job, Any], None],
+    on_died: Callable[[Job, str], None],
+) -> None:
+    """Give every job to a handler made by `make_handler(*arguments)` in one of `count` processes (all picklable).
+
+    Called here, in the caller's thread: `on_report(job, n)` with what a handler reports, then `on_done(job, result)`,
+    or `on_died(job, how)` after its worker died twice. An LcvdError of a handler ends the run and is raised here.
+    """
+    if count == 0:
+        handler = make_handler(*arguments)
+        for job in jobs:
+            on_done(job, handler(job, lambda n, job=job: on_report(job, n)))  # type: ignore[misc]
+        return
+    waiting, tries = deque(range(len(jobs))), [0] * len(jobs)
+    workers: list[_Worker] = []
+    try:
+        while waiting or any(worker.job is not None for worker in workers):
+            while len(workers) < count and len(workers) < len(waiting) + sum(w.job is not None for w in workers):
+                workers.append(_Worker(make_handler, arguments))
+            for worker in workers:
+                if worker.ready and worker.job is None and waiting:
+                    worker.job = waiting.popleft()
+                    worker.give(jobs[worker.job])
+            for pipe in wait([worker.pipe for worker in workers]):
+                worker = next(worker for worker in workers if worker.pipe is pipe)
+                try:
+                    kind, value = worker.pipe.recv()
+                except (EOFError, OSError):
+                    workers.remove(worker)
+                    how = worker.ended()
+                    if worker.job is None:
+                        raise TrainingError(
+                            f"a worker process died while idle ({how})", "see its message above"
+                        ) from None
+                    tries[worker.job] += 1
+                    if tries[worker.job] < TRIES:
+                        waiting.appendleft(worker.job)
+                    else:
+                        on_died(jobs[worker.job], how)
+                    continue
+                if kind == "ready":
+                    worker.ready = True
+                elif kind == "report":
+                    assert worker.job is not None
+                    on_report(jobs[worker.job], value)
+                elif kind == "done":
+                    finished, worker.job = worker.job, None
+                    assert finished is not None
+                    on_done(jobs[finished], value)
+                else:
+                    error, message, hint = value
+                    raise error(message, hint)
+    finally:
+        for worker in workers:
+            worker.stop()
+        for worker in workers:
+            worker.ended()
+
+
+class _Worker:
+    def __init__(self, make_handler: Callable[..., Handler[Any]], arguments: tuple[Any, ...]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.ready = False
+        self.job: int | None = None
+        self._process: SpawnProcess = context.Process(
+            target=_serve, args=(theirs, make_handler, arguments), daemon=True, name="relight-prepare"
+        )
+        # Ctrl-C reaches the whole terminal: an ignored signal stays ignored in the child from its first instruction.
+        in_main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
+        try:
+            self._process.start()
+        finally:
+            if in_main:
+                signal.signal(signal.SIGINT, before)
+        theirs.close()
+
+    def give(self, job: Any) -> None:
+        with contextlib.suppress(
+            OSError
+        ):  # it died between two jobs: its closed pipe is read next, the job tried again
+            self.pipe.send(job)
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+    def ended(self) -> str:
+        """Wait for its end, and say how it came."""
+        self.pipe.close()
+        self._process.join(STOP_S)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        code = self._process.exitcode or 0
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _serve(pipe: Connection, make_handler: Callable[..., Handler[Any]], arguments: tuple[Any, ...]) -> None:
+    def report(n: int) -> None:
+        try:
+            pipe.send(("report", n))
+        except OSError:
+            raise SystemExit(0) from None  # nobody is there any more
+
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+        try:
+            handler = make_handler(*arguments)
+            pipe.send(("ready", None))
+            while True:
+                job = pipe.recv()
+                pipe.send(("done", handler(job, report)))
+        except LcvdError as error:
+            pipe.send(("fatal", (type(error), error.message, error.hint)))
