@@ -41,6 +41,8 @@ def run_together(backend: Backend, take: Take[T], limit: int = 1) -> Iterator[tu
     try:
         while True:
             new = take(limit - len(runs))
+            if not (new or runs):
+                return
             with torch.inference_mode():  # not around a yield: it would leak into whoever reads the results
                 for run in new:
                     runs[count] = run
@@ -52,8 +54,6 @@ def run_together(backend: Backend, take: Take[T], limit: int = 1) -> Iterator[tu
                 runs.pop(i).close()
                 yield i, result
             ended.clear()
-            if not runs and not new:
-                return
     finally:
         for run in runs.values():
             run.close()
