@@ -173,6 +173,7 @@ class EngineHost:
 
     def _start(self) -> threading.Thread:
         thread = threading.Thread(target=self._run, name=f"relight-device-{self.name}", daemon=True)
+        self._thread = thread  # before it starts: it asks whether it is still the one
         thread.start()
         return thread
 
