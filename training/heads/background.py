@@ -17,11 +17,11 @@ def random_background(rng: np.random.Generator, size: int) -> FloatArray:
     """Linear RGB float32 [size,size,3]."""
     style = rng.choice(4, p=(0.25, 0.25, 0.25, 0.25))
     image = (_gradient, _lights, _room, _shelves)[style](rng)
-    image *= np.clip(1 + 0.05 * smooth_noise(rng, (SIDE, SIDE), (5, 5)), 0.7, 1.3)[..., None]
+    image = image * np.clip(1 + 0.05 * smooth_noise(rng, (SIDE, SIDE), (5, 5)), 0.7, 1.3)[..., None]
     image *= np.exp(rng.uniform(np.log(0.25), np.log(1.1)))
     blur = rng.uniform(0.5, 7.0) if style != 0 else 0.0
     if blur > 0:
-        image = cv2.GaussianBlur(image, (0, 0), blur)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur), np.float32)
     return np.ascontiguousarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.float32)
 
 
@@ -32,8 +32,9 @@ def _colour(rng: np.random.Generator, low: float = 0.1, high: float = 0.9, satur
 
 
 def _axes() -> tuple[FloatArray, FloatArray]:
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-    return x / np.float32(SIDE - 1), y / np.float32(SIDE - 1)
+    along = np.linspace(0, 1, SIDE, dtype=np.float32)
+    x, y = np.meshgrid(along, along)
+    return x, y
 
 
 def _gradient(rng: np.random.Generator) -> FloatArray:

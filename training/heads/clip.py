@@ -120,13 +120,13 @@ def random_person(rng: np.random.Generator) -> Person:
         hood_thick_cm=0.8 + 0.8 * hair.length_cm,
     )
     paint = np.zeros((atlas.HEIGHT, atlas.WIDTH, 3), np.float32)
-    brow = 0.7 * hair.colour + 0.05 * skin.tone
+    brow = 0.7 * hair.natural + 0.05 * skin.tone
     head = paint_skin(rng, skin, brow, hair.brow)
     paint[atlas.HEAD.slices] = paint_hair(rng, hair, head)
     paint[atlas.EYE.slices] = paint_eye(rng)
     paint[atlas.MOUTH.slices] = paint_mouth(rng)
     paint[atlas.EAR.slices] = paint_ear(skin.tone)
-    beard = hair.colour if hair.beard > 0.5 else None
+    beard = hair.natural if hair.beard > 0.5 else None
     paint[atlas.TRUNK.slices] = paint_trunk(rng, skin.tone, trunk_rings(identity, build), beard)
     if hair.hood_cm > 0:
         paint[atlas.HOOD.slices] = paint_hood(rng, hair, (atlas.HOOD.height, atlas.HOOD.width))

@@ -31,6 +31,7 @@ class Hair:
     """One person's hair."""
 
     colour: FloatArray  # [3] linear albedo
+    natural: FloatArray  # [3] of brows and beard, which nobody dyes
     length_cm: float  # how far it stands off the skull; 0 = shaved
     lift_cm: float  # extra height on top
     curl: float  # 0 strands … 1 curls
@@ -47,9 +48,8 @@ class Hair:
 
 def random_hair(rng: np.random.Generator) -> Hair:
     """About one head in eight is bald, four in ten wear it long, one in four has a beard."""
-    dyed = rng.random() < 0.05
-    table = DYES if dyed else COLOURS
-    srgb = table[rng.integers(len(table))] * rng.uniform(0.85, 1.2)
+    grown = COLOURS[rng.integers(len(COLOURS))] * rng.uniform(0.85, 1.2)
+    srgb = DYES[rng.integers(len(DYES))] if rng.random() < 0.05 else grown
     bald = bool(rng.random() < 0.12)
     long = bool(not bald and rng.random() < 0.42)
     curl = float(rng.random() < 0.35) * float(rng.uniform(0.5, 1))
@@ -57,6 +57,7 @@ def random_hair(rng: np.random.Generator) -> Hair:
     bearded = bool(not long and rng.random() < 0.42)
     return Hair(
         colour=linear_from_srgb(np.clip(srgb / 255, 0.02, 0.95).astype(np.float32)),
+        natural=linear_from_srgb(np.clip(grown / 255, 0.02, 0.95).astype(np.float32)),
         length_cm=0.0 if bald else float(rng.uniform(2.2, 4.2) if afro else rng.uniform(0.25, 1.5) + 0.4 * long),
         lift_cm=0.0 if bald or afro else float(rng.uniform(0, 1.4)),
         curl=curl,
@@ -119,7 +120,7 @@ def beard_fields() -> tuple[FloatArray, FloatArray]:
     side = np.abs(x)
     lips = np.hypot(side / 2.9, (y + 3.55) / 1.15)
     # Its upper edge: from the corner of the mouth out over the cheek, then up into the sideburn.
-    edge = -1.9 + 0.55 * np.maximum(3.5 - side, 0) + 2.25 * np.maximum(side - 5.2, 0)
+    edge = -2.5 + 0.3 * np.maximum(3.5 - side, 0) + 2.25 * np.maximum(side - 5.2, 0)
     jaw = ramp(y - edge, 0.5, -0.7) * ramp(z, -3.8, -2.4) * ramp(lips, 0.95, 1.3)
     chops = ramp(side, 5.7, 6.2) * ramp(y, 3.0, 1.6) * ramp(y, -6, -5) * ramp(z, -3.4, -2.6)
     lip = ramp(side, 3.0, 2.3) * ramp(y, -3.35, -2.95) * ramp(y, -1.7, -2.25) * ramp(z, 3.5, 4.5)
@@ -138,7 +139,7 @@ def paint_hair(rng: np.random.Generator, hair: Hair, bare: FloatArray) -> FloatA
     if hair.beard > 0 or hair.moustache > 0:
         beard, lip = beard_fields()
         cover = np.maximum(hair.beard * beard, hair.moustache * lip) * np.clip(field, 0.75, 1.15)
-        image = mix(image, np.float32(0.75) * colour, np.clip(1.1 * cover, 0, 0.96))
+        image = mix(image, field[..., None] * (0.75 * hair.natural), np.clip(1.1 * cover, 0, 0.96))
     return image
 
 
@@ -147,5 +148,7 @@ def _on_canvas(hair: Hair) -> FloatArray:
 
 
 def paint_hood(rng: np.random.Generator, hair: Hair, shape: tuple[int, int]) -> FloatArray:
-    """Long hair, linear albedo [H,W,3]; rows run down, darker toward the tips' inside."""
-    return hair.colour * strands(rng, hair, shape, (30.0, 40.0))[..., None]
+    """Long hair, linear albedo [H,W,3]; columns go round the head, and what hangs behind the neck lies in its shade."""
+    turn = np.linspace(-1, 1, shape[1], dtype=np.float32)
+    shade = 1 - 0.65 * np.exp(-0.5 * np.square(turn / 0.38))
+    return (strands(rng, hair, shape, (30.0, 40.0)) * shade)[..., None] * hair.colour

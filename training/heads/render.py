@@ -17,7 +17,9 @@ from lcvd.sh import LAMBERT, Y00, Y1, Y2, Y20
 from lcvd.types import FloatArray, Lighting
 
 SUPER = 2
-INSIDE = 0.35  # light left on the inner side of hanging hair
+# Hanging hair is a sheet, but stands for a volume: what shows its inner side is lit as if it were bent to the viewer,
+# with this share of the light.
+INSIDE = 0.7
 
 
 class Posed(NamedTuple):
@@ -95,7 +97,7 @@ def _shade(triangle, bary, triangles, two_sided, attributes, atlas, lights, back
                     gain = weight * (w0 * attributes[v0, 5] + w1 * attributes[v1, 5] + w2 * attributes[v2, 5])
                     inverse = one / max(np.sqrt(x * x + y * y + z * z), np.float32(1e-6))
                     if two_sided[m] > 0 and z < zero:
-                        inverse = -inverse
+                        z = -z
                         gain *= np.float32(INSIDE)
                     x, y, z = x * inverse, y * inverse, z * inverse
                     u, v = min(max(u, zero), right), min(max(v, zero), bottom)

@@ -99,7 +99,7 @@ def fields() -> Fields:
         blush=spot(4.0, -0.6, 1.5, 1.3) + np.float32(0.7) * spot(0, -0.7, 1.0, 0.9),
         shut=shut,
         lined=0.3 * fold.astype(np.float32) * front + np.float32(0.22) * spot(3.1, 1.55, 1.1, 0.22),
-        wrinkled=0.16 * wrinkle * ramp(y, 4.6, 5.2) * ramp(side, 4.5, 3) * front,
+        wrinkled=0.16 * wrinkle.astype(np.float32) * ramp(y, 4.6, 5.2) * ramp(side, 4.5, 3) * front,
         freckled=(np.exp(-0.5 * ((y - 0.4) / 2.2) ** 2) * front).astype(np.float32),
         lips=0.85 * _polygon(OUTER_LIPS, 1.1),
         brows=np.maximum(*(_polygon(points, 1.3) for points in BROWS)),
