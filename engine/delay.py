@@ -33,11 +33,16 @@ def predicted(
     fresh: int,  # frames a window
     window_s: float,  # time the device takes for one: features, denoising, decoding
     streams: int = 1,  # participants who take turns on the device
+    flying: int = 1,  # chunks under way at once (engine.staggered); frames leave flying - 1 chunks after they came
 ) -> Prediction:
-    """Delay and rate of `fresh`-frame windows at `source_fps`. Raises ValueError for values at or below 0."""
-    if source_fps <= 0 or fresh < 1 or window_s < 0 or streams < 1:
-        raise ValueError(f"source_fps={source_fps}, fresh={fresh}, window_s={window_s}, streams={streams}: too small")
-    fill_s = (fresh - 1) / source_fps
+    """Delay and rate of `fresh`-frame windows, or staggered chunks, at `source_fps`. Raises ValueError for values at or
+    below 0."""
+    if source_fps <= 0 or fresh < 1 or window_s < 0 or streams < 1 or flying < 1:
+        raise ValueError(
+            f"source_fps={source_fps}, fresh={fresh}, window_s={window_s}, streams={streams}, flying={flying}:"
+            " too small"
+        )
+    fill_s = (flying * fresh - 1) / source_fps
     turn_s = window_s * streams  # at worst every other participant's window comes first
     most = fresh / turn_s if turn_s > 0 else float("inf")
     return Prediction(fill_s + turn_s, min(source_fps, most), source_fps <= most)

@@ -6,10 +6,13 @@ pinned context, and only they are decoded. What does not change is computed once
 and latents, of a context frame its latents and features. Without a face the last pose stays and the light goes on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import EngineUnavailable, PortraitError, StreamClosed
@@ -18,8 +21,9 @@ from engine.glide import LightGlide
 from engine.held_pose import HeldPose
 from engine.lockstep import Steps, run_alone, run_together
 from engine.portrait import Reference, make_reference
-from engine.protocols import Ask, Avatar, Backend, Stream, StreamConfig, Take
+from engine.protocols import Answer, Ask, Avatar, Backend, Stream, StreamConfig, Take
 from engine.sampler import SamplerPlan, window_steps
+from engine.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow, staggered_steps
 from engine.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWindow, Window, WindowShape
 from lcvd.hints import render_hints
 from lcvd.lighting import interpolate
@@ -42,15 +46,23 @@ class DiffusionOptions:
     """The engine's own values; a participant's Avatar may name others."""
 
     size: int = 512  # px, a multiple of 8; the portrait's and the output's side
-    stride: int = DEFAULT_STRIDE
+    stride: int = DEFAULT_STRIDE  # of windows; staggered takes chunks of `CHUNK`
     plan: SamplerPlan = field(default_factory=SamplerPlan)
     seed: int = 0
     batch: int = 1  # windows that may share a call
+    mode: Literal["window", "staggered"] = "window"  # staggered needs a model trained for it
 
     def __post_init__(self) -> None:
         if self.size % 8 or not 64 <= self.size <= 1024:
             raise ValueError(f"size={self.size}: must be a multiple of 8 from 64 to 1024; 512 as published")
         _require_stride(self.stride)
+        if self.mode not in ("window", "staggered"):
+            raise ValueError(f"mode={self.mode!r}: use window or staggered")
+
+    @property
+    def shape(self) -> WindowShape | StaggeredShape:
+        """How the rows of a call are used."""
+        return StaggeredShape.of_steps(self.plan.steps) if self.mode == "staggered" else WindowShape(self.stride)
 
 
 class DiffusionEngine:
@@ -81,7 +93,8 @@ class DiffusionEngine:
     @property
     def stall_s(self) -> float:
         """A result comes once a window, not once a frame."""
-        return self.options.stride / SLOWEST_FPS + COMPUTE_S
+        longest = max(self.options.stride, MAX_LEVELS * CHUNK)  # a participant may choose the other mode
+        return longest / SLOWEST_FPS + COMPUTE_S
 
     def open(self, config: StreamConfig) -> "DiffusionStream":
         """A participant's stream. Raises PortraitError without a portrait with a face, EngineUnavailable unwarmed."""
@@ -137,10 +150,13 @@ class DiffusionStream:
         self._tracker = tracker
         self._pose = HeldPose(reference.face, FaceMotion(reference.face, "relative"))
         self._glide = LightGlide(config.lighting)
-        self._window = RollingWindow(WindowShape(options.stride))
+        shape = options.shape
+        self._window: RollingWindow | StaggeredWindow = (
+            StaggeredWindow(shape) if isinstance(shape, StaggeredShape) else RollingWindow(shape)
+        )
         self._shape: tuple[int, ...] | None = None
         self._backend = backend
-        self._renderer = WindowRenderer(backend, reference, options, self._window.shape, config)
+        self._renderer = WindowRenderer(backend, reference, options, config)
         self._closed = False
 
     def prepare(self, frame: Frame) -> Work | None:
@@ -194,21 +210,20 @@ class WindowRenderer:
         backend: Backend,
         reference: Reference,
         options: DiffusionOptions,
-        shape: WindowShape,
         config: StreamConfig,
     ) -> None:
-        self._backend, self._portrait, self._plan, self._shape = backend, reference, options.plan, shape
+        self._backend, self._portrait, self._plan, self._shape = backend, reference, options.plan, options.shape
         self._stats = config.stats
         # As offline: picture noise, then latents, on the CPU in float32. A seed means the same live and offline.
         generator = torch.Generator().manual_seed(options.seed)
         self._picture_noise = torch.randn(1, 3, options.size, options.size, generator=generator)
         self._draw = torch.randn(WINDOW, 4, options.size // 8, options.size // 8, generator=generator)
         self._encoded: object | None = None
-        self._known: Tensor | None = None  # [overlap,4,h,w] latents of anchor and context
-        self._features: Tensor | None = None  # [overlap,C,h,w] their hints' features
+        self._kept: Tensor | None = None  # [n,4,h,w] latents of the shape's `kept` rows
+        self._features: Tensor | None = None  # [n,C,h,w] their hints' features
 
     def pictures(self, window: Window) -> Steps[list]:
-        """Asks for denoiser calls; returns uint8 [S,S,3] of each fresh frame; each an array of its own."""
+        """Asks for denoiser calls; returns uint8 [S,S,3] of each frame made; each an array of its own."""
         if self._encoded is None:
             self._encode()
         with self._stats.stage("features"):
@@ -217,9 +232,8 @@ class WindowRenderer:
             rows = [frame % WINDOW for frame in self._shape.clip_frames(window.number)]
             latents = yield from self._denoised(features, rows)
         with self._stats.stage("decode"):
-            decoded = self._backend.decode(latents[self._shape.overlap :])
-        keep = [0, *range(len(latents) - self._shape.context, len(latents))]
-        self._known, self._features = latents[keep], features[keep]
+            decoded = self._backend.decode(latents[self._shape.ready])
+        self._kept, self._features = latents[self._shape.kept], features[self._shape.kept]
         return list(decoded)
 
     def _encode(self) -> None:
@@ -232,13 +246,13 @@ class WindowRenderer:
     def _rows(self, fresh: Tensor) -> Tensor:
         """Features of all rows: [anchor | context | fresh]."""
         assert self._features is not None
-        if self._known is None:  # before the first window the clip stood still
+        if self._kept is None:  # before the first window the clip stood still
             still = fresh[:1].expand(self._shape.context, -1, -1, -1)
             return torch.cat([self._features, still, fresh])
         return torch.cat([self._features, fresh])
 
     def _denoised(self, features: Tensor, rows: list[int]) -> Steps[Tensor]:
-        steps = window_steps(self._draw[rows], self._plan, self._known)
+        steps = self._process(self._draw[rows])
         try:
             x, sigma = next(steps)
             while True:
@@ -247,6 +261,11 @@ class WindowRenderer:
         except StopIteration as done:
             latents: Tensor = done.value
             return latents
+
+    def _process(self, noise: Tensor) -> Generator[tuple[Tensor, float | NDArray[np.float64]], Answer, Tensor]:
+        if isinstance(self._shape, StaggeredShape):
+            return staggered_steps(noise, self._plan, self._shape, self._kept)
+        return window_steps(noise, self._plan, self._kept)
 
 
 def _steps(stream: Stream, work: Work) -> Steps[list[Frame]]:
@@ -261,7 +280,12 @@ def _chosen(options: DiffusionOptions, avatar: Avatar) -> DiffusionOptions:
         plan = replace(plan, steps=avatar.steps)
     if avatar.omega is not None:
         plan = replace(plan, omega=avatar.omega)
-    return replace(options, plan=plan, stride=options.stride if avatar.stride is None else avatar.stride)
+    return replace(
+        options,
+        plan=plan,
+        stride=options.stride if avatar.stride is None else avatar.stride,
+        mode=avatar.mode or options.mode,
+    )
 
 
 def _require_stride(stride: int) -> None:

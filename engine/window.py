@@ -41,6 +41,16 @@ class WindowShape:
         """Rows shared with the window before, the anchor counted: the published 6."""
         return self.context + 1
 
+    @property
+    def ready(self) -> slice:
+        """Rows that a window makes."""
+        return slice(self.overlap, self.size)
+
+    @property
+    def kept(self) -> list[int]:
+        """Rows that the next window starts with: anchor and context."""
+        return [0, *range(self.size - self.context, self.size)]
+
     def clip_frames(self, number: int) -> list[int]:
         """Places in the clip of window `number`'s rows; the anchor is 0, and frames 1 … context stand still."""
         start = number * self.fresh

@@ -162,8 +162,8 @@ def test_context_is_kept_from_window_to_window(tiny_lcvd) -> None:
     for i in range(1, 10):
         changed.push(frame(i))
     renderer = changed._renderer
-    assert renderer._known.shape[0] == 6
-    renderer._known = renderer._known + 1.0
+    assert renderer._kept.shape[0] == 6
+    renderer._kept = renderer._kept + 1.0
     out = [made for i in range(10, 20) for made in changed.push(frame(i))]
     assert [f.index for f in out] == list(range(10, 20))
     assert (out[0].rgb != expected[10].rgb).any()
