@@ -142,7 +142,7 @@ class AvatarStream:
             mouth = self._mouth.amount(face) if driver is not None else 0.0
             match = self._mouth.match(rgb, driver) if driver is not None else np.ones(3, np.float32)
         with self._stats.stage("look-up"):
-            where, _ = self._puppet.look_up(face)
+            where = self._puppet.look_up(face)
         light = interpolate(self._own, replace(lighting, strength=1.0), lighting.strength)
         return Work((frame,), (seen,), (light,), Pose(face, where, driver, match, mouth))
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from engine.relight import DARK, PALER, SHEEN_BASE, _roll_off, _stretch, _taps
 from lcvd.types import FloatArray
 
+STRIDE = 1040  # floats of a scratch row: constant, so that rows are known not to overlap, and no multiple of 4 KiB
+
 
 def compose(
     person: NDArray[np.uint8], backdrop: NDArray[np.uint8], fields: FloatArray, background: FloatArray
 ) -> NDArray[np.uint8]:
-    """`person` [H,W,4] straight RGB and alpha, `backdrop` [H,W,3] → [H,W,3].
+    """`person` [H,W,4] straight RGB and alpha, `backdrop` [H,W,3] → [H,W,3]; W at most 1024.
 
     fields [6,rows,cols] over the whole picture: gain RGB and sheen RGB (engine.shade). background [3,3]: gain at the
     centre, its change to the right edge, its change to the top edge; a row each, RGB.
@@ -30,64 +32,91 @@ def compose(
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _compose(person, backdrop, fields, low, weight, background, out):  # type: ignore[no-untyped-def]
-    one, zero = np.float32(1.0), np.float32(0.0)
-    byte = np.float32(1 / 255)
     height, width = out.shape[0], out.shape[1]
-    line = np.empty((6, width), np.float32)
+    line = np.empty((13, STRIDE), np.float32)
     last = fields.shape[0] - 1
-    per_px = np.float32(2.0) / np.float32(width)
     for i in range(height):
-        f0, f1, fv = low[i], min(low[i] + 1, last), weight[i]
-        for c in range(6):
-            upper, lower = fields[f0, c], fields[f1, c]
+        first, stop = 0, width
+        while first < width and person[i, first, 3] == 0:
+            first += 1
+        while stop > first and person[i, stop - 1, 3] == 0:
+            stop -= 1
+        _wall(backdrop[i], background, np.float32(1.0) - (np.float32(2.0) * i + np.float32(1.0)) / height, line)
+        if first < stop:
+            f0, f1, fv = low[i], min(low[i] + 1, last), weight[i]
+            for c in range(6):
+                upper, lower = fields[f0, c][first:stop], fields[f1, c][first:stop]
+                for j in range(upper.shape[0]):
+                    line[3 + c, j] = upper[j] + fv * (lower[j] - upper[j])
+            _person(person[i][first:stop], first, line)
+        for c in range(3):
             for j in range(width):
-                line[c, j] = upper[j] + fv * (lower[j] - upper[j])
-        up = one - np.float32(2.0) * (np.float32(i) + np.float32(0.5)) / np.float32(height)
-        wr = background[0, 0] + up * background[2, 0]
-        wg = background[0, 1] + up * background[2, 1]
-        wb = background[0, 2] + up * background[2, 2]
+                line[c, j] = min(np.sqrt(line[c, j]) * np.float32(255.0) + np.float32(0.5), np.float32(255.0))
+        row = out[i]
         for j in range(width):
-            right = (np.float32(j) + np.float32(0.5)) * per_px - one
-            br, bg, bb = backdrop[i, j, 0] * byte, backdrop[i, j, 1] * byte, backdrop[i, j, 2] * byte
-            br, bg, bb = br * br, bg * bg, bb * bb
-            luma = np.float32(0.2126) * br + np.float32(0.7152) * bg + np.float32(0.0722) * bb
-            trust = luma / (luma + np.float32(DARK))
-            gr = max(wr + right * background[1, 0], zero)
-            gg = max(wg + right * background[1, 1], zero)
-            gb = max(wb + right * background[1, 2], zero)
-            gr = min(gr, one) + trust * max(gr - one, zero)
-            gg = min(gg, one) + trust * max(gg - one, zero)
-            gb = min(gb, one) + trust * max(gb - one, zero)
-            br, bg, bb = br * gr, bg * gg, bb * gb
-            keep = _roll_off(br, bg, bb, max(max(gr, gg), gb))
-            br, bg, bb = br * keep, bg * keep, bb * keep
-            a = person[i, j, 3] * byte
-            if a > zero:
-                r, g, b = person[i, j, 0] * byte, person[i, j, 1] * byte, person[i, j, 2] * byte
-                r, g, b = r * r, g * g, b * b
-                luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
-                trust = luma / (luma + np.float32(DARK))
-                gr, gg, gb = line[0, j], line[1, j], line[2, j]
-                gr = min(gr, one) + trust * max(gr - one, zero)
-                gg = min(gg, one) + trust * max(gg - one, zero)
-                gb = min(gb, one) + trust * max(gb - one, zero)
-                r, g, b = r * gr, g * gg, b * gb
-                grey = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
-                paler = np.float32(PALER) * max(luma - grey, zero) / (luma + np.float32(1e-4))
-                shine = luma + np.float32(SHEEN_BASE)
-                r += paler * (grey - r) + shine * line[3, j]
-                g += paler * (grey - g) + shine * line[4, j]
-                b += paler * (grey - b) + shine * line[5, j]
-                keep = _roll_off(r, g, b, max(max(gr, gg), gb) + shine * line[4, j])
-                br += a * (r * keep - br)
-                bg += a * (g * keep - bg)
-                bb += a * (b * keep - bb)
-            out[i, j, 0] = np.uint8(
-                min(np.sqrt(max(br, zero)) * np.float32(255.0) + np.float32(0.5), np.float32(255.0))
-            )
-            out[i, j, 1] = np.uint8(
-                min(np.sqrt(max(bg, zero)) * np.float32(255.0) + np.float32(0.5), np.float32(255.0))
-            )
-            out[i, j, 2] = np.uint8(
-                min(np.sqrt(max(bb, zero)) * np.float32(255.0) + np.float32(0.5), np.float32(255.0))
-            )
+            row[j, 0] = np.uint8(line[0, j])
+            row[j, 1] = np.uint8(line[1, j])
+            row[j, 2] = np.uint8(line[2, j])
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _wall(pixels, background, up, line):  # type: ignore[no-untyped-def]
+    """Rows 0…2 of `line`: the backdrop in its light, squares."""
+    one, zero, byte = np.float32(1.0), np.float32(0.0), np.float32(1 / 255)
+    width = pixels.shape[0]
+    wr = background[0, 0] + up * background[2, 0] - background[1, 0]
+    wg = background[0, 1] + up * background[2, 1] - background[1, 1]
+    wb = background[0, 2] + up * background[2, 2] - background[1, 2]
+    per_px = np.float32(2.0) / np.float32(width)
+    dr, dg, db = background[1, 0] * per_px, background[1, 1] * per_px, background[1, 2] * per_px
+    for j in range(width):
+        line[0, j] = np.float32(pixels[j, 0]) * byte
+        line[1, j] = np.float32(pixels[j, 1]) * byte
+        line[2, j] = np.float32(pixels[j, 2]) * byte
+    for j in range(width):
+        x = np.float32(j) + np.float32(0.5)
+        r, g, b = line[0, j] * line[0, j], line[1, j] * line[1, j], line[2, j] * line[2, j]
+        luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        trust = luma / (luma + np.float32(DARK))
+        gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
+        gr = min(gr, one) + trust * max(gr - one, zero)
+        gg = min(gg, one) + trust * max(gg - one, zero)
+        gb = min(gb, one) + trust * max(gb - one, zero)
+        r, g, b = r * gr, g * gg, b * gb
+        keep = _roll_off(r, g, b, max(max(gr, gg), gb))
+        line[0, j], line[1, j], line[2, j] = r * keep, g * keep, b * keep
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _person(pixels, start, line):  # type: ignore[no-untyped-def]
+    """Lay a run of the person, lit by rows 3…8 of `line` (gain, sheen), over rows 0…2 from `start` on."""
+    one, zero, byte = np.float32(1.0), np.float32(0.0), np.float32(1 / 255)
+    count = pixels.shape[0]
+    for j in range(count):
+        line[9, j] = np.float32(pixels[j, 0]) * byte
+        line[10, j] = np.float32(pixels[j, 1]) * byte
+        line[11, j] = np.float32(pixels[j, 2]) * byte
+        line[12, j] = np.float32(pixels[j, 3]) * byte
+    red, green, blue = line[0][start : start + count], line[1][start : start + count], line[2][start : start + count]
+    for j in range(count):
+        r, g, b = line[9, j] * line[9, j], line[10, j] * line[10, j], line[11, j] * line[11, j]
+        luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        trust = luma / (luma + np.float32(DARK))
+        gr, gg, gb = line[3, j], line[4, j], line[5, j]
+        gr = min(gr, one) + trust * max(gr - one, zero)
+        gg = min(gg, one) + trust * max(gg - one, zero)
+        gb = min(gb, one) + trust * max(gb - one, zero)
+        r, g, b = r * gr, g * gg, b * gb
+        grey = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        paler = np.float32(PALER) * max(luma - grey, zero) / (luma + np.float32(1e-4))
+        shine = luma + np.float32(SHEEN_BASE)
+        r += paler * (grey - r) + shine * line[6, j]
+        g += paler * (grey - g) + shine * line[7, j]
+        b += paler * (grey - b) + shine * line[8, j]
+        keep = _roll_off(r, g, b, max(max(gr, gg), gb) + shine * line[7, j])
+        a = line[12, j]
+        line[9, j] = red[j] + a * (r * keep - red[j])
+        line[10, j] = green[j] + a * (g * keep - green[j])
+        line[11, j] = blue[j] + a * (b * keep - blue[j])
+    for j in range(count):
+        red[j], green[j], blue[j] = line[9, j], line[10, j], line[11, j]

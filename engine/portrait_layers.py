@@ -1,4 +1,4 @@
-"""A portrait → what it is made of: the person with alpha and continued colours, the backdrop without the person, its light.
+"""A portrait → what it is made of: the person with alpha and continued colours, and the backdrop without the person.
 
 Made once a stream. Colours are continued by a membrane (engine.membrane): the person's beyond its contour, so that a
 moved edge brings no wall with it, and the backdrop's behind the person, so that the place it leaves is filled.
@@ -17,8 +17,10 @@ from engine.relight import ALPHA_LOW, ALPHA_RANGE
 from lcvd.types import FloatArray
 
 COARSE = 160
-SURE_PERSON, SURE_WALL = 0.98, 0.02
-GROWN_PX = 9  # the person's colour reaches this far beyond its alpha: lenses and JPEG blur
+SURE_PERSON, SURE_WALL = 0.96, 0.02
+WALL_PX, PERSON_PX = 4, 2  # so far from the edge each is known: lenses and JPEG blur
+MIRRORED_PX = 60.0  # further from the edge nothing is ever seen
+DETAIL_PX = 6.0  # what is finer is detail, and is mirrored
 KNOWN = 50.0  # weight of what is seen against the membrane's stiffness
 
 
@@ -35,18 +37,14 @@ def portrait_layers(rgb: NDArray[np.uint8], mask: FloatArray) -> PortraitLayers:
     """`rgb` [S,S,3], `mask` [h,w] in [0,1] of any size, 1 = person."""
     alpha = fine_alpha(rgb, mask)
     seen = rgb.astype(np.float32)
-    wall = (cv2.dilate(alpha, _disc(GROWN_PX)) < SURE_WALL).astype(np.float32)
-    backdrop = continued(seen, wall)
-    # A mixed pixel of the person shows what is left once the wall's part is taken off; where that is little, a guess.
-    sure = cv2.erode((alpha > SURE_PERSON).astype(np.float32), _disc(3))
-    guess = continued(seen, sure)
-    a = alpha[..., None]
-    rest = (seen**2 - (1 - a) * backdrop**2) / np.maximum(a, 0.05)
-    unmixed = np.sqrt(np.clip(rest, 0, 255**2))
-    trust = np.clip((a - 0.3) / 0.4, 0, 1)
-    person = np.where(sure[..., None] > 0, seen, guess + trust * (unmixed - guess))
-    rgba = np.dstack([person, 255 * alpha])
-    return PortraitLayers(np.clip(np.rint(rgba), 0, 255).astype(np.uint8), _bytes(backdrop), alpha)
+    wall = cv2.dilate(alpha, _disc(WALL_PX)) < SURE_WALL
+    sure = cv2.erode(alpha, _disc(PERSON_PX)) > SURE_PERSON
+    # What is nearly person is shown as it is; the rest of the edge is the person continued, for taking the wall's part
+    # off mixed pixels turns every error of alpha into a halo.
+    person = continued(seen, sure)
+    keep = np.clip((alpha - 0.9) * 10, 0, 1)[..., None]
+    rgba = np.dstack([person + keep * (seen - person), 255 * alpha])
+    return PortraitLayers(_bytes(rgba), _bytes(continued(seen, wall)), alpha)
 
 
 def fine_alpha(rgb: NDArray[np.uint8], mask: FloatArray) -> FloatArray:
@@ -65,13 +63,33 @@ def fine_alpha(rgb: NDArray[np.uint8], mask: FloatArray) -> FloatArray:
     return np.clip((alpha - ALPHA_LOW) / ALPHA_RANGE, 0, 1).astype(np.float32)
 
 
-def continued(rgb: FloatArray, known: FloatArray) -> FloatArray:
-    """`rgb` [H,W,3] where `known` [H,W] is 1, continued smoothly where it is 0; grey where nothing is known."""
-    weight = (KNOWN * known).astype(np.float32)
-    if not weight.any():
+def continued(rgb: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
+    """`rgb` [H,W,3] where it is `known` [H,W], continued where it is not; grey where nothing is known.
+
+    Colour goes on as a membrane, detail as the known side's mirror image in the nearest border.
+    """
+    if not known.any():
         return np.full_like(rgb, 128)
-    smooth = solve_membrane(np.ascontiguousarray(rgb * weight[..., None]), weight, sweeps=12)
-    return np.where(known[..., None] > 0, rgb, smooth).astype(np.float32)
+    if known.all():
+        return rgb
+    weight = KNOWN * known.astype(np.float32)
+    smooth = solve_membrane(rgb * weight[..., None], weight, sweeps=12)
+    away, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    y, x = np.nonzero(known)
+    nearest = np.zeros((int(labels.max()) + 1, 2), np.float32)
+    nearest[labels[y, x]] = np.column_stack([x, y])
+    grid = np.dstack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in rgb.shape[1::-1])))
+    mirror = 2 * nearest[labels] - grid
+    share = known.astype(np.float32)[..., None]
+    level = cv2.GaussianBlur(rgb * share, (0, 0), DETAIL_PX)
+    level /= np.maximum(cv2.GaussianBlur(share, (0, 0), DETAIL_PX), 1e-3)[..., None]
+    at = np.clip(np.rint(mirror).astype(np.int32), 0, np.array(rgb.shape[1::-1]) - 1)
+    # Nothing is mirrored from the unknown, nor from beyond the picture.
+    found = known[at[..., 1], at[..., 0]] & (np.abs(mirror - at) < 1).all(-1) & (away < MIRRORED_PX)
+    filled = smooth + (rgb - level)[at[..., 1], at[..., 0]] * found[..., None]
+    return np.where(known[..., None], rgb, filled).astype(np.float32)
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.avatar_motion import EYES
+from engine.look_up import look_up
 from engine.normals import SIDE_BACK_FW, SKULL_CENTRE_CM, SKULL_RADII_CM
-from lcvd.raster import interpolate, rasterize
 from lcvd.types import Face, FloatArray
 
 SPACING_PX = 22.0  # of the net at 512
-MARGIN_PX = 66.0  # the net reaches this far beyond the picture, so that a moved one still covers it
+MARGIN_PX = 110.0  # the net reaches this far beyond the picture, so that a moved one still covers it
 NECK_TOP_FW, NECK_END_FW = -0.02, 0.50  # below the chin: where the body begins to count, and where the head ends
 NECK_GIVES_FW = 0.10  # so far the head moves before the shoulders come along
 JAW_REACH_FW = 0.22  # how far beyond the outline the face's expression pulls
@@ -57,7 +57,7 @@ class Puppet:
         self.triangles = np.ascontiguousarray(np.vstack([skin, *ball, index[around]]), np.int32)
         self.faces, self.skin_count = faces, len(skin)
         ring_at = [face[r] for r in ring]
-        self._texture = np.vstack([face[:, :2], net, *[r[:, :2] for r in ring_at]]).astype(np.float32)
+        self._places = np.vstack([face[:, :2], net, *[r[:, :2] for r in ring_at]]).astype(np.float32)
 
     def vertices(self, face: Face) -> FloatArray:
         """[N,3] px: every vertex where `face` (the portrait's, moved) puts it."""
@@ -79,17 +79,18 @@ class Puppet:
         outer[:, 2] -= 0.02 * self._fw
         return np.vstack([face.vertices_px, outer, *[face.vertices_px[r] for r in self._rings]]).astype(np.float32)
 
-    def look_up(self, face: Face) -> tuple[FloatArray, NDArray[np.int32]]:
-        """For every pixel [S,S] of the moved portrait: where in the portrait it comes from [S,S,2], and its triangle."""
-        vertices = self.vertices(face)
-        texture = self._texture.copy()
+    def look_up(self, face: Face) -> FloatArray:
+        """[S,S,2] px of the portrait: where each pixel of the moved one comes from (engine.look_up)."""
+        return look_up(self.vertices(face), self.triangles, self.places(face), self._size)
+
+    def places(self, face: Face) -> FloatArray:
+        """[N,2] px: where in the portrait each vertex lies. Only the eyeballs' change."""
+        places = self._places.copy()
         at = self.faces + len(self._outer)
         for i, ring in enumerate(self._rings):
-            texture[at : at + len(ring)] = self._ball(face, i, ring)
+            places[at : at + len(ring)] = self._ball(face, i, ring)
             at += len(ring)
-        raster = rasterize(vertices, self.triangles, (self._size, self._size))
-        where = interpolate(raster, self.triangles, texture)
-        return where, raster.triangle
+        return places
 
     def _ball(self, face: Face, eye: int, ring: NDArray[np.intp]) -> FloatArray:
         """Where in the portrait the lids' rim lies on the eyeball: it moves with the corners, not with the lids."""
