@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from server.bench_cli import bench
+from server.data_cli import data
 from server.doctor import doctor
 from server.evaluate_cli import evaluate
 from server.lights_cli import lights
@@ -56,6 +57,7 @@ app.command()(evaluate)
 app.command()(lights)
 app.command()(doctor)
 app.add_typer(weights)
+app.add_typer(data)
 
 
 def fail(message: str, hint: str = "") -> NoReturn:
