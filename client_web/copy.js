@@ -1,5 +1,5 @@
 // @ts-check
-// Copies the light of a photo or of an HDRI: drop a file anywhere, paste it, or pick one.
+// Copies the light of a photo or of an HDRI: picked here, or dropped and pasted (drops.js).
 
 import { find } from "./dom.js";
 import { Refused } from "./protocol.js";
@@ -55,15 +55,14 @@ async function upload(file, kind) {
  * @param {object} on
  * @param {(lighting: Lighting, title: string) => void} on.light
  * @param {(error: unknown) => void} on.trouble
+ * @returns {(file: File) => Promise<void>} for files that come another way
  */
 export function acceptLights(on) {
-  const veil = find("#drop-veil");
   const button = find("#copy-light");
   const picker = /** @type {HTMLInputElement} */ (find("#copy-file"));
 
-  /** @param {File | undefined | null} file */
+  /** @param {File} file */
   async function take(file) {
-    if (!file) return;
     try {
       const kind = await kindOf(file);
       if (!kind) return;
@@ -78,23 +77,9 @@ export function acceptLights(on) {
 
   button.addEventListener("click", () => picker.click());
   picker.addEventListener("change", () => {
-    take(picker.files?.[0]);
+    const [file] = picker.files ?? [];
+    if (file) take(file);
     picker.value = "";
   });
-  let depth = 0; // dragenter and dragleave come for every element on the way
-  const hasFile = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
-  const veiled = (/** @type {number} */ next) => {
-    depth = next;
-    veil.classList.toggle("shown", depth > 0);
-  };
-  document.addEventListener("dragenter", (event) => hasFile(event) && veiled(depth + 1));
-  document.addEventListener("dragleave", (event) => hasFile(event) && veiled(Math.max(0, depth - 1)));
-  document.addEventListener("dragover", (event) => hasFile(event) && event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    if (!hasFile(event)) return;
-    event.preventDefault();
-    veiled(0);
-    take(event.dataTransfer?.files[0]);
-  });
-  document.addEventListener("paste", (event) => take(event.clipboardData?.files[0]));
+  return take;
 }

@@ -15,6 +15,7 @@ function typing(target) {
  * @param {() => void} on.split
  * @param {() => void} on.mirror
  * @param {() => void} on.pause
+ * @param {() => void} on.who me or the avatar
  * @param {(held: boolean) => void} on.peek
  */
 export function listenToKeys(on) {
@@ -39,6 +40,7 @@ export function listenToKeys(on) {
     else if (key === "s") on.split();
     else if (key === "m") on.mirror();
     else if (key === "p") on.pause();
+    else if (key === "a") on.who();
     else if (key === "?") help.showModal();
     else return;
     event.preventDefault();

@@ -33,7 +33,7 @@ export class Link {
    * @param {string} url
    * @param {object} on
    * @param {(state: LinkState, message: string) => void} on.state
-   * @param {(welcome: import("./protocol.js").Welcome) => void} on.welcome the moment to restore the choices
+   * @param {(welcome: import("./protocol.js").Welcome) => Promise<void>} on.welcome the moment to restore the choices; our picture waits for it
    * @param {(stream: MediaStream) => void} on.picture
    * @param {(message: Message) => void} on.message stats and notices
    * @param {(error: Error) => void} on.trouble
@@ -78,6 +78,7 @@ export class Link {
     clearTimeout(this.#timer);
     this.#drop();
     this.#on.state(this.#attempts ? "reconnecting" : "connecting", "");
+    /** @type {Channel} */
     const channel = new Channel(this.#url, {
       onMessage: (message) => channel === this.#channel && this.#heard(message),
       onClose: (reason) => channel === this.#channel && this.#lost(reason),
@@ -95,8 +96,13 @@ export class Link {
   #heard(message) {
     if (message.type === "welcome") {
       const welcome = /** @type {any} */ (message);
-      this.#on.welcome(welcome);
-      this.#call(welcome.ice_servers ?? []).catch((error) => {
+      const channel = this.#channel;
+      const call = async () => {
+        await this.#on.welcome(welcome);
+        if (channel === this.#channel) await this.#call(welcome.ice_servers ?? []);
+      };
+      call().catch((error) => {
+        if (channel !== this.#channel) return;
         if (error instanceof Refused) this.#on.trouble(error);
         if (!(error instanceof Gone)) this.#lost(error.message);
       });
@@ -115,6 +121,7 @@ export class Link {
     /** @type {(value?: unknown) => void} */
     let offered = () => {};
     const sent = new Promise((resolve) => (offered = resolve));
+    /** @type {Peer} */
     const peer = new Peer({
       iceServers,
       onPicture: (stream) => peer === this.#peer && this.#on.picture(stream),

@@ -2,9 +2,11 @@
 // Wires only: controls write choices into the store; the picture, the controls and the server follow it.
 
 import { adjusted, keyOf } from "./aim.js";
+import { Avatar } from "./avatar.js";
 import { listCameras, onCamerasChanged } from "./camera.js";
 import { acceptLights } from "./copy.js";
 import { find, make, write } from "./dom.js";
+import { acceptFiles } from "./drops.js";
 import { Gallery } from "./gallery.js";
 import { listenToKeys } from "./keys.js";
 import { LightBall } from "./light.js";
@@ -45,14 +47,16 @@ url.protocol = url.protocol.replace("http", "ws");
 const link = new Link(url.href, {
   state(state, why) {
     stage.link(state, why);
+    avatar.link(state);
     if (state !== "live") {
       readOut.forget();
       engines.forget();
     }
   },
-  welcome(welcome) {
+  async welcome(welcome) {
     engines.list(welcome.engines, store.now.engine || welcome.engine);
     if (!presets.length) loadLights();
+    await avatar.welcome(welcome);
     sync.restore();
   },
   picture: (stream) => stage.relit(stream),
@@ -62,21 +66,23 @@ const link = new Link(url.href, {
       stage.stats(stats);
       readOut.show(stats);
       engines.show(stats.engine);
+      avatar.stats(stats);
     } else if (message.type === "notice" || message.type === "error") {
       trouble(/** @type {any} */ (message));
     }
   },
   trouble: troubleFrom,
 });
-link.onReport = (report) => readOut.network(report);
+link.onReport = (/** @type {import("./peer.js").NetworkReport} */ report) => readOut.network(report);
 
 const sync = createSync(
   (type, fields) => link.ask(type, fields),
-  (error, type) => {
+  (error, type, fields) => {
     troubleFrom(error);
-    if (type === "set_engine") store.set({ engine: "" }); // an engine of another day: the server's choice will do
+    avatar.refused(type, fields);
   },
   (type, ack) => {
+    if (type === "set_avatar") avatar.promised(ack.predicted);
     if (type !== "set_light" || !ack.lighting) return;
     acknowledged = ack.lighting;
     showLight();
@@ -156,13 +162,21 @@ function showLight() {
   strength.show(store.now.strength);
 }
 
-acceptLights({
+const takeLight = acceptLights({
   trouble: troubleFrom,
   light(lighting, title) {
     const name = `copied-${Date.now().toString(36)}`;
     const light = { name, title, description: `Copied from ${title}`, lighting: { ...lighting, name } };
     store.set({ copied: [...store.now.copied, light].slice(-MOST_COPIED), light: name, adjust: {} });
   },
+});
+
+// Me or an avatar
+
+const avatar = new Avatar(store, (type, fields) => sync.tell(type, fields), stage);
+acceptFiles({
+  avatar: () => avatar.chosen,
+  file: (file, place) => (place === "portrait" ? avatar.take(file) : takeLight(file)),
 });
 
 // View and background
@@ -176,7 +190,7 @@ const splitButton = toggle("#split", (on) => store.set({ view: { ...store.now.vi
 const hintButton = toggle("#hint", (on) => store.set({ view: { ...store.now.view, hint: on } }));
 const pauseButton = toggle("#pause", (on) => store.set({ paused: on }));
 const mirrorButton = toggle("#mirror", (on) => store.set({ mirror: { ...store.now.mirror, [habit()]: on } }));
-const engines = new EngineMenu((engine) => store.set({ engine }));
+const engines = new EngineMenu((engine) => avatar.pick(engine));
 const habit = () => (source.now.kind === "sample" ? "sample" : "camera");
 
 const peek = find("#peek");
@@ -194,6 +208,7 @@ listenToKeys({
   split: () => find("#split").click(),
   mirror: () => find("#mirror").click(),
   pause: () => find("#pause").click(),
+  who: () => avatar.be(avatar.chosen ? "me" : "avatar"),
   peek: (held) => stage.peek(held),
 });
 
@@ -205,6 +220,7 @@ const source = new Source((picture) => {
   const track = picture.stream?.getVideoTracks()[0] ?? null;
   link.send(track, store.now.size).catch(troubleFrom);
   cameraButton.show(picture.kind === "camera");
+  avatar.camera(picture.kind === "camera" && !picture.asking);
   showMirror();
   showCameras();
 });
@@ -282,7 +298,7 @@ store.follow((choices, changed) => {
     stage.pause(choices.paused);
     sync.tell("pause", { on: choices.paused });
   }
-  if (has("engine") && choices.engine) sync.tell("set_engine", { engine: choices.engine });
+  if (has("who", "engine", "avatarEngine", "quality", "staggered")) avatar.update();
   if (has("mirror")) showMirror();
   if (has("size")) size.show(choices.size);
 });

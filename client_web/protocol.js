@@ -1,7 +1,9 @@
 // @ts-check
 // docs/protocol.md from the page's side: the WebSocket, its messages, and the answer that belongs to each.
 
-/** @typedef {{name: string, title: string, available: boolean, reason: string}} EngineInfo */
+/** @typedef {{name: string, title: string, available: boolean, reason: string, needs_portrait?: boolean}} EngineInfo */
+/** @typedef {{delay_s: number, fps: number, keeps_up: boolean}} Prediction */
+/** @typedef {{name: string, title: string, steps: number, omega: number, stride: number, predicted: Prediction | null}} Quality */
 /** @typedef {{session: string, version: string, engines: EngineInfo[], engine: string, ice_servers: RTCIceServer[]}} Welcome */
 /** @typedef {{p50_ms: number, p95_ms: number, p99_ms: number}} StageTimes */
 /**
@@ -11,7 +13,7 @@
  * @property {{p50: number, p95: number}} latency_ms
  * @property {Record<string, StageTimes>} stages
  * @property {"ok" | "no_face" | "move_closer" | "turn_to_camera"} face
- * @property {{name: string, state: "warming" | "ok" | "behind" | "failed" | "paused", message: string}} engine
+ * @property {{name: string, state: "warming" | "ok" | "behind" | "failed" | "paused", message: string, showing?: string}} engine
  */
 /** @typedef {{type: string, id?: string | number, of?: string, [field: string]: any}} Message */
 

@@ -26,6 +26,8 @@ export class Stage {
   /** @type {Stats | null} */
   #stats = null;
   #paused = false;
+  #avatar = false;
+  #framing = false;
 
   constructor() {
     for (const video of [this.#local, this.#remote]) {
@@ -91,7 +93,24 @@ export class Stage {
     this.#say();
   }
 
-  /** Show the untouched picture for as long as a key or button is held. @param {boolean} on */
+  /** @param {boolean} on */
+  avatar(on) {
+    if (on === this.#avatar) return;
+    this.#avatar = on;
+    find("#remote").setAttribute("aria-label", on ? "Your avatar" : "Your picture, relit");
+    find("#pause").title = on ? "Pause: the avatar holds still (P)" : "Pause: the picture goes on untouched (P)";
+    write(find("#peek-name"), on ? "Peek" : "Original");
+    this.#say();
+  }
+
+  /** The participant sets themselves in the frame of a snapshot. @param {boolean} on */
+  framing(on) {
+    this.#framing = on;
+    this.#stage.classList.toggle("framing", on);
+    this.#shape();
+  }
+
+  /** Show one's own camera for as long as a key or button is held; here alone, nobody is sent it. @param {boolean} on */
   peek(on) {
     this.#stage.classList.toggle("peek", on);
     find("#peek").classList.toggle("held", on);
@@ -113,7 +132,7 @@ export class Stage {
               : engine === "behind"
                 ? ["warn", "Catching up…"]
                 : engine === "failed"
-                  ? ["warn", "Untouched picture"]
+                  ? ["warn", this.#avatar ? "Trouble" : "Untouched picture"]
                   : ["live", "Live"];
     find("#status").dataset.tone = tone;
     write(find("#status-text"), text);
@@ -123,7 +142,7 @@ export class Stage {
   }
 
   #shape() {
-    const video = this.#link === "live" && this.#remote.videoWidth ? this.#remote : this.#local;
+    const video = this.#link === "live" && this.#remote.videoWidth && !this.#framing ? this.#remote : this.#local;
     if (!video.videoWidth) return;
     this.#stage.style.setProperty("--aspect", String(video.videoWidth / video.videoHeight));
   }

@@ -3,6 +3,7 @@
 // The delay is an estimate: the server's own measurement plus what this browser can measure. Camera exposure,
 // the server's encoder and the screen cannot be seen from here, and the page says so.
 
+import { delayParts } from "./delay.js";
 import { find, make, write } from "./dom.js";
 
 /** @typedef {import("./protocol.js").Stats} Stats */
@@ -23,6 +24,16 @@ const TITLES = /** @type {Record<string, string>} */ ({
   relight: "Painting",
   render: "Relighting in all",
   view: "Compare and hint",
+  hint: "Shading hint",
+  move: "Motion",
+  "look-up": "Where pixels come from",
+  remap: "Moving the portrait",
+  mouth: "Mouth",
+  compose: "Background",
+  encode: "Into latents",
+  features: "Adapters",
+  denoise: "Denoising",
+  decode: "Out of latents",
 });
 
 export class ReadOut {
@@ -48,8 +59,10 @@ export class ReadOut {
       ["Your decoder", net?.decode_ms ?? 0, null],
     ]);
     const delay = parts.reduce((sum, [, value]) => sum + value, 0);
-    write(find("#delay"), String(Math.round(delay)));
-    write(find("#meter"), `${Math.round(delay)} ms · ${Math.round(stats.fps_out)} fps`);
+    const [number, unit] = delayParts(delay, (stats.engine.showing ?? stats.engine.name) === "lcvd");
+    write(find("#delay"), number);
+    write(find("#delay-unit"), unit);
+    write(find("#meter"), `${number} ${unit} · ${Math.round(stats.fps_out)} fps`);
     write(find("#fps"), stats.fps_out.toFixed(0));
     write(find("#size"), stats.width ? `${stats.width}×${stats.height}` : "–");
     write(find("#drops"), String(stats.drops));

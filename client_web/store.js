@@ -13,7 +13,12 @@
  * @property {{hint: boolean, split: number | null}} view
  * @property {{camera: boolean, sample: boolean}} mirror each source has its own habit
  * @property {boolean} paused
- * @property {string} engine empty: the server's own choice
+ * @property {"me" | "avatar"} who
+ * @property {string} engine of one's own picture; empty: the server's own choice
+ * @property {string} avatarEngine empty: the best there is
+ * @property {string} quality of an LCVD avatar; empty: the server's own choice
+ * @property {boolean} staggered
+ * @property {"" | "sample"} portrait what may be remembered of it: only that it was the sample
  * @property {"camera" | "sample"} source what to open next time
  * @property {string} device deviceId of the camera; empty: the browser's choice
  * @property {"480p" | "720p"} size
@@ -32,7 +37,12 @@ const DEFAULTS = {
   view: { hint: false, split: null },
   mirror: { camera: true, sample: false },
   paused: false,
+  who: "me",
   engine: "",
+  avatarEngine: "",
+  quality: "",
+  staggered: false,
+  portrait: "",
   source: "camera",
   device: "",
   size: "480p",

@@ -9,7 +9,7 @@ const PACE_MS = 50;
 
 /**
  * @param {(type: string, fields: Record<string, unknown>) => Promise<import("./protocol.js").Message>} ask
- * @param {(error: Error, type: string) => void} onRefused
+ * @param {(error: Error, type: string, fields: Record<string, unknown>) => void} onRefused
  * @param {(type: string, ack: import("./protocol.js").Message) => void} onAck only for the newest message of a type
  */
 export function createSync(ask, onRefused, onAck) {
@@ -21,15 +21,16 @@ export function createSync(ask, onRefused, onAck) {
     const lane = lanes.get(type);
     if (!lane) return;
     lane.timer = 0;
-    const text = JSON.stringify(lane.next);
+    const fields = lane.next;
+    const text = JSON.stringify(fields);
     if (text === lane.sent) return;
     lane.sent = text;
     lane.at = performance.now();
-    ask(type, lane.next).then(
+    ask(type, fields).then(
       (ack) => lane.sent === text && onAck(type, ack),
       (error) => {
         if (lane.sent === text) lane.sent = "";
-        if (!(error instanceof Gone)) onRefused(error, type);
+        if (!(error instanceof Gone)) onRefused(error, type, fields);
       },
     );
   }

@@ -14,14 +14,14 @@ WARM_UP_S = 180.0  # the first start on a fresh machine compiles every kernel
 
 
 class Serving:
-    """`relight serve` on a free port of the loopback."""
+    """`relight serve` on a free port of the loopback, with `environment` beside our own."""
 
-    def __init__(self, log: Path, engine: str) -> None:
+    def __init__(self, log: Path, engine: str, **environment: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"http://localhost:{self.port}/"
-        self._log, self._engine = log, engine
+        self._log, self._engine, self._environment = log, engine, environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -29,7 +29,7 @@ class Serving:
         options = ["--port", str(self.port), "--engine", self._engine, "--max-sessions", "6"]
         command = [sys.executable, "-m", "server.cli", "serve", *options]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **self._environment}, stdout=log, stderr=log)
         deadline = time.monotonic() + WARM_UP_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

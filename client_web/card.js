@@ -1,0 +1,122 @@
+// @ts-check
+// The portrait's card: the ways to a portrait, the snapshot on trial, the portrait that is worn, and what was wrong with it.
+
+import { find, make, write } from "./dom.js";
+import { drawThumb } from "./thumb.js";
+
+/** @typedef {import("./photo.js").Photo} Photo */
+/** @typedef {import("./portrait.js").Portrait} Portrait */
+
+const WORDS = {
+  none: "",
+  reading: "Looking for the face…",
+  waiting: "Sent as soon as the picture is live",
+  ready: "Face found",
+  refused: "Not in use",
+};
+
+export class PortraitCard {
+  #card = find("#avatar-card");
+  #ways = find("#portrait-ways");
+  #replace = find("#replace-portrait");
+  /** The snapshot on trial. @type {Photo | null} */
+  #shot = null;
+  #replacing = false;
+  /** @type {Portrait | null} */
+  #portrait = null;
+
+  /**
+   * @param {object} on
+   * @param {(file: File) => void} on.file
+   * @param {() => void} on.snap
+   * @param {(photo: Photo) => void} on.keep
+   * @param {() => void} on.sample
+   * @param {() => void} on.remove
+   */
+  constructor(on) {
+    const picker = /** @type {HTMLInputElement} */ (find("#portrait-file"));
+    find("#upload-portrait").addEventListener("click", () => picker.click());
+    picker.addEventListener("change", () => {
+      const [file] = picker.files ?? [];
+      if (file) on.file(file);
+      picker.value = "";
+    });
+    find("#snap-portrait").addEventListener("click", on.snap);
+    find("#sample-portrait").addEventListener("click", on.sample);
+    find("#retake-shot").addEventListener("click", on.snap);
+    find("#keep-shot").addEventListener("click", () => {
+      const shot = this.#shot;
+      this.try(null);
+      if (shot) on.keep(shot);
+      this.#replace.focus();
+    });
+    find("#drop-shot").addEventListener("click", () => {
+      this.try(null);
+      this.focus();
+    });
+    this.#replace.addEventListener("click", () => {
+      this.#replacing = !this.#replacing;
+      this.#show();
+      if (this.#replacing) find("#upload-portrait").focus();
+    });
+    find("#remove-portrait").addEventListener("click", () => {
+      on.remove();
+      this.focus();
+    });
+  }
+
+  /** A snapshot to be judged; null: no more. @param {Photo | null} shot */
+  try(shot) {
+    this.#shot = shot;
+    if (shot) drawThumb(/** @type {HTMLCanvasElement} */ (find("#shot-picture")), shot.canvas, null);
+    this.#show();
+    if (shot) find("#keep-shot").focus();
+  }
+
+  /** @param {Portrait} portrait */
+  show(portrait) {
+    // A new portrait closes the ways to another.
+    if (portrait.state === "ready" && this.#portrait && !portrait.error) this.#replacing = false;
+    this.#portrait = portrait;
+    const { held, state, error } = portrait;
+    if (held) {
+      const thumb = /** @type {HTMLCanvasElement} */ (find("#portrait-thumb"));
+      drawThumb(thumb, held.photo.canvas, held.face);
+      thumb.setAttribute("aria-label", held.face ? `${held.name}, with the face that was found` : held.name);
+    }
+    write(find("#portrait-name"), held?.name ?? "");
+    write(find("#portrait-state"), WORDS[state]);
+    find("#portrait-state").dataset.state = state;
+    this.#card.setAttribute("aria-busy", String(state === "reading"));
+    const problem = find("#portrait-error");
+    problem.hidden = !error;
+    problem.replaceChildren(
+      ...(error ? [make("strong", {}, sentence(error.message)), ...(error.hint ? [make("span", {}, sentence(error.hint))] : [])] : []),
+    );
+    this.#show();
+  }
+
+  /** @param {boolean} on whether a camera is there to snap from */
+  camera(on) {
+    const snap = /** @type {HTMLButtonElement} */ (find("#snap-portrait"));
+    snap.disabled = !on;
+    snap.title = on ? "A picture of you, after a count of three" : "Turn your camera on first";
+  }
+
+  focus() {
+    (this.#portrait?.held ? this.#replace : find("#upload-portrait")).focus();
+  }
+
+  #show() {
+    const held = Boolean(this.#portrait?.held);
+    find("#portrait").hidden = !held;
+    find("#shot").hidden = !this.#shot;
+    this.#ways.hidden = Boolean(this.#shot) || (held && !this.#replacing);
+    this.#ways.setAttribute("aria-busy", String(!held && this.#portrait?.state === "reading"));
+    this.#replace.setAttribute("aria-expanded", String(this.#replacing));
+    write(this.#replace, this.#replacing ? "Keep" : "Replace");
+  }
+}
+
+/** What the server says begins small and has no full stop. @param {string} text */
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replace(/\.?$/, ".");
