@@ -27,9 +27,6 @@ JOIN_S = 2.0
 class Renderer(Protocol):
     """A lane, as the device thread sees it. Nothing of it raises."""
 
-    def render(self, work: Work) -> None:
-        """The device half, alone: `begin`, the stream's own render, `finish`."""
-
     def begin(self) -> Stream | None:
         """The stream to render for; None when nobody wants the result any more."""
 
@@ -41,8 +38,8 @@ class Renderer(Protocol):
 class _Job:
     """What is being rendered for one lane."""
 
+    stream: Stream
     work: Work
-    stream: Stream | None  # None where the lane renders itself
     since_s: float
 
 
@@ -139,7 +136,7 @@ class EngineHost:
             self._abandoned |= shared.keys()
             error = EngineError("The relighting engine does not answer; you are seen without the light.")
             for other, job in shared.items():  # before the new thread starts: it would go on with their streams
-                if other is not lane and job.stream is not None:
+                if other is not lane:
                     other.finish(job.stream, job.work, error, self.clock() - job.since_s)
             self._thread = self._start()
             self._changed.notify_all()
@@ -196,13 +193,16 @@ class EngineHost:
     def _render_next(self) -> None:
         """The oldest Work, alone."""
         with self._changed:
-            if self._closed or not self._pending:
-                return
-            lane, work = self._pending.popitem(last=False)
-            self._running[lane] = _Job(work, None, self.clock())
-            self._changed.notify_all()  # the lane may prepare its next frame while this one is rendered
-        lane.render(work)
-        self._ended(lane)
+            taken = self._taken()
+        if taken is None:
+            return
+        lane, job = taken
+        result: list[Frame] | Exception
+        try:
+            result = job.stream.render(job.work)
+        except Exception as error:  # the worker door
+            result = error
+        self._finish(lane, job, result)
 
     def _render_together(self) -> None:
         """What waits, and what comes until nothing is under way."""
@@ -217,30 +217,33 @@ class EngineHost:
                 self._progress_s = self.clock()
                 if self._closed:
                     return []
-                new = []
-                while self._pending and len(new) < free:
-                    lane, work = self._pending.popitem(last=False)
-                    stream = lane.begin()
-                    if stream is None:
-                        continue
-                    self._running[lane] = job = _Job(work, stream, self.clock())
-                    under_way[count] = lane, job
+                new: list[_Job] = []
+                while len(new) < free and (taken := self._taken()) is not None:
+                    under_way[count] = taken
                     count += 1
-                    new.append((stream, work))
-                self._changed.notify_all()
-            return new
+                    new.append(taken[1])
+            return [(job.stream, job.work) for job in new]
 
         try:
             for place, result in self.engine.render_together(take):  # type: ignore[attr-defined]
-                lane, job = under_way.pop(place)
-                lane.finish(job.stream, job.work, result, self.clock() - job.since_s)
-                self._ended(lane)
+                self._finish(*under_way.pop(place), result)
         except Exception as error:  # the worker door
             for lane, job in under_way.values():
-                lane.finish(job.stream, job.work, error, self.clock() - job.since_s)
-                self._ended(lane)
+                self._finish(lane, job, error)
 
-    def _ended(self, lane: Renderer) -> None:
+    def _taken(self) -> tuple[Renderer, _Job] | None:
+        """The oldest Work that somebody still wants; it counts as running from here on."""
+        while self._pending and not self._closed:
+            lane, work = self._pending.popitem(last=False)
+            self._changed.notify_all()  # the lane may prepare its next frame while this one is rendered
+            stream = lane.begin()
+            if stream is not None:
+                self._running[lane] = job = _Job(stream, work, self.clock())
+                return lane, job
+        return None
+
+    def _finish(self, lane: Renderer, job: _Job, result: list[Frame] | Exception) -> None:
+        lane.finish(job.stream, job.work, result, self.clock() - job.since_s)
         with self._changed:
             if threading.current_thread() is self._thread:
                 self._running.pop(lane, None)

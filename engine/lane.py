@@ -91,19 +91,6 @@ class Lane:
         busy = self._busy_since
         return (busy is not None and now_s - busy > limit_s) or self.host.hung(self, now_s, limit_s)
 
-    def render(self, work: Work) -> None:
-        """The device half, on the device thread. Never raises."""
-        stream = self.begin()
-        if stream is None:
-            return
-        started = self._owner.stats.clock()
-        result: list[Frame] | Exception
-        try:
-            result = stream.render(work)
-        except Exception as error:  # the worker door
-            result = error
-        self.finish(stream, work, result, self._owner.stats.clock() - started)
-
     def begin(self) -> Stream | None:
         """The stream to render for; None when nobody wants the result any more."""
         return None if self._error is not None or self.stopped else self._stream

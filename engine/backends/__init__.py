@@ -8,11 +8,15 @@ from engine.protocols import Backend
 if TYPE_CHECKING:
     from lcvd.model import LcvdModel
 
-BACKENDS = ("eager", "compiled")
+BACKENDS = ("auto", "eager", "compiled")
 
 
 def make_backend(name: str, model: "LcvdModel") -> Backend:
     """The backend called `name` around `model`. ValueError names the legal ones; EngineUnavailable: not here."""
+    if name == "auto":
+        from engine.backends.chain import BackendChain, chain_names
+
+        return BackendChain(model, chain_names(name, model.device.type))
     if name == "eager":
         from engine.backends.eager import EagerBackend
 

@@ -332,9 +332,6 @@ class LaneOf:
         self._stream = host.engine.open(StreamConfig(DAY))
         self._done = done
 
-    def render(self, work: Work) -> None:
-        raise AssertionError("it is rendered with others")
-
     def begin(self) -> Stream | None:
         return self._stream
 

@@ -1,0 +1,72 @@
+"""Whether a fast backend says what the eager one says: one window through both, before it is used."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.errors import EngineUnavailable
+from engine.protocols import Ask, Backend
+
+MIN_COSINE = 0.99
+MAX_ERROR = 0.2  # of the largest value; fp8 and fused bf16 round differently, a wrong kernel is far beyond
+SIGMA = 2.5  # a level where both the picture and the noise are heard
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How near one stage's output is to the eager backend's."""
+
+    stage: str
+    cosine: float  # of all values taken as one vector
+    max_error: float  # largest difference over the largest absolute value
+
+    @property
+    def good(self) -> bool:
+        """Near enough to be used; NaN is not."""
+        return self.cosine >= MIN_COSINE and self.max_error <= MAX_ERROR
+
+
+def agreement(stage: str, got: NDArray[np.generic], expected: NDArray[np.generic]) -> Agreement:
+    """Compare two arrays of one shape; two arrays of zeros agree."""
+    a, b = got.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    cosine = float(a @ b) / size if size else float((a == b).all())
+    return Agreement(stage, cosine, float(np.abs(a - b).max()) / max(float(np.abs(b).max()), 1e-12))
+
+
+def require_agreement(backend: Backend, eager: Backend, size: int, frames: int) -> list[Agreement]:
+    """Every stage of `backend` on one window beside `eager`. Raises EngineUnavailable where one differs too much."""
+    found = [
+        agreement(stage, got, expected)
+        for (stage, got), (_, expected) in zip(
+            _stages(backend, size, frames), _stages(eager, size, frames), strict=True
+        )
+    ]
+    for each in found:
+        if not each.good:
+            raise EngineUnavailable(
+                f"backend {backend.name}: its {each.stage} differs from eager's "
+                f"(cosine {each.cosine:.4f}, largest error {each.max_error:.3g} of the largest value)",
+                "use backend eager, and report the GPU and the versions of torch and TensorRT",
+            )
+    return found
+
+
+@torch.inference_mode()
+def _stages(backend: Backend, size: int, frames: int) -> list[tuple[str, NDArray[np.generic]]]:
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    picture, hints = (rng.integers(0, 256, (n, size, size, 3), np.uint8) for n in (1, frames))
+    noise = torch.randn(1, 3, size, size, generator=generator)
+    x = torch.randn(frames, 4, size // 8, size // 8, generator=generator) * (SIGMA**2 + 1) ** 0.5
+    reference = backend.encode(picture[0], np.ones((size, size), np.float32), noise)
+    features = backend.features(hints)
+    x = x.to(features.device)
+    ((v1, v2),) = backend.denoise([Ask(x, SIGMA, reference, features, 2)])
+    pictures = backend.decode(x[:2] / (SIGMA**2 + 1) ** 0.5)
+    return [
+        ("features", features.float().cpu().numpy()),
+        ("denoiser", torch.stack([v1, v2]).float().cpu().numpy()),
+        ("decoder", pictures),
+    ]
