@@ -56,8 +56,8 @@ def random_hair(rng: np.random.Generator) -> Hair:
     afro = bool(not long and curl > 0 and rng.random() < 0.4)
     bearded = bool(not long and rng.random() < 0.42)
     return Hair(
-        colour=linear_from_srgb(np.clip(srgb / 255, 0.02, 0.95).astype(np.float32)),
-        natural=linear_from_srgb(np.clip(grown / 255, 0.02, 0.95).astype(np.float32)),
+        colour=linear_from_srgb(np.clip(srgb / 255, 0.02, 0.85).astype(np.float32)),
+        natural=linear_from_srgb(np.clip(grown / 255, 0.02, 0.85).astype(np.float32)),
         length_cm=0.0 if bald else float(rng.uniform(2.2, 4.2) if afro else rng.uniform(0.25, 1.5) + 0.4 * long),
         lift_cm=0.0 if bald or afro else float(rng.uniform(0, 1.4)),
         curl=curl,
@@ -104,11 +104,11 @@ def hair_volume(rng: np.random.Generator, hair: Hair) -> FloatArray:
 
 def strands(rng: np.random.Generator, hair: Hair, shape: tuple[int, int], span: tuple[float, float]) -> FloatArray:
     """Relative brightness [H,W] of combed (rows = along the hair) or curled hair; `span` = cm down and across."""
-    curl = smooth_noise(rng, shape, (span[0] / 1.0, span[1] / 1.0))
+    curl = smooth_noise(rng, shape, (span[0] / 0.8, span[1] / 0.8))
     comb = smooth_noise(rng, shape, (span[0] / 9.0, span[1] / 0.55)) + 0.6 * smooth_noise(
         rng, shape, (span[0] / 14.0, span[1] / 1.8)
     )
-    field = hair.curl * curl + (1 - hair.curl) * 0.8 * comb
+    field = 0.8 * hair.curl * curl + (1 - hair.curl) * 0.8 * comb
     return np.exp(0.26 * np.clip(field, -2.2, 2.2)).astype(np.float32)
 
 
