@@ -11,9 +11,11 @@ from rich.table import Table
 if TYPE_CHECKING:
     from engine.bench import BenchResult
 
+LCVD = "LCVD"  # the panel of --engine lcvd's own options
+
 
 def bench(
-    engine: Annotated[str, typer.Option(help="Engine: ratio (CPU) or passthrough.")] = "ratio",
+    engine: Annotated[str, typer.Option(help="Engine: ratio, avatar, lcvd or passthrough.")] = "ratio",
     loopback: Annotated[
         bool, typer.Option("--loopback", help="Through a real server and WebRTC on this machine: glass to glass.")
     ] = False,
@@ -28,6 +30,23 @@ def bench(
         float | None, typer.Option(help="Exit 1 if p95 (glass to glass, or the whole frame) is above.")
     ] = None,
     json_only: Annotated[bool, typer.Option("--json-only", help="No table, only the JSON line.")] = False,
+    weights: Annotated[
+        str, typer.Option(help="random-full, random-tiny, a name or a folder; auto: what fits.", rich_help_panel=LCVD)
+    ] = "auto",
+    backends: Annotated[str, typer.Option(help="Of the grid, with commas.", rich_help_panel=LCVD)] = "eager,compiled",
+    precisions: Annotated[str, typer.Option(help="fp32, bf16, fp16; default: by device.", rich_help_panel=LCVD)] = "",
+    steps: Annotated[str, typer.Option(help="Denoising steps.", rich_help_panel=LCVD)] = "1,2,4,8,25",
+    strides: Annotated[str, typer.Option(help="Fresh frames a window.", rich_help_panel=LCVD)] = "4,8,10",
+    branches: Annotated[str, typer.Option(help="2 with guidance, 1 without.", rich_help_panel=LCVD)] = "1,2",
+    pixels: Annotated[
+        int, typer.Option(help="Side of the avatar; default 512, 64 for a tiny model.", rich_help_panel=LCVD)
+    ] = 0,
+    camera_fps: Annotated[float, typer.Option(min=1, max=60, help="Of the live runs.", rich_help_panel=LCVD)] = 25.0,
+    live_seconds: Annotated[float, typer.Option(min=0, help="Each live run; 0: none.", rich_help_panel=LCVD)] = 6.0,
+    budget_s: Annotated[
+        float, typer.Option(min=1, help="After this many seconds the rest is left out.", rich_help_panel=LCVD)
+    ] = 420.0,
+    quality: Annotated[str, typer.Option(help="Of the avatar, with --loopback.", rich_help_panel=LCVD)] = "",
 ) -> None:
     """Measure an engine alone, or the whole way through WebRTC. The last line of stdout is one JSON document."""
     from engine import ENGINES, make_engine
@@ -42,13 +61,29 @@ def bench(
         raise typer.BadParameter(f"codec {codec!r} is unknown; use vp8 or h264", param_hint="--codec")
     if plot is not None:
         check_plot(plot)
+    if engine == "lcvd" and not loopback:  # a grid of its own: nothing of a camera's picture is measured there
+        from server.bench_lcvd_cli import GridOptions, run
+
+        run(
+            GridOptions(
+                weights, pixels, backends, precisions, steps, strides, branches, camera_fps, live_seconds, budget_s
+            ),
+            plot,
+            json_only,
+        )
+        return
     lighting = preset(light).lighting
     loop = pictures(clip, parse_size(size))
     console = Console(stderr=json_only, quiet=json_only)
     if loopback:
         from server.loopback import bench_loopback
 
-        result, series = bench_loopback(engine, light, loop, seconds, sessions, codec)
+        environment = {} if weights == "auto" else {"RELIGHT_LCVD_WEIGHTS": weights}
+        if pixels:
+            environment["RELIGHT_LCVD_SIZE"] = f"{pixels}"
+        result, series = bench_loopback(
+            engine, light, loop, seconds, sessions, codec, quality=quality, environment=environment
+        )
     else:
         result, series = bench_engine(make_engine(engine), lighting, loop, seconds, sessions), []
     show(result, console)

@@ -1,7 +1,8 @@
 """The whole way, measured: drawn → encoded → server → relit → decoded → read, over WebRTC on this machine.
 
 Starts the real server in a process of its own and connects aiortc clients in this one. Each picture carries a
-timecode, so delay and losses are read from what came back. The client's codecs are the server's (`server.codecs`).
+timecode, so delay and losses are read from what came back; an avatar shows no timecode, so there the server's own delay
+(arrival → encoder) is collected, and pictures are counted. The client's codecs are the server's (`server.codecs`).
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from engine.bench import BenchResult, commit, machine, rss_mb, spread
 from engine.errors import EngineError
+from engine.sample import PORTRAIT
 from server.codecs import tune
 from server.loopback_client import Client
 
@@ -31,19 +33,28 @@ WARM_S = 4.0  # after the first picture: the bit rate and the light settle
 GRACE_S = 1.5  # for pictures still under way at the end
 STOP_LIMIT_S = 8.0
 MINUTE_S = 60.0
+AVATARS = ("avatar", "lcvd")
 Series = list[tuple[float, float]]  # (s since the start, glass-to-glass s)
 
 
 def bench_loopback(
-    engine: str, light: str, loop: list[NDArray[np.uint8]], seconds: float, sessions: int, codec: str = "vp8"
+    engine: str,
+    light: str,
+    loop: list[NDArray[np.uint8]],
+    seconds: float,
+    sessions: int,
+    codec: str = "vp8",
+    *,
+    quality: str = "",  # of an avatar
+    environment: Mapping[str, str] | None = None,  # of the server: RELIGHT_LCVD_WEIGHTS …
 ) -> tuple[BenchResult, Series]:
     """Measure `sessions` clients of one server for `seconds`; also returns the delays over time.
 
     Raises EngineError where the server does not start or no picture comes back.
     """
     tune()
-    with serving(engine, sessions) as (url, pid):
-        return asyncio.run(_measure(url, pid, engine, light, loop, seconds, sessions, codec))
+    with serving(engine, sessions, environment) as (url, pid):
+        return asyncio.run(_measure(url, pid, engine, light, loop, seconds, sessions, codec, quality))
 
 
 async def _measure(
@@ -55,14 +66,21 @@ async def _measure(
     seconds: float,
     sessions: int,
     codec: str,
+    quality: str,
 ) -> tuple[BenchResult, Series]:
+    avatar = engine in AVATARS
+    portrait = PORTRAIT.read_bytes() if avatar else None
     clients = [Client(url, loop, codec) for _ in range(sessions)]
     server = psutil.Process(pid)
     try:
         for client in clients:
-            await client.start(light)
+            await client.start(light, portrait, engine, quality)
+        if avatar:
+            await _until_shown(clients, engine)
         await asyncio.sleep(WARM_S)
         for client in clients:
+            client.tally.pictures = 0
+            client.tally.told.clear()
             client.tally.states.clear()
             client.tally.unreadable = 0
         traffic = [await client.traffic() for client in clients]
@@ -78,6 +96,7 @@ async def _measure(
         for client in clients:
             client.check()
         stats = [client.tally.stats for client in clients]
+        shown = sum(client.tally.pictures for client in clients)
         await asyncio.sleep(GRACE_S)
     finally:
         await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
@@ -98,6 +117,10 @@ async def _measure(
                 if (arrived := tally.arrived.get(number)) is not None:
                     came += 1
                     series.append((drawn - start, arrived - drawn))
+        if avatar:
+            series += [(at - start, told["latency_ms"]["p50"] / 1e3) for at, told in tally.told if at < end]
+    if avatar:
+        came = min(shown, sent)
     series.sort()
     delays = [delay for _, delay in series]
     first = [delay for t, delay in series if t < MINUTE_S]
@@ -118,14 +141,14 @@ async def _measure(
             drops=sent - came,
             stages=stats[0].get("stages", {}),
             frame_ms={**stats[0].get("latency_ms", {})},
-            glass_to_glass_ms=spread(delays),
+            glass_to_glass_ms=None if avatar else spread(delays),
             cpu_ms_per_frame=round(server_cpu / max(1, came) * 1e3, 2),
             cpu_cores=round(server_cpu / wall, 2),
             rss_mb=memory[-1][1] if memory else 0.0,
             commit=commit(),
             codec=codec,
             engine_states=dict(sum((client.tally.states for client in clients), Counter())),
-            unreadable=sum(client.tally.unreadable for client in clients),
+            unreadable=None if avatar else sum(client.tally.unreadable for client in clients),
             rss_growth_mb=_growth(memory) if long else None,
             first_minute_p95_ms=spread(first)["p95"] if long else None,
             last_minute_p95_ms=spread(last)["p95"] if long else None,
@@ -138,14 +161,31 @@ async def _measure(
     )
 
 
+async def _until_shown(clients: list[Client], engine: str) -> None:
+    """Wait until every participant sees `engine` itself and not what stands in for it."""
+    try:
+        async with asyncio.timeout(START_LIMIT_S):
+            while not all(c.tally.stats.get("engine", {}).get("showing") == engine for c in clients):
+                for client in clients:
+                    client.check()
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        told = clients[0].tally.stats.get("engine", {})
+        raise EngineError(f"engine {engine} was never shown: {told.get('message', '')}", "see relight doctor") from None
+
+
 @contextmanager
-def serving(engine: str, sessions: int = 1) -> Iterator[tuple[str, int]]:
+def serving(engine: str, sessions: int = 1, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
     """The real server in its own process, on a free port: (url, pid). Stopped at the end."""
     command = [sys.executable, "-m", "server.cli", "serve", "--host", "127.0.0.1", "--port", "0"]
     command += ["--engine", engine, "--max-sessions", str(sessions + 1), "--log-level", "warning"]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "COLUMNS": "400"}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, "COLUMNS": "400", **(environment or {})},
         )
         try:
             yield _announced(process, log), process.pid

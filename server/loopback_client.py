@@ -7,6 +7,9 @@ import asyncio
 import fractions
 import json
 import time
+import urllib.error
+import urllib.request
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +38,8 @@ class Tally:
     unreadable: int = 0
     stats: dict[str, Any] = field(default_factory=dict)  # the server's last `stats`
     states: Counter[str] = field(default_factory=Counter)
+    told: list[tuple[float, dict[str, Any]]] = field(default_factory=list)  # all `stats`, and when they came
+    pictures: int = 0  # that came back, readable or not
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -73,7 +78,9 @@ class Client:
 
     def __init__(self, url: str, loop: list[NDArray[np.uint8]], codec: str) -> None:
         self.tally = Tally()
+        self._http = url
         self._url = url.replace("http", "ws", 1) + "/ws"
+        self._welcome: asyncio.Future[str] | None = None
         self._codec = codec
         self._camera = StampedTrack(loop, self.tally)
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -81,12 +88,18 @@ class Client:
         self._answer: asyncio.Future[str] | None = None
         self._socket: Any = None
 
-    async def start(self, light: str) -> None:
-        """Connect and wait for the first picture. EngineError where none comes."""
+    async def start(self, light: str, portrait: bytes | None = None, engine: str = "", quality: str = "") -> None:
+        """Connect and wait for the first picture; with `portrait` (a JPEG), of `engine`. EngineError: none comes."""
         self._socket = await websockets.connect(self._url, origin=None, max_size=1 << 22)
         self._answer = asyncio.get_running_loop().create_future()
+        self._welcome = asyncio.get_running_loop().create_future()
         self._tasks.append(asyncio.create_task(self._listen()))
         await self._send(type="set_light", preset=light)
+        if portrait is not None:
+            await asyncio.to_thread(send_portrait, self._http, await self._welcome, portrait)
+            if quality:
+                await self._send(type="set_avatar", quality=quality)
+            await self._send(type="set_engine", engine=engine)
         transceiver = self._pc.addTransceiver(self._camera, "sendrecv")
         wanted = f"video/{self._codec}".lower()
         known = RTCRtpSender.getCapabilities("video").codecs
@@ -139,7 +152,10 @@ class Client:
                 self._answer.set_result(message["sdp"])
             elif kind == "error" and self._answer is not None and not self._answer.done():
                 self._answer.set_exception(EngineError(message["message"], message.get("hint", "")))
+            elif kind == "welcome" and self._welcome is not None and not self._welcome.done():
+                self._welcome.set_result(message["session"])
             elif kind == "stats":
+                self.tally.told.append((time.perf_counter(), message))
                 self.tally.stats = message
                 self.tally.states[message["engine"]["state"]] += 1
 
@@ -157,6 +173,8 @@ class Client:
             except MediaStreamError:
                 return
             now = time.perf_counter()
+            self.tally.pictures += 1
+            self.tally.first.set()
             value = read(_array(picture))
             if value is None:
                 self.tally.unreadable += 1
@@ -166,7 +184,22 @@ class Client:
             number = newest + (value - newest + span // 2) % span - span // 2
             newest = max(newest, number)
             self.tally.arrived.setdefault(number, now)
-            self.tally.first.set()
+
+
+def send_portrait(url: str, session: str, jpeg: bytes) -> None:
+    """POST /api/portrait. EngineError with the server's words where it refuses."""
+    boundary = uuid.uuid4().hex
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="session"\r\n\r\n{session}\r\n--{boundary}\r\n'
+    head += 'Content-Disposition: form-data; name="file"; filename="p.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    request = urllib.request.Request(
+        f"{url}/api/portrait",
+        head.encode() + jpeg + f"\r\n--{boundary}--\r\n".encode(),
+        {"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    )
+    try:
+        urllib.request.urlopen(request, timeout=CONNECT_LIMIT_S).close()
+    except urllib.error.HTTPError as error:
+        raise EngineError(f"the portrait was refused: {error.read().decode(errors='replace')[:300]}") from None
 
 
 def _array(picture: Any) -> NDArray[np.uint8]:

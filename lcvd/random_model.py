@@ -1,0 +1,110 @@
+"""LCVD with random weights in memory, at the published size or a tiny one: speed does not depend on the values.
+
+What `relight bench` measures where no weights are at hand: no file, no network, 4.7 GB in half precision at full size.
+Values are drawn on the device itself, so a GPU machine is ready in seconds.
+"""
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lcvd import weights_tiny
+from lcvd.clip_image import MEAN, STD
+from lcvd.model import LcvdModel, device_from_name, dtype_from_name
+from lcvd.precond import Denoiser
+from lcvd.unet import SVD_XT_CONFIG, FeatureUNet
+from lcvd.vae import place_vae
+from lcvd.weights import PartName, build_part
+
+ModelScale = Literal["full", "tiny"]
+
+# stabilityai/sd-vae-ft-mse and the ViT-H/14 of stable-video-diffusion-img2vid-xt
+VAE_CONFIG: dict[str, Any] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "scaling_factor": 0.18215,
+}
+IMAGE_ENCODER_CONFIG: dict[str, Any] = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "image_size": 224,
+    "patch_size": 14,
+    "projection_dim": 1024,
+    "hidden_act": "gelu",
+}
+
+
+def configs(scale: ModelScale) -> dict[PartName, dict[str, Any]]:
+    """Configuration of every part. Raises ValueError for an unknown scale."""
+    if scale == "full":
+        unet, vae, clip = SVD_XT_CONFIG, VAE_CONFIG, IMAGE_ENCODER_CONFIG
+    elif scale == "tiny":
+        unet, vae, clip = weights_tiny.UNET, weights_tiny.VAE, weights_tiny.IMAGE_ENCODER
+    else:
+        raise ValueError(f"scale={scale!r}: use full or tiny")
+    return {
+        "unet": unet,
+        "adapters": {"out_channels": unet["block_out_channels"][0]},
+        "vae": vae,
+        "image_encoder": clip,
+    }
+
+
+def random_lcvd(
+    scale: ModelScale = "full",
+    device: torch.device | str = "cpu",
+    dtype: str | torch.dtype = "float32",
+    seed: int = 0,
+) -> LcvdModel:
+    """The networks with drawn values, frozen; on the meta device without any. Raises ModelUnavailable (device)."""
+    place = torch.device("meta") if str(device) == "meta" else device_from_name(device)
+    precision = dtype_from_name(dtype)
+    generator = None if place.type == "meta" else torch.Generator(place).manual_seed(seed)
+    made = {}
+    for name, config in configs(scale).items():
+        with torch.device("meta"):
+            network: Any = build_part(name, config)
+        # nn.Module's own `to`: diffusers' warns of casts it would rather see at loading. And not only a context: the
+        # legacy constructor behind mix_factor does not hear of it.
+        network = nn.Module.to(network, dtype=torch.float32 if name == "vae" else precision, device="meta")
+        if place.type != "meta":
+            network = network.to_empty(device=place)
+            _fill(network, generator)
+        if name == "image_encoder":
+            embeddings: Any = network.get_submodule("vision_model.embeddings")
+            embeddings.position_ids = torch.arange(embeddings.position_ids.shape[-1], device=place)[None]
+        made[name] = network.eval().requires_grad_(False)
+    return LcvdModel(
+        denoiser=Denoiser(FeatureUNet(made["unet"])).eval(),
+        adapters=made["adapters"],
+        vae=place_vae(made["vae"], place, precision),
+        temporal_vae=None,
+        image_encoder=made["image_encoder"],
+        clip_mean=MEAN,
+        clip_std=STD,
+        device=place,
+        dtype=precision,
+        identity=f"random-{scale}-{seed}",
+    )
+
+
+def _fill(network: nn.Module, generator: torch.Generator | None) -> None:
+    """Values of a spread that neither dies out nor overflows in half precision: arithmetic as with real ones."""
+    for name, value in network.named_parameters():
+        if value.ndim >= 2:
+            nn.init.normal_(value, std=math.sqrt(1.0 / value[0].numel()), generator=generator)
+        elif name.endswith("mix_factor"):
+            nn.init.constant_(value, 0.5)
+        elif name.endswith(("weight", "scale")):
+            nn.init.ones_(value)
+        else:
+            nn.init.zeros_(value)
