@@ -28,6 +28,11 @@ def needs_portrait(engine: Engine) -> bool:
     return bool(getattr(engine, "needs_portrait", False))
 
 
+def avatars_only(host: EngineHost | None) -> EngineHost | None:
+    """`host`, unless its engine would show the camera's picture."""
+    return host if host is not None and needs_portrait(host.engine) else None
+
+
 class Standby:
     """What is shown of one avatar's owner in place of the camera, and the lane of the engine that stands in."""
 
@@ -38,7 +43,7 @@ class Standby:
         clock: Callable[[], float],
         backoff_s: tuple[float, float],
     ) -> None:
-        self.host = host
+        self.host = avatars_only(host)
         self.lane: Lane | None = None
         self.portrait: Rgb | None = None
         self.engine_shows = False  # the engine itself has given a picture since it was opened

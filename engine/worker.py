@@ -24,7 +24,7 @@ from engine.lane import Lane
 from engine.output import LiveSnapshot, OutputFrame
 from engine.pacer import Pacer
 from engine.protocols import Avatar
-from engine.standby import PORTRAIT, Standby, needs_portrait, words
+from engine.standby import PORTRAIT, Standby, avatars_only, needs_portrait, words
 from engine.stats import Stats
 from engine.view import View, compose
 from lcvd.types import Lighting
@@ -167,6 +167,11 @@ class LiveStream:
             if not same:
                 self._show_still()
         self._tell()
+
+    @property
+    def hides_camera(self) -> bool:
+        """An avatar is shown: the camera's picture does not go out."""
+        return self._standby is not None
 
     def set_view(self, view: View) -> None:
         """Show the hint, the split, or neither."""
@@ -401,7 +406,7 @@ class LiveStream:
         else:
             self._lane, self._health = Lane(self, host, self._clock), Health(self._stall_of(host), self._backoff_s)
             present.engine_shows = False
-        present.host = standby
+        present.host = avatars_only(standby)
         if lane.host is standby:
             present.adopt(lane, health)
         else:

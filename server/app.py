@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
         )
         await asyncio.to_thread(server.engines.warm)
         if server.engines.ready:  # not where it was told to stop meanwhile
-            logger.info("engine %s is warm", server.engines.default)
+            logger.info("engine %s is warm", server.engines.stopgap)
         recovering = asyncio.create_task(_recover(server))
         try:
             yield
@@ -77,7 +77,7 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
 
 async def _recover(server: Server) -> None:
     """A server that started without its engine (no network for the models, say) gets it back by itself."""
-    while server.engines.default != server.engines.asked:
+    while not server.engines.whole:
         await asyncio.sleep(RECOVER_EVERY_S)
         await asyncio.to_thread(server.engines.recover)
 

@@ -32,9 +32,13 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one. Default: 8080.")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="Engine: ratio (CPU) or passthrough.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Engine a session starts with: ratio, avatar, lcvd or passthrough.")
+    ] = None,
     max_sessions: Annotated[int | None, typer.Option(min=1, help="Participants admitted at once.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder that holds the tracking models already.")] = None,
+    weights: Annotated[str | None, typer.Option(help="LCVD's weights: a folder, or a name known to `weights`.")] = None,
+    backend: Annotated[str | None, typer.Option(help="What LCVD's networks run on. Default: auto.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Serve the page, the API and the live picture. Options override RELIGHT_* environment variables."""
@@ -46,6 +50,8 @@ def serve(
         "engine": engine,
         "max_sessions": max_sessions,
         "models_dir": models,
+        "lcvd_weights": weights,
+        "lcvd_backend": backend,
         "log_level": log_level,
     }
     raise typer.Exit(run({name: value for name, value in given.items() if value is not None}))

@@ -30,7 +30,11 @@ class Server:
     def __init__(self, settings: Settings, make: Callable[[str], Engine] | None = None) -> None:
         self.settings = settings
         own = partial(
-            make_engine, models_dir=settings.models_dir, weights=settings.lcvd_weights, size=settings.lcvd_size
+            make_engine,
+            models_dir=settings.models_dir,
+            weights=settings.lcvd_weights,
+            backend=settings.lcvd_backend,
+            size=settings.lcvd_size,
         )
         self.engines = Engines(settings.engine, make or own, settings.lcvd_weights, self._streams)
         self.sessions: dict[str, Session] = {}

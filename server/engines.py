@@ -1,27 +1,46 @@
 """The engines this server runs: name → EngineHost, made once, shared by every session.
 
-A default that cannot start does not take the page down: the fallback runs, and `reason` says why.
+A default that cannot start does not take the page down: the next best runs, and `reason` says why. An engine that shows
+avatars is not waited for: it warms up behind while the engine that lights whoever has no portrait yet (`stopgap`) is.
 """
 
 import logging
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from engine import LCVD_WEIGHTS, available_engines, make_engine
 from engine.delay import Prediction
+from engine.errors import EngineError
 from engine.host import EngineHost
 from engine.protocols import Avatar, Engine
+from engine.standby import needs_portrait
 from server.errors import BadMessage, explain
 from server.protocol import EngineChoice
 
 logger = logging.getLogger(__name__)
 
-FALLBACKS = ("ratio", "passthrough")  # the next best to relight with, then the picture as it is
+CAMERA_ENGINES = ("ratio", "passthrough")  # the best there is to relight with, then the picture as it is
+STANDBY = "avatar"  # shows an avatar on any machine: the preview of, and the fallback for, one that needs a GPU
+NEXT_BEST = {
+    "lcvd": (STANDBY, *CAMERA_ENGINES),
+    STANDBY: CAMERA_ENGINES,
+    "ratio": ("passthrough",),
+    "passthrough": (),
+}
 WARMUP_LIMIT_S = 300.0  # a cold numba cache takes 13 s; a slow network fetches the models in minutes
 
 
+class Running(NamedTuple):
+    """What a session's connection runs on."""
+
+    name: str
+    host: EngineHost
+    standby: EngineHost | None  # stands in for `host`, where that shows an avatar
+
+
 class Engines:
-    """Makes hosts on demand. `warm` and `host` may wait for disk or compiler: call them off the event loop."""
+    """Makes hosts on demand. Methods that make or wait for one take their time: call them off the event loop."""
 
     def __init__(
         self,
@@ -30,9 +49,10 @@ class Engines:
         lcvd_weights: str = LCVD_WEIGHTS,
         streams: Callable[[str], int] = lambda name: 0,  # live streams on an engine
     ) -> None:
-        self.asked = self.default = default
+        self.asked = self.default = self.stopgap = default
         self._lcvd_weights = lcvd_weights
-        self.reason = ""  # why the default was replaced, for the participant
+        self._reason = ""
+        self._late = ""  # why the default, which is not waited for, is not warm yet
         self._make = make
         self._streams = streams
         self._hosts: dict[str, EngineHost] = {}
@@ -51,52 +71,116 @@ class Engines:
                 self._hosts[name] = EngineHost(self._make(name))
             return self._hosts[name]
 
+    def run(self, name: str, portrait: bool) -> Running:
+        """What a session runs on that asked for engine `name`: until it has a portrait, no avatar. Raises as `host`."""
+        host = self.host(name)
+        if not needs_portrait(host.engine):
+            return Running(name, host, None)
+        if not portrait:
+            return Running(self.stopgap, self.host(self.stopgap), None)
+        return Running(name, host, self._standby(name))
+
+    def _standby(self, name: str) -> EngineHost | None:
+        """The host that stands in for avatars of `name`; None: only stills do."""
+        if name == STANDBY:
+            return None
+        try:
+            return self.host(STANDBY)
+        except Exception as error:  # the worker door: without it the portrait stands in
+            logger.warning("no engine stands in for %s: %s", name, error)
+            return None
+
+    # ---- start and recovery
+
     def warm(self) -> None:
-        """Warm the default up and return once it can relight; fall back where it cannot."""
+        """Return once people can be relit: with what was asked for, or the next best."""
         self.menu()  # may import torch, seconds long: here, and not at the first participant on the event loop
-        order = FALLBACKS[FALLBACKS.index(self.asked) + 1 :] if self.asked in FALLBACKS else FALLBACKS
-        for name in (self.asked, *order):
-            error = self._trouble(name)
-            if error is None or self._closed:  # told to stop meanwhile
-                self.default = name
-                return
-            if name == FALLBACKS[-1]:
-                raise error
+        self.default = self._first((self.asked, *NEXT_BEST.get(self.asked, CAMERA_ENGINES)))
+        self.stopgap = self.default
+        if not self._closed and needs_portrait(self.host(self.default).engine):
+            self._standby(self.default)  # warms up behind, too
+            threading.Thread(target=self._watch, name="relight-warm-up", daemon=True).start()
+            self.stopgap = self._first(CAMERA_ENGINES)
+
+    def _first(self, names: tuple[str, ...]) -> str:
+        """The first of `names` that can run; raises what keeps the last from it."""
+        error: Exception = EngineError("there is no engine")
+        for name in names:
+            trouble = self._trouble(name)
+            if trouble is None or self._closed:  # told to stop meanwhile
+                return name
+            error = trouble
             problem = explain(error)
-            self.reason = self.reason or f"{name} cannot run: {problem.message}"
+            self._reason = self._reason or f"{name} cannot run: {problem.message}"
             logger.error("engine %s cannot run: %s; %s", name, problem.message, problem.hint, exc_info=error)
+        raise error
 
     def _trouble(self, name: str) -> Exception | None:
-        """Why engine `name` does not get warm; None where it does."""
+        """Why engine `name` cannot be used; None where it can, be it that an avatar's is warm later."""
         try:
             host = self.host(name)
-            if host.wait_ready(WARMUP_LIMIT_S):
+            if needs_portrait(host.engine):
                 return None
-            return host.error or TimeoutError(f"not ready after {WARMUP_LIMIT_S:.0f} s")
+            return _not_warm(host)
         except Exception as error:  # the worker door: whatever keeps one engine from starting, the page works
             return error
 
+    def _watch(self) -> None:
+        """Say when the default, which nobody waits for, is warm, or that it is late."""
+        name, host = self.default, self._hosts[self.default]
+        error = _not_warm(host)
+        if error is None:
+            logger.info("engine %s is warm", name)
+        elif not self._closed:
+            problem = explain(error)
+            self._late = f"{name} cannot run: {problem.message}"
+            logger.error("engine %s is not warm: %s; %s", name, problem.message, problem.hint)
+
+    @property
+    def reason(self) -> str:
+        """Why something else runs than what was asked for, for the participant; "" where it does not."""
+        host = self._hosts.get(self.default)
+        return self._reason or (self._late if host is not None and not host.ready else "")
+
+    @property
+    def whole(self) -> bool:
+        """What was asked for runs, and what lights the camera in its place is the best there is."""
+        return self.default == self.asked and self.stopgap in (self.asked, CAMERA_ENGINES[0])
+
     def recover(self) -> bool:
-        """Try the engine that was asked for again, where a fallback runs: True when it is the default once more."""
-        if self.default == self.asked or self._closed:
+        """Try again what could not run: True when everything does."""
+        if self.whole or self._closed:
             return False
-        try:
-            host = self.host(self.asked)
-        except Exception as error:  # the worker door: as in `warm`
-            logger.debug("%s still cannot be made: %s", self.asked, error)
-            return False
-        host.rewarm()
-        if not host.wait_ready(WARMUP_LIMIT_S):
+        for name in (CAMERA_ENGINES[0], self.asked):
+            if name in (self.default, self.stopgap):
+                continue
+            try:
+                host = self.host(name)
+            except Exception as error:  # the worker door: as in `warm`
+                logger.debug("%s still cannot be made: %s", name, error)
+                continue
+            if needs_portrait(host.engine):
+                self.default = name
+                continue
+            host.rewarm()
+            if _not_warm(host) is not None:
+                continue
+            self.stopgap = name
+            if name == self.asked or not needs_portrait(self.host(self.default).engine):
+                self.default = name
+        if not self.whole:
             return False
         logger.info("engine %s runs after all", self.asked)
-        self.default, self.reason = self.asked, ""
+        self._reason = ""
         return True
 
     @property
     def ready(self) -> bool:
-        """The default engine is warm."""
-        host = self._hosts.get(self.default)
+        """People can be relit."""
+        host = self._hosts.get(self.stopgap)
         return host is not None and host.ready and not self._closed
+
+    # ---- what there is
 
     @property
     def hosts(self) -> list[EngineHost]:
@@ -134,3 +218,11 @@ class Engines:
             hosts = list(self._hosts.values())
         for host in hosts:
             host.close()
+
+
+def _not_warm(host: EngineHost) -> Exception | None:
+    """Wait for `host`; why it is not warm after the time its engine may take."""
+    limit_s = getattr(host.engine, "warmup_limit_s", WARMUP_LIMIT_S)
+    if host.wait_ready(limit_s):
+        return None
+    return host.error or EngineError(f"not ready after {limit_s:.0f} s")

@@ -60,11 +60,14 @@ class _Live(Collector):
         snapshots = list(self._snapshots())
         stages: dict[tuple[str, str], float] = {}
         states: dict[tuple[str, str], int] = {}
+        shown: dict[str, int] = {}
         for snapshot in snapshots:
             for stage, times in snapshot.stages.items():
                 for quantile in QUANTILES:
                     key = (stage, quantile)
                     stages[key] = max(stages.get(key, 0.0), times[f"{quantile}_ms"] / 1e3)
+            showing = snapshot.engine.get("showing", "")
+            shown[showing] = shown.get(showing, 0) + 1
             name = snapshot.engine.get("name", "")
             for state in STATES:
                 states[name, state] = states.get((name, state), 0) + (snapshot.engine.get("state") == state)
@@ -81,4 +84,12 @@ class _Live(Collector):
         )
         for (name, state), count in sorted(states.items()):
             family.add_metric((name, state), count)
+        yield family
+        family = GaugeMetricFamily(
+            "relight_showing_sessions",
+            "Sessions by what they are shown: an engine's name, camera or portrait.",
+            labels=("showing",),
+        )
+        for showing, count in sorted(shown.items()):
+            family.add_metric((showing,), count)
         yield family

@@ -16,6 +16,7 @@ from aiortc.mediastreams import MediaStreamTrack
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from engine.host import EngineHost
+from engine.protocols import Avatar
 from engine.worker import LiveStream, OutputFrame
 from lcvd.types import Lighting
 from server.errors import BadMessage, BadOffer
@@ -43,6 +44,8 @@ class Peer:
         on_end: Callable[[str], None],
         on_bad_size: Callable[[int, int], None],
         on_sent: Callable[[OutputFrame, float], None],
+        avatar: Avatar | None = None,
+        standby: EngineHost | None = None,
     ) -> None:
         self._limits: FrameLimits = settings.frame_limits
         self._media_timeout_s = settings.media_timeout_s
@@ -55,7 +58,7 @@ class Peer:
         self._resting = False
         self.opened_s = time.monotonic()
         self.output = VideoOutput(on_sent)
-        self.live = LiveStream(host, lighting, self.output.wake)
+        self.live = LiveStream(host, lighting, self.output.wake, avatar=avatar, standby=standby)
         self.output.attach(self.live)
         servers = [RTCIceServer(**server) for server in settings.ice_servers]  # type: ignore[arg-type]
         # An explicit list, empty too: aiortc's default asks a public STUN server.

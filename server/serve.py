@@ -36,7 +36,12 @@ class _Server(uvicorn.Server):
         console = Console(soft_wrap=True, highlight=False)
         if self._engines.reason:
             console.print(f"[yellow]fallback:[/] {escape(self._engines.reason)} (see relight doctor)")
-        console.print(f"relight-live: engine [bold]{self._engines.default}[/] ready at [bold]{escape(self._url)}[/]")
+        engine = self._engines.stopgap
+        console.print(f"relight-live: engine [bold]{engine}[/] ready at [bold]{escape(self._url)}[/]")
+        if engine != self._engines.default:
+            console.print(
+                f"[dim]{self._engines.default} warms up behind; portraits sent now are animated once it is[/]"
+            )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)

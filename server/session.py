@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.protocols import Avatar
+from engine.standby import needs_portrait
 from engine.view import View
 from engine.worker import LiveSnapshot, OutputFrame
 from lcvd.presets import preset
@@ -23,7 +24,7 @@ from lcvd.types import Background
 from server import protocol
 from server.admission import Admission, TokenBucket
 from server.avatars import DEFAULT_FPS, NO_PORTRAIT, AvatarWish
-from server.engines import Engines
+from server.engines import Engines, Running
 from server.errors import BadMessage, Busy, NotReady, Problem, ServerError, TooFast, TooLarge, explain
 from server.lights import Light, Wish
 from server.metrics import Metrics
@@ -37,6 +38,7 @@ STATS_EVERY_S = 0.5
 NOTICE_EVERY_S = 5.0  # the same notice at most this often
 FLOOD_LIMIT = 200  # messages refused before the socket is closed …
 FLOOD_MEMORY_S = 5.0  # … unless there was peace this long in between
+FALLBACK_HINT = "it comes back by itself once it can; run `relight doctor` on the server"
 DEFAULT_PRESET = "original"
 
 try:
@@ -73,6 +75,8 @@ class Session:
         self._engine = engines.default
         self._avatar: Avatar | None = None
         self._avatar_wish = AvatarWish()
+        self._running = ""  # the engine of the connection: not the one chosen, while that waits for a portrait
+        self._fallback_told = False
         self._view, self._mirror, self._paused = View(), False, False
         self._peer: Peer | None = None
         self._counted_in = self._counted_drops = 0
@@ -80,6 +84,7 @@ class Session:
         self._outbox = Outbox(socket)
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()  # one offer or end at a time
+        self._settling = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
         self._idle_since_s = clock()
         self._closing = self._hung_up = False
@@ -157,13 +162,12 @@ class Session:
     @property
     def runs(self) -> str:
         """The engine of the connection; "" without one."""
-        return self._engine if self._peer is not None else ""
+        return self._running if self._peer is not None else ""
 
     async def set_portrait(self, rgb: NDArray[np.uint8]) -> None:
-        """The portrait [H,W,3] that an avatar engine animates from now on."""
+        """The portrait [H,W,3] that an avatar engine animates from now on, as wished so far."""
         self._avatar = self._avatar_wish.of(rgb)
-        if self._peer is not None:
-            self._peer.live.set_avatar(self._avatar)
+        await self._settle()
 
     # ---- messages
 
@@ -200,7 +204,7 @@ class Session:
                 self._relight(dataclasses.replace(self._wish, base=base, adjust=message.adjust))
                 self._say(protocol.Ack(id=message.id, of=message.type, lighting=Light.of(self._wish.lighting)))
             case protocol.SetAvatar():
-                self._say(protocol.AvatarAck(id=message.id, predicted=self._set_avatar(message)))
+                self._say(protocol.AvatarAck(id=message.id, predicted=await self._set_avatar(message)))
             case _:
                 await self._apply(message)
                 self._say(protocol.Ack(id=message.id, of=message.type))
@@ -238,13 +242,12 @@ class Session:
         if self._peer is not None:
             self._peer.live.set_lighting(lighting)
 
-    def _set_avatar(self, message: protocol.SetAvatar) -> protocol.Predicted | None:
+    async def _set_avatar(self, message: protocol.SetAvatar) -> protocol.Predicted | None:
         """Merge what was asked into the wish; returns what it is going to cost."""
         self._avatar_wish = self._avatar_wish.merged(message)
         if self._avatar is not None:
             self._avatar = self._avatar_wish.of(self._avatar.portrait_rgb)
-            if self._peer is not None:
-                self._peer.live.set_avatar(self._avatar)
+            await self._settle()
         fps = self._peer.live.snapshot().fps_in if self._peer is not None else 0.0
         avatar = self._avatar_wish.of(NO_PORTRAIT)
         return protocol.Predicted.of(self._engines.predict(avatar, fps or DEFAULT_FPS))
@@ -257,11 +260,28 @@ class Session:
         if not choice.available:
             raise BadMessage(f"engine={name!r} cannot run here: {choice.reason}", "run `relight doctor` on the server")
         host = await asyncio.to_thread(self._engines.host, name)
-        if self._avatar is None and getattr(host.engine, "output_size", None) is not None:
+        if self._avatar is None and needs_portrait(host.engine):
             raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
         self._engine = name
-        if self._peer is not None:
-            self._peer.live.switch(host)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Bring the connection, if there is one, to the engine and the avatar that are wished for now."""
+        async with self._settling:  # who comes later wishes the same or more
+            if (peer := self._peer) is None:
+                return
+            running = await self._choose()
+            live, avatar = peer.live, self._avatar
+
+            def change() -> None:  # a portrait is scaled: not on the event loop
+                live.set_avatar(avatar)
+                live.switch(running.host, running.standby)
+
+            await asyncio.to_thread(change)
+            self._running = running.name
+
+    async def _choose(self) -> Running:
+        return await asyncio.to_thread(self._engines.run, self._engine, self._avatar is not None)
 
     # ---- the connection
 
@@ -283,6 +303,7 @@ class Session:
                     self._admission.leave(self.id)
                 raise
             self._peer = peer
+            await self._settle()  # a portrait may have come meanwhile
             self._counted_in = self._counted_drops = 0
             self._metrics.sessions.inc()
             self._metrics.connections.inc()
@@ -291,16 +312,18 @@ class Session:
 
     async def _new_peer(self) -> Peer:
         """A connection as the controls want it."""
-        host = await asyncio.to_thread(self._engines.host, self._engine)
+        running = await self._choose()
         peer: Peer = self._make_peer(
-            host,
+            running.host,
             self._wish.lighting,
             self._settings,
             on_end=lambda reason: self._peer_ended(peer, reason),
             on_bad_size=self._bad_size,
             on_sent=self._sent,
+            avatar=self._avatar,
+            standby=running.standby,
         )
-        peer.live.set_avatar(self._avatar)
+        self._running = running.name
         peer.live.set_view(self._view)
         peer.live.set_mirror(self._mirror)
         peer.live.set_paused(self._paused)
@@ -374,10 +397,22 @@ class Session:
                 continue
             snapshot = peer.live.snapshot()
             self._count(peer, snapshot)
+            if peer.live.hides_camera:
+                self._tell_fallback(snapshot.engine)
             peer.match_audio(snapshot.latency_ms.get("p50", 0.0) / 1e3)
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and self._outbox.empty:
                 self._say(protocol.Stats(**dataclasses.asdict(snapshot)))
+
+    def _tell_fallback(self, engine: dict[str, str]) -> None:
+        """Say once that an avatar's engine does not run and what is shown instead; again after it was well."""
+        if engine["state"] == "ok":
+            self._fallback_told = False
+        late = engine["state"] == "warming" and self._engines.reason
+        if self._fallback_told or not (late or engine["state"] == "failed"):
+            return
+        self._fallback_told = True
+        self.notice("fallback", f"{late}. {engine['message']}" if late else engine["message"], FALLBACK_HINT)
 
     def _count(self, peer: Peer, snapshot: LiveSnapshot) -> None:
         self._metrics.frames_in.inc(peer.frames_in - self._counted_in)

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     lcvd_weights: str = Field(
         default="lcvd-published", description="Weights of the avatar engine: a folder, or a name known to `weights`."
     )
+    lcvd_backend: str = Field(
+        default="auto", description="What the avatar engine's networks run on: auto takes the fastest there is."
+    )
     lcvd_size: int = Field(default=512, ge=64, le=1024, multiple_of=8, description="Side of the avatar in px.")
     client_dir: Path = Field(
         default_factory=lambda: Path(__file__).resolve().parent.parent / "client_web", description="The page."

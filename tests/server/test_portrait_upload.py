@@ -16,6 +16,7 @@ class AvatarEngine(FakeEngine):
     """Gives squares of the portrait's mean colour, whatever comes."""
 
     output_size = (64, 64)
+    needs_portrait = True
 
     def open(self, config):
         stream = super().open(config)
@@ -50,7 +51,7 @@ async def post(server, data: bytes, session: str) -> httpx.Response:
 async def test_a_portrait_reaches_the_engine_of_its_session_alone(faces: None) -> None:
     """The avatar has the portrait's colour and the engine's size; another session still has no portrait."""
     async with (
-        running(lambda name: AvatarEngine(), engine="ratio") as server,
+        running(lambda name: AvatarEngine() if name == "lcvd" else PassthroughEngine(), engine="lcvd") as server,
         Participant(server.ws) as tab,
         Participant(server.ws) as other,
     ):

@@ -206,7 +206,7 @@ async def test_the_next_best_engine_stands_in() -> None:
     known = both(FakeEngine(add=0))
 
     def make(name: str) -> Engine:
-        if name == "lcvd":
+        if name in ("lcvd", "avatar"):
             raise EngineUnavailable("no weights", "relight weights fetch")
         return known(name)
 
