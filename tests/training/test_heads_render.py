@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lcvd.geometry import picture_normals
 from lcvd.lighting import sh_projection
 from lcvd.presets import PRESETS, preset
 from lcvd.raster import rasterize
@@ -87,6 +88,16 @@ def test_the_head_is_closed() -> None:
     edges = np.sort(np.concatenate((triangles[:, :2], triangles[:, 1:], triangles[:, ::2])), axis=1)
     _, counts = np.unique(edges[edges[:, 0] != edges[:, 1]], axis=0, return_counts=True)
     assert (counts == 2).all()
+
+
+def test_the_face_has_the_normals_of_its_hint() -> None:
+    """But for the outline, where the skull joins, and the eyeballs, picture and hint shade the very same normals."""
+    rng = np.random.default_rng(4)
+    face, posed = pose(random_person(rng), random_motion(rng, 1), 0, 128)
+    mesh = face.mesh
+    told = picture_normals(face.vertices_px, mesh.triangles)
+    inside = np.setdiff1d(np.arange(len(told)), mesh.regions["face_oval"])
+    assert np.abs(posed.normals[inside] - told[inside]).max() < 1e-5
 
 
 def test_triangles_face_outward() -> None:

@@ -54,7 +54,8 @@ class Bust:
     occlusion: FloatArray  # [B] share of the light that gets there
     triangles: NDArray[np.int32]  # [M,3] counter-clockwise from outside
     two_sided: NDArray[np.uint8]  # [M]
-    normal_triangles: NDArray[np.int32]  # what makes normals: all of it, and the face's own eyes and mouth, as in hints
+    weld: NDArray[np.int32]  # [B] the vertex whose normal this one takes: copies at one place shade alike
+    normal_triangles: NDArray[np.int32]  # [M,3] `triangles` of welded vertices: on the face those of the hint
     follow: FloatArray  # [B] how much of the expression of vertex `source` a vertex takes
     source: NDArray[np.int32]  # [B] face vertex
     trunk: FloatArray  # [B] 0 = moves with the head, 1 = with the trunk
@@ -108,7 +109,7 @@ class _Parts:
     """Vertices and triangles as they are added."""
 
     def __init__(self) -> None:
-        self.columns: list[list[np.ndarray]] = [[], [], [], [], [], []]
+        self.columns: list[list[np.ndarray]] = [[] for _ in range(7)]
         self.triangles: list[np.ndarray] = []
         self.two_sided: list[np.ndarray] = []
         self.count = 0
@@ -121,9 +122,11 @@ class _Parts:
         follow: np.ndarray | float = 0.0,
         occlusion: np.ndarray | float = 1.0,
         trunk: np.ndarray | float = 0.0,
+        weld: np.ndarray | None = None,
     ) -> slice:
         n = len(points)
-        for column, value in zip(self.columns, (points, uv, occlusion, follow, source, trunk), strict=True):
+        weld = np.arange(self.count, self.count + n) if weld is None else weld
+        for column, value in zip(self.columns, (points, uv, occlusion, follow, source, trunk, weld), strict=True):
             column.append(np.broadcast_to(value, (n, *np.shape(value)[1:])))
         self.count += n
         return slice(self.count - n, self.count)
@@ -133,16 +136,17 @@ class _Parts:
         self.two_sided.append(np.full(len(triangles), two_sided, np.uint8))
 
     def bust(self, eyes: tuple[slice, slice], mouth: slice, face: np.ndarray, skull: np.ndarray) -> Bust:
-        points, uv, occlusion, follow, source, trunk = (np.concatenate(column) for column in self.columns)
+        points, uv, occlusion, follow, source, trunk, weld = (np.concatenate(column) for column in self.columns)
         triangles = np.concatenate(self.triangles).astype(np.int32)
-        mesh = face_mesh()
+        weld = weld.astype(np.int32)
         return Bust(
             rest=points.astype(np.float32),
             uv=uv.astype(np.float32),
             occlusion=occlusion.astype(np.float32),
             triangles=triangles,
             two_sided=np.concatenate(self.two_sided),
-            normal_triangles=np.concatenate([triangles, mesh.triangles[~mesh.skin_triangles]]),
+            weld=weld,
+            normal_triangles=weld[triangles],
             follow=follow.astype(np.float32),
             source=source.astype(np.int32),
             trunk=trunk.astype(np.float32),
@@ -212,7 +216,7 @@ def _skull(parts: _Parts, identity: FloatArray, build: Build) -> np.ndarray:
     pole = parts.add(behind[None], atlas.SKULL.uv([0.5], [0.5]))
     # The rim is the face's own vertices, but the disc needs its own texels there: a copy at the same place.
     rim_uv = atlas.SKULL.uv(0.5 + 0.49 * np.sin(angle), 0.5 - 0.49 * np.cos(angle))
-    rim = parts.add(identity[outline()], rim_uv, source=outline(), follow=1.0)
+    rim = parts.add(identity[outline()], rim_uv, source=outline(), follow=1.0, weld=outline())
     index = np.concatenate(
         [[np.arange(rim.start, rim.stop)], np.arange(ring_slice.start, ring_slice.stop).reshape(RINGS, 36)]
     )
@@ -244,7 +248,7 @@ def _opening(parts: _Parts, loop: tuple[int, ...]) -> slice:
     """Copies of the vertices round an eye or the mouth, and the face's own triangles that close it."""
     mesh = face_mesh()
     rest = np.concatenate(parts.columns[0])[: len(mesh.neutral)]
-    part = parts.add(rest[list(loop)], np.zeros((len(loop), 2)), source=np.array(loop), follow=1.0)
+    part = parts.add(rest[list(loop)], np.zeros((len(loop), 2)), source=np.array(loop), follow=1.0, weld=np.array(loop))
     place = {vertex: part.start + i for i, vertex in enumerate(loop)}
     inside = [t for t in mesh.triangles[~mesh.skin_triangles] if all(int(i) in place for i in t)]
     parts.sew(np.array([[place[int(i)] for i in t] for t in inside]))

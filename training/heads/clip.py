@@ -144,7 +144,7 @@ def pose(person: Person, motion: Motion, f: int, size: int) -> tuple[Face, Posed
     body = _placed(bust.rest, motion.torso_rotation[f], scale, motion.torso_translation[f] * size)
     share = bust.trunk[:, None]
     vertices = np.where(share > 0, head + share * (body - head), head).astype(np.float32)
-    normals = picture_normals(vertices, bust.normal_triangles)
+    normals = picture_normals(vertices, bust.normal_triangles)[bust.weld]
     uv = bust.uv.copy()
     for eye, loop in zip(bust.eyes, EYE_LOOPS, strict=True):
         _look(uv, normals, canonical[eye], bust.rest[list(loop)], eye, motion.gaze[f], motion.rotation[f])
