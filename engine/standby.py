@@ -46,7 +46,7 @@ class Standby:
         self.host = avatars_only(host)
         self.lane: Lane | None = None
         self.portrait: Rgb | None = None
-        self.engine_shows = False  # the engine itself has given a picture since it was opened
+        self.still_due = False  # what was shown before may not stay
         self._owner = owner
         self._clock = clock
         self._backoff_s = backoff_s
@@ -71,12 +71,12 @@ class Standby:
         """Another portrait: pictures of the one before are not shown again."""
         self.portrait = None if rgb is None else fitted(rgb, size or (rgb.shape[0], rgb.shape[1]))
         self._last = None
-        self.engine_shows = False
+        self.still_due = True
 
     # ---- the lane
 
     def arrived(self, frame: Frame, now_s: float) -> bool:
-        """A frame came that the engine gives no picture for. True: nor does this one, show `picture`."""
+        """A frame came while the engine is not well. True: nor does this one, show `picture`."""
         self._idle_since = None
         if self.host is None:
             return True

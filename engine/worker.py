@@ -107,8 +107,9 @@ class LiveStream:
             self._shape = rgb.shape
             untouched = self._paused or self._health.arrived(now)
             feeds = not self._paused and self._health.feeds(frame.index)
+            put = untouched
             if self._standby is not None:
-                self._stand_in(self._standby, frame, untouched)
+                put = self._stand_in(self._standby, frame, untouched)
             elif untouched:
                 self._pacer.put([OutputFrame(frame.index, frame.t_s, rgb, now, relit=False, showing=CAMERA)], now)
             lane, other = self._lane, self._standby.lane if self._standby is not None else None
@@ -118,6 +119,7 @@ class LiveStream:
             for each in (lane, other):
                 if each is not None and not self._paused and each.hung(now, self._hang_s):
                     self._replace(each)
+        if put:
             self._tell()
 
     def next_output(self, now_s: float) -> tuple[OutputFrame | None, float]:
@@ -278,11 +280,8 @@ class LiveStream:
                 return  # mirrored or paused since
             health = self._health if standing_in is None else standing_in.health
             shown = health.result(now - work.frames[-1].arrived_s, now)
-            if self._standby is not None:
-                if standing_in is not None:
-                    shown = shown and not self._engine_shows()
-                elif shown:
-                    self._standby.engine_shows = True
+            if standing_in is not None:
+                shown = shown and self._health.state != "ok"
             coaches = getattr(lane.host.engine, "tracks_faces", True)  # the null engine looks for no face
             if coaches and (shown or standing_in is None):
                 for frame, face in zip(work.frames, work.faces, strict=True):
@@ -401,11 +400,9 @@ class LiveStream:
         lane, health = self._lane, self._health
         other = present.leave()
         if other is not None and other.host is host:  # what stands in is what was asked for
-            self._lane, self._health, present.engine_shows = other, present.health, True
-            other = None
+            self._lane, self._health, other = other, present.health, None
         else:
             self._lane, self._health = Lane(self, host, self._clock), Health(self._stall_of(host), self._backoff_s)
-            present.engine_shows = False
         present.host = avatars_only(standby)
         if lane.host is standby:
             present.adopt(lane, health)
@@ -414,28 +411,31 @@ class LiveStream:
         if other is not None:
             self._retire(other)
 
-    def _stand_in(self, standby: Standby, frame: Frame, untouched: bool) -> None:
-        """`frame` came, and the camera is not shown: who gets it, and what goes out if nobody makes a picture of it."""
+    def _stand_in(self, standby: Standby, frame: Frame, untouched: bool) -> bool:
+        """`frame` came, and the camera is not shown. True: a still goes out, for nobody makes a picture of it."""
         now = frame.arrived_s
-        if self._paused:
+        still = self._paused or (untouched and standby.arrived(frame, now))
+        if still:
+            self._put_still(standby, frame.index, frame.t_s)
+        elif standby.still_due:
             still = True
-        elif untouched or not standby.engine_shows:
-            still = standby.arrived(frame, now)
-        else:
-            still = False
-            if (lane := standby.idle(now)) is not None:
-                self._retire(lane)
-        if still and (picture := standby.picture) is not None:
-            self._pacer.put([OutputFrame(frame.index, frame.t_s, picture[0], now, False, picture[1])], now)
+            self._put_still(standby, frame.index, frame.t_s - NEXT_S)  # just before: this one may become a picture yet
+        if not untouched and (lane := standby.idle(now)) is not None:
+            self._retire(lane)
+        return still
 
     def _show_still(self) -> None:
         """What is shown last must not stay: whoever repeats it while no frame comes gets the still at once."""
-        if self._standby is None or (picture := self._standby.picture) is None or self._index == 0:
-            return
-        self._last_t_s += NEXT_S
-        now = self._clock()
-        self._pacer.put([OutputFrame(self._index, self._last_t_s, picture[0], now, False, picture[1])], now)
-        self._index += 1
+        if self._standby is not None and self._index:
+            self._last_t_s += NEXT_S
+            self._put_still(self._standby, self._index, self._last_t_s)
+            self._index += 1
+
+    def _put_still(self, standby: Standby, index: int, t_s: float) -> None:
+        standby.still_due = False
+        if (picture := standby.picture) is not None:
+            now = self._clock()
+            self._pacer.put([OutputFrame(index, t_s, picture[0], now, False, picture[1])], now)
 
     def _still(self) -> NDArray[np.uint8] | None:
         return None if self._standby is None else self._standby.portrait
@@ -443,9 +443,6 @@ class LiveStream:
     def _stands_in(self, lane: Lane) -> Standby | None:
         """The standby, where `lane` is its own."""
         return self._standby if self._standby is not None and self._standby.lane is lane else None
-
-    def _engine_shows(self) -> bool:
-        return self._standby is None or (self._standby.engine_shows and self._health.state == "ok")
 
     def _stall_of(self, host: EngineHost) -> float:
         return getattr(host.engine, "stall_s", STALL_S) if self._stall_s is None else self._stall_s
