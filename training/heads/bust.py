@@ -15,17 +15,15 @@ from lcvd.geometry import face_mesh
 from lcvd.types import FloatArray
 from training.heads import atlas
 from training.heads.expression import LIDS, LOWER_INNER, UPPER_INNER
+from training.heads.skull import RINGS, SKULL_CENTRE, outline, ring_share, skull_frame, skull_rings
 
-SKULL_CENTRE = (0.0, 3.5, -4.5)
-SKULL_RADII = (7.6, 9.2, 9.7)
-SKULL_POWER = 2.4  # of the superellipsoid: a little boxier than an egg
-RINGS = 11
 EYE_LOOPS = ((249, 263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390),
              (7, 33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163))  # fmt: skip
 EYE_REACH_CM = 2.2  # half the side of what the eye patch shows
 MOUTH_REACH_CM = (3.2, 3.0)  # half its width, its height
 TRUNK_DEG, TRUNK_COLS = 120.0, 17
-NECK_ROWS, TRUNK_ROWS = 5, 12
+NECK_ROWS = 5
+NECK_ABOVE_CHIN_CM = 5.0  # where it begins, out of sight
 # Rings of the trunk below the neck: y, half width, half depth (cm); its axis lies at z = -5.
 TRUNK_RINGS = ((-15.0, 8.0, 6.2), (-16.2, 11.5, 7.2), (-17.6, 15.0, 8.2), (-19.6, 17.8, 9.0), (-22.5, 19.6, 10.0),
                (-30.0, 20.6, 11.0), (-48.0, 21.0, 11.5))  # fmt: skip
@@ -96,15 +94,6 @@ def average_bust() -> Bust:
     return bust_of(face_mesh().neutral, Build())
 
 
-@cache
-def outline() -> NDArray[np.int32]:
-    """[36] face_oval's vertices in order round the face, from the top over the person's left."""
-    angle_of = face_mesh().neutral[face_mesh().regions["face_oval"]]
-    oval = face_mesh().regions["face_oval"]
-    angle = np.arctan2(angle_of[:, 0], angle_of[:, 1])
-    return oval[np.argsort(np.where(angle < -1e-4, angle + 2 * np.pi, angle), kind="stable")]
-
-
 class _Parts:
     """Vertices and triangles as they are added."""
 
@@ -163,37 +152,6 @@ def _grid(index: np.ndarray, wrap: bool = False) -> np.ndarray:
         index = np.column_stack((index, index[:, 0]))
     a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
     return np.concatenate([np.column_stack((a, c, b)), np.column_stack((b, c, d))])
-
-
-def ring_share() -> FloatArray:
-    """[RINGS] how far from the outline (0) to the back (1) each ring of the skull lies; denser near the face."""
-    return (np.arange(1, RINGS + 1) / (RINGS + 1)).astype(np.float32) ** 1.25
-
-
-def skull_rings(identity: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Bald skull behind a face: points [RINGS,36,3] and the unit directions they lie in from the skull's centre."""
-    rim = identity[outline()].astype(np.float64)
-    centre, radii = skull_frame(identity)
-    arm = rim - centre
-    length = np.linalg.norm(arm, axis=1)
-    start = arm / length[:, None]
-    back = np.array([0.0, 0.05, -1.0]) / np.hypot(1, 0.05)
-    angle = np.arccos(np.clip(start @ back, -1, 1))[None, :, None]
-    t = ring_share()[:, None, None].astype(np.float64)
-    direction = (np.sin((1 - t) * angle) * start + np.sin(t * angle) * back) / np.sin(angle)
-    ellipsoid = (np.abs(direction / radii) ** SKULL_POWER).sum(2) ** (-1 / SKULL_POWER)
-    blend = np.clip(t[..., 0] / 0.35, 0, 1)
-    blend = blend * blend * (3 - 2 * blend)
-    radius = length + blend * (ellipsoid - length)
-    return (centre + radius[..., None] * direction).astype(np.float32), direction.astype(np.float32)
-
-
-def skull_frame(identity: FloatArray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and radii of the skull that fits a face."""
-    reference = face_mesh().neutral[outline()]
-    rim = identity[outline()]
-    grown = np.abs(rim).max(0) / np.abs(reference).max(0)
-    return np.array(SKULL_CENTRE) * (1, grown[1], grown[2]), np.array(SKULL_RADII) * (grown[0], grown[1], 1.0)
 
 
 def _skull(parts: _Parts, identity: FloatArray, build: Build) -> np.ndarray:
@@ -276,9 +234,9 @@ def _ear(parts: _Parts, identity: FloatArray, side: int, size: float) -> None:
 
 
 def trunk_rings(identity: FloatArray, build: Build) -> np.ndarray:
-    """[NECK_ROWS + TRUNK_ROWS - NECK_ROWS, 4]: y, half width, half depth, z of the axis, from inside the head down."""
+    """[NECK_ROWS + 7, 4]: y, half width, half depth, z of the axis (cm), from inside the head down."""
     chin = float(identity[152, 1])
-    top, bottom = chin + 5.0, chin - 3.8
+    top, bottom = chin + NECK_ABOVE_CHIN_CM, chin - 3.8
     neck = [
         (y, 4.9 * build.neck * (1 + 0.12 * t * t), 4.7 * build.neck, -4.3 - 0.7 * t)
         for t, y in zip(np.linspace(0, 1, NECK_ROWS), np.linspace(top, bottom, NECK_ROWS), strict=True)

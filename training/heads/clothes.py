@@ -7,7 +7,7 @@ import numpy as np
 from lcvd.colour import linear_from_srgb
 from lcvd.types import FloatArray
 from training.heads import atlas
-from training.heads.bust import TRUNK_DEG
+from training.heads.bust import NECK_ABOVE_CHIN_CM, NECK_ROWS, TRUNK_DEG
 from training.heads.noise import mix, ramp, smooth_noise
 
 
@@ -16,7 +16,7 @@ def paint_trunk(rng: np.random.Generator, tone: FloatArray, rings: np.ndarray, b
     height, width = atlas.TRUNK.height, atlas.TRUNK.width
     y = np.interp(np.linspace(0, 1, height), np.linspace(0, 1, len(rings)), rings[:, 0]).astype(np.float32)[:, None]
     angle = np.linspace(-TRUNK_DEG, TRUNK_DEG, width).astype(np.float32)[None]
-    neck_y, chin_y = float(rings[4, 0]), float(rings[0, 0]) - 5.0
+    neck_y, chin_y = float(rings[NECK_ROWS - 1, 0]), float(rings[0, 0]) - NECK_ABOVE_CHIN_CM
     image = np.empty((height, width, 3), np.float32)
     image[:] = tone
     image *= 1 + 0.04 * smooth_noise(rng, (height, width), (6, 10))[..., None]

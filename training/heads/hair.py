@@ -12,9 +12,9 @@ import numpy as np
 from lcvd.colour import linear_from_srgb
 from lcvd.geometry import face_mesh
 from lcvd.types import FloatArray
-from training.heads import atlas
-from training.heads.bust import RINGS, ring_share, skull_rings
+from training.heads.canvas import around, canvas
 from training.heads.noise import mix, ramp, smooth_noise
+from training.heads.skull import RINGS, ring_share, skull_rings
 
 COLOURS = np.array(
     [(24, 20, 19), (38, 28, 24), (62, 42, 31), (92, 62, 42), (128, 88, 56), (176, 134, 86), (208, 172, 120),
@@ -115,7 +115,7 @@ def strands(rng: np.random.Generator, hair: Hair, shape: tuple[int, int], span: 
 @cache
 def beard_fields() -> tuple[FloatArray, FloatArray]:
     """Coverage [H,W] of the canvas by a full beard and by a moustache."""
-    points = atlas.canvas().points
+    points = canvas().points
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     side = np.abs(x)
     lips = np.hypot(side / 2.9, (y + 3.55) / 1.15)
@@ -129,11 +129,11 @@ def beard_fields() -> tuple[FloatArray, FloatArray]:
 
 def paint_hair(rng: np.random.Generator, hair: Hair, bare: FloatArray) -> FloatArray:
     """Hair and beard over a bare head, both linear albedo [H,W,3]."""
-    field = atlas.around(strands(rng, hair, (96, 288), (30.0, 56.0)))
+    field = around(strands(rng, hair, (96, 288), (30.0, 56.0)))
     colour = field[..., None] * hair.colour
     image = bare
     if not hair.bald:
-        edge = 0.28 * atlas.around(smooth_noise(rng, (48, 192), (12, 70)))
+        edge = 0.28 * around(smooth_noise(rng, (48, 192), (12, 70)))
         # Cropped hair lets the scalp through.
         image = mix(image, colour, (0.88 if hair.length_cm < 0.5 else 1.0) * ramp(_on_canvas(hair) + edge, -0.12, 0.32))
     if hair.beard > 0 or hair.moustache > 0:
@@ -144,7 +144,7 @@ def paint_hair(rng: np.random.Generator, hair: Hair, bare: FloatArray) -> FloatA
 
 
 def _on_canvas(hair: Hair) -> FloatArray:
-    return growth(atlas.canvas().points, hair)
+    return growth(canvas().points, hair)
 
 
 def paint_hood(rng: np.random.Generator, hair: Hair, shape: tuple[int, int]) -> FloatArray:

@@ -23,7 +23,7 @@ def random_lighting(rng: np.random.Generator) -> Lighting:
         _lamp(rng, rng.uniform(-170, 170), rng.uniform(-30, 60), rng.uniform(0.08, 0.6))
         for _ in range(rng.integers(0, 3))
     )
-    ambient = rng.uniform(0.03, 0.4) * rgb_from_temperature_k(rng.uniform(4500, 9500))
+    ambient = np.exp(rng.uniform(np.log(0.04), np.log(0.9))) * rgb_from_temperature_k(rng.uniform(4500, 9500))
     sh = sh_projection(Lighting("", rgb_tuple(ambient), (key, *others)))
     luminance = np.maximum(irradiance_over_pi(sh, _FACING), 0) @ LUMA
     gain = min(rng.uniform(0.35, 0.95) / max(luminance.mean(), 1e-3), 1.6 / max(luminance.max(), 1e-3))

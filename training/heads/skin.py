@@ -16,6 +16,7 @@ from lcvd.colour import linear_from_srgb
 from lcvd.geometry import face_mesh
 from lcvd.types import FloatArray
 from training.heads import atlas
+from training.heads.canvas import around, canvas
 from training.heads.expression import LIDS
 from training.heads.noise import mix, ramp, smooth_noise
 
@@ -78,7 +79,7 @@ class Fields(NamedTuple):
 @cache
 def fields() -> Fields:
     """Painted on the average head, hence cached; mesh regions make the polygons."""
-    points = atlas.canvas().points
+    points = canvas().points
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     side = np.abs(x)
     front = ramp(z, 1.0, 3.5)
@@ -111,11 +112,11 @@ def paint_skin(rng: np.random.Generator, skin: Skin, brow: FloatArray, brow_weig
     """Bare head, linear albedo [SIDE, 2·SIDE, 3]; `brow` [3] is the colour of its brows."""
     field = fields()
     grey = 1 - field.shut - skin.age * field.lined - max(skin.age - 0.4, 0) * field.wrinkled
-    grey *= 1 + skin.blotches * atlas.around(smooth_noise(rng, (48, 96), (7, 14)))
+    grey *= 1 + skin.blotches * around(smooth_noise(rng, (48, 96), (7, 14)))
     image: FloatArray = grey[..., None] * skin.tone
     image *= 1 - (skin.flush * field.blush)[..., None] * np.array([0.02, 0.2, 0.16], np.float32)
     if skin.freckles > 0:
-        spots = ramp(atlas.around(smooth_noise(rng, (256, 512), (70, 140))), 1.35, 1.8)
+        spots = ramp(around(smooth_noise(rng, (256, 512), (70, 140))), 1.35, 1.8)
         image *= 1 - (0.45 * skin.freckles * spots * field.freckled)[..., None] * np.array([0.5, 0.8, 1.0], np.float32)
     face = image[:, : atlas.SIDE]
     face[:] = mix(face, skin.lips, field.lips)
@@ -132,16 +133,16 @@ def _texels(vertices: tuple[int, ...]) -> np.ndarray:
 
 def _polygon(vertices: tuple[int, ...], blur: float) -> FloatArray:
     """Coverage [SIDE,SIDE] of a region of the face."""
-    canvas = np.zeros((atlas.SIDE, atlas.SIDE), np.uint8)
-    cv2.fillPoly(canvas, [_texels(vertices)], (255,), cv2.LINE_AA, shift=4)
-    return _softened(canvas, blur)
+    drawn = np.zeros((atlas.SIDE, atlas.SIDE), np.uint8)
+    cv2.fillPoly(drawn, [_texels(vertices)], (255,), cv2.LINE_AA, shift=4)
+    return _softened(drawn, blur)
 
 
 def _line(vertices: tuple[int, ...], blur: float) -> FloatArray:
-    canvas = np.zeros((atlas.SIDE, atlas.SIDE), np.uint8)
-    cv2.polylines(canvas, [_texels(vertices)], False, (255,), 1, cv2.LINE_AA, shift=4)
-    return _softened(canvas, blur)
+    drawn = np.zeros((atlas.SIDE, atlas.SIDE), np.uint8)
+    cv2.polylines(drawn, [_texels(vertices)], False, (255,), 1, cv2.LINE_AA, shift=4)
+    return _softened(drawn, blur)
 
 
-def _softened(canvas: NDArray[np.uint8], blur: float) -> FloatArray:
-    return np.asarray(cv2.GaussianBlur(canvas, (0, 0), blur), np.float32) / np.float32(255)
+def _softened(drawn: NDArray[np.uint8], blur: float) -> FloatArray:
+    return np.asarray(cv2.GaussianBlur(drawn, (0, 0), blur), np.float32) / np.float32(255)
