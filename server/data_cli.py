@@ -182,7 +182,7 @@ def _summary(console: Console, outcome: "Outcome", output: Path, document: dict[
         if len(rows) > SHOWN:
             _say(console, f"and {len(rows) - SHOWN} more in {output / REJECTED}")
     if not outcome.progress.frames and outcome.resumed:
-        _say(console, f"{output}: was complete already")
+        _say(console, "nothing was left to do")
     speed = f", {document['frames_per_s']} frames/s" if document["frames_per_s"] else ""
     _say(
         console,

@@ -105,7 +105,8 @@ def read_footage(source: Source) -> Iterator[Footage]:
         yield Footage(index, t_s, rgb, gap)
         index, before_s = index + 1, t_s
     if index == 0:
-        raise FootageError("it has no frame in the asked time", "the file is empty, damaged, or shorter than its notes")
+        when = "" if source.end_s is None else f" between {source.start_s:.1f} and {source.end_s:.1f} s"
+        raise FootageError(f"it has no readable frame{when}", "it is damaged, or shorter than its list says")
 
 
 def _readable(frames: Iterator[tuple[NDArray[np.uint8], float]]) -> Iterator[tuple[NDArray[np.uint8], float]]:
@@ -113,7 +114,7 @@ def _readable(frames: Iterator[tuple[NDArray[np.uint8], float]]) -> Iterator[tup
     try:
         yield from frames
     except (av.FFmpegError, OSError) as error:
-        raise FootageError(f"it cannot be read ({error})", "fetch it again") from None
+        raise FootageError(f"it cannot be read ({error.strerror or error})", "fetch it again") from None
 
 
 def _pictures(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
@@ -129,7 +130,9 @@ def _video(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
     try:
         container = av.open(str(source.path))
     except (av.FFmpegError, OSError) as error:
-        raise FootageError(f"not a readable video ({error})", "give a file that ffmpeg can play") from None
+        raise FootageError(
+            f"not a readable video ({error.strerror or error})", "give a file that ffmpeg can play"
+        ) from None
     with container:
         if not container.streams.video:
             raise FootageError("it has no video stream", "give a file with a picture")
@@ -158,7 +161,9 @@ def _video(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
                         return
                     yield _rgb(frame), last_s
         except av.FFmpegError as error:
-            raise FootageError(f"it breaks off after {last_s:.1f} s ({error})", "fetch it again") from None
+            raise FootageError(
+                f"it breaks off after {max(last_s, 0):.1f} s ({error.strerror or error})", "fetch it again"
+            ) from None
 
 
 def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:

@@ -78,7 +78,9 @@ def prepare(
     with _alone(data):
         index = _finished(data, plan)
         if index is not None:
-            return Outcome(index, Progress(len(sources), len(sources)), resumed=True)
+            progress = Progress(len(sources), len(sources))
+            on_progress(progress)
+            return Outcome(index, progress, resumed=True)
         resumed = _begin(data, plan)
         progress = Progress(len(sources), 0)
         assembly = Assembly(data, len(sources), settings.shard_bytes)

@@ -1,7 +1,7 @@
 """Where one shot ends and the next begins: hard cuts, and dissolves by what has changed over a while.
 
 Frames are compared as 32×24 thumbnails, mean absolute difference of RGB in [0,1]. A cut is a jump far above the
-footage's own recent motion; a dissolve has no jump, but after SPAN frames the whole picture is another. Keeps SPAN
+footage's own recent motion; a dissolve has no jump, but after REACH frames the whole picture is another. Keeps REACH
 thumbnails. Thresholds: docs/data.md.
 """
 
@@ -15,17 +15,18 @@ from lcvd.types import FloatArray
 
 THUMB = (32, 24)
 JUMP = 0.08  # at least this much between two frames …
-JUMP_RATIO = 4.0  # … and this many times the median of the last SPAN frames
-SPAN = 16
-CHANGED = 0.20  # over SPAN frames
+JUMP_RATIO = 4.0  # … and this many times the median of the last RECENT frames
+RECENT = 16
+REACH = 32
+CHANGED = 0.20  # over REACH frames; heads that lean far reach 0.16
 
 
 class CutDetector:
     """Told every frame in order, says which ones begin a new shot."""
 
     def __init__(self) -> None:
-        self._thumbs: deque[FloatArray] = deque(maxlen=SPAN)
-        self._steps: deque[float] = deque(maxlen=SPAN)
+        self._thumbs: deque[FloatArray] = deque(maxlen=REACH)
+        self._steps: deque[float] = deque(maxlen=RECENT)
 
     def starts_shot(self, rgb: NDArray[np.uint8]) -> bool:
         """True where rgb uint8 [H,W,3] is the first frame of a shot that is not the first one."""
@@ -34,7 +35,7 @@ class CutDetector:
             self._thumbs.append(thumb)
             return False
         step = float(np.abs(thumb - self._thumbs[-1]).mean())
-        since = float(np.abs(thumb - self._thumbs[0]).mean()) if len(self._thumbs) == SPAN else 0.0
+        since = float(np.abs(thumb - self._thumbs[0]).mean())
         usual = float(np.median(self._steps)) if self._steps else 0.0
         if (step > JUMP and step > JUMP_RATIO * usual) or since > CHANGED:
             self._thumbs.clear()
