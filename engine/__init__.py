@@ -16,6 +16,7 @@ ENGINES = ("ratio", "avatar", "lcvd", "passthrough")  # in the order of preferen
 DEFAULT_ENGINE = ENGINES[0]
 LCVD_WEIGHTS = "lcvd-published"
 SMALL_CHANNELS = 128  # a UNet up to this width is a toy that a CPU can run
+DEFAULT_BATCH = {"cuda": 2, "cpu": 1}  # windows that share a call; on a CPU two take twice as long (docs/LOG.md)
 LCVD_PACKAGES = ("torch", "diffusers", "transformers", "safetensors")
 
 
@@ -36,6 +37,7 @@ def make_engine(
     weights: Path | str = LCVD_WEIGHTS,  # of lcvd: a folder, or a name under the user's weights folder
     backend: str = "eager",  # of lcvd: see engine.backends
     size: int = 512,  # of lcvd: side of the avatar in px
+    plans: Path | None = None,  # of lcvd: folder of its plans; None: the user's cache
 ) -> Engine:
     """The engine called `name`; its tracking networks are looked for in `models_dir` first.
 
@@ -67,7 +69,7 @@ def make_engine(
             raise EngineUnavailable(*reason)
         import torch
 
-        from engine.backends import make_backend
+        from engine.backends import PlanOptions, make_backend
         from engine.diffusion import DiffusionEngine, DiffusionOptions
         from lcvd.matting import SelfieMatte
         from lcvd.model import load_lcvd
@@ -76,7 +78,7 @@ def make_engine(
 
         device, dtype = ("cuda", "fp16") if torch.cuda.is_available() else ("cpu", "float32")
         return DiffusionEngine(
-            lambda: make_backend(backend, load_lcvd(weights, device, dtype)),
+            lambda: make_backend(backend, load_lcvd(weights, device, dtype), PlanOptions(plans, weights=str(weights))),
             DiffusionOptions(size),
             partial(MeshTracker, directory=models_dir),
             lambda: CalibratedMatte(SelfieMatte(directory=models_dir)),
@@ -86,6 +88,15 @@ def make_engine(
 
         return PassthroughEngine()
     raise UnknownEngine(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
+
+
+def _lcvd_dtype() -> str:
+    """bf16 where the GPU multiplies it as fast as fp16 (Ampere on): it has float32's range, so nothing overflows."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "float32"
+    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
 
 
 def available_engines(lcvd_weights: Path | str = LCVD_WEIGHTS) -> list[EngineInfo]:
@@ -101,7 +112,7 @@ def available_engines(lcvd_weights: Path | str = LCVD_WEIGHTS) -> list[EngineInf
 def _info(name: str, title: str) -> EngineInfo:
     try:
         if name == "ratio":
-            import engine.ratio  # noqa: F401
+            import engine.ratio
         if name == "avatar":
             import engine.avatar  # noqa: F401
     except (ImportError, EngineUnavailable) as error:

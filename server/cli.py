@@ -11,6 +11,7 @@ from rich.markup import escape
 from server.bench_cli import bench
 from server.data_cli import data
 from server.doctor import doctor
+from server.engine_cli import engine
 from server.evaluate_cli import evaluate
 from server.lights_cli import lights
 from server.video_cli import video
@@ -63,6 +64,7 @@ app.command()(evaluate)
 app.command()(lights)
 app.command()(doctor)
 app.add_typer(weights)
+app.add_typer(engine)
 app.add_typer(data)
 
 

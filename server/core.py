@@ -34,6 +34,7 @@ class Server:
             models_dir=settings.models_dir,
             weights=settings.lcvd_weights,
             backend=settings.lcvd_backend,
+            plans=settings.plans,
             size=settings.lcvd_size,
         )
         self.engines = Engines(settings.engine, make or own, settings.lcvd_weights, self._streams)

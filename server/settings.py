@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     lcvd_backend: str = Field(
         default="auto", description="What the avatar engine's networks run on: auto takes the fastest there is."
     )
+    plans: Path | None = Field(
+        default=None, description="Folder of the avatar's plans (`relight engine build`); default: the user's cache."
+    )
     lcvd_size: int = Field(default=512, ge=64, le=1024, multiple_of=8, description="Side of the avatar in px.")
     client_dir: Path = Field(
         default_factory=lambda: Path(__file__).resolve().parent.parent / "client_web", description="The page."

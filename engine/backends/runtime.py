@@ -63,18 +63,29 @@ def plan_key(
     precision: str,
 ) -> PlanKey:
     """The key of a plan for this model on this machine."""
+    packages = package_versions()
     return PlanKey(
         module=module,
         inputs=inputs,
         precision=precision if module == "unet" else dtype_word(model.dtype),  # only the UNet is worth FP8
         dtype=dtype_word(model.dtype),
         runtime=runtime,
-        weights=hashlib.sha256(model.identity.encode()).hexdigest()[:16],
+        weights=weights_digest(model.identity),
         runtime_version=runtime_version,
         arch=arch_of(model.device),
-        torch=version("torch"),
-        diffusers=version("diffusers"),
+        torch=packages["torch"],
+        diffusers=packages["diffusers"],
     )
+
+
+def weights_digest(identity: str) -> str:
+    """LcvdModel.identity as a word of 16 digits."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def package_versions() -> dict[str, str]:
+    """Of the packages that decide what a network computes or how it is written down."""
+    return {name: version(name) for name in ("torch", "diffusers")}
 
 
 def dtype_word(dtype: torch.dtype) -> str:
