@@ -1,9 +1,9 @@
 """The avatar without a GPU: track → limited motion → puppet → look-up │ remap → surface → shadow → shade → compose.
 
-The preview of LCVD's avatar, and its fallback: one portrait, moved as the driver's face moves and lit as asked. `prepare`
-(host half) says where every pixel of the moved portrait is to be found in the still one; `render` (device half) fetches
-it and lights it by the ratio of the wanted light on the moved surface to the portrait's own light on the resting one,
-before the portrait's own wall. Without a face the last pose stays and the light goes on.
+The preview of LCVD's avatar, and its fallback: one portrait, moved as the driver's face moves and lit as asked.
+`prepare` (host half) says where every pixel of the moved portrait is to be found in the still one; `render` (device
+half) fetches it and lights it by the ratio of the wanted light on the moved surface to the portrait's own light on the
+resting one, before the portrait's own wall. Without a face the last pose stays and the light goes on.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from engine.frames import Frame, Work
 from engine.glide import LightGlide
 from engine.grid import GRID, WorkingGrid
 from engine.held_pose import HeldPose
+from engine.look_up import fetch
 from engine.mouth import Mouth
 from engine.normals import person_surface
 from engine.portrait import Reference, make_reference
@@ -181,22 +182,22 @@ class AvatarPainter:
         bright = cv2.resize(squares * layers.alpha, size, interpolation=cv2.INTER_AREA)
         side = (9, 9)
         self._luma = (cv2.blur(bright, side) / np.maximum(cv2.blur(weight, side), 1e-2)).astype(np.float32)
-        self._own = np.ascontiguousarray(self._fields(reference, weight, self._luma, own)[:3].transpose(1, 2, 0))
+        self._own = np.ascontiguousarray(
+            self._fields(reference, np.asarray(weight, np.float32), self._luma, own)[:3].transpose(1, 2, 0)
+        )
 
     def paint(self, rgb: NDArray[np.uint8], pose: Pose, lighting: Lighting) -> NDArray[np.uint8]:
         """The picture of `pose`; `rgb` is the driver's frame."""
         with self._stats.stage("remap"):
-            where = pose.where - np.float32(0.5)
-            person = cv2.remap(self._layers.person, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+            person = fetch(self._layers.person, pose.where, cv2.BORDER_REFLECT_101)
         if pose.driver is not None and pose.mouth > 0:
             with self._stats.stage("mouth"):
                 self._mouth.paint(person, pose.face, rgb, pose.driver, pose.match, pose.mouth)
         step = SIZE // GRID
-        coarse = where[step // 2 :: step, step // 2 :: step] / np.float32(step) - np.float32(0.5)
-        own = cv2.remap(self._own, coarse, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        luma = cv2.remap(self._luma, coarse, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        coarse = pose.where[step // 2 :: step, step // 2 :: step] / np.float32(step)
+        own, luma = fetch(self._own, coarse), fetch(self._luma, coarse)
         alpha = cv2.resize(np.ascontiguousarray(person[..., 3]), (GRID, GRID), interpolation=cv2.INTER_AREA)
-        fields = self._fields(pose.face, alpha.astype(np.float32) / 255, luma, lighting)
+        fields = self._fields(pose.face, np.asarray(alpha, np.float32) / np.float32(255), luma, lighting)
         fields[:3] = limited_ratio(fields[:3], own.transpose(2, 0, 1))
         with self._stats.stage("compose"):
             return compose(person, self._layers.backdrop, fields, backdrop_gain(lighting, 1.0))

@@ -1,6 +1,6 @@
 """The driver's Face → the portrait's Face as one picture of it can show: LCVD's relative motion, softly limited.
 
-Relative displacement (arXiv 2502.19894, supplement §8; lcvd.motion): R = R_i R₁ᵀ R_ref, s = s_ref s_i / s₁, t = t_ref + Δt;
+Relative displacement (arXiv 2502.19894 §8; lcvd.motion): R = R_i R₁ᵀ R_ref, s = s_ref s_i / s₁, t = t_ref + Δt,
 here with each angle, zoom and step pressed toward what a single picture can show, as limit · tanh(x / limit). The
 driver is measured against its own first frame, shape included, so nothing of its face can reach the portrait. Lids move
 by how far the driver's are open and lips never cross, since a difference of two faces in cm closes neither exactly.
@@ -29,8 +29,11 @@ EYES = (
 )
 UPPER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
 LOWER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
-SHUT, WIDE = 0.35, 0.90  # lid gap over the driver's open one: where the eye counts as closed, and as open
+# Lid gap over the driver's usual one. Shut eyes measure 0.55…0.85 of it (11 clips): the landmark network hardly closes
+# them, and the filter takes the rest of a quick blink.
+SHUT, OPEN = 0.70, 0.90
 WIDEST = 1.12
+AWAKE, USUAL_S = 0.85, 2.0  # gaps above this share of the usual one are followed, in this time
 FOLD = 0.45  # of the lid's way that the fold above goes along
 MEETING = 0.2  # of the open gap above the lower lid: where the lids meet
 
@@ -45,7 +48,8 @@ class AvatarMotion:
         self._share = expression_share(reference.mesh)
         self._shape: FloatArray | None = None  # [V,3] the driver in its first frame, canonical cm
         self._expression: FloatArray | None = None  # [V,3] the last one that was believed
-        self._open = np.zeros(2, np.float32)  # the driver's lid gaps when open, cm
+        self._usual = np.zeros(2, np.float32)  # the driver's lid gaps when awake, cm
+        self._t_s = 0.0
 
     def __call__(self, driver: Face) -> Face:
         """The portrait's face, moved as `driver` moves; time, score and held are the driver's."""
@@ -53,7 +57,8 @@ class AvatarMotion:
             self._shape = driver.identity + driver.expression
             first = replace(driver, identity=self._shape, expression=np.zeros_like(self._shape))
             self._first = first
-            self._open = np.maximum(_gaps(self._shape), 0.3)
+            self._usual = np.maximum(_gaps(self._shape), 0.3)
+            self._t_s = driver.t_s
             self._motion(first)
         pose = solve_pose(driver.vertices_px, self._shape, self._weights)
         expression = self._believed(pose.observed - self._shape, driver.rotation)
@@ -67,9 +72,13 @@ class AvatarMotion:
         )
         moved = self._motion(self._limited(seen))
         observed = self._shape + expression
-        self._open = np.maximum(self._open * np.float32(0.9995), _gaps(observed))
+        gaps = _gaps(observed)
+        ratios = gaps / self._usual
+        follow = 1 - math.exp(-max(driver.t_s - self._t_s, 0.0) / USUAL_S)
+        self._usual = np.where(ratios > AWAKE, self._usual + np.float32(follow) * (gaps - self._usual), self._usual)
+        self._t_s = driver.t_s
         shape = moved.identity + moved.expression
-        set_lids(shape, self._reference.identity + self._reference.expression, _gaps(observed) / self._open)
+        set_lids(shape, self._reference.identity + self._reference.expression, ratios)
         part_lips(shape)
         return _placed(moved, shape)
 
@@ -125,16 +134,14 @@ def expression_share(mesh: MeshTopology) -> FloatArray:
 def set_lids(shape: FloatArray, open_shape: FloatArray, ratios: NDArray[np.floating]) -> None:
     """Move the lids of `shape` [V,3] (in place): at ratio 1 as in `open_shape`, closed from SHUT down."""
     for (upper, lower, fold), ratio in zip(EYES, ratios, strict=True):
-        opening = min(max((float(ratio) - SHUT) / (WIDE - SHUT), 0.0), WIDEST)
-        if ratio < 1:
-            opening = min(opening, 1.0)
-        high, low, crease = open_shape[list(upper)], open_shape[list(lower)], open_shape[list(fold)]
+        opening = min(max((float(ratio) - SHUT) / (OPEN - SHUT), 0.0), 1.0)
+        opening *= min(max(1.0, 0.5 + 0.5 * float(ratio)), WIDEST)
+        high, low = open_shape[list(upper)], open_shape[list(lower)]
         meeting = low + MEETING * (high - low)
         closing = np.float32(1 - opening)
         shape[list(upper)] = high + closing * (meeting - high)
         shape[list(lower)] = low + max(closing, np.float32(0)) * (meeting - low)
         shape[list(fold)] += FOLD * closing * (meeting - high)
-        del crease
 
 
 def part_lips(shape: FloatArray) -> None:

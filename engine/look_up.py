@@ -5,6 +5,9 @@ faster: spans instead of boxes, increments instead of barycentrics, nothing kept
 wider than the triangle, so that neighbours leave no gap. The slow twin is those two (tests/engine/test_puppet.py).
 """
 
+from typing import Any
+
+import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,12 @@ def look_up(vertices: FloatArray, triangles: NDArray[np.int32], places: FloatArr
     depth = np.full((size, size), -np.inf, np.float32)
     _draw(vertices, triangles, places, where, depth)
     return where
+
+
+def fetch(picture: NDArray[Any], where: FloatArray, border: int = cv2.BORDER_REPLICATE) -> NDArray[Any]:
+    """`picture` [H,W] or [H,W,C] at `where` [h,w,2] px (the first pixel's centre is 0.5), bilinear."""
+    at = where - np.float32(0.5)  # OpenCV counts from centres
+    return np.asarray(cv2.remap(picture, at, None, cv2.INTER_LINEAR, borderMode=border))  # type: ignore[call-overload]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

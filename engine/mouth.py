@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.avatar_motion import LOWER_LIP, UPPER_LIP
+from engine.look_up import fetch
+from lcvd.colour import LUMA
 from lcvd.raster import interpolate, rasterize
 from lcvd.types import Face, FloatArray
 
@@ -22,7 +24,7 @@ DEEP = 0.85  # a mouth is a little darker than what the lips' shading says
 
 
 class Mouth:
-    """The opening of one portrait. `open_cm` of its own lips shows in the portrait itself."""
+    """The opening of one portrait: how far its own lips are parted, and how bright its skin is."""
 
     def __init__(self, reference: Face, portrait_rgb: NDArray[np.uint8]) -> None:
         inner = np.array([*UPPER_LIP, *LOWER_LIP, *CORNERS])
@@ -36,7 +38,10 @@ class Mouth:
 
     def match(self, rgb: NDArray[np.uint8], driver: Face) -> FloatArray:
         """[3] factor of squared code values from the driver's skin to the portrait's, steady in time."""
-        ratio = np.clip(self._skin / np.maximum(skin_level(rgb, driver), 1e-3), *MATCH_LIMITS).astype(np.float32)
+        ratio = self._skin / np.maximum(skin_level(rgb, driver), 1e-3)
+        level = float(np.clip(ratio @ LUMA, *MATCH_LIMITS))
+        # Half of the tint: teeth are whiter than skin, and would take too much of it.
+        ratio = (level * np.sqrt(ratio / max(float(ratio @ LUMA), 1e-3))).astype(np.float32)
         keep = 0.0 if self._t_s is None else np.exp(-max(driver.t_s - self._t_s, 0.0) / MATCH_S)
         self._t_s = driver.t_s
         self._match = (ratio + np.float32(keep) * (self._match - ratio)).astype(np.float32)
@@ -72,7 +77,7 @@ class Mouth:
         inside = raster.triangle >= 0
         if not inside.any():
             return
-        seen = cv2.remap(rgb, where - np.float32(0.5), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        seen = fetch(rgb, where)
         soft = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), feather)
         # Blurred inward: lips stay sharp, what is outside the opening stays theirs.
         alpha = np.clip(2 * soft - 1, 0, 1) * np.float32(amount)

@@ -18,7 +18,8 @@ from lcvd.types import FloatArray
 
 COARSE = 160
 SURE_PERSON, SURE_WALL = 0.96, 0.02
-WALL_PX, PERSON_PX = 4, 2  # so far from the edge each is known: lenses and JPEG blur
+WALL_PX, PERSON_PX = 7, 2  # so far from the edge each is known: lenses and JPEG blur
+STRAY_PX = 22  # strands stray no further than this
 MIRRORED_PX = 60.0  # further from the edge nothing is ever seen
 DETAIL_PX = 6.0  # what is finer is detail, and is mirrored
 KNOWN = 50.0  # weight of what is seen against the membrane's stiffness
@@ -44,7 +45,22 @@ def portrait_layers(rgb: NDArray[np.uint8], mask: FloatArray) -> PortraitLayers:
     person = continued(seen, sure)
     keep = np.clip((alpha - 0.9) * 10, 0, 1)[..., None]
     rgba = np.dstack([person + keep * (seen - person), 255 * alpha])
+    wall &= ~_strays(seen, person, wall)
     return PortraitLayers(_bytes(rgba), _bytes(continued(seen, wall)), alpha)
+
+
+def _strays(seen: FloatArray, person: FloatArray, wall: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[H,W] what looks like the person's hair although alpha calls it wall: left standing it would dot the backdrop."""
+    far = cv2.erode(wall.astype(np.uint8), _disc(STRAY_PX)) > 0
+    if not far.any():
+        return np.zeros_like(wall)
+    weight = KNOWN * far.astype(np.float32)
+    smooth = solve_membrane(seen * weight[..., None], weight, sweeps=12)
+    towards = person - smooth
+    apart = (towards**2).sum(-1)
+    share = ((seen - smooth) * towards).sum(-1) / np.maximum(apart, 1.0)
+    like = (share > 0.35) & (apart > 40**2) & wall & ~far
+    return np.asarray(cv2.dilate(like.astype(np.uint8), _disc(2)) > 0)
 
 
 def fine_alpha(rgb: NDArray[np.uint8], mask: FloatArray) -> FloatArray:
@@ -52,14 +68,15 @@ def fine_alpha(rgb: NDArray[np.uint8], mask: FloatArray) -> FloatArray:
     height, width = rgb.shape[:2]
     scale = min(COARSE / max(height, width), 1.0)
     size = max(round(width * scale), 4), max(round(height * scale), 4)
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    small = np.asarray(small, np.float32) / np.float32(255)
     coarse = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)
-    coefficients = alpha_coefficients(small, np.asarray(coarse, np.float32))
+    coefficients = alpha_coefficients(np.asarray(small, np.float32), np.asarray(coarse, np.float32))
     wide = np.dstack(
         [cv2.resize(coefficients[..., k : k + 4], (width, height), interpolation=cv2.INTER_LINEAR) for k in (0, 3)]
     )
-    seven = np.ascontiguousarray(wide[..., [0, 1, 2, 3, 5, 6, 7]])
-    alpha = alpha_at(seven, rgb.astype(np.float32) / 255)
+    seven = np.ascontiguousarray(wide[..., [0, 1, 2, 3, 5, 6, 7]], np.float32)
+    alpha = alpha_at(seven, rgb.astype(np.float32) / np.float32(255))
     return np.clip((alpha - ALPHA_LOW) / ALPHA_RANGE, 0, 1).astype(np.float32)
 
 
@@ -83,8 +100,8 @@ def continued(rgb: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
     grid = np.dstack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in rgb.shape[1::-1])))
     mirror = 2 * nearest[labels] - grid
     share = known.astype(np.float32)[..., None]
-    level = cv2.GaussianBlur(rgb * share, (0, 0), DETAIL_PX)
-    level /= np.maximum(cv2.GaussianBlur(share, (0, 0), DETAIL_PX), 1e-3)[..., None]
+    total = np.maximum(cv2.GaussianBlur(share, (0, 0), DETAIL_PX), 1e-3)
+    level = np.asarray(cv2.GaussianBlur(rgb * share, (0, 0), DETAIL_PX), np.float32) / total[..., None]
     at = np.clip(np.rint(mirror).astype(np.int32), 0, np.array(rgb.shape[1::-1]) - 1)
     # Nothing is mirrored from the unknown, nor from beyond the picture.
     found = known[at[..., 1], at[..., 0]] & (np.abs(mirror - at) < 1).all(-1) & (away < MIRRORED_PX)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.avatar_motion import EYES
 from engine.look_up import look_up
-from engine.normals import SIDE_BACK_FW, SKULL_CENTRE_CM, SKULL_RADII_CM
+from engine.normals import SKULL_CENTRE_CM, SKULL_RADII_CM
 from lcvd.types import Face, FloatArray
 
 SPACING_PX = 22.0  # of the net at 512
@@ -127,7 +127,7 @@ class Puppet:
         weight = 1 / (gap + 0.02) ** 2
         weight /= weight.sum(1, keepdims=True)
         rim = weight @ (oval[:, 2] - reference.translation_px[2]) / reference.scale_px_per_cm
-        skull = depth - SIDE_BACK_FW * 0.3 * self._fw / reference.scale_px_per_cm
+        skull = np.maximum(depth, rim)  # ears stand where the mesh's outline ends, not at the skull's widest
         near = np.exp(-gap.min(1) / 0.25)
         depth = skull + near * (rim - skull)
         return (np.column_stack([up, depth]) @ rotation).astype(np.float32)
@@ -162,12 +162,12 @@ def flipped_share(before: FloatArray, after: FloatArray, triangles: NDArray[np.i
 def _areas(vertices: FloatArray, triangles: NDArray[np.int32]) -> FloatArray:
     a, b, c = (vertices[triangles[:, k], :2] for k in range(3))
     u, v = b - a, c - a
-    return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+    return (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).astype(np.float32)
 
 
 def _posed(canonical_cm: FloatArray, face: Face) -> FloatArray:
     turned = face.scale_px_per_cm * canonical_cm @ face.rotation.T
-    return turned * np.array([1, -1, 1], np.float32) + face.translation_px
+    return np.asarray(turned * np.array([1, -1, 1], np.float32) + face.translation_px, np.float32)
 
 
 def _ring(eye: int) -> list[int]:
@@ -194,23 +194,30 @@ def _net(oval: FloatArray, size: int) -> FloatArray:
 def _around(oval: FloatArray, net: FloatArray) -> NDArray[np.int32]:
     """Triangles [M,3] between the outline (first) and the net: Delaunay's, without those inside the outline."""
     points = np.vstack([oval, net]).astype(np.float32)
-    low = points.min(0) - 8
-    span = np.ptp(points, axis=0) + 16
-    subdivision = cv2.Subdiv2D((0, 0, int(span[0]) + 1, int(span[1]) + 1))
-    for p in points - low:
-        subdivision.insert((float(p[0]), float(p[1])))
-    found = []
-    outline = oval.astype(np.float32).reshape(-1, 1, 2)
-    place = {tuple(np.round(p, 2)): k for k, p in enumerate(points - low)}
-    for t in subdivision.getTriangleList():
-        corners = [place.get(tuple(np.round(t[2 * i : 2 * i + 2].astype(np.float32), 2))) for i in range(3)]
-        if None in corners:
-            continue
-        middle = points[corners].mean(0)
-        if (
-            all(c < len(oval) for c in corners)
-            and cv2.pointPolygonTest(outline, (float(middle[0]), float(middle[1])), False) >= 0
-        ):
-            continue
-        found.append(corners)
-    return np.array(found, np.int32)
+    points -= points.min(0) - 8
+    width, height = (int(side) + 8 for side in points.max(0))
+    subdivision = cv2.Subdiv2D((0, 0, width, height))
+    subdivision.insert([(float(x), float(y)) for x, y in points])
+    # OpenCV tells corners by their places, and three of its own beyond the rectangle.
+    corners = np.asarray(subdivision.getTriangleList(), np.float32).reshape(-1, 2)
+    order = np.argsort(_key(points))
+    keys = _key(points)[order]
+    found = np.minimum(np.searchsorted(keys, _key(corners)), len(keys) - 1)
+    known = (keys[found] == _key(corners)).reshape(-1, 3).all(1)
+    triangles = order[found].reshape(-1, 3)[known].astype(np.int32)
+    outline = points[: len(oval)].reshape(-1, 1, 2)
+    inside = [
+        bool((t < len(oval)).all()) and cv2.pointPolygonTest(outline, _middle(points[t]), False) >= 0 for t in triangles
+    ]
+    return triangles[~np.array(inside)]
+
+
+def _key(points: FloatArray) -> NDArray[np.int64]:
+    """[N] one number for a place, to a sixteenth of a pixel."""
+    x, y = np.rint(points.astype(np.float64) * 16).astype(np.int64).T
+    return x * (1 << 24) + y
+
+
+def _middle(points: FloatArray) -> tuple[float, float]:
+    x, y = points.mean(0)
+    return float(x), float(y)
