@@ -98,7 +98,7 @@ def test_people_and_rooms_are_diverse() -> None:
     """Skin spans a factor of six in albedo; bald, long-haired and bearded heads occur; rooms differ in brightness."""
     skins = [random_skin(np.random.default_rng(seed)).tone @ LUMA for seed in range(100)]
     assert max(skins) > 6 * min(skins)
-    hairs = [random_hair(np.random.default_rng(seed)) for seed in range(100)]
+    hairs = [random_hair(np.random.default_rng(seed), np.full(3, 0.3, np.float32)) for seed in range(100)]
     for kind in (
         [h.bald for h in hairs],
         [h.hood_cm > 0 for h in hairs],

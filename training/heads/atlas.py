@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from lcvd.types import FloatArray
 
-HEIGHT, WIDTH = 288, 384
+HEIGHT, WIDTH = 256, 384
 SIDE = 160  # 8.6 texels a cm: as fine as the samples of a 128 px picture
 
 
@@ -41,8 +41,8 @@ SKULL = Patch(0, SIDE, SIDE, SIDE)
 EYE = Patch(0, 2 * SIDE, 64, 64)
 MOUTH = Patch(64, 2 * SIDE, 32, 64)
 EAR = Patch(96, 2 * SIDE, 48, 64)
-TRUNK = Patch(SIDE, 0, 128, 256)
-HOOD = Patch(SIDE, 256, 128, 128)
+TRUNK = Patch(SIDE, 0, 96, 192)
+HOOD = Patch(SIDE, 192, 96, 128)
 HEAD = Patch(0, 0, SIDE, 2 * SIDE)  # face and skull, side by side
 
 

@@ -204,13 +204,20 @@ def _under_chin(points: np.ndarray) -> np.ndarray:
 
 def _opening(parts: _Parts, loop: tuple[int, ...]) -> slice:
     """Copies of the vertices round an eye or the mouth, and the face's own triangles that close it."""
-    mesh = face_mesh()
-    rest = np.concatenate(parts.columns[0])[: len(mesh.neutral)]
-    part = parts.add(rest[list(loop)], np.zeros((len(loop), 2)), source=np.array(loop), follow=1.0, weld=np.array(loop))
-    place = {vertex: part.start + i for i, vertex in enumerate(loop)}
-    inside = [t for t in mesh.triangles[~mesh.skin_triangles] if all(int(i) in place for i in t)]
-    parts.sew(np.array([[place[int(i)] for i in t] for t in inside]))
+    at = np.array(loop)
+    part = parts.add(parts.columns[0][0][at], np.zeros((len(at), 2)), source=at, follow=1.0, weld=at)
+    parts.sew(_closing(loop) + part.start)
     return part
+
+
+@cache
+def _closing(loop: tuple[int, ...]) -> np.ndarray:
+    """The face's triangles inside a loop, as positions in it."""
+    mesh = face_mesh()
+    place = np.full(len(mesh.neutral), -1)
+    place[list(loop)] = np.arange(len(loop))
+    inside = place[mesh.triangles[~mesh.skin_triangles]]
+    return inside[(inside >= 0).all(1)]
 
 
 def _ear(parts: _Parts, identity: FloatArray, side: int, size: float) -> None:

@@ -109,7 +109,8 @@ def _once(rasterizer: Rasterizer) -> Rasterizer:
 def random_person(rng: np.random.Generator) -> Person:
     """Draw and paint one identity."""
     identity = random_identity(rng)
-    skin, hair = random_skin(rng), random_hair(rng)
+    skin = random_skin(rng)
+    hair = random_hair(rng, skin.tone)
     build = Build(
         width=float(rng.uniform(0.82, 1.08)),
         neck=float(rng.uniform(0.82, 1.12)),

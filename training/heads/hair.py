@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from lcvd.colour import linear_from_srgb
+from lcvd.colour import LUMA, linear_from_srgb
 from lcvd.geometry import face_mesh
 from lcvd.types import FloatArray
 from training.heads.canvas import around, canvas
@@ -20,6 +20,7 @@ COLOURS = np.array(
     [(24, 20, 19), (38, 28, 24), (62, 42, 31), (92, 62, 42), (128, 88, 56), (176, 134, 86), (208, 172, 120),
      (142, 66, 36), (120, 116, 112), (196, 192, 186)], np.float32
 )  # fmt: skip
+DARK = [0, 1, 2, 8]
 DYES = np.array([(60, 80, 150), (150, 50, 110), (50, 120, 100)], np.float32)
 # The hairline seen from the side: hair behind z at height y (cm), from the forehead's top to the nape.
 LINE_Y = (-12.0, -6.5, -4.0, -1.0, 0.6, 2.2, 3.4, 5.0, 7.0, 8.0)
@@ -46,10 +47,13 @@ class Hair:
     brow: float  # density of the brows
 
 
-def random_hair(rng: np.random.Generator) -> Hair:
-    """About one head in eight is bald, four in ten wear it long, one in four has a beard."""
-    grown = COLOURS[rng.integers(len(COLOURS))] * rng.uniform(0.85, 1.2)
-    srgb = DYES[rng.integers(len(DYES))] if rng.random() < 0.05 else grown
+def random_hair(rng: np.random.Generator, tone: FloatArray) -> Hair:
+    """About one head in eight is bald, four in ten wear it long, one in four has a beard; `tone` [3] is the skin's."""
+    # A pale beard on dark skin reads as a mask at 128 px: there it grows dark or grey, dyed hair may be anything.
+    natural = COLOURS[DARK] if float(tone @ LUMA) < 0.14 else COLOURS
+    grown = natural[rng.integers(len(natural))] * rng.uniform(0.85, 1.2)
+    dyed = rng.random()
+    srgb = DYES[rng.integers(len(DYES))] if dyed < 0.05 else COLOURS[rng.integers(8)] if dyed < 0.15 else grown
     bald = bool(rng.random() < 0.12)
     long = bool(not bald and rng.random() < 0.42)
     curl = float(rng.random() < 0.35) * float(rng.uniform(0.5, 1))

@@ -63,10 +63,18 @@ def render(
 
 def _visible(posed: Posed) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """Triangles that face the viewer or have two sides: half the work of the z-buffer."""
-    x, y = posed.vertices_px[posed.triangles, 0], posed.vertices_px[posed.triangles, 1]
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
-    keep = (area < 0) | (posed.two_sided > 0)  # y runs down: counter-clockwise is negative
-    return np.ascontiguousarray(posed.triangles[keep]), posed.two_sided[keep]
+    keep = np.empty(len(posed.triangles), np.bool_)
+    _facing(posed.vertices_px, posed.triangles, posed.two_sided, keep)
+    return posed.triangles[keep], posed.two_sided[keep]
+
+
+@numba.njit(cache=True, nogil=True)
+def _facing(vertices, triangles, two_sided, keep):  # type: ignore[no-untyped-def]
+    for m in range(len(triangles)):
+        a, b, c = triangles[m, 0], triangles[m, 1], triangles[m, 2]
+        ax, ay = vertices[a, 0], vertices[a, 1]
+        area = (vertices[b, 0] - ax) * (vertices[c, 1] - ay) - (vertices[b, 1] - ay) * (vertices[c, 0] - ax)
+        keep[m] = area < 0 or two_sided[m] > 0  # y runs down: counter-clockwise is negative
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
