@@ -23,7 +23,7 @@ from training.heads.noise import mix, ramp, smooth_noise
 # From pale to dark, sRGB.
 TONES = np.array(
     [(236, 200, 180), (226, 180, 154), (208, 156, 126), (190, 134, 102), (160, 108, 78), (124, 80, 58), (92, 58, 43),
-     (66, 42, 33)], np.float32
+     (76, 49, 38)], np.float32
 )  # fmt: skip
 EXPOSED = 0.82  # a face under shade 1 keeps headroom, as a camera's exposure leaves it
 OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
