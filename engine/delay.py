@@ -6,6 +6,9 @@ of them is as late as the first of its window.
 
 from dataclasses import dataclass
 
+PACE_SHARE = 0.1  # of the newest window in the running mean: some ten windows are remembered
+PACE_BOUNDS = (0.5, 4.0)  # one odd window must not promise the impossible, nor frighten everyone away
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -26,6 +29,31 @@ class WindowCost:
     def window_s(self, steps: int, branches: int, fresh: int) -> float:
         """One window of `fresh` new frames."""
         return steps * self.forward_s[branches - 1] + fresh * self.decode_s
+
+
+class Pace:
+    """How much longer windows take than was measured at the start: another program on the GPU, a throttling chip.
+
+    Windows of several streams overlap: each counts from the end of the one before. One device thread.
+    """
+
+    def __init__(self) -> None:
+        self._busy_s = self._expected_s = 0.0  # sums in which older windows fade
+        self._last_end_s = float("-inf")
+
+    def window(self, started_s: float, ended_s: float, expected_s: float) -> None:
+        """One window was made; times of one clock."""
+        busy_s = ended_s - max(started_s, self._last_end_s)
+        self._last_end_s = ended_s
+        self._busy_s = (1 - PACE_SHARE) * self._busy_s + PACE_SHARE * busy_s
+        self._expected_s = (1 - PACE_SHARE) * self._expected_s + PACE_SHARE * expected_s
+
+    @property
+    def ratio(self) -> float:
+        """Measured over expected time, within PACE_BOUNDS; 1 before the first window."""
+        if self._expected_s <= 0:
+            return 1.0
+        return min(max(self._busy_s / self._expected_s, PACE_BOUNDS[0]), PACE_BOUNDS[1])
 
 
 def predicted(

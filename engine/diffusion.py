@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.cost import measured_cost
+from engine.delay import Pace, Prediction, WindowCost, predicted
 from engine.errors import EngineUnavailable, PortraitError, StreamClosed
 from engine.frames import Frame, Work
 from engine.glide import LightGlide
@@ -35,6 +37,7 @@ from lcvd.types import Lighting
 
 SLOWEST_FPS = 10.0  # of a source whose windows are waited for
 COMPUTE_S = 2.0  # for a window; an engine slower than this is behind
+WARMUP_LIMIT_S = 300.0
 
 
 def _selfie_matte() -> Matte:
@@ -78,8 +81,15 @@ class DiffusionEngine:
         options: DiffusionOptions | None = None,
         make_tracker: Callable[[], Tracker] = MeshTracker,
         make_matte: Callable[[], Matte] = _selfie_matte,
+        *,
+        fit: Callable[[DiffusionOptions], DiffusionOptions] = lambda options: options,  # to the memory there is
+        measure: Callable[[Backend, int], WindowCost] = measured_cost,
+        warmup_limit_s: float = WARMUP_LIMIT_S,  # how long `warmup` may take at worst
     ) -> None:
-        self._load = load
+        self.warmup_limit_s = warmup_limit_s
+        self._load, self._fit, self._measure = load, fit, measure
+        self._cost: WindowCost | None = None
+        self._pace = Pace()
         self._backend: Backend | None = None
         self._make_tracker = make_tracker
         self._make_matte = make_matte
@@ -110,13 +120,44 @@ class DiffusionEngine:
             tracker.close()
             raise
         tracker.reset()
-        return DiffusionStream(config, options, self._backend, reference, tracker)
+        stream = DiffusionStream(config, options, self._backend, reference, tracker)
+        if self._cost is not None:
+            expected_s = _window_s(self._cost, options)
+            stream.on_window = lambda started_s, ended_s: self._pace.window(started_s, ended_s, expected_s)
+        return stream
 
     def warmup(self) -> None:
-        """Load the networks, once, and run or compile every stage at the shapes to come."""
-        backend = self._backend or self._load()
+        """Load the networks, once, run or compile every stage at the shapes to come, and measure what they cost."""
+        backend = self._backend
+        if backend is None:
+            self.options = self._fit(self.options)
+            backend = self._load()
         backend.warmup(self.options.size, WINDOW, (1, 2), range(1, self.batch_limit + 1))
+        self._cost = self._measure(backend, self.options.size)
         self._backend = backend
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that runs; empty before the warm-up."""
+        return "" if self._backend is None else self._backend.name
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why faster backends are not used, one line each."""
+        return list(getattr(self._backend, "reasons", ()))
+
+    def predict(self, avatar: Avatar | None, source_fps: float, streams: int = 1) -> Prediction | None:
+        """Delay and rate of `avatar`'s settings (None: the engine's own) at the present pace; None before the warm-up.
+
+        ValueError names a setting that cannot be.
+        """
+        if self._cost is None:
+            return None
+        options = self.options if avatar is None else _chosen(self.options, avatar)
+        shape, window_s = options.shape, _window_s(self._cost, options) * self._pace.ratio
+        if isinstance(shape, StaggeredShape):
+            return predicted(source_fps, shape.chunk, window_s, streams, flying=shape.levels)
+        return predicted(source_fps, shape.fresh, window_s, streams)
 
     @property
     def batch_limit(self) -> int:
@@ -130,7 +171,9 @@ class DiffusionEngine:
 
     def close(self) -> None:
         """Let go of the networks."""
-        self._backend = None
+        backend, self._backend = self._backend, None
+        if (close := getattr(backend, "close", None)) is not None:  # a chain has a thread to end
+            close()
 
 
 class DiffusionStream:
@@ -145,6 +188,7 @@ class DiffusionStream:
         tracker: Tracker,
     ) -> None:
         self.reference = reference
+        self.on_window: Callable[[float, float], None] = lambda started_s, ended_s: None  # times of a window made
         self._stats = config.stats
         self._size = options.size
         self._tracker = tracker
@@ -180,7 +224,10 @@ class DiffusionStream:
 
     def steps(self, work: Work) -> Steps[list[Frame]]:
         """`render`, asking for each call of the denoiser."""
+        started_s = self._stats.clock()
         pictures = yield from self._renderer.pictures(work.host)
+        if work.host.number:  # the first one also encodes the portrait
+            self.on_window(started_s, self._stats.clock())
         return [replace(frame, rgb=picture) for frame, picture in zip(work.frames, pictures, strict=True)]
 
     def push(self, frame: Frame) -> list[Frame]:
@@ -271,6 +318,14 @@ class WindowRenderer:
 def _steps(stream: Stream, work: Work) -> Steps[list[Frame]]:
     assert isinstance(stream, DiffusionStream), "the host gives an engine its own streams"
     return stream.steps(work)
+
+
+def _window_s(cost: WindowCost, options: DiffusionOptions) -> float:
+    """Device time of one window, or of one call of the staggered mode."""
+    shape, branches = options.shape, options.plan.branches
+    if isinstance(shape, StaggeredShape):
+        return cost.window_s(1, branches, shape.chunk)
+    return cost.window_s(options.plan.steps, branches, shape.fresh)
 
 
 def _chosen(options: DiffusionOptions, avatar: Avatar) -> DiffusionOptions:

@@ -46,6 +46,8 @@ class CompiledBackend(EagerBackend):
         return compiler == "inductor" and self.device.type == "cuda"
 
     def _v(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        if sigma.ndim == 1:  # a level for every frame, as the staggered mode has: one graph for both
+            sigma = sigma[:, None].expand(-1, x.shape[1])
         torch.compiler.cudagraph_mark_step_begin()
         return super()._v(x, sigma, condition).clone()  # a graph's output lives in memory its next run overwrites
 

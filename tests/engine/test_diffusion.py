@@ -11,14 +11,16 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from engine import available_engines, make_engine  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
+from engine.delay import WindowCost, predicted  # noqa: E402
 from engine.diffusion import DiffusionEngine, DiffusionOptions, DiffusionStream  # noqa: E402
 from engine.errors import ClipError, EngineUnavailable, PortraitError, StreamClosed  # noqa: E402
-from engine.frames import Frame  # noqa: E402
+from engine.frames import Frame, Work  # noqa: E402
 from engine.host import EngineHost  # noqa: E402
 from engine.offline import relight_clip  # noqa: E402
 from engine.protocols import Avatar, StreamConfig  # noqa: E402
 from engine.sampler import SamplerPlan, few_step_sigmas  # noqa: E402
 from engine.view import View  # noqa: E402
+from engine.standby import fitted  # noqa: E402
 from engine.worker import LiveStream  # noqa: E402
 from lcvd.hints import render_hints  # noqa: E402
 from lcvd.motion import FaceMotion  # noqa: E402
@@ -31,6 +33,7 @@ SIZE, FPS = 64, 25
 FAST = SamplerPlan(2, guidance="none")
 CAMERA = (48, 64)
 FULL = replace(LEFT, strength=1.0)
+COST = WindowCost((0.05, 0.09), 0.004)  # what these tests pretend was measured: the real one takes time
 
 
 class TurningTracker(ScriptedTracker):
@@ -50,6 +53,7 @@ class CountingBackend(EagerBackend):
     def __init__(self, model) -> None:
         super().__init__(model)
         self.encoded, self.denoised, self.decoded, self.hinted = 0, [], [], []
+        self.calls, self.latents = [], []  # asks in each call; what was decoded
 
     def encode(self, rgb, mask, noise):
         self.encoded += 1
@@ -61,19 +65,22 @@ class CountingBackend(EagerBackend):
 
     def denoise(self, asks):
         self.denoised += [(len(ask.x), ask.branches) for ask in asks]
+        self.calls.append(len(asks))
         return super().denoise(asks)
 
     def decode(self, latents):
         self.decoded.append(len(latents))
+        self.latents.append(latents.clone())
         return super().decode(latents)
 
 
-def engine_of(model, plan=FAST, stride=10, blind=(), backend=EagerBackend) -> DiffusionEngine:
+def engine_of(model, plan=FAST, stride=10, blind=(), backend=EagerBackend, batch=1) -> DiffusionEngine:
     engine = DiffusionEngine(
         lambda: backend(model),
-        DiffusionOptions(SIZE, stride, plan),
+        DiffusionOptions(SIZE, stride, plan, batch=batch),
         lambda: TurningTracker(blind),
         DrawnMatte,
+        measure=lambda backend, size: COST,
     )
     engine.warmup()
     return engine
@@ -246,6 +253,155 @@ def test_streams_of_one_engine_know_nothing_of_each_other(tiny_lcvd) -> None:
     assert all((x.rgb == y.rgb).all() for x, y in zip(mixed, alone, strict=True))
 
 
+def works_of(stream: DiffusionStream, windows: int) -> list[Work]:
+    """The host half of the first `windows` windows."""
+    works = (stream.prepare(frame(i)) for i in range(windows * 10))
+    return [work for work in works if work]
+
+
+def together(engine: DiffusionEngine, *works) -> dict[int, list[Frame] | Exception]:
+    """What render_together makes of (stream, work) that all wait at once."""
+    waiting = list(works)
+
+    def take(free: int):
+        taken = waiting[:free]
+        del waiting[:free]
+        return taken
+
+    return dict(engine.render_together(take))
+
+
+@pytest.mark.parametrize(
+    ("plans", "windows"), [(({"steps": 4}, {"steps": 4}), 1), (({"steps": 2}, {"steps": 1, "omega": 2.0}), 2)]
+)
+def test_a_window_is_the_same_alone_and_shared(tiny_lcvd, plans, windows: int) -> None:
+    """Two participants in shared calls, of equal or other steps: latents within 1e-5, pictures within a grey level."""
+    made: list[CountingBackend] = []
+
+    def backend(model):
+        made.append(CountingBackend(model))
+        return made[0]
+
+    engine = engine_of(tiny_lcvd, SamplerPlan(4), backend=backend, batch=2)
+    lights = (FULL, RIGHT)
+    alone, kept = [], []
+    for plan, light in zip(plans, lights, strict=True):
+        stream = opened(engine, light, **plan)
+        made[0].latents.clear()
+        alone.append([stream.render(work) for work in works_of(stream, windows)])
+        kept.append(list(made[0].latents))
+    streams = [opened(engine, light, **plan) for plan, light in zip(plans, lights, strict=True)]
+    works = [works_of(stream, windows) for stream in streams]
+    for window in range(windows):
+        made[0].calls.clear()
+        made[0].latents.clear()
+        got = together(engine, *zip(streams, [own[window] for own in works], strict=True))
+        ended = sorted(range(2), key=lambda i: plans[i]["steps"])  # the shorter one is decoded first
+        for i in range(2):
+            latents = made[0].latents[ended.index(i)]
+            torch.testing.assert_close(latents, kept[i][window], atol=1e-5, rtol=1e-5)
+            for a, b in zip(got[i], alone[i][window], strict=True):
+                assert a.index == b.index
+                assert np.abs(a.rgb.astype(int) - b.rgb).max() <= 1
+        few, many = (plans[i]["steps"] for i in ended)
+        assert made[0].calls == [2] * few + [1] * (many - few)
+
+
+def test_a_participants_trouble_is_its_own(tiny_lcvd) -> None:
+    """A window that cannot be rendered ends alone; the other's pictures are those it has alone."""
+    engine = engine_of(tiny_lcvd, batch=2)
+    good, bad = opened(engine), opened(engine)
+    (work,), (broken,) = works_of(good, 1), works_of(bad, 1)
+    broken = replace(broken, host=replace(broken.host, hints=broken.host.hints[:, :-8]))
+    got = together(engine, (bad, broken), (good, work))
+    assert isinstance(got[0], Exception)
+    assert [f.index for f in got[1]] == list(range(10))
+
+
+def test_three_live_participants_share_the_device(tiny_lcvd) -> None:
+    """Through threads and mailboxes, with two places: everyone's frames come out relit, and some calls were shared."""
+    made: list[CountingBackend] = []
+
+    def backend(model):
+        made.append(CountingBackend(model))
+        return made[0]
+
+    host = EngineHost(engine_of(tiny_lcvd, stride=4, backend=backend, batch=2))
+    assert host.wait_ready(60)
+    streams = [LiveStream(host, FULL, lambda: None, avatar=avatar(), stall_s=60.0) for _ in range(3)]
+    until(lambda: all(stream.snapshot().engine["state"] == "ok" for stream in streams))
+    made[0].calls.clear()
+    relit, sent = [0, 0, 0], 0
+
+    def everyone_and_shared() -> bool:
+        nonlocal sent
+        for i, stream in enumerate(streams):
+            stream.submit(frame(sent).rgb, sent / FPS)
+            while (got := stream.next_output(time.monotonic())[0]) is not None:
+                relit[i] += got.relit
+        sent += 1
+        time.sleep(0.005)
+        return min(relit) >= 4 and 2 in made[0].calls
+
+    until(everyone_and_shared)
+    assert max(made[0].calls) == 2
+    for stream in streams:
+        stream.close()
+    host.close()
+
+
+def test_the_delay_is_predicted_from_what_was_measured(tiny_lcvd) -> None:
+    """Steps, branches and stride of the participant at the warm-up's cost, corrected by the pace of real windows."""
+    cold = DiffusionEngine(lambda: EagerBackend(tiny_lcvd), DiffusionOptions(SIZE))
+    assert cold.predict(None, 25.0) is None
+    assert cold.backend == ""
+    engine = engine_of(tiny_lcvd)
+    assert engine.backend == "eager"
+    assert engine.reasons == []
+    own = engine.predict(None, 25.0)
+    assert own == predicted(25.0, 10, 2 * 0.05 + 10 * 0.004)
+    fine = engine.predict(Avatar(np.zeros((8, 8, 3), np.uint8), steps=4, omega=3.0, stride=8), 25.0, streams=2)
+    # The plan's guidance is "none", which no ω brings back: one branch.
+    assert fine == predicted(25.0, 8, 4 * 0.05 + 8 * 0.004, streams=2)
+    staggered = engine.predict(Avatar(np.zeros((8, 8, 3), np.uint8), mode="staggered"), 25.0)
+    assert staggered == predicted(25.0, 4, 0.05 + 4 * 0.004, flying=2)
+    with pytest.raises(ValueError, match="steps=3"):
+        engine.predict(Avatar(np.zeros((8, 8, 3), np.uint8), steps=3), 25.0)
+    stream = opened(engine)
+    pushed(stream, 10)
+    assert engine.predict(None, 25.0) == own  # the first window also encodes the portrait
+    for _ in range(30):
+        stream.on_window(0.0, 3 * (2 * 0.05 + 10 * 0.004))
+        engine._pace._last_end_s = float("-inf")
+    slower = engine.predict(None, 25.0)
+    assert slower.delay_s == pytest.approx(0.36 + 3 * 0.14)
+    assert slower.fps == pytest.approx(10 / 0.42)
+
+
+def test_the_warm_up_measures(tiny_lcvd) -> None:
+    """Real figures of the tiny model: both branches cost more than one, and nothing is free."""
+    engine = DiffusionEngine(lambda: EagerBackend(tiny_lcvd), DiffusionOptions(SIZE))
+    engine.warmup()
+    prediction = engine.predict(None, 25.0)
+    assert prediction is not None
+    assert prediction.delay_s > 0.36
+
+
+def test_the_engine_of_the_menu_runs_a_chain(tiny_lcvd_folder) -> None:
+    """make_engine("lcvd") on a CPU: eager, no reasons, a warm-up limit of the whole chain, and nothing left behind."""
+    before = threading.active_count()
+    engine = make_engine("lcvd", weights=tiny_lcvd_folder, size=64)
+    assert engine.batch_limit == (2 if torch.cuda.is_available() else 1)
+    engine.warmup()
+    if not torch.cuda.is_available():
+        assert (engine.backend, engine.reasons) == ("eager", [])
+        assert engine.warmup_limit_s < make_engine("lcvd", weights=tiny_lcvd_folder, backend="compiled").warmup_limit_s
+    engine.close()
+    until(lambda: threading.active_count() <= before)
+    with pytest.raises(ValueError, match="backend='fastest'"):
+        make_engine("lcvd", weights=tiny_lcvd_folder, backend="fastest")
+
+
 def test_what_cannot_be_is_refused_with_words(tiny_lcvd) -> None:
     """No portrait, no face in it, unwarmed, closed, impossible settings, and a clip through relight video."""
     engine = engine_of(tiny_lcvd)
@@ -289,8 +445,10 @@ def live(engine, count: int, lights: dict[int, Lighting], sizes=lambda i: CAMERA
 
     def collect() -> int:
         while (got := stream.next_output(time.monotonic())[0]) is not None:
-            assert got.relit
-            out.append(got)
+            if got.relit:
+                out.append(got)
+            else:
+                assert got.showing == "portrait"  # before the first window
         return len(out)
 
     DiffusionStream.prepare = prepare
@@ -326,26 +484,25 @@ def test_live_equals_offline(tiny_lcvd) -> None:
 
 
 def test_live_goes_on_through_a_change_of_size(tiny_lcvd) -> None:
-    """The live core does not open the stream again: no frame leaves untouched, and the split fits the avatar."""
+    """The live core does not open the stream again, no frame leaves untouched, and the split shows the portrait."""
     engine = engine_of(tiny_lcvd)
     got, _ = live(engine, 20, {0: FULL}, lambda i: CAMERA if i < 7 else (40, 80), View(split=0.5))
     assert [f.index for f in got] == list(range(20))
     assert {f.rgb.shape for f in got} == {(SIZE, SIZE, 3)}
+    portrait = fitted(avatar().portrait_rgb, (SIZE, SIZE))
     for made in got:
-        assert (made.rgb[:, : SIZE // 2 - 2] == made.index).all()
+        assert (made.rgb[:, : SIZE // 2 - 2] == portrait[:, : SIZE // 2 - 2]).all()
 
 
 def test_without_a_portrait_the_participant_is_told(tiny_lcvd) -> None:
-    """The live stream fails with the remedy's words, frames pass; a portrait given later brings the avatar."""
+    """The live stream fails with the remedy's words, no camera passes; a portrait given later brings the avatar."""
     host = EngineHost(engine_of(tiny_lcvd))
     assert host.wait_ready(60)
     stream = LiveStream(host, FULL, lambda: None, backoff_s=(0.01, 0.01))
     until(lambda: stream.snapshot().engine["state"] == "failed")
     assert "portrait" in stream.snapshot().engine["message"]
     stream.submit(frame(0).rgb, 0.0)
-    passed, _ = stream.next_output(time.monotonic())
-    assert passed is not None
-    assert not passed.relit
+    assert stream.next_output(time.monotonic())[0] is None
     stream.set_avatar(avatar())
     count = 0
 
