@@ -1,7 +1,7 @@
 """A raw clip → crops, hints, masks, tracker parameters and a quality score: what one sample holds.
 
 The crop, the tracker, the hints, the light and the mask are inference's own (engine.portrait; lcvd). DECA gives a light
-a frame, as in the paper. With MediaPipe's mesh one light holds for the clip, the median of four estimates: a room's
+a frame, as in the paper. With MediaPipe's mesh one light holds for the clip, the median of three estimates: a room's
 light does not change within 2.5 s, while single estimates spread by 6 % and cost 0.15 s each.
 """
 
@@ -28,7 +28,7 @@ from training.quality import Look, Quality, make_quality
 from training.settings import PrepareSettings
 from training.takes import RawClip
 
-LIGHT_FRAMES = 4  # of a clip that its light is estimated from
+LIGHT_FRAMES = 3  # of a clip that its light is estimated from
 MIN_PORTRAIT, MAX_PORTRAIT = 0.05, 0.98  # share of the crop that is portrait
 
 

@@ -38,7 +38,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: int = 25) -> Path
         stream = container.add_stream("libx264", rate=fps, options={"crf": "12"})
         stream.codec_context.time_base = Fraction(1, fps)
         for index, rgb in enumerate(frames):
-            stream.height, stream.width, stream.pix_fmt = rgb.shape[0], rgb.shape[1], "yuv420p"
+            if index == 0:
+                stream.height, stream.width, stream.pix_fmt = rgb.shape[0], rgb.shape[1], "yuv420p"
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, fps)
             container.mux(stream.encode(frame))
