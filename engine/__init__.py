@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from engine.errors import EngineUnavailable, UnknownEngine
 from engine.protocols import Engine
@@ -35,9 +36,11 @@ def make_engine(
     models_dir: Path | None = None,
     *,
     weights: Path | str = LCVD_WEIGHTS,  # of lcvd: a folder, or a name under the user's weights folder
-    backend: str = "eager",  # of lcvd: see engine.backends
+    backend: str = "auto",  # of lcvd: see engine.backends; what fails is followed by the next, at last eager
     size: int = 512,  # of lcvd: side of the avatar in px
     plans: Path | None = None,  # of lcvd: folder of its plans; None: the user's cache
+    decoder: Literal["image", "tiny"] = "image",  # of lcvd: tiny is TAESD, where its files are beside the weights
+    batch: int | None = None,  # of lcvd: participants who may share a call; None: 2 on a GPU, 1 on a CPU
 ) -> Engine:
     """The engine called `name`; its tracking networks are looked for in `models_dir` first.
 
@@ -70,18 +73,22 @@ def make_engine(
         import torch
 
         from engine.backends import PlanOptions, make_backend
-        from engine.diffusion import DiffusionEngine, DiffusionOptions
+        from engine.backends.chain import BackendChain, chain_limit_s, chain_names
+        from engine.diffusion import WARMUP_LIMIT_S, DiffusionEngine, DiffusionOptions
         from lcvd.matting import SelfieMatte
         from lcvd.model import load_lcvd
         from lcvd.portrait_mask import CalibratedMatte
         from lcvd.tracking.mesh import MeshTracker
 
-        device, dtype = ("cuda", "fp16") if torch.cuda.is_available() else ("cpu", "float32")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        names = chain_names(backend, device)
+        make = partial(make_backend, plans=PlanOptions(plans, weights=str(weights)))
         return DiffusionEngine(
-            lambda: make_backend(backend, load_lcvd(weights, device, dtype), PlanOptions(plans, weights=str(weights))),
-            DiffusionOptions(size),
+            lambda: BackendChain(load_lcvd(weights, device, _lcvd_dtype(), decoder), names, make),
+            DiffusionOptions(size, batch=batch or DEFAULT_BATCH[device]),
             partial(MeshTracker, directory=models_dir),
             lambda: CalibratedMatte(SelfieMatte(directory=models_dir)),
+            warmup_limit_s=WARMUP_LIMIT_S + chain_limit_s(names),
         )
     if name == "passthrough":
         from engine.passthrough import PassthroughEngine

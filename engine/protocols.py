@@ -104,7 +104,9 @@ class Backend(Protocol):
     F frames of a window, n any number, S the side in pixels, h = w = S/8.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the kind, as make_backend knows it; a chain's is that of the backend that runs."""
 
     def encode(self, rgb: NDArray[np.uint8], mask: NDArray[np.generic], noise: Any) -> Any:
         """Portrait [S,S,3], mask [S,S] in [0,1], noise [1,3,S,S] → what is computed once for it."""

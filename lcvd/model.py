@@ -15,6 +15,7 @@ from lcvd.precond import Denoiser
 from lcvd.vae import place_vae
 
 DtypeName = Literal["float32", "float16", "bfloat16"]
+DecoderName = Literal["image", "tiny"]
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "fp32": torch.float32,
@@ -39,6 +40,13 @@ class LcvdModel:
     device: torch.device
     dtype: torch.dtype
     identity: str  # which weights: changes when any weight file does
+    tiny_vae: Any | None = None  # diffusers AutoencoderTiny (TAESD), when its weights were there
+    decoder: DecoderName = "image"  # what live pictures are decoded with
+
+    @property
+    def picture_vae(self) -> Any:
+        """The VAE whose decoder makes live pictures; the encoder is always `vae`'s."""
+        return self.tiny_vae if self.decoder == "tiny" else self.vae
 
 
 def dtype_from_name(name: str | torch.dtype) -> torch.dtype:
@@ -67,12 +75,22 @@ def load_lcvd(
     path: Path | str,  # the authors' folder, a converted one, or a name under the user's weights folder
     device: torch.device | str = "cpu",
     dtype: str | torch.dtype = "float32",
+    decoder: DecoderName = "image",  # "tiny": TAESD, some 50 times cheaper and a little softer
+    taesd: Path | None = None,  # its folder, where that is not `taesd` beside the weights
 ) -> LcvdModel:
-    """Load and check every network. Raises WeightsError (files) or ModelUnavailable (device)."""
-    from lcvd.weights import find_weights, load_part
+    """Load and check every network. Raises WeightsError (files), ModelUnavailable (device, decoder) or ValueError."""
+    from lcvd.weights import TAESD_FOLDER, find_weights, load_part
 
+    if decoder not in ("image", "tiny"):
+        raise ValueError(f"decoder={decoder!r}: use image or tiny")
     place, precision = device_from_name(device), dtype_from_name(dtype)
-    found = find_weights(Path(path))
+    found = find_weights(Path(path), taesd=taesd)
+    if decoder == "tiny" and "tiny_vae" not in found.parts:
+        raise ModelUnavailable(
+            f"decoder tiny: {found.root / TAESD_FOLDER} is not there",
+            f"put madebyollin/taesd's config.json and diffusion_pytorch_model.safetensors into {TAESD_FOLDER}/",
+        )
+    tiny = load_part(found, "tiny_vae", place, torch.float32) if "tiny_vae" in found.parts else None
     unet = load_part(found, "unet", place, precision)
     temporal = load_part(found, "temporal_vae", place, torch.float32) if "temporal_vae" in found.parts else None
     mean, std = found.clip_normalisation()
@@ -87,4 +105,6 @@ def load_lcvd(
         device=place,
         dtype=precision,
         identity=found.identity(),
+        tiny_vae=None if tiny is None else place_vae(tiny, place, precision),
+        decoder=decoder,
     )

@@ -1,4 +1,4 @@
-"""Pixels and latents: sd-vae-ft-mse frame by frame, as published, or SVD's temporal decoder on request.
+"""Pixels and latents: sd-vae-ft-mse frame by frame, as published; SVD's temporal decoder or TAESD on request.
 
 The reference is encoded from a slightly noisy picture, by the posterior's mode and *without* the scaling factor;
 everything the network denoises is scaled by 0.18215. Decoding runs in chunks, so its memory does not grow with the
@@ -62,12 +62,13 @@ def rgb_from_latents(
 ) -> Tensor:
     """Pictures in [0,1], float32 [N,3,H,W]: decode(latents/0.18215)/2 + 0.5, clamped.
 
-    A temporal decoder takes the N frames as one clip; an image VAE takes them as a batch.
+    A temporal decoder takes the N frames as one clip; an image VAE takes them as a batch. TAESD takes latents as the
+    denoiser leaves them: its scaling factor is 1.
     """
     if latents.ndim != 4 or latents.shape[1] != 4:
         raise ShapeError(f"latents: expected [N,4,h,w], got {tuple(latents.shape)}")
-    # The temporal decoder has no post_quant_conv, which is also how to know it.
-    temporal = not hasattr(vae, "post_quant_conv")
+    # How to know them: the temporal decoder and TAESD have no post_quant_conv, and TAESD a range of its latents.
+    temporal = not hasattr(vae, "post_quant_conv") and "latent_magnitude" not in vae.config
     scaled = (latents.float() / _scaling(vae)).to(_place(vae.decoder))
     kwargs = {"num_frames": latents.shape[0]} if temporal else {}
     decoded = vae.decode(scaled, **kwargs).sample

@@ -2,7 +2,8 @@
 
 published: `unet.pth`, `{light,ref,head}_embedder.pth` (or one accelerate checkpoint with the prefixes
 `denoising_unet.` `light_embedder.` …) beside an SVD folder with `unet/config.json`, `image_encoder/`,
-`feature_extractor/`, `sd-vae-ft-mse/` and perhaps `vae/`. converted: `lcvd.json` and a safetensors file for each part.
+`feature_extractor/`, `sd-vae-ft-mse/` and perhaps `vae/`; perhaps `taesd/`. converted: `lcvd.json` and a safetensors
+file for each part.
 Every name and shape is compared with the network built from its configuration; `lcvd.weights_file` reads the files.
 """
 
@@ -22,12 +23,14 @@ from lcvd.unet import unet_from_config
 from lcvd.weights_file import read_tensors, sha256_of
 from lcvd.weights_place import weights_home
 
-PartName = Literal["unet", "adapters", "vae", "image_encoder", "temporal_vae"]
+PartName = Literal["unet", "adapters", "vae", "image_encoder", "temporal_vae", "tiny_vae"]
 REQUIRED: tuple[PartName, ...] = ("unet", "adapters", "vae", "image_encoder")
+OPTIONAL: tuple[PartName, ...] = ("temporal_vae", "tiny_vae")
 MANIFEST = "lcvd.json"
 FORMAT, FORMAT_VERSION = "lcvd-safetensors", 1
 SVD_FOLDER = "stable-video-diffusion-img2vid-xt"
 VAE_FOLDER = "sd-vae-ft-mse"
+TAESD_FOLDER = "taesd"  # madebyollin/taesd, a small decoder of the same latents
 _SVD_FOLDERS = (SVD_FOLDER, "svd-xt", "svd", ".")
 _COMBINED = ("model.safetensors", "pytorch_model.bin", "checkpoint.safetensors", "checkpoint.pth", "model.pth")
 _CLIP_FILES = ("model.safetensors", "model.fp16.safetensors", "pytorch_model.bin", "pytorch_model.fp16.bin")
@@ -86,8 +89,9 @@ class FoundWeights:
         return repr(sorted(stats))
 
 
-def find_weights(path: Path | str, svd: Path | None = None) -> FoundWeights:
-    """Recognise a folder's layout. `path` may be a name under `weights_home()`; `svd` an SVD folder kept elsewhere.
+def find_weights(path: Path | str, svd: Path | None = None, taesd: Path | None = None) -> FoundWeights:
+    """Recognise a folder's layout. `path` may be a name under `weights_home()`; `svd` an SVD folder kept elsewhere,
+    `taesd` a folder of diffusers' TAESD.
 
     Raises WeightsError saying which files were looked for.
     """
@@ -99,9 +103,12 @@ def find_weights(path: Path | str, svd: Path | None = None) -> FoundWeights:
             f"weights {str(path)!r}: no such folder, nor a name under {weights_home()}",
             "relight weights fetch, or relight weights tiny DIR for a random model",
         )
-    if (root / MANIFEST).exists():
-        return _find_converted(root)
-    return _find_published(root, svd)
+    found = _find_converted(root) if (root / MANIFEST).exists() else _find_published(root, svd)
+    if taesd is not None:
+        found.parts["tiny_vae"] = _component(taesd, _VAE_FILES)
+    elif "tiny_vae" not in found.parts and (root / TAESD_FOLDER).is_dir():
+        found.parts["tiny_vae"] = _component(root / TAESD_FOLDER, _VAE_FILES)
+    return found
 
 
 def _find_converted(root: Path) -> FoundWeights:
@@ -114,7 +121,7 @@ def _find_converted(root: Path) -> FoundWeights:
         )
     parts: dict[PartName, PartFiles] = {}
     listed = manifest.get("parts")
-    for name in (*REQUIRED, "temporal_vae"):
+    for name in (*REQUIRED, *OPTIONAL):
         entry = listed.get(name) if isinstance(listed, dict) else None
         if entry is None:
             continue
@@ -211,13 +218,17 @@ def build_part(name: PartName, config: Mapping[str, Any]) -> nn.Module:
             from diffusers import AutoencoderKLTemporalDecoder
 
             return AutoencoderKLTemporalDecoder.from_config(dict(config))
+        if name == "tiny_vae":
+            from diffusers import AutoencoderTiny
+
+            return AutoencoderTiny.from_config(dict(config))
         if name == "image_encoder":
             from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
             return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(dict(config)))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise WeightsError(f"{name}: its config.json does not describe such a network ({error})") from error
-    raise ValueError(f"part: unknown name {name!r}; use {', '.join((*REQUIRED, 'temporal_vae'))}")
+    raise ValueError(f"part: unknown name {name!r}; use {', '.join((*REQUIRED, *OPTIONAL))}")
 
 
 def read_part(found: FoundWeights, name: PartName) -> dict[str, Tensor]:

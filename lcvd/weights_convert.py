@@ -186,7 +186,7 @@ Use: `relight video CLIP -o OUT.mp4 --engine lcvd --weights THIS_FOLDER`. Check:
 - `unet`, `adapters`: MartinGuo/Relightable-Portrait-Animation, trained from Stable Video Diffusion.
 - `image_encoder`, `temporal_vae` and the configuration: stabilityai/stable-video-diffusion-img2vid-xt, under
   Stability AI's licence, which restricts commercial use and binds derived weights.
-- `vae`: stabilityai/sd-vae-ft-mse (MIT).
+- `vae`: stabilityai/sd-vae-ft-mse (MIT). `tiny_vae`, where it is listed: madebyollin/taesd (MIT).
 - The model was trained with hints from DECA and FLAME, whose licences allow research use only; their files are not
   part of this folder.
 

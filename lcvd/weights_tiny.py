@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lcvd.clip_image import MEAN, SIZE, STD
 from lcvd.errors import WeightsError
-from lcvd.weights import OLD_ATTENTION, SVD_FOLDER, VAE_FOLDER, PartName, build_part
+from lcvd.weights import OLD_ATTENTION, SVD_FOLDER, TAESD_FOLDER, VAE_FOLDER, PartName, build_part
 
 WIDTH = 32  # GroupNorm has 32 groups: no width below, and multiples only
 UNET = {
@@ -54,6 +54,17 @@ TEMPORAL_VAE = {
     "latent_channels": 4,
     "scaling_factor": 0.18215,
     "force_upcast": True,
+}
+TAESD = {
+    "_class_name": "AutoencoderTiny",
+    "encoder_block_out_channels": [8] * 4,
+    "decoder_block_out_channels": [8] * 4,
+    "num_encoder_blocks": [1, 1, 1, 1],
+    "num_decoder_blocks": [1, 1, 1, 1],
+    "latent_channels": 4,
+    "latent_magnitude": 3,
+    "latent_shift": 0.5,
+    "scaling_factor": 1.0,
 }
 IMAGE_ENCODER = {
     "model_type": "clip_vision_model",
@@ -94,7 +105,7 @@ PREPROCESS = {
 }
 
 
-def write_tiny(folder: Path, seed: int = 0, temporal: bool = False) -> int:
+def write_tiny(folder: Path, seed: int = 0, temporal: bool = False, taesd: bool = False) -> int:
     """Write the model; returns its number of parameters. The same seed writes the same values.
 
     Raises WeightsError when the folder holds something already.
@@ -128,6 +139,9 @@ def write_tiny(folder: Path, seed: int = 0, temporal: bool = False) -> int:
     if temporal:
         _write_json(svd / "vae" / "config.json", TEMPORAL_VAE)
         save_file(part("temporal_vae", TEMPORAL_VAE), svd / "vae" / "diffusion_pytorch_model.safetensors")
+    if taesd:  # drawn last: the other parts have the same values with and without it
+        _write_json(folder / TAESD_FOLDER / "config.json", TAESD)
+        save_file(part("tiny_vae", TAESD), folder / TAESD_FOLDER / "diffusion_pytorch_model.safetensors")
     return sum(counts)
 
 

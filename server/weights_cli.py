@@ -126,12 +126,13 @@ def tiny(
     folder: Annotated[Path, typer.Argument(help="New folder.")],
     seed: Annotated[int, typer.Option(help="Other seeds give other random weights.")] = 0,
     temporal_vae: Annotated[bool, typer.Option("--temporal-vae", help="SVD's temporal decoder as well.")] = False,
+    taesd: Annotated[bool, typer.Option("--taesd", help="A tiny decoder of live pictures as well.")] = False,
 ) -> None:
     """Write a random model of a few million parameters in the published layout, to try everything without weights."""
     _need_torch()
     from lcvd.weights_tiny import write_tiny
 
-    count = write_tiny(folder, seed, temporal_vae)
+    count = write_tiny(folder, seed, temporal_vae, taesd)
     Console(stderr=True).print(
         f"{folder}: {count:,} random parameters; it draws noise", highlight=False, soft_wrap=True
     )

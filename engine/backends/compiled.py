@@ -36,7 +36,7 @@ class CompiledBackend(EagerBackend):
             return torch.compile(function, backend=compiler, dynamic=False, **options)
 
         self._denoiser = Denoiser(compiled(model.denoiser.unet)).eval()
-        self._rgb = compiled(lambda latents: rgb_from_latents(model.vae, latents))
+        self._rgb = compiled(lambda latents: rgb_from_latents(model.picture_vae, latents))
         self._adapters: dict[ConditionName, Any] = {
             "shading": compiled(model.adapters.light),
             "reference": compiled(model.adapters.ref),

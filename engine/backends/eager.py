@@ -83,7 +83,8 @@ class EagerBackend:
             torch.cat([row.ids for row in rows]),
         )
         x = torch.stack([ask.x for ask in asks for _ in range(branches)])
-        sigma = torch.stack([_level(ask.sigma, self.device) for ask in asks for _ in range(branches)])
+        levels = [_level(ask.sigma, self.device) for ask in asks for _ in range(branches)]
+        sigma = torch.stack(torch.broadcast_tensors(*levels))  # one level a window, or a level a frame for all
         v = self._v(x, sigma, condition).unflatten(0, (len(asks), branches))
         return [(None if branches == 1 else each[0], each[-1]) for each in v]
 
@@ -134,7 +135,7 @@ class EagerBackend:
         return self.model.adapters.features(name, pixels[None])[0]
 
     def _decode(self, latents: Tensor) -> list[Tensor]:
-        return list(decode_chunks(self.model.vae, latents, self.chunk))
+        return list(decode_chunks(self.model.picture_vae, latents, self.chunk))
 
 
 def _level(sigma: float | NDArray[np.float64], device: torch.device) -> Tensor:

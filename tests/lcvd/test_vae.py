@@ -139,3 +139,46 @@ def test_shapes_are_checked(tiny_model) -> None:
         rgb_from_latents(tiny_model.vae, torch.zeros(4, 4, 4))
     with pytest.raises(ShapeError, match="pixels"):
         resize_antialiased(torch.zeros(3, 32, 32))
+
+
+def test_taesd_takes_latents_as_the_denoiser_leaves_them(tiny_weights, tmp_path) -> None:
+    """No 0.18215 for TAESD, and [-1,1] to [0,1]; frame by frame; beside the image VAE, which still encodes."""
+    from shutil import copytree
+
+    from lcvd.errors import ModelUnavailable
+    from lcvd.model import load_lcvd
+    from lcvd.weights import find_weights
+    from lcvd.weights_convert import convert, describe, verify
+    from lcvd.weights_tiny import write_tiny
+
+    write_tiny(tmp_path / "tiny", taesd=True)
+    model = load_lcvd(tmp_path / "tiny", decoder="tiny")
+    assert model.picture_vae is model.tiny_vae
+    latents = torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        got = rgb_from_latents(model.tiny_vae, latents)
+        expected = (model.tiny_vae.decoder(latents) / 2 + 0.5).clamp(0, 1)
+        alone = torch.cat(list(decode_chunks(model.tiny_vae, latents, 1)))
+    assert got.shape == (3, 3, 32, 32)
+    torch.testing.assert_close(got, expected, atol=0, rtol=0)
+    torch.testing.assert_close(got, alone, atol=1e-5, rtol=0)
+    assert got.std() > 0.01
+    found = find_weights(tmp_path / "tiny")
+    assert "tiny_vae" in [report.name for report in describe(found)]
+    assert verify(found) == []
+    out = convert(tmp_path / "tiny", tmp_path / "converted")
+    assert load_lcvd(out, decoder="tiny").tiny_vae is not None
+    # without its files: the image decoder works as ever, the tiny one says what to do
+    plain = load_lcvd(tiny_weights)
+    assert plain.picture_vae is plain.vae
+    with pytest.raises(ModelUnavailable, match="decoder tiny") as caught:
+        load_lcvd(tiny_weights, decoder="tiny")
+    assert "madebyollin/taesd" in caught.value.hint
+    with pytest.raises(ValueError, match="decoder='huge'"):
+        load_lcvd(tiny_weights, decoder="huge")  # type: ignore[arg-type]
+    # or anywhere else, when its folder is named
+    copytree(tmp_path / "tiny" / "taesd", tmp_path / "elsewhere")
+    assert load_lcvd(tiny_weights, decoder="tiny", taesd=tmp_path / "elsewhere").tiny_vae is not None
+    # damaged files are told by verify
+    (tmp_path / "tiny" / "taesd" / "diffusion_pytorch_model.safetensors").write_bytes(b"\0" * 100)
+    assert any("taesd" in problem for problem in verify(find_weights(tmp_path / "tiny")))
