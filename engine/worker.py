@@ -165,9 +165,14 @@ class LiveStream:
             if self._standby is not None and not same:
                 self._standby.set_portrait(*self._portrait())
                 self._standby.flush()
-            self._flush(standby_too=not same)
+                if self._standby.health.state == "failed" and (lane := self._standby.leave()) is not None:
+                    self._retire(lane)  # as below; the next frame opens another
+            self._flush(standby_too=False)
             if not same:
                 self._show_still()
+                if self._health.state == "failed":  # for want of a face, as like as not: begin afresh, and now
+                    self._promote(Lane(self, self._lane.host, self._clock))
+                    self._health.warming()
         self._tell()
 
     @property

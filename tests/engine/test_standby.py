@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from engine.errors import PortraitError
 from engine.frames import Frame, Work
 from engine.health import STEADY_S
 from engine.host import EngineHost
@@ -431,6 +432,141 @@ def test_another_portrait_replaces_the_first(room: Room) -> None:
     assert main.portraits == [PORTRAIT_LEVEL, OTHER_PORTRAIT_LEVEL]
 
 
+def test_another_portrait_ends_a_failure_at_once() -> None:
+    """A portrait that cannot be animated, then one that can: nobody waits for the next try."""
+    room = Room(backoff_s=(600.0, 600.0))
+    main = AvatarEngine(100, name="lcvd")
+    simple = AvatarEngine(120, name="avatar")
+    for engine in (main, simple):
+        plain = engine.open
+
+        def fussy(config: StreamConfig, plain: Callable = plain) -> FakeStream:
+            if config.avatar.portrait_rgb[0, 0, 0] == PORTRAIT_LEVEL:  # type: ignore[union-attr]
+                raise PortraitError("No face was found.", "choose another")
+            return plain(config)
+
+        engine.open = fussy  # type: ignore[method-assign]
+    room.enter(main, simple)
+    room.until_state("failed")
+    assert "No face was found." in room.engine["message"]
+    room.stream.set_avatar(Avatar(picture(OTHER_PORTRAIT_LEVEL)))
+    assert room.until_showing("lcvd").rgb[0, 0, 0] == 100 + OTHER_PORTRAIT_LEVEL
+    room.close()
+
+
+def test_the_standby_takes_another_portrait_too() -> None:
+    """While it shows, and after it failed with the first one."""
+    for fails in (False, True):
+        room = Room(backoff_s=(600.0, 600.0))
+        warm, broken = Gate(shut=True), Broken(fails)
+        room.enter(AvatarEngine(100, name="lcvd", on_warmup=warm), AvatarEngine(120, name="avatar", on_open=broken))
+        if fails:
+            until(lambda room=room: room.frame() or standby_of(room).health.state == "failed")
+        else:
+            room.until_showing("avatar")
+        broken.broken = False
+        room.stream.set_avatar(Avatar(picture(OTHER_PORTRAIT_LEVEL)))
+        room.collect()
+        room.outputs.clear()
+        room.until_showing("avatar")
+        assert {int(f.rgb[0, 0, 0]) for f in room.outputs} <= {OTHER_PORTRAIT_LEVEL, 120 + OTHER_PORTRAIT_LEVEL}
+        warm.open()
+        room.close()
+
+
+def test_a_late_picture_of_the_standby_does_not_push_in(room: Room) -> None:
+    """Once the engine shows, what the standby still had is thrown away."""
+    warm, slow = Gate(shut=True), Gate()
+    room.enter(
+        AvatarEngine(100, name="lcvd", on_warmup=warm), AvatarEngine(120, name="avatar", on_render=slow, window=1)
+    )
+    room.until_showing("avatar")
+    slow.shut = True
+    until(lambda: room.frame() or slow.waiting == 1)
+    warm.open()
+    until(lambda: room.engine["state"] == "ok")  # and has not been given a frame yet
+    before = room.stream.stats.snapshot().counters.get("superseded", 0)
+    slow.open()
+    until(lambda: room.stream.stats.snapshot().counters.get("superseded", 0) > before)
+    room.outputs.clear()
+    room.until_showing("lcvd")
+    assert "avatar" not in {f.showing for f in room.outputs}
+
+
+def test_a_camera_picture_that_is_being_drawn_does_not_slip_through(room: Room) -> None:
+    """The switch to an avatar comes between a result and its place in the queue."""
+    warm = Gate(shut=True)
+    room.hidden = False
+    room.enter(FakeEngine(name="ratio", add=0))
+    room.until_state("ok")
+    room.outputs.clear()
+    avatar_host = room.host(AvatarEngine(100, name="lcvd", on_warmup=warm))
+    stats = room.stream.stats
+    stage = stats.stage
+
+    def turned(name: str) -> object:
+        if name == "view":
+            stats.stage = stage  # type: ignore[method-assign]
+            room.stream.switch(avatar_host)
+        return stage(name)
+
+    stats.stage = turned  # type: ignore[method-assign, assignment]
+    room.clock.now += STEP_S
+    room.stream.submit(picture(CAMERA_LEVEL), room.clock.now)
+    until(lambda: stats.stage is stage)
+    room.hidden = True
+    lane = next(lane for lane in room.stream._retired)
+    until(lambda: not lane.thread.is_alive() and not room.hosts[0]._running)
+    room.collect()
+    assert {f.showing for f in room.outputs} == {"portrait"}
+    warm.open()
+
+
+def test_camera_pictures_in_the_queue_are_thrown_away(room: Room) -> None:
+    """Relit, due, and not fetched yet when the avatar was chosen: nobody gets them."""
+    warm = Gate(shut=True)
+    room.hidden = False
+    room.enter(FakeEngine(name="ratio", add=0, window=4))
+    room.until_state("ok")
+    room.outputs.clear()
+    room.hidden = True
+
+    def queued() -> bool:
+        room.clock.now += STEP_S
+        room.stream.submit(picture(CAMERA_LEVEL), room.clock.now)
+        threading.Event().wait(0.001)
+        return len(room.stream._pacer) > 0
+
+    until(queued)
+    room.stream.switch(room.host(AvatarEngine(100, name="lcvd", on_warmup=warm)))
+    room.frame(1.0)
+    assert {f.showing for f in room.outputs} == {"portrait"}
+    warm.open()
+
+
+def test_what_an_avatar_engine_held_back_is_not_passed(room: Room) -> None:
+    """One without a size of its own is opened again for a turned camera; the frames inside it stay there."""
+
+    class Plain(AvatarEngine):
+        def open(self, config: StreamConfig) -> FakeStream:
+            self.output_size = None  # type: ignore[assignment]
+            return super().open(config)
+
+    main = Plain(100, side=12, name="lcvd", window=4, result=lambda frames: frames)
+    main.output_size = None  # type: ignore[assignment]
+    main.stall_s = 5.0  # type: ignore[attr-defined]
+    room.enter(main)
+    room.until_state("ok")
+    given = len(main.prepared)
+    room.frame()
+    until(lambda: len(main.prepared) > given)
+    room.clock.now += STEP_S
+    room.stream.submit(picture(CAMERA_LEVEL, 20, 30), room.clock.now)
+    until(lambda: main.opened == 2)
+    for _ in range(5):
+        room.frame()
+
+
 def test_other_settings_of_the_same_portrait_hold_the_picture(room: Room) -> None:
     """The stream is opened again with them; the last picture stays meanwhile, the still does not flash up."""
     main = AvatarEngine(100, name="lcvd")
@@ -500,6 +636,7 @@ def test_a_camera_engine_never_stands_in(room: Room) -> None:
     for _ in range(30):
         room.frame()
     assert {f.showing for f in room.outputs} == {"portrait"}
+    assert standby_of(room).lane is None
     room.stream.switch(room.host(AvatarEngine(90, name="other", on_warmup=warm)), room.hosts[1])
     for _ in range(30):
         room.frame()
