@@ -92,5 +92,5 @@ def _groups(asked: dict[int, Ask]) -> list[list[int]]:
     alike: dict[tuple[object, ...], list[int]] = {}
     for i in sorted(asked):
         ask = asked[i]
-        alike.setdefault((ask.branches, tuple(ask.x.shape), isinstance(ask.sigma, float)), []).append(i)
+        alike.setdefault((ask.branches, tuple(ask.x.shape)), []).append(i)
     return list(alike.values())

@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
+from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.diffusion import DiffusionEngine, DiffusionOptions, DiffusionStream  # noqa: E402
 from engine.host import EngineHost  # noqa: E402
 from engine.staggered import CHUNK  # noqa: E402
@@ -20,7 +21,6 @@ from tests.engine.test_diffusion import (  # noqa: E402
     FPS,
     FULL,
     SIZE,
-    CountingBackend,
     TurningTracker,
     avatar,
     frame,
@@ -29,16 +29,26 @@ from tests.engine.test_diffusion import (  # noqa: E402
 )
 
 
-class AskingBackend(CountingBackend):
-    """Keeps every call's asks."""
+class AskingBackend(EagerBackend):
+    """Keeps every call's asks, and how many frames went through the other stages."""
 
     def __init__(self, model) -> None:
         super().__init__(model)
-        self.calls: list[list] = []
+        self.asked: list[list] = []
+        self.hinted: list[int] = []
+        self.decoded: list[int] = []
+
+    def features(self, hints):
+        self.hinted.append(len(hints))
+        return super().features(hints)
 
     def denoise(self, asks):
-        self.calls.append(list(asks))
+        self.asked.append(list(asks))
         return super().denoise(asks)
+
+    def decode(self, latents):
+        self.decoded.append(len(latents))
+        return super().decode(latents)
 
 
 def engine_of(model, mode="staggered", batch=1) -> tuple[DiffusionEngine, AskingBackend]:
@@ -61,20 +71,19 @@ def test_one_call_a_chunk_and_every_frame_comes_out_once(tiny_lcvd, steps: int, 
         given = frame(made.index)
         assert made.rgb.shape == (SIZE, SIZE, 3)
         assert (made.t_s, made.arrived_s) == (given.t_s, given.arrived_s)
-    assert [len(asks) for asks in backend.calls] == [1] * chunks
+    assert [len(asks) for asks in backend.asked] == [1] * chunks
     assert backend.hinted == [1, levels * CHUNK, CHUNK, CHUNK]
     assert backend.decoded == [CHUNK] * 3
-    assert backend.encoded == 1
 
 
 def test_guidance_asks_both_branches(tiny_lcvd) -> None:
     """With ω both branches are predicted in the same one call, and the pictures are others."""
     engine, backend = engine_of(tiny_lcvd, mode="window")
     plain = pushed(opened(engine, mode="staggered", steps=2), 8)
-    assert [ask.branches for asks in backend.calls for ask in asks] == [1, 1]
+    assert [ask.branches for asks in backend.asked for ask in asks] == [1, 1]
     engine.options = DiffusionOptions(SIZE)
     guided = pushed(opened(engine, mode="staggered", steps=2, omega=3.0), 8)
-    assert [ask.branches for asks in backend.calls[2:] for ask in asks] == [2, 2]
+    assert [ask.branches for asks in backend.asked[2:] for ask in asks] == [2, 2]
     assert any((a.rgb != b.rgb).any() for a, b in zip(plain, guided, strict=True))
 
 
@@ -82,10 +91,10 @@ def test_a_new_light_belongs_to_the_frames_that_enter(tiny_lcvd) -> None:
     """Hints of frames under way keep their light: features differ in the rows of newer frames alone."""
     engine, backend = engine_of(tiny_lcvd)
     pushed(opened(engine, steps=2), 24)
-    still, backend.calls = backend.calls, []
+    still, backend.asked = backend.asked, []
     pushed(opened(engine, steps=2), 24, {12: RIGHT})
     differing = set()
-    for call, (a, b) in enumerate(zip(still, backend.calls, strict=True)):
+    for call, (a, b) in enumerate(zip(still, backend.asked, strict=True)):
         rows = (a[0].features != b[0].features).flatten(1).any(1).nonzero().flatten().tolist()
         newest = max(call, 1) * CHUNK + CHUNK - 1  # the first two calls are the start-up of two chunks
         differing |= {newest - (15 - row) for row in rows}
@@ -128,13 +137,13 @@ def test_live_equals_offline(tiny_lcvd, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_beside_a_window_each_gets_what_it_gets_alone(tiny_lcvd) -> None:
-    """Staggered streams share their calls, a windowed one has its own, and nobody's pictures change by it."""
+    """Staggered and windowed streams share calls, one σ beside a σ a row, and nobody's pictures change by it."""
     engine, backend = engine_of(tiny_lcvd, batch=3)
     kinds = ({"mode": "staggered"}, {"mode": "window", "stride": 8}, {"mode": "staggered"})
     alone = [pushed(opened(engine, **kind), 24) for kind in kinds]
     streams = [opened(engine, **kind) for kind in kinds]
     out: list[list] = [[], [], []]
-    backend.calls = []
+    backend.asked = []
     for i in range(24):
         waiting = [(k, work) for k, stream in enumerate(streams) if (work := stream.prepare(frame(i)))]
         order = [k for k, _ in waiting]
@@ -150,9 +159,8 @@ def test_beside_a_window_each_gets_what_it_gets_alone(tiny_lcvd) -> None:
         assert [f.index for f in together] == [f.index for f in single]
         for a, b in zip(together, single, strict=True):
             assert np.abs(a.rgb.astype(int) - b.rgb).max() <= 1
-    sizes = {(isinstance(asks[0].sigma, float), len(asks)) for asks in backend.calls}
-    assert sizes == {(False, 2), (True, 1)}
-    assert all(len({isinstance(ask.sigma, float) for ask in asks}) == 1 for asks in backend.calls)
+    assert {len(asks) for asks in backend.asked} == {1, 2, 3}  # a window alone, two staggered, all together
+    assert {isinstance(ask.sigma, float) for asks in backend.asked if len(asks) == 3 for ask in asks} == {True, False}
 
 
 def test_what_cannot_be_is_refused_with_words() -> None:
