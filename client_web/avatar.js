@@ -55,18 +55,16 @@ export class Avatar {
     this.#portrait = new Portrait(() => this.update());
     this.#snap = new Snap({
       framing: (on) => stage.framing(on),
-      taken: (photo) => this.#card.try(photo),
+      keep: (photo) => this.#keep(() => this.#portrait.keep(photo, "Snapshot")),
       trouble: (error) => this.#portrait.refuse(error),
-      cancelled: () => this.#card.focus(),
+      over: () => this.#card.focus(),
     });
     this.#card = new PortraitCard({
       file: (file) => this.take(file),
       snap: () => {
         this.#portrait.forgive();
-        this.#card.try(null);
         this.#snap.start();
       },
-      keep: (photo) => this.#keep(() => this.#portrait.keep(photo, "Snapshot")),
       sample: () => this.#sample(),
       remove: () => {
         this.#portrait.remove();
@@ -237,6 +235,7 @@ export class Avatar {
   #badge() {
     const engine = this.chosen && this.#live ? (this.#stats?.engine ?? null) : null;
     const mine = engine && !this.#isAvatar(engine.name);
-    showBadge(mine ? { ...engine, showing: "me" } : engine, mine && !this.#portrait.held ? "choose a portrait" : "");
+    if (mine) showBadge({ ...engine, showing: "me", message: this.#portrait.held ? "" : "choose a portrait" });
+    else showBadge(engine);
   }
 }

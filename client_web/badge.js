@@ -14,12 +14,11 @@ const NAMES = /** @type {Record<string, string>} */ ({
 
 /**
  * @param {EngineState | null} engine null: nothing flows, or nobody asked for an avatar
- * @param {string} why in place of the engine's own message
  */
-export function showBadge(engine, why = "") {
+export function showBadge(engine) {
   const showing = engine && (engine.showing ?? (engine.state === "ok" ? engine.name : "portrait"));
   const ready = engine?.state !== "warming" && engine?.state !== "paused"; // the status says these already
-  const reason = (engine && (why || (ready && engine.message))) || "";
+  const reason = (ready && engine?.message) || "";
   const badge = find("#badge");
   badge.hidden = !engine;
   badge.title = reason;

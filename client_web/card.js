@@ -1,10 +1,9 @@
 // @ts-check
-// The portrait's card: the ways to a portrait, the snapshot on trial, the portrait that is worn, and what was wrong with it.
+// The portrait's card: the ways to a portrait, the portrait that is worn, and what was wrong with another.
 
 import { find, make, write } from "./dom.js";
 import { drawThumb } from "./thumb.js";
 
-/** @typedef {import("./photo.js").Photo} Photo */
 /** @typedef {import("./portrait.js").Portrait} Portrait */
 
 const WORDS = {
@@ -19,9 +18,9 @@ export class PortraitCard {
   #card = find("#avatar-card");
   #ways = find("#portrait-ways");
   #replace = find("#replace-portrait");
-  /** The snapshot on trial. @type {Photo | null} */
-  #shot = null;
   #replacing = false;
+  /** @type {Error | null} */
+  #said = null;
   /** @type {Portrait | null} */
   #portrait = null;
 
@@ -29,7 +28,6 @@ export class PortraitCard {
    * @param {object} on
    * @param {(file: File) => void} on.file
    * @param {() => void} on.snap
-   * @param {(photo: Photo) => void} on.keep
    * @param {() => void} on.sample
    * @param {() => void} on.remove
    */
@@ -43,17 +41,6 @@ export class PortraitCard {
     });
     find("#snap-portrait").addEventListener("click", on.snap);
     find("#sample-portrait").addEventListener("click", on.sample);
-    find("#retake-shot").addEventListener("click", on.snap);
-    find("#keep-shot").addEventListener("click", () => {
-      const shot = this.#shot;
-      this.try(null);
-      if (shot) on.keep(shot);
-      this.#replace.focus();
-    });
-    find("#drop-shot").addEventListener("click", () => {
-      this.try(null);
-      this.focus();
-    });
     this.#replace.addEventListener("click", () => {
       this.#replacing = !this.#replacing;
       this.#show();
@@ -63,14 +50,6 @@ export class PortraitCard {
       on.remove();
       this.focus();
     });
-  }
-
-  /** A snapshot to be judged; null: no more. @param {Photo | null} shot */
-  try(shot) {
-    this.#shot = shot;
-    if (shot) drawThumb(/** @type {HTMLCanvasElement} */ (find("#shot-picture")), shot.canvas, null);
-    this.#show();
-    if (shot) find("#keep-shot").focus();
   }
 
   /** @param {Portrait} portrait */
@@ -89,11 +68,14 @@ export class PortraitCard {
     find("#portrait-state").dataset.state = state;
     this.#card.setAttribute("aria-busy", String(state === "reading"));
     const problem = find("#portrait-error");
+    const news = Boolean(error) && error !== this.#said;
+    this.#said = error;
     problem.hidden = !error;
     problem.replaceChildren(
       ...(error ? [make("strong", {}, sentence(error.message)), ...(error.hint ? [make("span", {}, sentence(error.hint))] : [])] : []),
     );
     this.#show();
+    if (news) problem.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {boolean} on whether a camera is there to snap from */
@@ -110,8 +92,9 @@ export class PortraitCard {
   #show() {
     const held = Boolean(this.#portrait?.held);
     find("#portrait").hidden = !held;
-    find("#shot").hidden = !this.#shot;
-    this.#ways.hidden = Boolean(this.#shot) || (held && !this.#replacing);
+    const focused = this.#ways.contains(document.activeElement);
+    this.#ways.hidden = held && !this.#replacing;
+    if (focused && this.#ways.hidden) this.#replace.focus({ preventScroll: true });
     this.#ways.setAttribute("aria-busy", String(!held && this.#portrait?.state === "reading"));
     this.#replace.setAttribute("aria-expanded", String(this.#replacing));
     write(this.#replace, this.#replacing ? "Keep" : "Replace");

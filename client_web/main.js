@@ -191,6 +191,8 @@ const hintButton = toggle("#hint", (on) => store.set({ view: { ...store.now.view
 const pauseButton = toggle("#pause", (on) => store.set({ paused: on }));
 const mirrorButton = toggle("#mirror", (on) => store.set({ mirror: { ...store.now.mirror, [habit()]: on } }));
 const engines = new EngineMenu((engine) => avatar.pick(engine));
+/** The divider is drawn on the server: with an avatar it would put one's camera into the picture that goes out. */
+const tellView = () => sync.tell("set_view", { ...store.now.view, split: avatar.chosen ? null : store.now.view.split });
 const habit = () => (source.now.kind === "sample" ? "sample" : "camera");
 
 const peek = find("#peek");
@@ -248,6 +250,15 @@ async function showCameras() {
   cameras.value = kind === "sample" ? "sample" : (current ?? (store.now.device || found[0]?.deviceId || ""));
 }
 
+function showSplit() {
+  const at = avatar.chosen ? null : store.now.view.split;
+  const button = /** @type {HTMLButtonElement} */ (find("#split"));
+  split.show(at);
+  splitButton.show(at !== null);
+  button.disabled = avatar.chosen;
+  button.title = avatar.chosen ? "Not with an avatar: your camera would be in the picture. Peek instead." : "Before and after side by side (S)";
+}
+
 function showMirror() {
   const on = store.now.mirror[habit()];
   mirrorButton.show(on);
@@ -288,15 +299,18 @@ store.follow((choices, changed) => {
     sync.tell("set_background", { ...choices.background });
   }
   if (has("view")) {
-    split.show(choices.view.split);
-    splitButton.show(choices.view.split !== null);
+    showSplit();
     hintButton.show(choices.view.hint);
-    sync.tell("set_view", { ...choices.view });
+    tellView();
   }
   if (has("paused")) {
     pauseButton.show(choices.paused);
     stage.pause(choices.paused);
     sync.tell("pause", { on: choices.paused });
+  }
+  if (has("who")) {
+    showSplit();
+    tellView();
   }
   if (has("who", "engine", "avatarEngine", "quality", "staggered")) avatar.update();
   if (has("mirror")) showMirror();

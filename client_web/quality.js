@@ -141,13 +141,13 @@ export class QualitySlider {
       stop.classList.toggle("chosen", index === at);
     }
     write(find("#quality-value"), quality.title);
-    const forecast = predicted ? `predicted ${delayText(1000 * predicted.delay_s, true)}` : "delay not known before it has run";
+    const forecast = predicted ? `predicted ${delayText(1000 * predicted.delay_s, true)}` : "";
     const rate = predicted ? `${Math.round(predicted.fps)} fps` : "";
     const late = predicted && !predicted.keeps_up ? "does not keep up" : "";
     const measured = own ? (this.#measured_ms === null ? "" : `measured ${delayText(this.#measured_ms, true)}`) : "";
     const words = [forecast, ...(measured ? [measured] : [rate]), late].filter(Boolean);
     const text = find("#quality-text");
-    write(text, words.join(" · "));
+    write(text, words.join(" · ") || "Its delay is predicted once it has run");
     text.classList.toggle("late", Boolean(late));
     this.#input.setAttribute("aria-valuetext", [quality.title, ...words].join(", ").replace(" fps", " frames per second"));
     const steps = find("#quality-steps");

@@ -29,7 +29,9 @@ class Serving:
         options = ["--port", str(self.port), "--engine", self._engine, "--max-sessions", "6"]
         command = [sys.executable, "-m", "server.cli", "serve", *options]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **self._environment}, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, **self._environment}, stdout=log, stderr=log
+            )
         deadline = time.monotonic() + WARM_UP_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

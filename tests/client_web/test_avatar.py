@@ -1,0 +1,298 @@
+"""The participant is seen as a portrait: uploaded, snapped or sampled, lit as asked, at a delay told before."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Page, Request, Response, Route
+
+from tests.client_web.picture import Picture
+from tests.client_web.serving import Serving
+
+pytestmark = pytest.mark.browser
+
+PORTRAIT = Path(__file__).resolve().parents[2] / "client_web" / "sample" / "portrait.jpg"
+WALL = cv2.imencode(".jpg", np.full((240, 320, 3), 128, np.uint8))[1].tobytes()
+AVATAR_PX = 512  # of the CPU preview
+WIDTH = "document.querySelector('#remote').videoWidth"
+# Once, and not at every reload; and what the page sends and opens is kept, for the tests to look at.
+BEFORE = """
+localStorage["relight.choices.1"] ??= JSON.stringify({ avatarEngine: "avatar" });
+window.sockets = [];
+window.WebSocket = class extends WebSocket {
+  constructor(...given) {
+    super(...given);
+    window.sockets.push(this);
+  }
+};
+const own = window.fetch;
+window.fetch = (url, options) => {
+  if (String(url).endsWith("api/portrait")) window.sent = options.body.get("file");
+  return own(url, options);
+};
+"""
+READ_SENT = """
+async ([width, height]) => {
+  const picture = await createImageBitmap(window.sent);
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  context.drawImage(picture, 0, 0, width, height);
+  return [picture.width, picture.height, [...context.getImageData(0, 0, width, height).data]];
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def avatars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server whose LCVD draws noise, tiny and quick; without torch it has the CPU preview alone."""
+    folder = tmp_path_factory.mktemp("avatars")
+    environment = {"RELIGHT_LCVD_SIZE": "64", "OMP_NUM_THREADS": "1"}
+    try:
+        from lcvd.weights_tiny import write_tiny
+    except ImportError:
+        pass
+    else:
+        write_tiny(folder / "tiny")
+        environment["RELIGHT_LCVD_WEIGHTS"] = str(folder / "tiny")
+    server = Serving(folder / "server.log", "passthrough", **environment)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def live(page: Page, avatars: Serving) -> Picture:
+    """The page, live on the camera, with the preview as its avatar."""
+    page.add_init_script(BEFORE)
+    shown = Picture(page)
+    page.goto(avatars.url)
+    shown.wait_live("camera")
+    return shown
+
+
+def become(page: Page, who: str) -> None:
+    """Choose "Me" or "Avatar"."""
+    page.click(f"#who label:has-text('{who}')")
+
+
+def wait_for_width(shown: Picture, px: int) -> None:
+    """Until the returned picture is that wide: an avatar is square, the camera is not."""
+    assert shown.settle(lambda: shown.page.evaluate(WIDTH), lambda width: width == px, 60) == px
+
+
+def likeness(shown: Picture, rgb: NDArray[np.uint8]) -> float:
+    """Correlation of the returned picture with `rgb`, both small and grey."""
+    small = cv2.resize(rgb, (64, 64), interpolation=cv2.INTER_AREA).mean(axis=2)
+    return float(np.corrcoef(shown.read(width=64, height=64).mean(axis=2).ravel(), small.ravel())[0, 1])
+
+
+def head_of(rgb: NDArray[np.uint8], face: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The square of head and shoulders that an avatar shows of a portrait; `face` is x, y, w, h."""
+    x, y, w, h = face
+    side = 2.6 * h
+    left, top = max(0, round(x + w / 2 - side / 2)), max(0, round(y + h / 2 - 0.4 * side))
+    return rgb[top : top + round(side), left : left + round(side)]
+
+
+def sent_picture(page: Page, width: int, height: int) -> tuple[tuple[int, int], NDArray[np.uint8]]:
+    """Size (width, height) of the picture last uploaded, and itself as RGB [height,width,3]."""
+    own_width, own_height, data = page.evaluate(READ_SENT, [width, height])
+    return (own_width, own_height), np.array(data, np.uint8).reshape(height, width, 4)[:, :, :3]
+
+
+def is_portrait(response: Response) -> bool:
+    """The answer to an upload of a portrait."""
+    return response.url.endswith("/api/portrait")
+
+
+def test_upload(live: Picture, portrait: NDArray[np.uint8]) -> None:
+    """An uploaded portrait is what is seen: lit as asked, not turned by the mirror, until it is me again."""
+    page = live.page
+    become(page, "Avatar")
+    assert live.settle(lambda: float("choose a portrait" in (page.text_content("#badge") or "")), bool, 5) == 1
+    assert page.evaluate(WIDTH) == 640  # nothing to be shown instead, yet
+    large = cv2.resize(portrait, (4000, 4000))[:, :, ::-1]
+    with page.expect_response(is_portrait) as answered:
+        photo = {"name": "large.png", "mimeType": "image/png", "buffer": cv2.imencode(".png", large)[1].tobytes()}
+        page.set_input_files("#portrait-file", photo)
+    assert sent_picture(page, 8, 8)[0] == (1536, 1536)
+    head = head_of(portrait, np.array(answered.value.json()["face"]) * portrait.shape[0] / 1536)
+    wait_for_width(live, AVATAR_PX)
+    assert live.settle(lambda: float(page.text_content("#badge-name") == "CPU preview"), bool, 60) == 1
+    assert page.text_content("#portrait-state") == "Face found"
+    assert live.settle(lambda: likeness(live, head), lambda value: value > 0.7) > 0.7
+
+    def lean() -> float:
+        linear = (live.read(width=128, height=128) / 255.0) ** 2.2
+        left, right = linear[40:64, 48:64].mean(), linear[40:64, 64:80].mean()  # the cheeks
+        return float((left - right) / (left + right))
+
+    live.choose("split-left")
+    assert live.settle(lean, lambda value: value > 0.15) > 0.15
+    live.choose("split-right")
+    assert live.settle(lean, lambda value: value < -0.15) < -0.15
+    live.choose("soft-front")
+    page.click("#mirror")  # turns how the portrait moves, not the portrait
+    page.wait_for_timeout(700)
+    assert likeness(live, head) > likeness(live, head[:, ::-1]) + 0.2
+    become(page, "Me")
+    wait_for_width(live, 640)
+    assert page.is_hidden("#badge")
+    assert page.is_hidden("#avatar-card")
+
+
+def test_snap(live: Picture) -> None:
+    """After three, two, one the camera's own picture, never mirrored, can be kept; Escape calls it off."""
+    page = live.page
+    uploads: list[Request] = []
+    page.on("request", lambda request: uploads.append(request) if request.url.endswith("/api/portrait") else None)
+    become(page, "Avatar")
+    page.click("#snap-portrait")
+    page.wait_for_selector("#count:has-text('3')")
+    assert page.is_visible(".local-only")
+    opacity = "Number(getComputedStyle(document.querySelector('#remote')).opacity)"
+    assert live.settle(lambda: page.evaluate(opacity), lambda value: value == 0, 3) == 0
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#countdown")
+    page.click("#snap-portrait")
+    page.wait_for_selector("#shot", timeout=8000)
+    assert page.evaluate("document.activeElement.id") == "keep-shot"
+    assert not uploads
+    camera = live.read("#local", 64, 48).astype(float)
+    with page.expect_response(is_portrait) as answered:
+        page.keyboard.press("Enter")
+    assert answered.value.ok
+    size, small = sent_picture(page, 64, 48)
+    assert size == (640, 480)
+    snapped = small.astype(float)
+    assert np.abs(snapped - camera).mean() < 0.6 * np.abs(snapped[:, ::-1] - camera).mean()
+    assert page.text_content("#portrait-name") == "Snapshot"
+    wait_for_width(live, AVATAR_PX)
+
+
+def test_refused(live: Picture) -> None:
+    """What cannot be a portrait is refused in words beside the card, and the portrait before it stays."""
+    page = live.page
+    become(page, "Avatar")
+    page.click("#sample-portrait")
+    page.wait_for_selector("#portrait-state[data-state=ready]", timeout=20000)
+    page.set_input_files("#portrait-file", {"name": "wall.jpg", "mimeType": "image/jpeg", "buffer": WALL})
+    page.wait_for_selector("#portrait-error:has-text('No face')", timeout=20000)
+    assert page.text_content("#portrait-name") == "Sample portrait"
+    assert page.is_visible("#portrait-state[data-state=ready]")
+    page.set_input_files("#portrait-file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not a face"})
+    page.wait_for_selector("#portrait-error:has-text('“notes.txt” is not a picture')")
+    assert not page.query_selector(".toast")
+    page.click("#remove-portrait")
+    assert page.is_hidden("#portrait-error")
+    assert page.is_visible("#upload-portrait")
+
+
+def test_reconnect(live: Picture) -> None:
+    """A new session gets the portrait and the engine before it gets the camera: nobody's face slips out in between."""
+    page = live.page
+    become(page, "Avatar")
+    page.click("#sample-portrait")
+    wait_for_width(live, AVATAR_PX)
+    said: list[str] = []
+
+    def frame(text: str | bytes) -> None:
+        message = json.loads(text)
+        said.append(str(message.get("engine", message["type"])))
+
+    page.on("websocket", lambda socket: socket.on("framesent", frame))
+    page.on("request", lambda request: said.append("portrait") if request.url.endswith("/api/portrait") else None)
+    page.evaluate("window.sockets.at(-1).close()")
+    assert live.settle(lambda: float("offer" in said), bool, 20) == 1
+    order = [said.index(what) for what in ("portrait", "avatar", "offer")]
+    assert order == sorted(order)
+    assert said.count("portrait") == 1
+    page.wait_for_selector('#stage[data-link="live"]', timeout=20000)
+    wait_for_width(live, AVATAR_PX)
+
+
+def test_reload(live: Picture) -> None:
+    """A portrait of one's own does not outlive the tab's page; that it was the sample is remembered."""
+    page = live.page
+    become(page, "Avatar")
+    page.click("#sample-portrait")
+    page.wait_for_selector("#portrait-state[data-state=ready]", timeout=20000)
+    page.reload()
+    page.wait_for_selector("#portrait-state[data-state=ready]", timeout=20000)
+    page.set_input_files("#portrait-file", PORTRAIT)
+    page.wait_for_selector("#portrait-name:has-text('portrait.jpg')", timeout=20000)
+    assert "data:" not in page.evaluate("JSON.stringify(localStorage)")
+    page.reload()
+    page.wait_for_selector('#stage[data-link="live"]', timeout=20000)
+    assert page.is_checked("#who input[value=avatar]")
+    assert page.is_hidden("#portrait")
+    assert page.is_visible("#upload-portrait")
+
+
+def predict(route: Route) -> None:
+    """The server's answer with predictions of ours: its own depend on how busy this machine is."""
+    response = route.fetch()
+    body = response.json()
+    for index, quality in enumerate(body["qualities"]):
+        quality["predicted"] = {"delay_s": 0.31 * (index + 1), "fps": 25.0 - 3 * index, "keeps_up": index < 4}
+    route.fulfill(response=response, json=body)
+
+
+def test_quality(page: Page, avatars: Serving) -> None:
+    """Where LCVD runs it is the avatar: a stop tells its delay before it is chosen, and then what was measured."""
+    pytest.importorskip("torch", reason="LCVD runs on torch")
+    told: list[dict[str, object]] = []
+
+    def frame(text: str | bytes) -> None:
+        message = json.loads(text)
+        if message["type"] == "set_avatar":
+            told.append(message)
+
+    page.on("websocket", lambda socket: socket.on("framesent", frame))
+    page.route("**/api/avatar?fps=*", predict)
+    page.set_viewport_size({"width": 360, "height": 740})
+    shown = Picture(page)
+    page.goto(avatars.url)
+    shown.wait_live("camera")
+    become(page, "Avatar")
+    page.click("#sample-portrait")
+    assert shown.settle(lambda: float(page.text_content("#badge-name") == "LCVD"), bool, 60) == 1
+
+    def text() -> str:
+        return page.text_content("#quality-text") or ""
+
+    assert shown.settle(lambda: float("predicted" in text()), bool, 30) == 1
+    delays = page.locator("#quality-stops small").all_text_contents()
+    assert delays == ["0.3 s", "0.6 s", "0.9 s", "1.2 s", "1.6 s", "1.9 s"]
+    assert page.text_content("#quality-value") == "Fine"
+    page.hover('[data-stop="5"] small')
+    assert page.text_content("#quality-value") == "Studio"
+    assert text() == "predicted 1.86 s · 10 fps · does not keep up"
+    page.hover('[data-stop="0"] small')
+    assert text() == "predicted 0.31 s · 25 fps"
+    page.mouse.move(0, 0)
+    assert page.text_content("#quality-value") == "Fine"
+    assert not told
+    page.focus("#quality")
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    spoken = page.get_attribute("#quality", "aria-valuetext")
+    assert spoken == "Instant, predicted 0.31 s, 25 frames per second"
+    assert shown.settle(lambda: float("measured" in text()), bool, 30) == 1
+    assert [(message["quality"], message["mode"]) for message in told] == [("instant", "window")]
+    page.click("#staggered")
+    assert shown.settle(lambda: float(len(told)), lambda count: count == 2, 5) == 2
+    assert told[-1]["mode"] == "staggered"
+    # On a phone with everything open: nothing overflows, everything is large enough for a finger and has a name.
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    poor = page.evaluate(
+        """[...document.querySelectorAll("button, input[type=range], .segments label")]
+             .filter((each) => each.offsetParent)
+             .filter((each) => each.getBoundingClientRect().height < 44 || !(each.ariaLabel || each.textContent.trim()
+                               || each.labels?.length || each.ariaLabelledByElements?.length))
+             .map((each) => each.id || each.className || each.textContent)"""
+    )
+    assert poor == []
