@@ -309,7 +309,7 @@ class LiveStream:
         with self._lock:
             # A mirror, a pause or another engine may have come while the view was drawn: nothing is fresh any more.
             outputs = [output for output in outputs if output.index >= self._fresh_from]
-            if self._closed or not outputs or (lane is not self._lane and self._stands_in(lane) is None):
+            if self._closed or not outputs:
                 return
             taken = self._pacer.put(outputs, self._clock())
         self.stats.count("superseded", len(outputs) - taken)

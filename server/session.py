@@ -108,6 +108,7 @@ class Session:
         )
         if self._engines.reason:
             self.notice("fallback", self._engines.reason, "run `relight doctor` on the server")
+            self._fallback_told = True
         logger.info("session opened")
 
     async def handle(self, text: str) -> None:
