@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engine.clip import ClipReader
 from engine.frames import Frame, Work
 from engine.host import EngineHost
-from engine.protocols import Engine, StreamConfig
+from engine.protocols import Avatar, Engine, Stream, StreamConfig
 from engine.sample import PERIOD_S, load_portrait, sample_frame
 from engine.stats import Stats, percentiles_ms
 from lcvd.types import Lighting
@@ -163,22 +163,25 @@ class _Run:
         self.warm = threading.Event()
         self.error: Exception | None = None
         self._host, self._stats, self._loop = host, stats, loop
-        self._stream = host.engine.open(StreamConfig(lighting, stats))
+        animates = getattr(host.engine, "needs_portrait", False)
+        self._stream = host.engine.open(StreamConfig(lighting, stats, Avatar(load_portrait()) if animates else None))
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, name="relight-bench", daemon=True)
 
-    def render(self, work: Work) -> None:
-        """On the device thread."""
-        try:
-            with self._stats.stage("render"):
-                frames = self._stream.render(work)
-        except Exception as error:  # the worker door: reported by the caller's thread
-            self._end(error)
+    def begin(self) -> Stream:
+        """On the device thread: the stream to render for."""
+        return self._stream
+
+    def finish(self, stream: Stream, work: Work, result: list[Frame] | Exception, seconds: float) -> None:
+        """On the device thread: what came of it."""
+        if isinstance(result, Exception):  # reported by the caller's thread
+            self._end(result)
             return
+        self._stats.add("render", seconds)
         now = self._stats.clock()
-        for frame in frames:
+        for frame in result:
             self._stats.add("frame", now - frame.arrived_s)
-        self.done += len(frames)
+        self.done += len(result)
         if self.done >= WARM_FRAMES:
             self.warm.set()
 
