@@ -75,19 +75,21 @@ def make_engine(
         from engine.backends import PlanOptions, make_backend
         from engine.backends.chain import BackendChain, chain_limit_s, chain_names
         from engine.diffusion import WARMUP_LIMIT_S, DiffusionEngine, DiffusionOptions
+        from engine.memory import fit_to_memory
         from lcvd.matting import SelfieMatte
         from lcvd.model import load_lcvd
         from lcvd.portrait_mask import CalibratedMatte
         from lcvd.tracking.mesh import MeshTracker
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device, dtype = "cuda" if torch.cuda.is_available() else "cpu", _lcvd_dtype()
         names = chain_names(backend, device)
         make = partial(make_backend, plans=PlanOptions(plans, weights=str(weights)))
         return DiffusionEngine(
-            lambda: BackendChain(load_lcvd(weights, device, _lcvd_dtype(), decoder), names, make),
+            lambda: BackendChain(load_lcvd(weights, device, dtype, decoder), names, make),
             DiffusionOptions(size, batch=batch or DEFAULT_BATCH[device]),
             partial(MeshTracker, directory=models_dir),
             lambda: CalibratedMatte(SelfieMatte(directory=models_dir)),
+            fit=lambda options: fit_to_memory(options, weights, device, dtype),
             warmup_limit_s=WARMUP_LIMIT_S + chain_limit_s(names),
         )
     if name == "passthrough":
