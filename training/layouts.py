@@ -69,9 +69,10 @@ def detect(folder: Path) -> str:
 def _read_folder(folder: Path, layout: str, found: Found) -> None:
     kind = detect(folder) if layout == "auto" else layout
     if kind == "videos":
-        found.sources += [Source(path.stem, path) for path in _videos(folder)]
-        if any(path.suffix.lower() in PICTURES for path in folder.iterdir()):
-            found.sources.append(Source(folder.resolve().name, folder))
+        videos = [Source(path.stem, path) for path in _videos(folder)]
+        if not videos and any(path.suffix.lower() in PICTURES for path in folder.iterdir()):
+            videos = [Source(folder.resolve().name, folder)]
+        found.sources += videos
     elif kind == "celebv-hq":
         _celebv(folder, found)
     elif kind == "vfhq":

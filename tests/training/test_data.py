@@ -5,9 +5,12 @@ import json
 import logging
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from server.data_cli import data as command
 from tests.training.made_up_data import clip, made_up_data
 from training.data import ClipDataset, ClipStream, verify
 from training.errors import DataError
@@ -153,3 +156,31 @@ def test_folders_are_joined_and_unfit_ones_refused(data: Path, tmp_path: Path) -
     (tmp_path / "twin" / "index.json").write_text(json.dumps(index))
     with pytest.raises(DataError, match="differ"):
         ClipDataset([data, tmp_path / "twin"])
+
+
+def test_the_sheet_shows_frame_hint_and_mask_of_each_clip(data: Path, tmp_path: Path) -> None:
+    """The command draws a row a clip: reference and three moments, four pictures each; a bad name is told."""
+    target = tmp_path / "sheet.png"
+    assert CliRunner().invoke(command, ["sheet", str(data), "-o", str(target), "--clips", "2"]).exit_code == 0
+    drawn = cv2.imread(str(target))
+    assert drawn is not None
+    assert drawn.shape == (2 * 160, 16 * 160, 3)
+    stream = ClipStream(ClipDataset([data]), seed=0)
+    first = next(stream)
+    expected = cv2.resize(first.hints[0], (160, 160), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(drawn[:160, 320:480, ::-1], expected)
+    refused = CliRunner().invoke(command, ["sheet", str(data), "-o", str(tmp_path / "no" / "a.png")])
+    assert isinstance(refused.exception, DataError)
+
+
+def test_verify_ends_with_1_where_a_shard_is_damaged(tmp_path: Path) -> None:
+    """The command names each shard and says which samples are lost."""
+    folder = made_up_data(tmp_path / "data", sources=1)
+    assert CliRunner().invoke(command, ["verify", str(folder)]).exit_code == 0
+    shard = folder / "shard-000000.tar"
+    raw = bytearray(shard.read_bytes())
+    raw[700] ^= 1
+    shard.write_bytes(raw)
+    result = CliRunner().invoke(command, ["verify", str(folder)])
+    assert result.exit_code == 1
+    assert "damaged samples: video0-000-000000" in " ".join(result.output.split())

@@ -108,10 +108,11 @@ def test_plain_folders_are_read_in_order_with_names_fit_for_keys(tmp_path: Path)
 
 
 def test_a_folder_of_pictures_is_a_source(tmp_path: Path) -> None:
-    """Given by itself, numbered pictures are footage."""
-    touch(tmp_path / "take" / "0001.png")
+    """Numbered pictures are footage; a cover beside videos is not."""
+    touch(tmp_path / "take" / "0001.png", tmp_path / "film" / "cover.jpg", tmp_path / "film" / "a.mp4")
     (source,) = find_sources([tmp_path / "take"]).sources
     assert (source.name, source.path) == ("take", tmp_path / "take")
+    assert [source.name for source in find_sources([tmp_path / "film"]).sources] == ["a"]
 
 
 @pytest.mark.parametrize(
