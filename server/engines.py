@@ -187,7 +187,7 @@ class Engines:
         return list(self._hosts.values())
 
     def predict(self, avatar: Avatar, source_fps: float) -> Prediction | None:
-        """What `avatar` would cost now; None where no engine has measured itself."""
+        """What `avatar` would cost now; None where no engine has measured itself. ValueError: it cannot be made."""
         for name, host in list(self._hosts.items()):
             predict = getattr(host.engine, "predict", None)
             if predict is not None:
@@ -198,7 +198,7 @@ class Engines:
     @property
     def backend(self) -> str:
         """What the networks of the predicting engine run on, or ""."""
-        names = [getattr(host.engine, "backend_name", "") for host in self.hosts]
+        names = [getattr(host.engine, "backend", "") for host in self.hosts]
         return next((name for name in names if name), "")
 
     def menu(self) -> list[EngineChoice]:

@@ -245,13 +245,17 @@ class Session:
 
     async def _set_avatar(self, message: protocol.SetAvatar) -> protocol.Predicted | None:
         """Merge what was asked into the wish; returns what it is going to cost."""
-        self._avatar_wish = self._avatar_wish.merged(message)
-        if self._avatar is not None:
-            self._avatar = self._avatar_wish.of(self._avatar.portrait_rgb)
-            await self._settle()
+        wish = self._avatar_wish.merged(message)
         fps = self._peer.live.snapshot().fps_in if self._peer is not None else 0.0
-        avatar = self._avatar_wish.of(NO_PORTRAIT)
-        return protocol.Predicted.of(self._engines.predict(avatar, fps or DEFAULT_FPS))
+        try:
+            prediction = self._engines.predict(wish.of(NO_PORTRAIT), fps or DEFAULT_FPS)
+        except ValueError as error:  # of an engine that knows what its model can do
+            raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
+        self._avatar_wish = wish
+        if self._avatar is not None:
+            self._avatar = wish.of(self._avatar.portrait_rgb)
+            await self._settle()
+        return protocol.Predicted.of(prediction)
 
     async def _set_engine(self, name: str) -> None:
         menu = {choice.name: choice for choice in self._engines.menu()}

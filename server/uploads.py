@@ -20,6 +20,7 @@ from server.errors import BadUpload, Problem, TooLarge, TooSlow, explain
 from server.settings import Settings
 
 WORK_SIDE_PX = 1280  # a larger photo says nothing more about its light
+RIVAL_WIDTH = 0.5  # of the largest face; a smaller one is in the background
 PHOTO_HINT = "send a JPEG, PNG or WebP; it may be cut off"
 PANORAMA_HINT = "give a .hdr, .exr, .jpg or .png file; it may be cut off"
 MULTIPART_SLACK = 4096  # boundaries and headers around the file
@@ -115,6 +116,7 @@ def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
     """The portrait in a JPEG, PNG or WebP. Raises LcvdError, BadUpload."""
     rgb, scale = open_photo(data, filename, settings.max_image_pixels)
     face = _face_in(rgb, settings)
+    _alone(rgb, settings)
     return Portrait(rgb, _box(face, scale))
 
 
@@ -152,6 +154,19 @@ def _face_in(rgb: NDArray[np.uint8], settings: Settings) -> Face:
     if face is None:
         raise BadUpload("no face was found in the photo", "choose a photo where one face is seen well from the front")
     return face
+
+
+def _alone(rgb: NDArray[np.uint8], settings: Settings) -> None:
+    """Raise BadUpload where another face is about as large as the largest: whose avatar it is to be is not for us."""
+    from lcvd.tracking.detector import BlazeFace
+    from lcvd.tracking.models import model_path
+
+    # The full-range network: the short-range one draws small faces all alike.
+    found = BlazeFace.full_range(model_path("face_detection_full_range", directory=settings.models_dir))(rgb)
+    widest = max((face.width_px for face in found), default=0.0)
+    persons = sum(face.width_px > RIVAL_WIDTH * widest for face in found)
+    if persons > 1:
+        raise BadUpload(f"{persons} faces were found in the photo", "choose one of yourself alone, or cut it out")
 
 
 def _box(face: Face, scale: float) -> tuple[int, int, int, int]:

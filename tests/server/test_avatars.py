@@ -19,9 +19,11 @@ from tests.server.client import Participant, running
 class Measured(FakeEngine):
     """Predicts from what it is asked, so that a test sees what that was."""
 
-    backend_name = "abacus"
+    backend = "abacus"
 
     def predict(self, avatar: Avatar, source_fps: float, streams: int) -> Prediction | None:
+        if avatar.mode == "staggered":
+            raise ValueError("mode='staggered': the model was not trained for it; use window")
         return Prediction(avatar.steps or 0, source_fps, streams == 1)
 
 
@@ -51,6 +53,9 @@ async def test_the_ack_says_what_the_wish_will_cost() -> None:
         assert ack["predicted"] == {"delay_s": 8.0, "fps": 25.0, "keeps_up": True}
         refused = await tab.ask(type="set_avatar", steps=3)
         assert (refused["type"], refused["code"]) == ("error", "bad_value")
+        refused = await tab.ask(type="set_avatar", steps=2, mode="staggered")
+        assert (refused["type"], refused["code"]) == ("error", "bad_message")
+        assert "staggered" in refused["message"]
         await tab.offer()
         await tab.wait(type="stats")
         ack = await tab.ask(type="set_avatar", stride=4)

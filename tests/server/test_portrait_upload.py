@@ -39,6 +39,15 @@ def faces(monkeypatch: pytest.MonkeyPatch) -> None:
     face = SimpleNamespace(vertices_px=np.array([[10.0, 5, 0], [30, 25, 5]], np.float32))
     tracker = SimpleNamespace(track=lambda rgb, t_s: face if rgb.mean() > 20 else None, close=lambda: None)
     monkeypatch.setattr("lcvd.tracking.mesh.MeshTracker", lambda **kwargs: tracker)
+    monkeypatch.setattr("lcvd.tracking.models.model_path", lambda name, directory: name)
+
+    def detector(path: str):
+        """Finds a face in every half of the picture that is bright, as wide as that half's brightness."""
+        return lambda rgb: [
+            SimpleNamespace(width_px=half.mean()) for half in np.array_split(rgb, 2, axis=1) if half.mean() > 20
+        ][:: 1 if np.ptp(rgb.mean((0, 2))) > 20 else 2]
+
+    monkeypatch.setattr("lcvd.tracking.detector.BlazeFace", SimpleNamespace(full_range=detector))
 
 
 async def post(server, data: bytes, session: str) -> httpx.Response:
@@ -122,3 +131,41 @@ def test_the_operator_chooses_the_avatars_weights(tmp_path, monkeypatch: pytest.
     assert host.engine.output_size == (128, 128)
     assert host.wait_ready(60)
     engines.close()
+
+
+def halves(left: int, right: int) -> bytes:
+    rgb = np.full((80, 80, 3), left, np.uint8)
+    rgb[:, 40:] = right
+    return cv2.imencode(".png", rgb)[1].tobytes()
+
+
+async def test_of_two_faces_nobody_knows_whose_avatar_it_is(faces: None) -> None:
+    """A second face nearly as large is refused with words; a small one in the background is not."""
+    async with running() as server, Participant(server.ws) as tab:
+        name = (await tab.wait(type="welcome"))["session"]
+        answer = await post(server, halves(200, 120), name)
+        assert answer.status_code == 422
+        assert answer.json()["code"] == "bad_upload"
+        assert "2 faces" in answer.json()["message"]
+        assert server.server.sessions[name]._avatar is None
+        assert (await post(server, halves(200, 60), name)).status_code == 200
+
+
+def test_the_real_detector_counts_faces() -> None:
+    """The sample portrait is one person; two of it side by side are two."""
+    from engine.sample import load_portrait
+    from lcvd.errors import LcvdError
+    from server.errors import BadUpload
+    from server.settings import Settings
+    from server.uploads import portrait_of
+
+    def png(rgb: np.ndarray) -> bytes:
+        return cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()
+
+    portrait = load_portrait()
+    try:
+        assert portrait_of(png(portrait), "one.png", Settings()).rgb.shape == portrait.shape
+    except LcvdError as error:
+        pytest.skip(f"no tracking models: {error}")
+    with pytest.raises(BadUpload, match="2 faces"):
+        portrait_of(png(np.hstack([portrait, portrait[:, ::-1]])), "two.png", Settings())
