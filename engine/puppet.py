@@ -127,7 +127,8 @@ class Puppet:
         weight = 1 / (gap + 0.02) ** 2
         weight /= weight.sum(1, keepdims=True)
         rim = weight @ (oval[:, 2] - reference.translation_px[2]) / reference.scale_px_per_cm
-        skull = np.maximum(depth, rim)  # ears stand where the mesh's outline ends, not at the skull's widest
+        # Ears and hair stand no nearer than the outline beside them: on the skull's bulge they would be drawn out.
+        skull = np.minimum(depth, rim)
         near = np.exp(-gap.min(1) / 0.25)
         depth = skull + near * (rim - skull)
         return (np.column_stack([up, depth]) @ rotation).astype(np.float32)
