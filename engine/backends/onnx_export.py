@@ -28,7 +28,7 @@ def export_onnx(
         import onnxscript.optimizer
     except ImportError as error:
         raise EngineUnavailable(f"ONNX export: {error}", "pip install 'relight-live[tensorrt]'") from None
-    from onnx_ir.passes.common import RemoveUnusedNodesPass
+    from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
     from engine.backends.fp8 import onnx_translations
 
@@ -50,7 +50,12 @@ def export_onnx(
             custom_translation_table=onnx_translations(),
         )
     assert program is not None
-    onnxscript.optimizer.fold_constants(program.model)
+    ShapeInferencePass(check_type=False, data_prop=False)(program.model)  # types, without which CastLike stays
+    onnxscript.optimizer.fold_constants(
+        program.model,
+        # Folded, an FP8 weight would be a plain number again (and onnx's reference evaluator reads its bytes wrongly).
+        should_fold=lambda node: False if node.op_type in ("QuantizeLinear", "DequantizeLinear") else None,
+    )
     RemoveUnusedNodesPass()(program.model)
     program.save(str(path), external_data=True)
     onnx.checker.check_model(str(path))
