@@ -16,9 +16,10 @@ from engine.frames import Frame
 from engine.health import STALL_S, STEADY_S, Health
 from engine.host import EngineHost
 from engine.lane import Lane, LaneOwner
-from engine.protocols import Engine
+from engine.protocols import Avatar, Engine
 
 Rgb = NDArray[np.uint8]
+SLOWEST_S = 1.0  # without a picture before a still replaces the avatar, which may be slow and be better than that
 PORTRAIT = "portrait"  # what `showing` says of the still
 ABOVE = 1 / 3  # share of a tall portrait's surplus that is cut off above: heads are in its upper half
 
@@ -31,6 +32,20 @@ def needs_portrait(engine: Engine) -> bool:
 def avatars_only(host: EngineHost | None) -> EngineHost | None:
     """`host`, unless its engine would show the camera's picture."""
     return host if host is not None and needs_portrait(host.engine) else None
+
+
+def stall_of(engine: Engine) -> float:
+    """How long `engine` may take for a result before it is behind."""
+    stall_s: float = getattr(engine, "stall_s", STALL_S)
+    return max(stall_s, SLOWEST_S) if needs_portrait(engine) else stall_s
+
+
+def still_of(engine: Engine, avatar: Avatar | None) -> Rgb | None:
+    """The portrait as it stands in for `engine`; None without one. Takes up to 20 ms: not for the event loop."""
+    if avatar is None or not needs_portrait(engine):
+        return None
+    rgb = avatar.portrait_rgb
+    return fitted(rgb, getattr(engine, "output_size", None) or (rgb.shape[0], rgb.shape[1]))
 
 
 class Standby:
@@ -67,9 +82,9 @@ class Standby:
         """Remember the picture that went out, made by engine `name`."""
         self._last = rgb, name
 
-    def set_portrait(self, rgb: Rgb | None, size: tuple[int, int] | None) -> None:
+    def set_portrait(self, still: Rgb | None) -> None:
         """Another portrait: pictures of the one before are not shown again."""
-        self.portrait = None if rgb is None else fitted(rgb, size or (rgb.shape[0], rgb.shape[1]))
+        self.portrait = still
         self._last = None
         self.still_due = True
 
@@ -116,8 +131,7 @@ class Standby:
             self.lane.reset()
 
     def _fresh_health(self) -> Health:
-        stall_s = STALL_S if self.host is None else getattr(self.host.engine, "stall_s", STALL_S)
-        return Health(stall_s, self._backoff_s)
+        return Health(STALL_S if self.host is None else stall_of(self.host.engine), self._backoff_s)
 
 
 def fitted(rgb: Rgb, size: tuple[int, int]) -> Rgb:

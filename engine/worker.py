@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from engine.coaching import FaceCoach
 from engine.errors import FrameError
 from engine.frames import Frame, Work
-from engine.health import BACKOFF_S, STALL_S, EngineState, Health
+from engine.health import BACKOFF_S, EngineState, Health
 from engine.host import EngineHost, public_message
 from engine.lane import Lane
 from engine.output import LiveSnapshot, OutputFrame
 from engine.pacer import Pacer
 from engine.protocols import Avatar
-from engine.standby import PORTRAIT, Standby, avatars_only, needs_portrait, words
+from engine.standby import PORTRAIT, Standby, avatars_only, needs_portrait, stall_of, still_of, words
 from engine.stats import Stats
 from engine.view import View, compose
 from lcvd.types import Lighting
@@ -52,6 +52,7 @@ class LiveStream:
         *,
         avatar: Avatar | None = None,  # for engines that animate a portrait
         standby: EngineHost | None = None,  # the avatar engine that stands in for `host`, where that shows one too
+        still: NDArray[np.uint8] | None = None,  # `still_of` them, where it was made already
         stall_s: float | None = None,  # None: the engine's own, or STALL_S
         hang_s: float = HANG_S,
         backoff_s: tuple[float, float] = BACKOFF_S,
@@ -84,7 +85,7 @@ class LiveStream:
         with self._lock:  # its thread may report before the assignment is done
             self._lane = Lane(self, host, clock)
             if needs_portrait(host.engine):
-                self._hide_camera(standby)
+                self._hide_camera(standby, still_of(host.engine, avatar) if still is None else still)
 
     # ---- frames
 
@@ -154,16 +155,19 @@ class LiveStream:
 
     def set_avatar(self, avatar: Avatar | None) -> None:
         """Another portrait, or other settings for it; engines that animate none go on undisturbed."""
+        engine = self._lane.host.engine
+        same = avatar is not None and self._avatar is not None and avatar.portrait_rgb is self._avatar.portrait_rgb
+        still = None if same else still_of(engine, avatar)  # outside the lock: it takes its time
         with self._lock:
             if avatar is self._avatar:
                 return
-            before, self._avatar = self._avatar, avatar
-            engine = self._lane.host.engine
+            self._avatar = avatar
+            if engine is not self._lane.host.engine:
+                engine, still = self._lane.host.engine, still_of(self._lane.host.engine, avatar)
             if not needs_portrait(engine) and getattr(engine, "output_size", None) is None:
                 return
-            same = avatar is not None and before is not None and avatar.portrait_rgb is before.portrait_rgb
             if self._standby is not None and not same:
-                self._standby.set_portrait(*self._portrait())
+                self._standby.set_portrait(still)
                 self._standby.flush()
                 if self._standby.health.state == "failed" and (lane := self._standby.leave()) is not None:
                     self._retire(lane)  # as below; the next frame opens another
@@ -203,6 +207,7 @@ class LiveStream:
 
         But not to an avatar: from now on the camera is not shown; `standby` is what stands in until it is ready.
         """
+        still = still_of(host.engine, self._avatar)
         with self._lock:
             if self._closed:
                 return
@@ -212,7 +217,7 @@ class LiveStream:
             if host is self._lane.host:
                 return
             if needs_portrait(host.engine):
-                self._switch_to_avatar(host, standby)
+                self._switch_to_avatar(host, standby, still)
             else:
                 self._next_lane = Lane(self, host, self._clock)
                 if self._standby is None and self._health.state in ("warming", "failed"):  # nothing to go on with
@@ -380,28 +385,24 @@ class LiveStream:
 
     # ---- an avatar's owner is not shown by camera
 
-    def _portrait(self) -> tuple[NDArray[np.uint8] | None, tuple[int, int] | None]:
-        """What `Standby.set_portrait` wants."""
-        portrait = None if self._avatar is None else self._avatar.portrait_rgb
-        return portrait, getattr(self._lane.host.engine, "output_size", None)
-
-    def _hide_camera(self, host: EngineHost | None) -> None:
+    def _hide_camera(self, host: EngineHost | None, still: NDArray[np.uint8] | None) -> None:
         """From now on `host`, or a still, stands in; nothing of the camera that is under way goes out."""
         self._fresh_from = self._index
         self._pacer.flush()
         self._standby = Standby(self, host, self._clock, self._backoff_s)
-        self._standby.set_portrait(*self._portrait())
+        self._standby.set_portrait(still)
         self._showing = PORTRAIT
 
-    def _switch_to_avatar(self, host: EngineHost, standby: EngineHost | None) -> None:
+    def _switch_to_avatar(self, host: EngineHost, standby: EngineHost | None, still: NDArray[np.uint8] | None) -> None:
         present = self._standby
         if present is None:
             self._retire(self._lane)
             self._lane = Lane(self, host, self._clock)
             self._health = Health(self._stall_of(host), self._backoff_s)
-            self._hide_camera(standby)
+            self._hide_camera(standby, still)
             self._show_still()
             return
+        present.portrait = still
         lane, health = self._lane, self._health
         other = present.leave()
         if other is not None and other.host is host:  # what stands in is what was asked for
@@ -450,7 +451,7 @@ class LiveStream:
         return self._standby if self._standby is not None and self._standby.lane is lane else None
 
     def _stall_of(self, host: EngineHost) -> float:
-        return getattr(host.engine, "stall_s", STALL_S) if self._stall_s is None else self._stall_s
+        return stall_of(host.engine) if self._stall_s is None else self._stall_s
 
     def _retire(self, lane: Lane) -> None:
         self._drops += lane.mailbox.drops

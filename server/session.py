@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.protocols import Avatar
-from engine.standby import needs_portrait
+from engine.standby import needs_portrait, still_of
 from engine.view import View
 from engine.worker import LiveSnapshot, OutputFrame
 from lcvd.presets import preset
@@ -318,6 +318,8 @@ class Session:
     async def _new_peer(self) -> Peer:
         """A connection as the controls want it."""
         running = await self._choose()
+        avatar = self._avatar
+        still = await asyncio.to_thread(still_of, running.host.engine, avatar)
         peer: Peer = self._make_peer(
             running.host,
             self._wish.lighting,
@@ -325,8 +327,9 @@ class Session:
             on_end=lambda reason: self._peer_ended(peer, reason),
             on_bad_size=self._bad_size,
             on_sent=self._sent,
-            avatar=self._avatar,
+            avatar=avatar,
             standby=running.standby,
+            still=still,
         )
         self._running = running.name
         peer.live.set_view(self._view)
