@@ -49,7 +49,7 @@ def test_outline_does_not_tear() -> None:
 
 
 def test_shoulders_stay_while_the_head_turns() -> None:
-    """A turn of the head leaves the bottom of the picture where it is, to 3 px, while the nose goes four times as far."""
+    """A turn of the head leaves the bottom of the picture where it is, to 3 px; the nose goes four times as far."""
     face = moved(12.0)
     where = Puppet(REFERENCE, 512).look_up(face)
     y, x = np.mgrid[480:512, :512] + 0.5
