@@ -1,9 +1,9 @@
-"""The eager backend with UNet, adapters and decoder compiled by torch.compile: static shapes, CUDA graphs on a GPU.
+"""The eager backend, its UNet, shading adapter and decoder compiled: static shapes, CUDA graphs on a GPU.
 
 Fused norms, activations and temporal mixing are where the speed is: eager moves some 200 GB of activations a forward
 at 512 px. The first call of each shape compiles (minutes at full size); `warmup` is where that is spent. CUDA graphs
-belong to the thread that recorded them (pytorch #123177), so every call has to come from one thread. CLIP and the VAE's
-encoder run once for a portrait and stay eager: compiling them costs more than a day of portraits gives back.
+belong to the thread that recorded them (pytorch #123177), so every call has to come from one thread. CLIP, the VAE's
+encoder and the reference's adapter run once for a portrait and stay eager: compiling costs more than it gives back.
 """
 
 from collections.abc import Callable
@@ -37,10 +37,7 @@ class CompiledBackend(EagerBackend):
 
         self._denoiser = Denoiser(compiled(model.denoiser.unet)).eval()
         self._rgb = compiled(lambda latents: rgb_from_latents(model.picture_vae, latents))
-        self._adapters: dict[ConditionName, Any] = {
-            "shading": compiled(model.adapters.light),
-            "reference": compiled(model.adapters.ref),
-        }
+        self._shading = compiled(model.adapters.light)
 
     def _graphs(self, compiler: Compiler) -> bool:
         return compiler == "inductor" and self.device.type == "cuda"
@@ -52,7 +49,9 @@ class CompiledBackend(EagerBackend):
         return super()._v(x, sigma, condition).clone()  # a graph's output lives in memory its next run overwrites
 
     def _features(self, name: ConditionName, pixels: Tensor) -> Tensor:
-        return torch.cat(self._chunks(self._adapters[name], pixels))
+        if name != "shading":
+            return super()._features(name, pixels)
+        return torch.cat(self._chunks(self._shading, pixels))
 
     def _decode(self, latents: Tensor) -> list[Tensor]:
         return self._chunks(self._rgb, latents)

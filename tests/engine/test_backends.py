@@ -65,15 +65,51 @@ def test_decode_rounds_what_the_vae_gives(tiny_lcvd) -> None:
     assert np.abs(got - expected).max() <= 0.51
 
 
-def test_compiled_agrees_with_eager(tiny_lcvd) -> None:
-    """The traced UNet and decoder are the eager ones; inductor's code is a GPU machine's business."""
-    backend = CompiledBackend(tiny_lcvd, compiler="eager")
-    backend.warmup(SIZE, FRAMES, (1,), (1,))
-    eager = EagerBackend(tiny_lcvd)
-    torch.testing.assert_close(branches_of(backend, 1)[1], branches_of(eager, 1)[1], atol=1e-5, rtol=1e-5)
-    latents = noises()[1][:10]
+class Counted:
+    """A compiler for torch.compile that changes nothing and counts the graphs it is given."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph, example_inputs):
+        self.graphs += 1
+        return graph.forward
+
+
+def test_compiled_agrees_with_eager_and_compiles_nothing_after_the_warm_up(tiny_lcvd) -> None:
+    """Encoding, features, both branches, decoding: eager's numbers, and no new graph for any stride or level shape.
+
+    Inductor's own code is a GPU machine's business; here the traced graphs run.
+    """
+    compiler = Counted()
+    torch._dynamo.reset()
+    compiled, eager = CompiledBackend(tiny_lcvd, compiler=compiler), EagerBackend(tiny_lcvd)
+    frames = 4  # as good as 16 here, and traced as slowly
+    compiled.warmup(SIZE, frames, (1, 2), (1,))
+    graphs = compiler.graphs
+    assert graphs >= 4  # a denoiser for each number of rows, the adapter, the decoder
+    picture, x = noises()
+    x = x[:frames]
     with torch.inference_mode():
-        assert np.abs(backend.decode(latents).astype(int) - eager.decode(latents)).max() <= 1
+        references = [backend.encode(PORTRAIT, MASK, picture) for backend in (compiled, eager)]
+        for a, b in (
+            (getattr(reference, name) for reference in references) for name in ("features", "clip", "latents")
+        ):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        for stride in (4, 8, 10):
+            torch.testing.assert_close(compiled.features(HINTS[:stride]), eager.features(HINTS[:stride]))
+            latents = noises()[1][:stride]
+            assert np.abs(compiled.decode(latents).astype(int) - eager.decode(latents)).max() <= 1
+        features = eager.features(HINTS[:frames])
+        for branches in (1, 2):
+            for sigma in (2.5, np.linspace(0.1, 3.0, frames)):
+                asks = [Ask(x, sigma, references[1], features, branches)] * (3 - branches)  # two rows either way
+                for got, expected in zip(compiled.denoise(asks), eager.denoise(asks), strict=True):
+                    torch.testing.assert_close(got[1], expected[1], atol=1e-5, rtol=1e-5)
+                    if branches == 2:
+                        torch.testing.assert_close(got[0], expected[0], atol=1e-5, rtol=1e-5)
+        compiled.denoise([Ask(x, 2.5, references[1], features, 1)])
+    assert compiler.graphs == graphs
 
 
 def test_backends_are_made_by_name(tiny_lcvd) -> None:
