@@ -153,7 +153,7 @@ export class Avatar {
     this.#stats = stats;
     const { engine } = stats;
     const running = engine.showing ?? engine.name;
-    this.#slider.measured(running === "lcvd" && engine.state === "ok" ? stats.latency_ms.p50 : null);
+    this.#slider.measured(running === "lcvd" ? stats.latency_ms.p50 : null);
     const fps = Math.max(5, Math.round(stats.fps_in / 5) * 5);
     const news = fps !== this.#fps || this.#slider.waiting;
     if (this.#wanted() === "lcvd" && news && performance.now() - this.#asked > ASK_AGAIN_MS) this.#ask(fps);

@@ -24,5 +24,5 @@ export function showBadge(engine) {
   badge.title = reason;
   badge.dataset.showing = showing ?? "";
   write(find("#badge-name"), showing ? (NAMES[showing] ?? "Not an avatar yet") : "");
-  write(find("#badge-why"), reason);
+  write(find("#badge-why"), reason.split(". ")[0].replace(/\.$/, "")); // the panel has all of it
 }
