@@ -90,6 +90,39 @@ class Denoiser(nn.Module):
 
         Raises ShapeError. The second term is 0 where the region is empty.
         """
+        squares, mask = self._squares(target, noise, sigma, condition, portrait, region)
+        # Σ m counts each pixel once while the squares run over the 4 latent channels: hence the 4.
+        channels = target.shape[2]
+        return squares.mean() + (squares * mask).sum() / (channels * mask.sum()).clamp_min(1e-6)
+
+    def losses(
+        self,
+        target: Tensor,  # as in `loss`
+        noise: Tensor,
+        sigma: Tensor,
+        condition: Condition,
+        portrait: Tensor,
+        region: Literal["portrait", "background"] = "portrait",
+    ) -> Tensor:
+        """[B,2]: both terms of every sequence by itself, as if `loss` saw it alone.
+
+        Their mean does not depend on how sequences are dealt to batches, accumulation and processes. Raises ShapeError.
+        """
+        squares, mask = self._squares(target, noise, sigma, condition, portrait, region)
+        channels = target.shape[2]
+        area = (channels * mask.flatten(1).sum(1)).clamp_min(1e-6)
+        return torch.stack([squares.flatten(1).mean(1), (squares * mask).flatten(1).sum(1) / area], 1)
+
+    def _squares(
+        self,
+        target: Tensor,
+        noise: Tensor,
+        sigma: Tensor,
+        condition: Condition,
+        portrait: Tensor,
+        region: Literal["portrait", "background"],
+    ) -> tuple[Tensor, Tensor]:
+        """λ (x0 - target)² [B,F,4,h,w], and the mask of the second term [B,F,1,h,w]."""
         wanted = (*target.shape[:2], 1, *target.shape[3:])
         if tuple(portrait.shape) != wanted:
             raise ShapeError(f"portrait: expected {wanted}, got {tuple(portrait.shape)}")
@@ -97,10 +130,7 @@ class Denoiser(nn.Module):
         target = target.float()
         x0 = self.denoised(target + noise.float() * level, sigma, condition)
         squares = (1 + level**2) / level**2 * (x0 - target) ** 2
-        mask = portrait.float() if region == "portrait" else 1 - portrait.float()
-        # Σ m counts each pixel once while the squares run over the 4 latent channels: hence the 4.
-        channels = target.shape[2]
-        return squares.mean() + (squares * mask).sum() / (channels * mask.sum()).clamp_min(1e-6)
+        return squares, portrait.float() if region == "portrait" else 1 - portrait.float()
 
 
 def _level(sigma: Tensor, x: Tensor) -> Tensor:

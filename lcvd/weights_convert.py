@@ -8,7 +8,7 @@ shapes, finite values, and the one mistake no name shows, an adapter copied over
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,19 +135,27 @@ def _write_parts(
         tensors = read_part(found, name)
         check_part(found, name, tensors)
         kept = {key: value.to(dtype or value.dtype).contiguous() for key, value in tensors.items()}
-        path = folder / f"{name}.safetensors"
-        save_file(kept, path, {"format": "pt"})
-        parts[name] = {
-            "file": path.name,
-            "sha256": sha256_of(path),
-            "bytes": path.stat().st_size,
-            "tensors": len(kept),
-            "parameters": sum(value.numel() for value in kept.values()),
-            "dtypes": sorted({str(value.dtype).removeprefix("torch.") for value in kept.values()}),
-            "config": part.config,
-            "sources": sorted({file.path.name for file in part.files}),
-        }
+        sources = sorted({file.path.name for file in part.files})
+        parts[name] = write_part(folder, name, kept, part.config, sources)
     return {"format": FORMAT, "version": FORMAT_VERSION, "parts": parts, "preprocess": found.preprocess}
+
+
+def write_part(
+    folder: Path, name: PartName, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], sources: Sequence[str]
+) -> dict[str, Any]:
+    """Write one network's file; returns its entry in the manifest. The tensors are contiguous, on the CPU."""
+    path = folder / f"{name}.safetensors"
+    save_file(dict(tensors), path, {"format": "pt"})
+    return {
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "bytes": path.stat().st_size,
+        "tensors": len(tensors),
+        "parameters": sum(value.numel() for value in tensors.values()),
+        "dtypes": sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()}),
+        "config": dict(config),
+        "sources": list(sources),
+    }
 
 
 def model_card(manifest: dict[str, Any]) -> str:

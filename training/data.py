@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,20 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.tar}, sample {self.entry.name}"
+
+
+class ClipSource(Protocol):
+    """A finite number of clips: prepared folders here, rendered heads in `training.synthetic`."""
+
+    @property
+    def fingerprint(self) -> str: ...  # changes when the data does
+
+    @property
+    def places(self) -> Sequence[object]: ...  # str() says where each sample lies
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int, rng: np.random.Generator) -> TrainingClip: ...
 
 
 class ClipDataset:
@@ -104,7 +118,7 @@ class ClipStream:
     """
 
     def __init__(
-        self, dataset: ClipDataset, *, seed: int, rank: int = 0, world: int = 1, shuffle: bool = True, threads: int = 0
+        self, dataset: ClipSource, *, seed: int, rank: int = 0, world: int = 1, shuffle: bool = True, threads: int = 0
     ) -> None:
         if not 0 <= rank < world:
             raise DataError(f"rank {rank} of world {world}", "ranks count from 0 to world − 1")

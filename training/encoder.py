@@ -1,0 +1,118 @@
+"""The frozen networks before the trained ones: pictures to VAE posteriors and CLIP's token, fresh or remembered."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lcvd.clip_image import clip_embedding
+from lcvd.model import LcvdModel
+from training.config import DataConfig
+from training.tensor_cache import TensorCache, network_key, picture_key
+
+CHUNK = 8  # pictures that pass the VAE at once
+
+
+class FrozenEncoder:
+    """Encodes uint8 pictures on the model's device; results are float32 on it.
+
+    With a folder, each picture passes the VAE once, and a reference in `draws` versions, each with a noise of its own.
+    """
+
+    def __init__(self, model: LcvdModel, data: DataConfig, folder: Path | None = None, rank: int = 0) -> None:
+        self._model, self._draws = model, data.reference_draws
+        self._cache: dict[str, TensorCache] = {}
+        if folder is not None:
+            side, bound = data.size // 8, int(data.latents_gb * 2**30)
+            channels = 2 * int(model.vae.config.latent_channels)
+            dim = int(model.image_encoder.config.projection_dim)
+            for name, key, shape in (
+                ("vae", network_key(model.vae), (channels, side, side)),
+                ("clip", network_key(model.image_encoder), (1, dim)),
+            ):
+                self._cache[name] = TensorCache(folder / f"{name}-{key}-{rank}.bin", shape, bound)
+
+    @property
+    def scaling(self) -> float:
+        """Of the latents that are denoised."""
+        return float(self._model.vae.config.scaling_factor)
+
+    @property
+    def cached(self) -> bool:
+        """Whether results are remembered; then `reference_draw` has to be asked with few numbers."""
+        return bool(self._cache)
+
+    def draw(self, generator: torch.Generator) -> int:
+        """Which noisy version of a reference is taken: a seed of its noise; always one number of the generator."""
+        drawn = int(torch.randint(2**31, (), generator=generator))
+        return drawn % self._draws if self.cached else drawn
+
+    def moments(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """Mean and log variance of each picture [N,S,S,3]: [N,8,h,w]."""
+        return self._moments([picture_key(picture) for picture in pictures] if self.cached else [], pictures, None)
+
+    def noisy_moments(self, picture: NDArray[np.uint8], level: float, draw: int) -> Tensor:
+        """The same [8,h,w] of one picture [S,S,3] with noise of deviation `level`; `draw` is the noise's seed."""
+        generator = torch.Generator().manual_seed(draw)
+        noise = level * torch.randn(1, 3, *picture.shape[:2], generator=generator)
+        return self._moments(
+            [picture_key(picture, struct.pack("<qd", draw, level))] if self.cached else [], picture[None], noise
+        )[0]
+
+    @torch.no_grad()
+    def token(self, picture: NDArray[np.uint8]) -> Tensor:
+        """CLIP's embedding of the whole picture, [1,D]."""
+        model, cache = self._model, self._cache.get("clip")
+        key = picture_key(picture) if cache is not None else b""
+        known = cache.get(key) if cache is not None else None
+        if known is None:
+            pixels = self._pixels(picture[None])
+            known = clip_embedding(model.image_encoder, pixels, model.clip_mean, model.clip_std)[0]
+            if cache is not None:
+                cache.put(key, known)
+        return known.to(model.device)
+
+    def close(self) -> None:
+        """Flush what is remembered."""
+        for cache in self._cache.values():
+            cache.close()
+
+    @torch.no_grad()
+    def _moments(self, keys: list[bytes], pictures: NDArray[np.uint8], noise: Tensor | None) -> Tensor:
+        cache = self._cache.get("vae")
+        if cache is None:
+            pixels = self._pixels(pictures, noise)
+            return torch.cat([self._encode(chunk) for chunk in pixels.split(CHUNK)])
+        out = []
+        for i, key in enumerate(keys):
+            known = cache.get(key)
+            if known is None:
+                known = self._encode(self._pixels(pictures[i : i + 1], noise))[0]
+                cache.put(key, known)
+            out.append(known.to(self._model.device))
+        return torch.stack(out)
+
+    def _pixels(self, pictures: NDArray[np.uint8], noise: Tensor | None = None) -> Tensor:
+        """[N,3,S,S] in [-1,1]."""
+        # Contiguous in this layout: torch picks its convolution by strides, and equal pictures must give equal bits.
+        bare = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._model.device)
+        pixels = bare.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
+        return pixels if noise is None else pixels + noise.to(pixels)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        vae = self._model.vae
+        place = next(vae.encoder.parameters())
+        moments: Tensor = vae.encode(pixels.to(place)).latent_dist.parameters
+        return moments.float()
+
+
+def sampled(
+    moments: Tensor,  # [N,8,h,w]
+    noise: Tensor,  # [N,4,h,w] standard normal
+) -> Tensor:
+    """A sample of each posterior, unscaled [N,4,h,w]."""
+    mean, logvar = moments.chunk(2, dim=1)
+    return mean + torch.exp(0.5 * logvar.clamp(-30.0, 20.0)) * noise.to(mean)

@@ -1,0 +1,175 @@
+"""The networks of a run, from published weights, an SVD folder or a configuration, and the module that is trained.
+
+UNet and adapters are float32 (accelerate mixes the precision); VAE and CLIP are frozen. `Trainee` is the one module
+that DDP, FSDP or DeepSpeed wrap: its forward is the loss.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lcvd.adapters import Adapters
+from lcvd.clip_image import MEAN, STD
+from lcvd.errors import WeightsError
+from lcvd.model import DTYPES, LcvdModel
+from lcvd.precond import Condition, Denoiser
+from lcvd.unet import FeatureUNet
+from lcvd.vae import place_vae
+from lcvd.weights import (
+    MANIFEST,
+    VAE_FOLDER,
+    FoundWeights,
+    PartFiles,
+    PartName,
+    TensorFile,
+    build_part,
+    find_weights,
+    load_part,
+    read_json,
+)
+from training.batch import Batch
+from training.config import ModelConfig, PartSource, TrainConfig
+from training.errors import ConfigError
+
+_FILES = (
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+)
+PARTS: tuple[PartName, ...] = ("unet", "adapters", "vae", "image_encoder")
+Networks = dict[PartName, Any]  # FeatureUNet, Adapters, AutoencoderKL, CLIPVisionModelWithProjection
+
+
+class Trainee(nn.Module):
+    """UNet and adapters; forward(batch) is the loss of every sequence."""
+
+    def __init__(self, unet: FeatureUNet, adapters: Adapters, region: Literal["portrait", "background"]) -> None:
+        super().__init__()
+        self.denoiser = Denoiser(unet)
+        self.adapters = adapters
+        self._region = region
+
+    def forward(self, batch: Batch) -> Tensor:
+        """[B,2]: L_LDM and L_p of each sequence (Eqs. 4–5), float32."""
+        return self.denoiser.losses(
+            batch.target, batch.noise, batch.sigma, self.condition(batch), batch.portrait, self._region
+        )
+
+    def condition(self, batch: Batch) -> Condition:
+        """What the UNet is told, features computed by the adapters under training."""
+        features = self.adapters(shading=batch.shading, reference=batch.reference, keep=batch.keep)
+        return Condition(features, batch.clip, batch.latents, batch.ids)
+
+
+def load_networks(config: ModelConfig, device: torch.device, precision: str, seed: int) -> tuple[Networks, LcvdModel]:
+    """All parts on `device`, frozen, and the same networks as a model to look with. Raises WeightsError, ConfigError."""
+    parts: Networks = {}
+    preprocess: dict[str, Any] = {}
+    mean, std = MEAN, STD
+    if config.source == "weights":
+        assert config.path is not None
+        found = find_weights(config.path)
+        mean, std = found.clip_normalisation()
+        preprocess = found.preprocess
+        for name in PARTS:
+            parts[name] = load_part(found, name, device, torch.float32)
+    else:
+        sources = _svd_sources(config.path) if config.source == "svd" and config.path else _fresh_sources(config)
+        for number, name in enumerate(PARTS):
+            parts[name] = _part(name, sources.get(name), parts, device, seed + number)
+    for name in ("unet", "adapters"):
+        parts[name].float()
+    frozen = DTYPES[{"no": "fp32"}.get(precision, precision)]
+    place_vae(parts["vae"], device, frozen)
+    parts["image_encoder"].to(dtype=frozen)
+    model = LcvdModel(
+        denoiser=Denoiser(parts["unet"]),
+        adapters=parts["adapters"],
+        vae=parts["vae"],
+        temporal_vae=None,
+        image_encoder=parts["image_encoder"],
+        clip_mean=mean,
+        clip_std=std,
+        device=device,
+        dtype=torch.float32,
+        identity=f"training {preprocess and ''}",
+    )
+    return parts, model
+
+
+def choose_trained(trainee: Trainee, config: TrainConfig) -> list[tuple[str, nn.Parameter]]:
+    """Unfreeze config.parts; returns the trained parameters under their names in `trainee`. Raises ConfigError."""
+    trainee.requires_grad_(False)
+    for name, parameter in trainee.named_parameters():
+        parameter.requires_grad_(any(_belongs(name, part) for part in config.parts))
+    trained = [(name, value) for name, value in trainee.named_parameters() if value.requires_grad]
+    if not trained:
+        raise ConfigError(f"parts {list(config.parts)}: this model has no such weights", "name unet, light or ref")
+    if config.gradient_checkpointing:
+        trainee.denoiser.unet.svd.enable_gradient_checkpointing()
+    trainee.train()
+    return trained
+
+
+def _belongs(name: str, part: str) -> bool:
+    if part == "unet":
+        return name.startswith("denoiser.")
+    if part == "temporal":
+        return name.startswith("denoiser.") and ("temporal" in name or "time_mixer" in name or "time_pos" in name)
+    return name.startswith(f"adapters.{part}.")
+
+
+def _svd_sources(path: Path) -> dict[PartName, PartSource]:
+    """The parts of a Stable Video Diffusion folder; adapters begin as the paper begins them."""
+    return {
+        "unet": PartSource(path=path / "unet"),
+        "vae": PartSource(path=path / VAE_FOLDER),
+        "image_encoder": PartSource(path=path / "image_encoder"),
+    }
+
+
+def _fresh_sources(config: ModelConfig) -> dict[PartName, PartSource]:
+    given = {name: getattr(config, name) for name in PARTS}
+    return {name: source for name, source in given.items() if source is not None}
+
+
+def _part(name: PartName, source: PartSource | None, before: Networks, device: torch.device, seed: int) -> Any:
+    if source is not None and source.path is not None:
+        return load_part(_found(name, source.path), name, device, torch.float32)
+    given = source.config if source is not None and source.config is not None else {}
+    if name == "adapters" and not given:
+        given = {"out_channels": before["unet"].feature_channels}
+    # The libraries' own initialisation, from a seed of this part alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: Any = build_part(name, given)
+    network = network.to(device).eval().requires_grad_(False)
+    return FeatureUNet(network) if name == "unet" else network
+
+
+def _found(name: PartName, path: Path) -> FoundWeights:
+    """A part's folder as the loader wants it: one network as its library saved it, or a whole model of ours."""
+    if (path / MANIFEST).exists() or (path / "unet.pth").exists() or not path.exists():
+        return find_weights(path)
+    file = next((path / each for each in _FILES if (path / each).is_file()), None)
+    if file is None:
+        raise WeightsError(f"{path}: none of {', '.join(_FILES)} is there", "name the folder of the network's weights")
+    return FoundWeights(path, "published", {name: PartFiles(read_json(path / "config.json"), (TensorFile(file),))})
+
+
+def part_configs(parts: Networks) -> Iterator[tuple[PartName, dict[str, Any]]]:
+    """Each part's configuration as its library would save it."""
+    for name, network in parts.items():
+        if name == "adapters":
+            yield name, {"out_channels": network.light.final_proj.out_channels}
+        elif name == "image_encoder":
+            yield name, network.config.to_dict()
+        else:
+            config = network.svd.config if name == "unet" else network.config
+            yield name, {key: value for key, value in dict(config).items() if not key.startswith("_")}

@@ -1,0 +1,50 @@
+"""The optimizer and its learning rate; the rate is a function of the step, so it has no state to lose."""
+
+import logging
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from training.config import OptimizerConfig
+
+logger = logging.getLogger(__name__)
+
+
+def make_optimizer(
+    config: OptimizerConfig, parameters: Sequence[nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    """8-bit AdamW of bitsandbytes on CUDA where it is installed, else torch's AdamW, with a message."""
+    given = {"lr": config.lr, "betas": config.betas, "eps": config.eps, "weight_decay": config.weight_decay}
+    if config.name == "adamw8bit":
+        made = _eight_bit(parameters, given, device)
+        if made is not None:
+            return made
+    return torch.optim.AdamW(parameters, **given, fused=True)
+
+
+def _eight_bit(
+    parameters: Sequence[nn.Parameter], given: dict[str, object], device: torch.device
+) -> torch.optim.Optimizer | None:
+    if device.type != "cuda":
+        logger.warning("optimizer adamw8bit needs a CUDA device; AdamW with 32-bit state is used instead")
+        return None
+    try:
+        import bitsandbytes
+    except (ImportError, RuntimeError, OSError) as error:
+        logger.warning("optimizer adamw8bit: bitsandbytes cannot be used (%s); AdamW with 32-bit state instead", error)
+        return None
+    made: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(parameters, **given)
+    return made
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Of step `step` (from 0) of `steps`."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    if config.decay == "constant":
+        return config.lr
+    done = min((step - config.warmup) / max(steps - config.warmup, 1), 1.0)
+    left = 1 - done if config.decay == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return config.lr * (config.floor + (1 - config.floor) * left)

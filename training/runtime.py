@@ -1,0 +1,66 @@
+"""accelerate's Accelerator as a configuration asks for it; what a machine lacks is said in words."""
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+
+from training.config import TrainConfig
+from training.errors import ConfigError, TrainingError
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """One process, or one of those that accelerate or torchrun launched. Raises TrainingError, ConfigError."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            "device cuda: torch sees no CUDA GPU here", 'set device = "cpu", or install torch for CUDA and its driver'
+        )
+    cpu = config.device == "cpu" or not torch.cuda.is_available()
+    if cpu and config.precision == "fp16":
+        raise ConfigError("precision fp16 needs a GPU, and training runs on the CPU", 'set precision = "no" or "bf16"')
+    if cpu and config.distributed.strategy == "deepspeed":
+        raise ConfigError("distributed.strategy deepspeed needs a GPU", 'set distributed.strategy = "ddp"')
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision=config.precision,
+        gradient_accumulation_steps=config.accumulation,
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+        **_plugin(config),
+    )
+
+
+def sharded(accelerator: Accelerator) -> bool:
+    """Whether a process holds a part of the weights only."""
+    if accelerator.distributed_type == DistributedType.FSDP:
+        return True
+    plugin = getattr(accelerator.state, "deepspeed_plugin", None)
+    return plugin is not None and int(plugin.zero_stage) == 3
+
+
+def _plugin(config: TrainConfig) -> dict[str, Any]:
+    options = config.distributed.options
+    try:
+        if config.distributed.strategy == "fsdp":
+            from accelerate.utils import FullyShardedDataParallelPlugin
+
+            return {"fsdp_plugin": FullyShardedDataParallelPlugin(**{"use_orig_params": True, **options})}
+        if config.distributed.strategy == "deepspeed":
+            import deepspeed  # noqa: F401  accelerate would fail later and less clearly
+            from accelerate.utils import DeepSpeedPlugin
+
+            given = {
+                "zero_stage": 2,
+                "gradient_accumulation_steps": config.accumulation,
+                "gradient_clipping": config.optimizer.clip_norm,
+            }
+            return {"deepspeed_plugin": DeepSpeedPlugin(**{**given, **options})}
+    except ImportError as error:
+        raise TrainingError(
+            f"distributed.strategy {config.distributed.strategy}: {error}", f"pip install {config.distributed.strategy}"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"distributed.options: {error}", "docs of accelerate's plugin list them") from None
+    return {}
