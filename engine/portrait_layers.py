@@ -20,7 +20,7 @@ COARSE = 160
 SURE_PERSON, SURE_WALL = 0.96, 0.02
 WALL_PX, PERSON_PX = 7, 2  # so far from the edge each is known: lenses and JPEG blur
 STRAY_PX = 22  # strands stray no further than this
-MIRRORED_PX = 60.0  # further from the edge nothing is ever seen
+MIRRORED_PX = 60.0  # by then it has faded: nothing recognisable may stand there twice
 DETAIL_PX = 6.0  # what is finer is detail, and is mirrored
 KNOWN = 50.0  # weight of what is seen against the membrane's stiffness
 
@@ -104,8 +104,9 @@ def continued(rgb: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
     level = np.asarray(cv2.GaussianBlur(rgb * share, (0, 0), DETAIL_PX), np.float32) / total[..., None]
     at = np.clip(np.rint(mirror).astype(np.int32), 0, np.array(rgb.shape[1::-1]) - 1)
     # Nothing is mirrored from the unknown, nor from beyond the picture.
-    found = known[at[..., 1], at[..., 0]] & (np.abs(mirror - at) < 1).all(-1) & (away < MIRRORED_PX)
-    filled = smooth + (rgb - level)[at[..., 1], at[..., 0]] * found[..., None]
+    found = known[at[..., 1], at[..., 0]] & (np.abs(mirror - at) < 1).all(-1)
+    fading = np.clip(1 - away / np.float32(MIRRORED_PX), 0, 1)
+    filled = smooth + (rgb - level)[at[..., 1], at[..., 0]] * (fading * found)[..., None]
     return np.where(known[..., None], rgb, filled).astype(np.float32)
 
 

@@ -81,7 +81,10 @@ class Puppet:
 
     def look_up(self, face: Face) -> FloatArray:
         """[S,S,2] px of the portrait: where each pixel of the moved one comes from (engine.look_up)."""
-        return look_up(self.vertices(face), self.triangles, self.places(face), self._size)
+        where = look_up(self.vertices(face), self.triangles, self.places(face), self._size)
+        # Above the picture its first row goes on: a mirror image, good for shoulders, would show the head again.
+        np.maximum(where[..., 1], np.float32(0.5), out=where[..., 1])
+        return where
 
     def places(self, face: Face) -> FloatArray:
         """[N,2] px: where in the portrait each vertex lies. Only the eyeballs' change."""

@@ -72,3 +72,12 @@ def test_fetch_counts_from_corners() -> None:
     picture = np.arange(12, dtype=np.float32).reshape(3, 4)
     where = np.array([[[0.5, 0.5], [3.5, 2.5], [1.0, 0.5]]], np.float32)
     np.testing.assert_allclose(fetch(picture, where, cv2.BORDER_REPLICATE), [[0, 11, 0.5]])
+
+
+def test_head_that_sinks_does_not_appear_twice() -> None:
+    """A head that comes down takes nothing from above the portrait's first row, nor a mirror image of itself."""
+    step = np.array([0, 60, 0], np.float32)
+    sunk = replace(REFERENCE, vertices_px=REFERENCE.vertices_px + step, translation_px=REFERENCE.translation_px + step)
+    where = Puppet(REFERENCE, 512).look_up(sunk)
+    assert where[..., 1].min() >= 0.5
+    assert where[:50, 200:300, 1].max() < 2
