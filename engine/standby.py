@@ -40,11 +40,14 @@ def stall_of(engine: Engine) -> float:
     return max(stall_s, SLOWEST_S) if needs_portrait(engine) else stall_s
 
 
-def still_of(engine: Engine, avatar: Avatar | None) -> Rgb | None:
-    """The portrait as it stands in for `engine`; None without one. Takes up to 20 ms: not for the event loop."""
+def still_of(engine: Engine, avatar: Avatar | None, look: Rgb | None = None) -> Rgb | None:
+    """The portrait, or `look`, what is to be shown of it, as it stands in for `engine`; None without a portrait.
+
+    Up to 20 ms where it is not of the engine's size already.
+    """
     if avatar is None or not needs_portrait(engine):
         return None
-    rgb = avatar.portrait_rgb
+    rgb = avatar.portrait_rgb if look is None else look
     return fitted(rgb, getattr(engine, "output_size", None) or (rgb.shape[0], rgb.shape[1]))
 
 
@@ -137,6 +140,8 @@ class Standby:
 def fitted(rgb: Rgb, size: tuple[int, int]) -> Rgb:
     """`rgb` [H,W,3] scaled to cover `size` = (height, width), what is too much cut off: [height,width,3]."""
     height, width = size
+    if rgb.shape[:2] == size:
+        return rgb
     scale = min(rgb.shape[0] / height, rgb.shape[1] / width)
     h, w = max(1, round(height * scale)), max(1, round(width * scale))
     y, x = round((rgb.shape[0] - h) * ABOVE), (rgb.shape[1] - w) // 2

@@ -52,7 +52,7 @@ class LiveStream:
         *,
         avatar: Avatar | None = None,  # for engines that animate a portrait
         standby: EngineHost | None = None,  # the avatar engine that stands in for `host`, where that shows one too
-        still: NDArray[np.uint8] | None = None,  # `still_of` them, where it was made already
+        look: NDArray[np.uint8] | None = None,  # of the portrait, head and shoulders; None: all of it
         stall_s: float | None = None,  # None: the engine's own, or STALL_S
         hang_s: float = HANG_S,
         backoff_s: tuple[float, float] = BACKOFF_S,
@@ -63,7 +63,7 @@ class LiveStream:
         self._hang_s = hang_s
         self._lock = threading.Lock()
         self._lighting = lighting
-        self._avatar = avatar
+        self._avatar, self._look = avatar, look
         self._stall_s = stall_s
         self._view = View()
         self._mirror = self._paused = self._closed = False
@@ -85,7 +85,7 @@ class LiveStream:
         with self._lock:  # its thread may report before the assignment is done
             self._lane = Lane(self, host, clock)
             if needs_portrait(host.engine):
-                self._hide_camera(standby, still_of(host.engine, avatar) if still is None else still)
+                self._hide_camera(standby, still_of(host.engine, avatar, look))
 
     # ---- frames
 
@@ -153,17 +153,21 @@ class LiveStream:
         """The portrait as it was last set."""
         return self._avatar
 
-    def set_avatar(self, avatar: Avatar | None) -> None:
-        """Another portrait, or other settings for it; engines that animate none go on undisturbed."""
+    def set_avatar(self, avatar: Avatar | None, look: NDArray[np.uint8] | None = None) -> None:
+        """Another portrait, or other settings for it; engines that animate none go on undisturbed.
+
+        `look` is what stands in for it: head and shoulders; None: all of it.
+        """
         engine = self._lane.host.engine
         same = avatar is not None and self._avatar is not None and avatar.portrait_rgb is self._avatar.portrait_rgb
-        still = None if same else still_of(engine, avatar)  # outside the lock: it takes its time
+        still = None if same else still_of(engine, avatar, look)  # outside the lock: it takes its time
         with self._lock:
             if avatar is self._avatar:
                 return
-            self._avatar = avatar
+            self._avatar, self._look = avatar, look
             if engine is not self._lane.host.engine:
-                engine, still = self._lane.host.engine, still_of(self._lane.host.engine, avatar)
+                engine = self._lane.host.engine
+                still = still_of(engine, avatar, look)
             if not needs_portrait(engine) and getattr(engine, "output_size", None) is None:
                 return
             if self._standby is not None and not same:
@@ -207,7 +211,7 @@ class LiveStream:
 
         But not to an avatar: from now on the camera is not shown; `standby` is what stands in until it is ready.
         """
-        still = still_of(host.engine, self._avatar)
+        still = still_of(host.engine, self._avatar, self._look)
         with self._lock:
             if self._closed:
                 return

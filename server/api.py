@@ -117,7 +117,7 @@ def add_api(app: FastAPI, server: Server) -> None:
         found = await server.off_loop(lambda: uploads.portrait_of(file.file.read(), name, settings))
         if (owner := server.sessions.get(session)) is None:
             raise BadUpload("this session has ended", "connect again and send the portrait once more")
-        await owner.set_portrait(found.rgb)
+        await owner.set_portrait(found.rgb, found.look)
         return PortraitBody(face=found.face)
 
     @app.get("/api/avatar", tags=["avatar"], summary="Qualities of the avatar")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.protocols import Avatar
-from engine.standby import needs_portrait, still_of
+from engine.standby import needs_portrait
 from engine.view import View
 from engine.worker import LiveSnapshot, OutputFrame
 from lcvd.presets import preset
@@ -74,6 +74,7 @@ class Session:
         self._wish = Wish(preset(DEFAULT_PRESET).lighting)
         self._engine = engines.default
         self._avatar: Avatar | None = None
+        self._look: NDArray[np.uint8] | None = None  # of the portrait, what stands in for the avatar
         self._avatar_wish = AvatarWish()
         self._running = ""  # the engine of the connection: not the one chosen, while that waits for a portrait
         self._fallback_told = False
@@ -165,8 +166,9 @@ class Session:
         """The engine of the connection; "" without one."""
         return self._running if self._peer is not None else ""
 
-    async def set_portrait(self, rgb: NDArray[np.uint8]) -> None:
-        """The portrait [H,W,3] that an avatar engine animates from now on, as wished so far."""
+    async def set_portrait(self, rgb: NDArray[np.uint8], look: NDArray[np.uint8] | None = None) -> None:
+        """The portrait [H,W,3] that an avatar engine animates from now on, as wished so far, and its head alone."""
+        self._look = look
         self._avatar = self._avatar_wish.of(rgb)
         await self._settle()
 
@@ -276,10 +278,10 @@ class Session:
             if (peer := self._peer) is None:
                 return
             running = await self._choose()
-            live, avatar = peer.live, self._avatar
+            live, avatar, look = peer.live, self._avatar, self._look
 
             def change() -> None:  # a portrait is scaled: not on the event loop
-                live.set_avatar(avatar)
+                live.set_avatar(avatar, look)
                 live.switch(running.host, running.standby)
 
             await asyncio.to_thread(change)
@@ -318,8 +320,6 @@ class Session:
     async def _new_peer(self) -> Peer:
         """A connection as the controls want it."""
         running = await self._choose()
-        avatar = self._avatar
-        still = await asyncio.to_thread(still_of, running.host.engine, avatar)
         peer: Peer = self._make_peer(
             running.host,
             self._wish.lighting,
@@ -327,9 +327,9 @@ class Session:
             on_end=lambda reason: self._peer_ended(peer, reason),
             on_bad_size=self._bad_size,
             on_sent=self._sent,
-            avatar=avatar,
+            avatar=self._avatar,
             standby=running.standby,
-            still=still,
+            look=self._look,
         )
         self._running = running.name
         peer.live.set_view(self._view)

@@ -109,15 +109,20 @@ class Portrait(NamedTuple):
     """A picture with one face in it, ready to be animated: at most WORK_SIDE_PX long."""
 
     rgb: NDArray[np.uint8]  # [H,W,3]
+    look: NDArray[np.uint8]  # [S,S,3] its head and shoulders, as avatars are cut
     face: tuple[int, int, int, int]  # x, y, w, h in px of the photo as it was sent
 
 
 def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
     """The portrait in a JPEG, PNG or WebP. Raises LcvdError, BadUpload."""
+    from engine.portrait import square_around
+    from lcvd.tracking.crop import crop
+
     rgb, scale = open_photo(data, filename, settings.max_image_pixels)
     face = _face_in(rgb, settings)
     _alone(rgb, settings)
-    return Portrait(rgb, _box(face, scale))
+    look = crop(rgb, square_around(face, (rgb.shape[0], rgb.shape[1])), settings.lcvd_size)
+    return Portrait(rgb, look, _box(face, scale))
 
 
 def open_photo(

@@ -164,8 +164,10 @@ def test_the_real_detector_counts_faces() -> None:
 
     portrait = load_portrait()
     try:
-        assert portrait_of(png(portrait), "one.png", Settings()).rgb.shape == portrait.shape
+        found = portrait_of(png(portrait), "one.png", Settings())
     except LcvdError as error:
         pytest.skip(f"no tracking models: {error}")
+    assert found.rgb.shape == portrait.shape
+    assert found.look.shape == (512, 512, 3)
     with pytest.raises(BadUpload, match="2 faces"):
         portrait_of(png(np.hstack([portrait, portrait[:, ::-1]])), "two.png", Settings())
