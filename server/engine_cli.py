@@ -272,8 +272,11 @@ def _fits(plan: "Plan", weights: str) -> str:
             here["runtime_version"] = make_runtime(key.runtime, device, plan.folder.parent).version()
         except EngineUnavailable as error:
             return f"no: {error.message}"
-    wrong = [f"{name} is {getattr(key, name)!r}, here {value!r}" for name, value in here.items()]
-    wrong = [text for text, (name, value) in zip(wrong, here.items(), strict=True) if getattr(key, name) != value]
+    wrong = [
+        f"{name} is {getattr(key, name)!r}, here {value!r}"
+        for name, value in here.items()
+        if getattr(key, name) != value
+    ]
     if wrong:
         return f"no: {'; '.join(wrong)}"
     return "export" if key.runtime == EXPORT else "yes"

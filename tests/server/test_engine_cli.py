@@ -1,6 +1,7 @@
 """`relight engine` on the command line: exit status, the JSON line, the table, what is refused."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -98,7 +99,7 @@ def test_list_says_what_fits_and_why_not(plans, run) -> None:
     assert status == 0
     rows = {line.split()[0]: line for line in out.splitlines() if "-fp32-" in line}
     assert rows[good.folder.name].rstrip().endswith("yes")
-    assert "0 min" in rows[good.folder.name]
+    assert re.search(r" \d+ min ", rows[good.folder.name])
     assert "runtime_version is '0.1 CPUExecutionProvider'" in rows[old.folder.name]
     assert "sha256 of plan.onnx" in rows[broken.folder.name]
     assert sum(line.rstrip().endswith("export") for line in rows.values()) == 4
