@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from server.serve import run
+from server.settings import Settings
 
 SERVING = """
 import sys, time
@@ -117,3 +118,17 @@ def test_a_misspelt_variable_is_told(monkeypatch: pytest.MonkeyPatch, capsys: py
     told = capsys.readouterr().err
     assert "RELIGHT_PROT is no setting of the server" in told
     assert "RELIGHT_LOG_LEVEL" not in told
+
+
+def test_the_avatars_weights_and_backend_are_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`relight serve --engine lcvd --weights … --backend …` overrides the settings of these names."""
+    from typer.testing import CliRunner
+
+    from server.cli import app
+
+    given: list[dict] = []
+    monkeypatch.setattr("server.serve.run", lambda overrides: given.append(overrides) or 0)
+    result = CliRunner().invoke(app, ["serve", "--engine", "lcvd", "--weights", "tiny", "--backend", "eager"])
+    assert result.exit_code == 0, result.output
+    assert given == [{"engine": "lcvd", "lcvd_weights": "tiny", "lcvd_backend": "eager"}]
+    assert Settings(**given[0]).lcvd_backend == "eager"
