@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from engine.delay import predicted
+from engine.delay import Pace, predicted
 from engine.pacer import Pacer
 
 
@@ -63,3 +63,27 @@ def test_impossible_values_are_refused() -> None:
     """The message shows them."""
     with pytest.raises(ValueError, match="source_fps=0"):
         predicted(0, 10, 0.1)
+
+
+def test_the_pace_follows_what_windows_take() -> None:
+    """1 before the first; then measured over expected, older windows fading, within bounds."""
+    pace = Pace()
+    assert pace.ratio == 1.0
+    for i in range(50):
+        pace.window(i * 1.0, i * 1.0 + 0.3, expected_s=0.2)
+    assert pace.ratio == pytest.approx(1.5)
+    for i in range(50, 80):
+        pace.window(i * 1.0, i * 1.0 + 0.2, expected_s=0.2)
+    assert 1.0 <= pace.ratio < 1.03
+    for i in range(80, 200):
+        pace.window(i * 100.0, i * 100.0 + 50.0, expected_s=0.2)
+    assert pace.ratio == 4.0
+
+
+def test_windows_that_overlap_count_once() -> None:
+    """Two windows in one shared call of 0.4 s, expected 0.2 s each: the pace is as predicted."""
+    pace = Pace()
+    for i in range(50):
+        pace.window(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
+        pace.window(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
+    assert pace.ratio == pytest.approx(1.0, abs=0.06)

@@ -26,7 +26,7 @@ from lcvd.hints import render_hints  # noqa: E402
 from lcvd.motion import FaceMotion  # noqa: E402
 from lcvd.pipeline import relight_frames  # noqa: E402
 from lcvd.types import Lighting  # noqa: E402
-from tests.engine.fakes import until  # noqa: E402
+from tests.engine.fakes import Clock, until  # noqa: E402
 from tests.engine.made_up_person import LEFT, RIGHT, DrawnMatte, ScriptedTracker, portrait  # noqa: E402
 
 SIZE, FPS = 64, 25
@@ -492,6 +492,36 @@ def test_live_goes_on_through_a_change_of_size(tiny_lcvd) -> None:
     portrait = fitted(avatar().portrait_rgb, (SIZE, SIZE))
     for made in got:
         assert (made.rgb[:, : SIZE // 2 - 2] == portrait[:, : SIZE // 2 - 2]).all()
+
+
+def test_the_delay_of_a_live_run_does_not_grow(tiny_lcvd) -> None:
+    """100 frames at 25 a second through mailbox, host, engine and pacer: the last are as late as the first windows'."""
+    clock = Clock()
+    host = EngineHost(engine_of(tiny_lcvd, SamplerPlan(1, guidance="none"), stride=4, batch=2), clock)
+    assert host.wait_ready(60)
+    stream = LiveStream(host, FULL, lambda: None, clock, avatar=avatar(), stall_s=60.0)
+    until(lambda: stream.snapshot().engine["state"] == "ok")
+    delays: list[float] = []
+
+    def collect() -> None:
+        while (got := stream.next_output(clock.now)[0]) is not None:
+            if got.relit:
+                delays.append(clock.now - got.arrived_s)
+
+    for i in range(100):
+        stream.submit(frame(i).rgb, i / FPS)
+        until(lambda n=i: len(stream.stats._stages.get("prepare", ())) > n)
+        if i % 4 == 3:
+            until(lambda n=i: len(stream.stats._stages.get("view", ())) > n // 4)
+        for _ in range(8):
+            collect()
+            clock.now += 1 / FPS / 8
+    assert len(delays) >= 92
+    assert max(delays[-30:]) <= max(delays[12:42]) + 0.006  # the clock's step here is 5 ms
+    assert max(delays) <= 3 / FPS + 0.06
+    assert stream.snapshot().drops == 0
+    stream.close()
+    host.close()
 
 
 def test_without_a_portrait_the_participant_is_told(tiny_lcvd) -> None:
