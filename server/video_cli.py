@@ -4,7 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -36,12 +38,15 @@ def video(
     ] = "rembrandt-left",
     strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 keeps the original, 1 relights fully.")] = 1.0,
     background: Annotated[str, typer.Option(help="keep, dim or lit; default: what the light asks for.")] = "",
-    engine: Annotated[str, typer.Option(help="ratio (CPU), lcvd (diffusion) or passthrough.")] = "ratio",
+    engine: Annotated[str, typer.Option(help="ratio (CPU), avatar (CPU), lcvd (diffusion) or passthrough.")] = "ratio",
     compare: Annotated[bool, typer.Option("--compare", help="Write source and result side by side.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing output.")] = False,
     reference: Annotated[
         Path | None,
-        typer.Option(help="Portrait to animate; without one, the clip's own first face.", rich_help_panel=LCVD),
+        typer.Option(
+            help="Portrait to animate, also by --engine avatar; without one LCVD takes the clip's own first face.",
+            rich_help_panel=LCVD,
+        ),
     ] = None,
     weights: Annotated[str, typer.Option(help="Weights folder or name.", rich_help_panel=LCVD)] = DEFAULT_NAME,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.", rich_help_panel=LCVD)] = 25,
@@ -101,8 +106,7 @@ def video(
         written = _portrait(weights, reference, source, output, lighting, options, folder, compare, console)
         width = height = size
     else:
-        written = _relit(engine, lighting, source, output, light, info, compare, console)
-        width, height = info.width, info.height
+        written, (height, width) = _relit(engine, lighting, source, output, light, info, compare, console, reference)
     sound = "with sound" if info.has_audio else "no sound in the source"
     text = f"{output}: {written} frames, {width}x{height} at {float(info.fps):.2f} fps, {sound}"
     console.print(text, highlight=False, soft_wrap=True)
@@ -131,12 +135,21 @@ def _relit(
     info: ClipInfo,
     compare: bool,
     console: Console,
-) -> int:
+    reference: Path | None,
+) -> tuple[int, tuple[int, int]]:
+    """Frames written, and the (height, width) of each."""
     from engine import make_engine
     from engine.offline import relight_clip
+    from engine.protocols import Avatar
 
     total = info.frames or (round(info.duration_s * float(info.fps)) if info.duration_s else None)
     made = make_engine(engine)
+    size = getattr(made, "output_size", None)
+    avatar = None
+    if size is not None:
+        if reference is None:
+            raise PortraitError(f"engine {engine} animates a portrait", "add --reference PORTRAIT")
+        avatar = Avatar(_portrait_rgb(reference, 4 * size[0]))
     try:
         with console.status("warming up"):
             made.warmup()
@@ -147,11 +160,11 @@ def _relit(
                 speed = progress.tasks[0].speed
                 progress.update(task, completed=done, rate=f"{speed:.0f} fps" if speed else "")
 
-            written = relight_clip(made, lighting, source, output, compare, show)
+            written = relight_clip(made, lighting, source, output, compare, show, avatar)
             progress.update(task, completed=written, total=written)
     finally:
         made.close()
-    return written
+    return written, size or (info.height, info.width)
 
 
 def _portrait(
@@ -169,18 +182,11 @@ def _portrait(
 
     from engine.portrait import animate_clip, discard_state, has_progress
     from lcvd.errors import ModelUnavailable
-    from server.settings import Settings
-    from server.uploads import open_photo
 
     for package in ("torch", "diffusers", "transformers", "safetensors"):
         if importlib.util.find_spec(package) is None:
             raise ModelUnavailable(f"engine lcvd needs {package}", "pip install -e '.[lcvd]'")
-    settings = Settings()
-    portrait = None
-    if reference is not None:
-        portrait, _ = open_photo(
-            _read(reference, settings.max_upload_bytes), reference.name, settings.max_image_pixels, 4 * options.size
-        )
+    portrait = None if reference is None else _portrait_rgb(reference, 4 * options.size)
 
     def say(note: str) -> None:
         console.print(note, style="dim", highlight=False, markup=False, soft_wrap=True)
@@ -204,6 +210,16 @@ def _portrait(
             raise
     discard_state(state)
     return written
+
+
+def _portrait_rgb(path: Path, max_side: int) -> NDArray[np.uint8]:
+    """The portrait [H,W,3] of a picture file."""
+    from server.settings import Settings
+    from server.uploads import open_photo
+
+    settings = Settings()
+    rgb, _ = open_photo(_read(path, settings.max_upload_bytes), path.name, settings.max_image_pixels, max_side)
+    return rgb
 
 
 def _read(path: Path, limit: int) -> bytes:

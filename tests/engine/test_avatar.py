@@ -3,21 +3,25 @@
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from engine.avatar import SIZE, AvatarEngine
 from engine.avatar_motion import EYES
-from engine.errors import FrameError, PortraitError, StreamClosed
+from engine.errors import ClipError, FrameError, PortraitError, StreamClosed
 from engine.frames import Frame
 from engine.host import EngineHost
+from engine.offline import relight_clip
 from engine.protocols import Avatar, StreamConfig
 from engine.worker import LiveStream
 from lcvd.types import Face
 from tests.engine.fakes import until
 from tests.engine.made_up_person import LEFT, ORIGINAL, RIGHT, face_halves
 from tests.engine.made_up_portrait import (
+    DRIVER,
     WALL,
     avatar_engine,
     avatar_stream,
@@ -177,3 +181,21 @@ def test_camera_that_changes_its_size_leaves_the_avatar() -> None:
     for index, size in enumerate([(240, 320), (320, 240), (100, 100)]):
         (out,) = stream.push(Frame(index, index / 30, np.zeros((*size, 3), np.uint8)))
         assert out.rgb.shape == (SIZE, SIZE, 3)
+
+
+def test_clip_is_made_offline(tmp_path: Path) -> None:
+    """A driver's clip gives as many frames of the avatar, beside the driver's where asked; without a portrait, words."""
+    source, target = tmp_path / "driver.mp4", tmp_path / "out.mp4"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = DRIVER[1], DRIVER[0], "yuv420p"
+        for index in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(driver_frame(index).rgb, "rgb24")))
+        container.mux(stream.encode())
+    engine = avatar_engine()
+    with pytest.raises(ClipError, match="animates a portrait"):
+        relight_clip(engine, LEFT, source, target)
+    assert relight_clip(engine, LEFT, source, target, compare=True, avatar=Avatar(drawn_portrait())) == 4
+    with av.open(str(target)) as container:
+        shapes = [frame.to_ndarray(format="rgb24").shape for frame in container.decode(video=0)]
+    assert shapes == [(SIZE, 2 * SIZE, 3)] * 4
