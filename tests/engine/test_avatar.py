@@ -184,7 +184,7 @@ def test_camera_that_changes_its_size_leaves_the_avatar() -> None:
 
 
 def test_clip_is_made_offline(tmp_path: Path) -> None:
-    """A driver's clip gives as many frames of the avatar, beside the driver's where asked; without a portrait, words."""
+    """A driver's clip gives as many frames of the avatar, beside the driver's if asked; without a portrait, words."""
     source, target = tmp_path / "driver.mp4", tmp_path / "out.mp4"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("libx264", rate=25)
