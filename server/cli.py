@@ -14,6 +14,7 @@ from server.doctor import doctor
 from server.engine_cli import engine
 from server.evaluate_cli import evaluate
 from server.lights_cli import lights
+from server.train_cli import train
 from server.video_cli import video
 from server.weights_cli import weights
 
@@ -59,6 +60,7 @@ def serve(
 
 
 app.command()(video)
+app.command()(train)
 app.command()(bench)
 app.command()(evaluate)
 app.command()(lights)

@@ -1,10 +1,12 @@
 """`relight train`'s settings: TOML in, one checked TrainConfig out. The defaults are the paper's.
 
-Unknown names are errors, and each error says field, value and what is legal. Paths are relative to the working directory.
+Unknown names are errors, and each error says field, value and what is legal. Relative paths start at the working
+directory.
 """
 
 import tomllib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -121,7 +123,7 @@ class StaggeredConfig(Section):
     @field_validator("levels")
     @classmethod
     def _falls(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or any(b >= a for a, b in zip(value, value[1:], strict=False)):
+        if not value or any(b >= a for a, b in pairwise(value)):
             raise ValueError("give at least one level, each smaller than the one before")
         return value
 

@@ -68,15 +68,13 @@ class Trainee(nn.Module):
 
 
 def load_networks(config: ModelConfig, device: torch.device, precision: str, seed: int) -> tuple[Networks, LcvdModel]:
-    """All parts on `device`, frozen, and the same networks as a model to look with. Raises WeightsError, ConfigError."""
+    """All parts on `device`, frozen, and a model of the same networks. Raises WeightsError."""
     parts: Networks = {}
-    preprocess: dict[str, Any] = {}
     mean, std = MEAN, STD
     if config.source == "weights":
         assert config.path is not None
         found = find_weights(config.path)
         mean, std = found.clip_normalisation()
-        preprocess = found.preprocess
         for name in PARTS:
             parts[name] = load_part(found, name, device, torch.float32)
     else:
@@ -98,7 +96,7 @@ def load_networks(config: ModelConfig, device: torch.device, precision: str, see
         clip_std=std,
         device=device,
         dtype=torch.float32,
-        identity=f"training {preprocess and ''}",
+        identity="training",
     )
     return parts, model
 

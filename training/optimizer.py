@@ -12,24 +12,17 @@ from training.config import OptimizerConfig
 logger = logging.getLogger(__name__)
 
 
-def make_optimizer(
-    config: OptimizerConfig, parameters: Sequence[nn.Parameter], device: torch.device
-) -> torch.optim.Optimizer:
-    """8-bit AdamW of bitsandbytes on CUDA where it is installed, else torch's AdamW, with a message."""
+def make_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """8-bit AdamW of bitsandbytes where it is asked for and works, else torch's AdamW, with a message."""
     given = {"lr": config.lr, "betas": config.betas, "eps": config.eps, "weight_decay": config.weight_decay}
     if config.name == "adamw8bit":
-        made = _eight_bit(parameters, given, device)
+        made = _eight_bit(parameters, given)
         if made is not None:
             return made
     return torch.optim.AdamW(parameters, **given, fused=True)
 
 
-def _eight_bit(
-    parameters: Sequence[nn.Parameter], given: dict[str, object], device: torch.device
-) -> torch.optim.Optimizer | None:
-    if device.type != "cuda":
-        logger.warning("optimizer adamw8bit needs a CUDA device; AdamW with 32-bit state is used instead")
-        return None
+def _eight_bit(parameters: Sequence[nn.Parameter], given: dict[str, object]) -> torch.optim.Optimizer | None:
     try:
         import bitsandbytes
     except (ImportError, RuntimeError, OSError) as error:

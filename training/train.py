@@ -1,4 +1,4 @@
-"""`train(config)`: from a configuration to weights that the server loads; the same call goes on where it was cut off."""
+"""`train(config)`: a configuration becomes weights that the server loads; the same call goes on after a cut."""
 
 import contextlib
 import json

@@ -62,7 +62,7 @@ class Trainer:
         self.config, self.accelerator = config, accelerator
         self.stream, self.checkpoints = stream, checkpoints
         self._encoder = encoder
-        optimizer = make_optimizer(config.optimizer, [value for _, value in trained], accelerator.device)
+        optimizer = make_optimizer(config.optimizer, [value for _, value in trained])
         self.trainee: nn.Module
         self.trainee, self.optimizer = accelerator.prepare(trainee, optimizer)
         self._trained = [name for name, _ in trained]
@@ -177,7 +177,7 @@ class Trainer:
         self.step_number, self.skipped, self._bad = document["step"], document["skipped"], document["bad"]
 
     def exported(self) -> dict[str, Tensor]:
-        """The averaged weights (the trained ones without an average) under Trainee's names, gathered from all processes."""
+        """What is exported: the averaged weights, or the trained ones gathered from all processes."""
         if self.ema is not None:
             return self.ema.shadow
         state = self.accelerator.get_state_dict(self.trainee)
