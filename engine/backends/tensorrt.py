@@ -63,9 +63,9 @@ class TensorRTRuntime:
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and fp32 is asked for where fp32 is meant
         config.progress_monitor = _monitor(trt, say)
         timings = self._cache / TIMINGS
-        config.set_timing_cache(
-            config.create_timing_cache(timings.read_bytes() if timings.is_file() else b""), ignore_mismatch=False
-        )
+        known = config.create_timing_cache(timings.read_bytes() if timings.is_file() else b"")
+        if known is None or not config.set_timing_cache(known, ignore_mismatch=False):  # of another version or GPU
+            config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
         engine = builder.build_serialized_network(definition, config)
         if engine is None:
             raise EngineUnavailable(
@@ -140,7 +140,7 @@ class _Engine:
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self._stream):
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._run(self._stream.cuda_stream)
         except RuntimeError as error:
             logger.warning("TensorRT: no CUDA graph, every call is enqueued: %s", error)

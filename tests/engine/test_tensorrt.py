@@ -73,6 +73,7 @@ def test_plans_are_built_verified_and_run(trt, tmp_path) -> None:
 def test_the_builder_is_asked_for_what_we_mean(trt, tmp_path) -> None:
     """No TF32 behind fp32's back; timings are kept from one build to the next."""
     store = tiny_store(tmp_path / "plans")
+    (store.root / TIMINGS).write_bytes(b"of another GPU")  # is not taken, and does not stop the build
     runtime = make_runtime("tensorrt", CPU, store.root)
     build_plans(tiny_model(), runtime, store, BuildRequest(SIZE, FRAMES, (1,), 1, "fp32"))
     assert len(trt.configs) == 3
