@@ -194,11 +194,6 @@ class Draft:
         self.key, self.folder, self._target = key, folder, target
         self._started_s = time.time()
 
-    @property
-    def done(self) -> bool:
-        """Somebody else finished this plan while we waited for the lock."""
-        return self._target.is_dir()
-
     def finish(self, verification: Verification | None) -> Plan:
         """Write the record and put the folder in its place, replacing what stood there."""
         now_s = time.time()
