@@ -1,0 +1,271 @@
+"""Training whole: it learns, is cut off and goes on to the last digit, and says in words what went wrong."""
+
+import errno
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the lcvd extra is not installed")
+pytest.importorskip("accelerate", reason="the lcvd extra is not installed")
+
+from lcvd.model import load_lcvd
+from lcvd.pipeline import relight_frames
+from lcvd.weights import find_weights
+from lcvd.weights_convert import verify
+from tests.training.made_up_data import made_up_data
+from tests.training.tiny_run import SIZE, tiny_config, tiny_table
+from training import checkpoint, trainer
+from training.batch import Batch
+from training.checkpoint import problem_of
+from training.errors import ConfigError, DiskFull, TrainingError, TrainingStopped
+from training.heads import head_clip
+from training.log import read_log
+from training.train import train
+from training.trainer import StepReport
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the module's runs, so that heads are rendered once."""
+    return tmp_path_factory.mktemp("train")
+
+
+def losses(output: Path) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in read_log(output / "log.jsonl") if row["kind"] == "train"]
+
+
+def test_two_steps_give_weights_that_the_server_loads(place: Path) -> None:
+    """Weights are the average, verified whole; they relight; validation has pictures and a loss for every σ."""
+    config = tiny_config(
+        place / "export",
+        steps=2,
+        checkpoint__export=True,
+        validation={"every": 2, "clips": 1, "grid": 1, "steps": 1, "sigmas": [0.5, 8.0]},
+    )
+    result = train(config)
+    assert result.weights is not None
+    assert (result.step, result.stopped_by, result.skipped) == (2, None, 0)
+    found = find_weights(result.weights)
+    assert verify(found) == []
+    assert found.manifest["training"]["step"] == 2
+    model = load_lcvd(result.weights)
+    head = head_clip(3, 3, SIZE)
+    frames = list(
+        relight_frames(model, head.rgb[0], head.hints[0], head.target_hints[1:], head.masks[0], steps=1, omega=1.0)
+    )
+    assert len(frames) == 2
+    assert frames[0].shape == (SIZE, SIZE, 3)
+    # decay 0.9 with warm-up: the average is neither the start nor the end
+    from safetensors.torch import load_file
+
+    assert result.checkpoint is not None
+    live = load_file(result.checkpoint / "model.safetensors")["denoiser.unet.svd.conv_in.weight"]
+    assert not torch.equal(model.denoiser.unet.svd.conv_in.weight, live)
+    average = load_file(result.checkpoint / "ema.safetensors")["denoiser.unet.svd.conv_in.weight"]
+    assert torch.equal(model.denoiser.unet.svd.conv_in.weight, average)
+    assert result.validation is not None
+    assert list(result.validation.by_sigma) == ["0.5", "8"]
+    assert result.validation.grid is not None
+    assert result.validation.grid.shape == (2 * SIZE, 4 * SIZE, 3)
+    assert (config.output / "samples" / "step-00000002.png").is_file()
+
+
+def test_the_loss_falls(place: Path) -> None:
+    """Thirty steps on one clip with fixed σ at least halve the loss: gradients reach the weights."""
+    config = tiny_config(
+        place / "falls",
+        steps=30,
+        data__synthetic__heads=1,
+        noise={"p_mean": 0.7, "p_std": 0.0},
+        dropout={"keep": 1, "all_dropped": 0, "all_kept": 1, "clip": 0, "latent": 0, "both": 0},
+    )
+    train(config)
+    curve = [loss for _, loss in losses(config.output)]
+    assert np.mean(curve[-8:]) < 0.5 * np.mean(curve[:3])
+
+
+def test_killed_and_resumed_it_ends_as_if_uninterrupted(place: Path) -> None:
+    """SIGKILL in the middle of the command; the same command goes on, and every loss is equal to the last digit."""
+    steps = 11
+    changes: dict[str, Any] = {"steps": steps, "accumulation": 2, "checkpoint__every": 4}
+    train(tiny_config(place / "whole", **changes))
+    wanted = losses(place / "whole")
+    output = place / "killed"
+    toml = place / "killed.json"
+    toml.write_text(json.dumps(tiny_table(output, **changes)))
+    command = [sys.executable, str(Path(__file__).with_name("run_tiny.py")), str(toml)]
+    child = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    try:
+        deadline = time.monotonic() + 120
+        log = output / "log.jsonl"
+        while not (log.exists() and len(losses(output)) >= 5):
+            assert child.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    reached = len(losses(output))
+    assert 5 <= reached < steps
+    result = train(tiny_config(output, **changes))
+    assert result.resumed_at in (4, 8)
+    assert result.resumed_at <= reached
+    assert losses(output) == wanted
+    final = [
+        torch.load(folder / "checkpoints" / f"step-{steps:08d}" / "optimizer.bin", weights_only=True)["state"]
+        for folder in (place / "whole", output)
+    ]
+    assert all(torch.equal(a["exp_avg"], b["exp_avg"]) for a, b in zip(*(s.values() for s in final), strict=True))
+
+
+def test_sigterm_saves_and_the_run_goes_on(place: Path) -> None:
+    """The step is finished and saved, the result names the signal, and going on equals not having stopped."""
+    config = tiny_config(place / "term", steps=4)
+
+    def stop(report: StepReport, rate: float) -> None:
+        if report.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    result = train(config, on_step=stop)
+    assert (result.step, result.stopped_by) == (2, "SIGTERM")
+    assert result.checkpoint is not None
+    assert problem_of(result.checkpoint) is None
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert train(config).resumed_at == 2
+    whole = tiny_config(place / "not-stopped", steps=4)
+    train(whole)
+    assert losses(config.output) == losses(whole.output)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
+    """The batches of these calls hold a NaN."""
+    real, count = trainer.make_batch, [0]
+
+    def poisoned(*args: Any) -> Batch:
+        batch = real(*args)
+        count[0] += 1
+        return replace(batch, target=batch.target * float("nan")) if count[0] in calls else batch
+
+    monkeypatch.setattr(trainer, "make_batch", poisoned)
+
+
+def test_a_nan_batch_is_skipped_and_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The weights stay as they were, the sample is told, the next step is taken."""
+    poison(monkeypatch, {2})
+    seen: list[StepReport] = []
+    with caplog.at_level(logging.WARNING):
+        result = train(tiny_config(place / "nan", ema__decay=0.0), on_step=lambda report, rate: seen.append(report))
+    assert [report.finite for report in seen] == [True, False, True]
+    assert result.skipped == 1
+    (name,) = seen[1].skipped
+    assert name.startswith("head")
+    assert name in caplog.text
+    rows = [row for row in read_log(place / "nan" / "log.jsonl") if row["kind"] == "train"]
+    assert rows[1]["loss"] is None
+    assert rows[1]["skipped"] == [name]
+    assert result.checkpoint is not None
+    from safetensors.torch import load_file
+
+    assert all(torch.isfinite(value).all() for value in load_file(result.checkpoint / "model.safetensors").values())
+
+
+def test_nan_again_and_again_stops_with_the_last_good_checkpoint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After bad_steps in a row the run ends in words, and what was saved is whole."""
+    poison(monkeypatch, {3, 4, 5})
+    config = tiny_config(place / "nans", steps=9, bad_steps=3, checkpoint__every=2)
+    with pytest.raises(TrainingStopped, match=r"3 times in a row.*last good checkpoint is .*step-00000004") as told:
+        train(config)
+    assert "optimizer.lr" in told.value.hint
+    assert problem_of(config.output / "checkpoints" / "step-00000002") is None
+
+
+def test_a_full_disk_is_told_and_older_checkpoints_stay(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing half-written is left, and with room again the same call goes on from the older checkpoint."""
+    config = tiny_config(place / "full", steps=4, checkpoint__every=2)
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill(report: StepReport, rate: float) -> None:
+        if report.step == 3:
+            monkeypatch.setattr(checkpoint, "_sync", full)
+
+    with pytest.raises(DiskFull, match="is full") as told:
+        train(config, on_step=fill)
+    assert "same command" in told.value.hint
+    folder = config.output / "checkpoints"
+    assert [path.name for path in folder.iterdir()] == ["step-00000002"]
+    monkeypatch.undo()
+    assert problem_of(folder / "step-00000002") is None
+    result = train(config)
+    assert (result.resumed_at, result.step) == (2, 4)
+    assert [step for step, _ in losses(config.output)] == [1, 2, 3, 4]
+
+
+def test_a_missing_gpu_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """device = "cuda" without one, and fp16 on the CPU, end before anything is loaded."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TrainingError, match="no CUDA GPU") as told:
+        train(tiny_config(place / "gpu", device="cuda"))
+    assert 'device = "cpu"' in told.value.hint
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        train(tiny_config(place / "gpu", precision="fp16"))
+
+
+def test_prepared_data_with_a_damaged_shard_trains(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be read is told and stepped over; another size than the data's is refused with the legal one."""
+    data = made_up_data(place / "data", sources=2, samples=2)
+    shard = next(data.glob("*.tar"))
+    broken = bytearray(shard.read_bytes())
+    broken[3000:9000] = bytes(6000)
+    shard.write_bytes(broken)
+    folders = {"frames": 4, "size": 64, "threads": 0, "folders": [str(data)]}
+    with caplog.at_level(logging.WARNING):
+        result = train(tiny_config(place / "shards", steps=4, data=folders))
+    assert result.step == 4
+    assert "skipped: " in caplog.text
+    assert shard.name in caplog.text
+    with pytest.raises(ConfigError, match="hold 4 frames of 64 px"):
+        train(tiny_config(place / "shards", data=folders | {"size": 32}))
+
+
+def test_gradient_checkpointing_and_bf16_run(place: Path) -> None:
+    """Checkpointing changes no loss; bfloat16 changes it a little; staggered levels train."""
+    plain, careful = (
+        tiny_config(place / "plain", steps=2),
+        tiny_config(place / "gc", steps=2, gradient_checkpointing=True),
+    )
+    train(plain)
+    train(careful)
+    assert dict(losses(careful.output)) == pytest.approx(dict(losses(plain.output)), rel=1e-5)
+    mixed = tiny_config(
+        place / "bf16", steps=2, precision="bf16", staggered={"share": 1.0, "chunk": 1, "levels": [9.0, 1.0]}
+    )
+    train(mixed)
+    assert all(np.isfinite(loss) for _, loss in losses(mixed.output))
+    assert losses(mixed.output) != losses(plain.output)
+
+
+def test_another_configuration_does_not_go_on_silently(place: Path) -> None:
+    """A seed that is not the run's is refused; --fresh begins again."""
+    train(tiny_config(place / "other", steps=1))
+    with pytest.raises(TrainingError, match="seed is 5"):
+        train(tiny_config(place / "other", steps=2, seed=5))
+    again = train(tiny_config(place / "other", steps=2, seed=5), resume=False)
+    assert (again.resumed_at, again.step) == (0, 2)
+    assert len(losses(place / "other")) == 2
