@@ -1,9 +1,6 @@
 """Noise → clean latents of one rolling window in a few steps, causally: what is known is pinned at every step.
 
-The live twin of `lcvd.sampling`. Its own levels, because the published ones waste their last point when there are few
-(2 steps = [700, 0.002]): for Euler Sabour et al. 2024 (Align Your Steps), the ten-step levels they optimised for Stable
-Video Diffusion, resampled linearly in log σ as they advise; for DDIM `trailing` spacing (Lin et al. 2024), which starts
-at the noisiest training step. From 20 steps on the published levels. `Predict` is all it knows of the network.
+The live twin of `lcvd.sampling`, with the levels of `lcvd.few_steps`. `Predict` is all it knows of the network.
 """
 
 from collections.abc import Callable, Generator
@@ -17,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.carry import carry_gain
+from lcvd.few_steps import few_step_sigmas
 from lcvd.guidance import OMEGA, guided
 from lcvd.sampling import KnownFrames
-from lcvd.schedule import BETA_END, BETA_START, TRAIN_STEPS, SamplerName, sigmas_for, step, v_from_x0, x0_from_v
+from lcvd.schedule import SamplerName, step, v_from_x0, x0_from_v
 
 # (x [F,4,h,w], σ) -> (v1 or None where one branch is asked, v2), each [F,4,h,w]
 Predict = Callable[[Tensor, float], tuple[Tensor | None, Tensor]]
@@ -28,8 +26,6 @@ JoinName = Literal["carry", "pin"]
 
 STEPS = (1, 2, 4, 8, 25)
 GUIDANCES = ("guided", "none", "student")
-MANY_STEPS = 20
-ALIGNED = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)  # SVD, 10 steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +64,6 @@ class SamplerPlan:
     def sigmas(self) -> NDArray[np.float64]:
         """[steps + 1] levels, falling, the last one 0."""
         return few_step_sigmas(self.sampler, self.steps)
-
-
-def few_step_sigmas(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
-    """[steps + 1] levels, falling, the last one 0; from 20 steps on those of `lcvd.schedule`."""
-    if steps >= MANY_STEPS:
-        return sigmas_for(sampler, steps)
-    if steps < 1:
-        raise ValueError(f"steps: {steps} is below 1")
-    if sampler == "ddim":
-        alphas_bar = np.cumprod(1.0 - np.linspace(BETA_START**0.5, BETA_END**0.5, TRAIN_STEPS) ** 2)
-        taken = np.rint(TRAIN_STEPS * (1 - np.arange(steps) / steps)).astype(int) - 1
-        return np.append(np.sqrt((1 - alphas_bar[taken]) / alphas_bar[taken]), 0.0)
-    # N steps have N + 1 levels of which the last is 0: resample all, then put 0 for the last.
-    places = np.linspace(0, len(ALIGNED) - 1, steps + 1)
-    levels = np.exp(np.interp(places, np.arange(len(ALIGNED)), np.log(ALIGNED)))
-    levels[-1] = 0.0
-    return levels
 
 
 def denoise_window(

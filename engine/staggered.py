@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.frames import Frame, Work
-from engine.sampler import SamplerPlan, few_step_sigmas
+from engine.sampler import SamplerPlan
 from engine.window import WINDOW, RollingWindow, Window, WindowShape
+from lcvd.few_steps import few_step_sigmas, staggered_rest, told_sigmas
 from lcvd.guidance import guided
 from lcvd.schedule import SIGMA_MIN, step
 from lcvd.types import Face, Lighting
@@ -130,8 +131,8 @@ def staggered_steps(
     sees them at the cleanest level it was trained at, with that little noise.
     """
     sigmas = shape.sigmas(plan)
-    told = np.append(sigmas[:-1], SIGMA_MIN)  # a clean row has a level too, and a logarithm
-    rest = np.arange(shape.levels, -1, -1)  # of each block, before its call
+    told = told_sigmas(plan.sampler, shape.levels)
+    rest = staggered_rest(shape.levels)
     omega, known = torch.tensor(plan.omega), 1 + shape.context
     x = noise * (sigmas[0] ** 2 + 1) ** 0.5
     levels = np.zeros_like(rest)

@@ -18,10 +18,11 @@ from engine.frames import Frame, Work  # noqa: E402
 from engine.host import EngineHost  # noqa: E402
 from engine.offline import relight_clip  # noqa: E402
 from engine.protocols import Avatar, StreamConfig  # noqa: E402
-from engine.sampler import SamplerPlan, few_step_sigmas  # noqa: E402
+from engine.sampler import SamplerPlan  # noqa: E402
 from engine.standby import fitted  # noqa: E402
 from engine.view import View  # noqa: E402
 from engine.worker import LiveStream  # noqa: E402
+from lcvd.few_steps import few_step_sigmas  # noqa: E402
 from lcvd.hints import render_hints  # noqa: E402
 from lcvd.motion import FaceMotion  # noqa: E402
 from lcvd.pipeline import relight_frames  # noqa: E402

@@ -8,9 +8,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from engine.carry import RHO, SPREAD, carry_gain  # noqa: E402
-from engine.sampler import GUIDANCES, STEPS, SamplerPlan, denoise_window, few_step_sigmas  # noqa: E402
+from engine.sampler import GUIDANCES, STEPS, SamplerPlan, denoise_window  # noqa: E402
 from engine.window import WINDOW, WindowShape  # noqa: E402
 from lcvd.clip_state import ClipState  # noqa: E402
+from lcvd.few_steps import few_step_sigmas  # noqa: E402
 from lcvd.sampling import KnownFrames, sample_clip  # noqa: E402
 from lcvd.schedule import ddim_sigmas, karras_sigmas, v_from_x0, x0_from_v  # noqa: E402
 

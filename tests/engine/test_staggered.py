@@ -9,9 +9,10 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from engine.delay import predicted  # noqa: E402
 from engine.frames import Frame  # noqa: E402
-from engine.sampler import SamplerPlan, denoise_window, few_step_sigmas  # noqa: E402
+from engine.sampler import SamplerPlan, denoise_window  # noqa: E402
 from engine.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow, staggered_steps  # noqa: E402
 from engine.window import WINDOW, WindowShape  # noqa: E402
+from lcvd.few_steps import few_step_sigmas  # noqa: E402
 from lcvd.schedule import SIGMA_MIN, v_from_x0, x0_from_v  # noqa: E402
 from lcvd.types import Lighting  # noqa: E402
 
