@@ -2,18 +2,13 @@
 
 `prepare` (host half): the driver's Face moves the portrait's (lcvd.motion), its hint is drawn under the light of that
 very frame, and hints fill a rolling window. `render` (device half): fresh rows are denoised beside the anchor and the
-pinned context, and only they are decoded. What does not change is computed once: of the portrait its features, CLIP
-and latents, of a context frame its latents and features. Without a face the last pose stays and the light goes on.
+pinned context, and only they are decoded (`engine.window_renderer`). Without a face the last pose stays and the light
+goes on.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from engine.cost import measured_cost
 from engine.delay import Pace, Prediction, WindowCost, predicted
@@ -23,10 +18,11 @@ from engine.glide import LightGlide
 from engine.held_pose import HeldPose
 from engine.lockstep import Steps, run_alone, run_together
 from engine.portrait import Reference, make_reference
-from engine.protocols import Answer, Ask, Avatar, Backend, Stream, StreamConfig, Take
-from engine.sampler import SamplerPlan, window_steps
-from engine.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow, staggered_steps
-from engine.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWindow, Window, WindowShape
+from engine.protocols import Avatar, Backend, Stream, StreamConfig, Take
+from engine.sampler import SamplerPlan
+from engine.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow
+from engine.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWindow, WindowShape
+from engine.window_renderer import WindowRenderer
 from lcvd.hints import render_hints
 from lcvd.lighting import interpolate
 from lcvd.motion import FaceMotion
@@ -200,7 +196,7 @@ class DiffusionStream:
         )
         self._shape: tuple[int, ...] | None = None
         self._backend = backend
-        self._renderer = WindowRenderer(backend, reference, options, config)
+        self._renderer = WindowRenderer(backend, reference, options.plan, shape, options.seed, config.stats)
         self._closed = False
 
     def prepare(self, frame: Frame) -> Work | None:
@@ -247,72 +243,6 @@ class DiffusionStream:
     def _light(self, lighting: Lighting) -> Lighting:
         """Strength 0 ("original") is the light the portrait was taken in, as offline; between, a mixture."""
         return interpolate(self.reference.lighting, replace(lighting, strength=1.0), lighting.strength)
-
-
-class WindowRenderer:
-    """The device half: what one stream keeps on the device from window to window."""
-
-    def __init__(
-        self,
-        backend: Backend,
-        reference: Reference,
-        options: DiffusionOptions,
-        config: StreamConfig,
-    ) -> None:
-        self._backend, self._portrait, self._plan, self._shape = backend, reference, options.plan, options.shape
-        self._stats = config.stats
-        # As offline: picture noise, then latents, on the CPU in float32. A seed means the same live and offline.
-        generator = torch.Generator().manual_seed(options.seed)
-        self._picture_noise = torch.randn(1, 3, options.size, options.size, generator=generator)
-        self._draw = torch.randn(WINDOW, 4, options.size // 8, options.size // 8, generator=generator)
-        self._encoded: object | None = None
-        self._kept: Tensor | None = None  # [n,4,h,w] latents of the shape's `kept` rows
-        self._features: Tensor | None = None  # [n,C,h,w] their hints' features
-
-    def pictures(self, window: Window) -> Steps[list]:
-        """Asks for denoiser calls; returns uint8 [S,S,3] of each frame made; each an array of its own."""
-        if self._encoded is None:
-            self._encode()
-        with self._stats.stage("features"):
-            features = self._rows(self._backend.features(window.hints))
-        with self._stats.stage("denoise"):
-            rows = [frame % WINDOW for frame in self._shape.clip_frames(window.number)]
-            latents = yield from self._denoised(features, rows)
-        with self._stats.stage("decode"):
-            decoded = self._backend.decode(latents[self._shape.ready])
-        self._kept, self._features = latents[self._shape.kept], features[self._shape.kept]
-        return list(decoded)
-
-    def _encode(self) -> None:
-        portrait = self._portrait
-        with self._stats.stage("encode"):
-            self._encoded = self._backend.encode(portrait.rgb, portrait.mask, self._picture_noise)
-            self._features = self._backend.features(portrait.hint[None])
-            self._draw = self._draw.to(self._features.device)
-
-    def _rows(self, fresh: Tensor) -> Tensor:
-        """Features of all rows: [anchor | context | fresh]."""
-        assert self._features is not None
-        if self._kept is None:  # before the first window the clip stood still
-            still = fresh[:1].expand(self._shape.context, -1, -1, -1)
-            return torch.cat([self._features, still, fresh])
-        return torch.cat([self._features, fresh])
-
-    def _denoised(self, features: Tensor, rows: list[int]) -> Steps[Tensor]:
-        steps = self._process(self._draw[rows])
-        try:
-            x, sigma = next(steps)
-            while True:
-                answer = yield Ask(x, sigma, self._encoded, features, self._plan.branches)
-                x, sigma = steps.send(answer)
-        except StopIteration as done:
-            latents: Tensor = done.value
-            return latents
-
-    def _process(self, noise: Tensor) -> Generator[tuple[Tensor, float | NDArray[np.float64]], Answer, Tensor]:
-        if isinstance(self._shape, StaggeredShape):
-            return staggered_steps(noise, self._plan, self._shape, self._kept)
-        return window_steps(noise, self._plan, self._kept)
 
 
 def _steps(stream: Stream, work: Work) -> Steps[list[Frame]]:
