@@ -20,13 +20,22 @@ if TYPE_CHECKING:
 ARROWS = {"lower": "↓", "higher": "↑"}
 
 
+# Options that only one of the two kinds of evaluation understands.
+OF_CLIPS = ("result", "driver", "light", "reference", "cross_identity", "weights_dir", "image_quality")
+OF_HEADS = (
+    "weights", "device", "heads", "size", "steps", "sampler", "omega", "omegas", "ablations", "seed", "out", "quick",
+)  # fmt: skip
+HEADS = "Rendered heads"
+
+
 def evaluate(
-    result: Annotated[Path, typer.Argument(help="The relit clip.")],
-    driver: Annotated[Path, typer.Option("--driver", "-d", help="The clip it was made from.")],
+    ctx: typer.Context,
+    result: Annotated[Path | None, typer.Argument(help="The relit clip.")] = None,
+    driver: Annotated[Path | None, typer.Option("--driver", "-d", help="The clip it was made from.")] = None,
     light: Annotated[
-        str,
+        str | None,
         typer.Option("--light", "-l", help="The light it was asked for: a preset, .json, .hdr, .exr or face photo."),
-    ],
+    ] = None,
     reference: Annotated[
         Path | None, typer.Option("--reference", "-r", help="Portrait of the person it shows; default: the driver's.")
     ] = None,
@@ -37,13 +46,96 @@ def evaluate(
         list[Path] | None, typer.Option("--weights-dir", help="Folder with the metrics' weights; may be repeated.")
     ] = None,
     image_quality: Annotated[str, typer.Option(help="pyiqa's name of the model behind IQ.")] = "qalign",
-    frames: Annotated[int, typer.Option(min=0, help="Only the first N frames (the paper: 100); 0 for all.")] = 0,
+    frames: Annotated[
+        int, typer.Option(min=0, help="Only the first N frames (the paper: 100); 0 for all. Heads: of each; 0 for 15.")
+    ] = 0,
     json_only: Annotated[bool, typer.Option("--json", help="No table, only the JSON line.")] = False,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="Measure a model on rendered heads, against true pixels.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="3 heads, 4 steps.", rich_help_panel=HEADS)] = False,
+    weights: Annotated[str, typer.Option(help="LCVD's weights: a folder or a name.", rich_help_panel=HEADS)] = "nano",
+    heads: Annotated[int | None, typer.Option(min=1, help="Default: 24.", rich_help_panel=HEADS)] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Default: 25.", rich_help_panel=HEADS)] = None,
+    sampler: Annotated[str, typer.Option(help="ddim or euler.", rich_help_panel=HEADS)] = "ddim",
+    omega: Annotated[
+        float | None, typer.Option(min=0, help="Guidance of the headline. Default: 4.5.", rich_help_panel=HEADS)
+    ] = None,
+    omegas: Annotated[
+        str | None, typer.Option(help="Guidance to compare. Default: 1,2,4,6,8.", rich_help_panel=HEADS)
+    ] = None,
+    ablations: Annotated[
+        bool, typer.Option("--ablations/--no-ablations", help="Or the headline alone.", rich_help_panel=HEADS)
+    ] = True,
+    size: Annotated[int, typer.Option(help="Side in px, a multiple of 8.", rich_help_panel=HEADS)] = 128,
+    seed: Annotated[int, typer.Option(min=0, max=65535, help="Other heads, noise.", rich_help_panel=HEADS)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.", rich_help_panel=HEADS)] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for tables, plot and sheet.", rich_help_panel=HEADS)
+    ] = None,
 ) -> None:
     """Measure a relit clip: light, flicker, background, pose, and the paper's metrics where their weights are.
 
+    Or, with --synthetic, a model: relit heads against what they truly look like, and the paper's two ablations.
     The last line of stdout is one JSON document. docs/evaluate.md explains every metric and where weights come from.
     """
+    given = {name for name in (*OF_CLIPS, *OF_HEADS) if _said(ctx, name)}
+    if synthetic:
+        from server.evaluate_synthetic_cli import SyntheticOptions, evaluate_synthetic
+
+        _refuse(given.intersection(OF_CLIPS), "--synthetic renders its own heads: there is no clip")
+        evaluate_synthetic(
+            SyntheticOptions(
+                weights=weights,
+                device=device,
+                heads=heads,
+                frames=frames or None,
+                size=size,
+                steps=steps,
+                sampler=sampler,
+                omega=omega,
+                omegas=omegas,
+                ablations=ablations,
+                seed=seed,
+                out=out,
+                quick=quick,
+                json_only=json_only,
+            )
+        )
+        return
+    _refuse(given.intersection(OF_HEADS), "only with --synthetic; a clip is measured as it is")
+    for name, value in (("RESULT", result), ("--driver", driver), ("--light", light)):
+        if value is None:
+            raise typer.BadParameter("needed to measure a clip (or --synthetic to measure a model)", param_hint=name)
+    assert result is not None
+    assert driver is not None
+    assert light is not None
+    evaluate_clip(result, driver, light, reference, cross_identity, weights_dir, image_quality, frames, json_only)
+
+
+def _said(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _refuse(options: set[str], reason: str) -> None:
+    if options:
+        names = ["RESULT" if name == "result" else "--" + name.replace("_", "-") for name in sorted(options)]
+        raise typer.BadParameter(reason, param_hint=", ".join(names))
+
+
+def evaluate_clip(
+    result: Path,
+    driver: Path,
+    light: str,
+    reference: Path | None,
+    cross_identity: bool,
+    weights_dir: list[Path] | None,
+    image_quality: str,
+    frames: int,
+    json_only: bool,
+) -> None:
+    """Result and driver side by side, one frame at a time. Raises ClipError, LightError or ImageError."""
     from engine.clip import ClipReader
     from engine.errors import ClipError
     from lcvd.matting import SelfieMatte

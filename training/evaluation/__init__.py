@@ -1,0 +1,13 @@
+"""A model measured against true pixels: rendered heads no run trains on, relit, beside what they truly look like.
+
+`relight evaluate --synthetic`. One noun a file: case (a head and its two lights), variant (what the network is told),
+scores and their metrics (ssim, detail), trial (cases × variants), statistics, claims (the paper's trends), report and
+pictures. The paper's Tables 4 (adapters) and 5 (guidance) are variants like any other.
+"""
+
+from training.evaluation.case import Case, held_out_case
+from training.evaluation.scores import Scores, scored
+from training.evaluation.trial import QUICK, Plan, Trial, run_trial
+from training.evaluation.variant import Variant, relit
+
+__all__ = ["QUICK", "Case", "Plan", "Scores", "Trial", "Variant", "held_out_case", "relit", "run_trial", "scored"]

@@ -1,0 +1,80 @@
+"""Case: one held-out head, its true picture under the light that is asked for, and under a flat one.
+
+Every other head is asked for a random light, the rest for the product's presets, none of which any head is trained on.
+The seeds lie beyond those of training and of its validation.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcvd.errors import ShapeError
+from lcvd.presets import PRESETS
+from lcvd.types import Face, Lighting
+from training.heads import HeadClip, head_clip
+from training.synthetic import HELD_OUT
+
+FIRST = HELD_OUT + 2**24  # training's own checks count up from HELD_OUT
+HEADS_MAX = 10_000  # of one evaluation seed; the next seed's heads follow
+FLAT = Lighting("flat", (0.8, 0.8, 0.8))  # the same from everywhere: what is left is the person
+STRIDE = 7  # through the gallery, prime to its length: a few heads already see unlike presets
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """T frames to relight. Frame 0 of the clip is the reference and is not scored."""
+
+    reference: NDArray[np.uint8]  # [S,S,3] under its own light
+    reference_hint: NDArray[np.uint8]  # [S,S,3]
+    reference_mask: NDArray[np.float32]  # [S,S] in [0,1], 1 = person
+    hints: NDArray[np.uint8]  # [T,S,S,3] under the light asked for
+    source: NDArray[np.uint8]  # [T,S,S,3] the frames before relighting
+    truth: NDArray[np.uint8]  # [T,S,S,3] the frames under the light asked for
+    flat: NDArray[np.uint8]  # [T,S,S,3] the frames under FLAT
+    masks: NDArray[np.bool_]  # [T,S,S] person
+    faces: tuple[Face, ...]  # T, exact
+    target: Lighting
+    light: str  # preset's name, or random
+    seed: int
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return len(self.truth)
+
+
+def target_of(index: int) -> Lighting | None:
+    """The preset that case `index` is asked for; None where its light is random."""
+    gallery = [preset.lighting for preset in PRESETS if preset.lighting.strength > 0]
+    return gallery[index // 2 * STRIDE % len(gallery)] if index % 2 else None
+
+
+def seed_of(index: int, seed: int) -> int:
+    """The head of case `index` in the evaluation of this seed. Raises ShapeError outside of what is reserved."""
+    if not (0 <= index < HEADS_MAX and 0 <= seed < 2**16):
+        raise ShapeError(f"case {index} of seed {seed}", f"heads are 1…{HEADS_MAX}, seeds 0…{2**16 - 1}")
+    return FIRST + seed * HEADS_MAX + index
+
+
+def held_out_case(index: int, frames: int, size: int, seed: int = 0) -> Case:
+    """Case `index`: the same picture bytes at every call. Raises ShapeError where a number is impossible."""
+    if frames < 1:
+        raise ShapeError(f"frames is {frames}", "give at least 1")
+    head, target = seed_of(index, seed), target_of(index)
+    clip: HeadClip = head_clip(head, frames + 1, size, target=target)
+    flat = head_clip(head, frames + 1, size, lighting=FLAT, target=FLAT)
+    return Case(
+        reference=clip.rgb[0],
+        reference_hint=clip.hints[0],
+        reference_mask=clip.masks[0],
+        hints=clip.target_hints[1:],
+        source=clip.rgb[1:],
+        truth=clip.relit[1:],
+        flat=flat.rgb[1:],
+        masks=clip.masks[1:] > 0.5,
+        faces=clip.faces[1:],
+        target=clip.target,
+        light="random" if target is None else target.name,
+        seed=head,
+    )

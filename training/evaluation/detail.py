@@ -1,0 +1,48 @@
+"""Whether it is still the same person, without a face network: detail of the face that the light does not explain.
+
+`log` colour at the mesh's visible vertices, minus its least-squares fit by the nine SH functions of the normal: any
+light of order 2, also a wrong one, is in the fit and falls away; brows, lips, eyes, beard and freckles stay. Two faces
+are compared by the correlation of what stayed. Needs exact vertices, which the renderer has. Truth against truth of
+another head scores 0.25 in the mean, the same head under another light 0.93 (docs/nano.md): not ArcFace's scale.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lcvd.colour import linear_from_srgb
+from lcvd.geometry import picture_normals
+from lcvd.sh import sh_basis
+from lcvd.types import Face
+
+FLOOR = 0.02  # added to linear values: below it, noise and not paint
+FACING = 0.2  # z of a normal from which a vertex is seen well enough
+
+
+def face_detail(
+    rgb: NDArray[np.uint8],  # [H,W,3]
+    face: Face,
+) -> NDArray[np.float64]:
+    """[V,3] log colour that no light explains; NaN at vertices that are not seen."""
+    normals = picture_normals(face.vertices_px, face.mesh.triangles).astype(np.float64)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    seen = normals[:, 2] > FACING
+    at = (face.vertices_px[:, None, :2] - 0.5).astype(np.float32)  # OpenCV counts from pixel centres
+    linear = linear_from_srgb(rgb).astype(np.float32)
+    colours = cv2.remap(linear, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    log = np.log(colours[seen].astype(np.float64) + FLOOR)
+    basis = sh_basis(normals[seen]).astype(np.float64)
+    fit, *_ = np.linalg.lstsq(basis, log, rcond=None)
+    detail = np.full((len(normals), 3), np.nan)
+    detail[seen] = log - basis @ fit
+    return detail
+
+
+def correlation(
+    a: NDArray[np.float64],  # [V,3]
+    b: NDArray[np.float64],  # [V,3]
+) -> float:
+    """Of two details, over the vertices both show; 0 where one is plain."""
+    both = np.isfinite(a).all(1) & np.isfinite(b).all(1)
+    x, y = a[both], b[both]
+    return float((x * y).sum() / max(float(np.sqrt((x * x).sum() * (y * y).sum())), 1e-12))

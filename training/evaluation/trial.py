@@ -1,0 +1,130 @@
+"""Plan and model → Trial: every case by every variant, beside three rows that need no denoiser.
+
+`truth` says what the metrics make of the right answer, `vae` what this VAE could show of it, `no_relight` what the
+frames score as they were. All variants of a case start from the same noise, so their differences are paired.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcvd.errors import ShapeError
+from lcvd.guidance import OMEGA
+from lcvd.model import LcvdModel
+from lcvd.schedule import SamplerName
+from training.evaluation.case import Case, held_out_case
+from training.evaluation.scores import Scores, scored
+from training.evaluation.variant import Variant, relit, through_vae
+
+TRUTH, VAE, NO_RELIGHT = "truth", "vae", "no_relight"
+OMEGAS = (1.0, 2.0, 4.0, 6.0, 8.0)  # the paper's Table 5, and 1: no guidance
+SHEET_CASES = 6  # whose pictures are kept
+
+OnTrial = Callable[[int, int, str], None]  # (steps done, of how many, what is being done)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured. Raises ShapeError or ValueError where a number is impossible."""
+
+    heads: int = 24
+    frames: int = 15  # of each head, scored; 15 and the reference are one window
+    size: int = 128
+    steps: int = 25
+    sampler: SamplerName = "ddim"
+    omega: float = OMEGA  # of the headline and of Table 4
+    omegas: tuple[float, ...] = OMEGAS
+    adapters: bool = True  # whether Table 4 is measured
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("heads", 1), ("frames", 1), ("size", 32), ("steps", 1)):
+            if getattr(self, name) < least:
+                raise ShapeError(f"{name} is {getattr(self, name)}", f"give at least {least}")
+        if self.size % 8:
+            raise ShapeError(f"size is {self.size}", "give a multiple of 8")
+        if not all(np.isfinite(omega) and omega >= 0 for omega in (self.omega, *self.omegas)):
+            raise ShapeError(f"omega is {self.omega}, omegas {list(self.omegas)}", "give numbers of at least 0")
+
+    @property
+    def headline(self) -> Variant:
+        """The variant whose numbers are the model's."""
+        return Variant(self.omega)
+
+    @property
+    def adapter_variants(self) -> tuple[Variant, ...]:
+        """Table 4: F_r only, F_s only, both."""
+        muted = (Variant(self.omega, shading=False), Variant(self.omega, reference=False))
+        return (*muted, self.headline) if self.adapters else (self.headline,)
+
+    @property
+    def guidance_variants(self) -> tuple[Variant, ...]:
+        """Table 5, by rising ω."""
+        return tuple(Variant(omega) for omega in sorted(set(self.omegas)))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """All that are computed, each once."""
+        return tuple(dict.fromkeys((*self.adapter_variants, *self.guidance_variants)))
+
+
+QUICK = Plan(heads=3, frames=7, steps=4)  # half a minute of one core for the nano model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """Scores by row, one for each case in order; pictures of the first cases' last frame for the sheet."""
+
+    plan: Plan
+    lights: tuple[str, ...]  # of each case
+    seeds: tuple[int, ...]
+    rows: dict[str, tuple[Scores, ...]]  # by TRUTH, VAE, NO_RELIGHT and the variants' titles
+    shown: tuple[dict[str, NDArray[np.uint8]], ...] = field(default=(), repr=False)
+
+    def of(self, variant: Variant) -> tuple[Scores, ...]:
+        """The row of a variant."""
+        return self.rows[variant.title]
+
+
+def run_trial(model: LcvdModel, plan: Plan, on_progress: OnTrial | None = None) -> Trial:
+    """Measure. One case is held in memory at a time. Raises ShapeError."""
+    rows: dict[str, list[Scores]] = {}
+    lights, seeds, shown = [], [], []
+    total = plan.heads * len(plan.variants) * plan.steps
+    for index in range(plan.heads):
+        case = held_out_case(index, plan.frames, plan.size, plan.seed)
+        pictures = {TRUTH: case.truth, VAE: through_vae(model, case.truth), NO_RELIGHT: case.source}
+        for number, variant in enumerate(plan.variants):
+            pictures[variant.title] = _relit(model, case, variant, plan, index, number, total, on_progress)
+        for name, made in pictures.items():
+            rows.setdefault(name, []).append(scored(made, case))
+        lights.append(case.light)
+        seeds.append(case.seed)
+        if index < SHEET_CASES:
+            about = {"reference": case.reference, "hint": case.hints[-1]}
+            shown.append(about | {name: made[-1] for name, made in pictures.items()})
+    measured = {name: tuple(scores) for name, scores in rows.items()}
+    return Trial(plan, tuple(lights), tuple(seeds), measured, tuple(shown))
+
+
+def _relit(
+    model: LcvdModel,
+    case: Case,
+    variant: Variant,
+    plan: Plan,
+    index: int,
+    number: int,
+    total: int,
+    on_progress: OnTrial | None,
+) -> NDArray[np.uint8]:
+    before = (index * len(plan.variants) + number) * plan.steps
+    said = f"head {index + 1} of {plan.heads}, {case.light}: {variant.title}"
+
+    def progress(done: int, of: int) -> None:
+        if on_progress is not None:
+            on_progress(before + done * plan.steps // of, total, said)
+
+    noise = plan.seed * plan.heads + index  # other noise for every case, the same for its variants
+    return relit(model, case, variant, steps=plan.steps, sampler=plan.sampler, seed=noise, on_progress=progress)
