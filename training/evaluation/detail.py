@@ -16,6 +16,7 @@ from lcvd.sh import sh_basis
 from lcvd.types import Face
 
 FLOOR = 0.02  # added to linear values: below it, noise and not paint
+PLAIN = 1e-6  # RMS detail below which there is nothing but rounding
 FACING = 0.2  # z of a normal from which a vertex is seen well enough
 
 
@@ -45,4 +46,6 @@ def correlation(
     """Of two details, over the vertices both show; 0 where one is plain."""
     both = np.isfinite(a).all(1) & np.isfinite(b).all(1)
     x, y = a[both], b[both]
-    return float((x * y).sum() / max(float(np.sqrt((x * x).sum() * (y * y).sum())), 1e-12))
+    if min(np.square(x).sum(), np.square(y).sum()) < PLAIN**2 * x.size:
+        return 0.0
+    return float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()))
