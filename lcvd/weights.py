@@ -21,12 +21,11 @@ from lcvd.clip_image import MEAN, STD
 from lcvd.errors import WeightsError
 from lcvd.unet import unet_from_config
 from lcvd.weights_file import read_tensors, sha256_of
-from lcvd.weights_place import weights_home
+from lcvd.weights_place import MANIFEST, weights_folder, weights_home
 
 PartName = Literal["unet", "adapters", "vae", "image_encoder", "temporal_vae", "tiny_vae"]
 REQUIRED: tuple[PartName, ...] = ("unet", "adapters", "vae", "image_encoder")
 OPTIONAL: tuple[PartName, ...] = ("temporal_vae", "tiny_vae")
-MANIFEST = "lcvd.json"
 FORMAT, FORMAT_VERSION = "lcvd-safetensors", 1
 SVD_FOLDER = "stable-video-diffusion-img2vid-xt"
 VAE_FOLDER = "sd-vae-ft-mse"
@@ -90,14 +89,12 @@ class FoundWeights:
 
 
 def find_weights(path: Path | str, svd: Path | None = None, taesd: Path | None = None) -> FoundWeights:
-    """Recognise a folder's layout. `path` may be a name under `weights_home()`; `svd` an SVD folder kept elsewhere,
+    """Recognise a folder's layout. `path` may be a name (see `weights_folder`); `svd` an SVD folder kept elsewhere,
     `taesd` a folder of diffusers' TAESD.
 
     Raises WeightsError saying which files were looked for.
     """
-    root = Path(path).expanduser()
-    if not root.exists() and len(root.parts) == 1:
-        root = weights_home() / root
+    root = weights_folder(path)
     if not root.is_dir():
         raise WeightsError(
             f"weights {str(path)!r}: no such folder, nor a name under {weights_home()}",

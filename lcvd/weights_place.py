@@ -1,8 +1,13 @@
-"""Where LCVD's weights lie, without torch, so that a menu can ask."""
+"""Where LCVD's weights lie, and what their folder says of them, without torch, so that a menu can ask."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import platformdirs
+
+MANIFEST = "lcvd.json"  # of the converted layout
+PACKAGED = Path(__file__).parent / "data"  # weights that come with the package: nano
 
 
 def weights_home() -> Path:
@@ -11,6 +16,21 @@ def weights_home() -> Path:
 
 
 def weights_folder(path: Path | str) -> Path:
-    """The folder meant by `path`, which may be a name under `weights_home()`; it need not exist."""
+    """The folder meant by `path`: itself, or a name under `weights_home()`, or one that comes with the package.
+
+    It need not exist.
+    """
     root = Path(path).expanduser()
-    return weights_home() / root if not root.exists() and len(root.parts) == 1 else root
+    if root.exists() or len(root.parts) != 1:
+        return root
+    own, packaged = weights_home() / root, PACKAGED / root
+    return packaged if not own.exists() and (packaged / MANIFEST).is_file() else own
+
+
+def weights_manifest(path: Path | str) -> dict[str, Any]:
+    """The manifest of a converted folder; empty where there is none or it cannot be read (`find_weights` says why)."""
+    try:
+        manifest = json.loads((weights_folder(path) / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}

@@ -1,0 +1,192 @@
+"""`relight nano`: heads, VAE, image encoder, LCVD in one call that goes on where it was cut off, and the package of it.
+
+heads (training.heads) → vae (training.vae_train) → image_encoder (drawn, not trained) → run (training.train with
+configs/nano.toml) → weights: fp16, the converted layout, and a manifest that says `demonstration`. Everything lies in
+one folder; a stage whose result lies there is not done again.
+"""
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from lcvd.clip_image import SIZE, clip_embedding
+from lcvd.weights import MANIFEST, build_part
+from lcvd.weights_convert import convert
+from training.checkpoint import told_when_disk_full
+from training.config import TrainConfig, load_config
+from training.shards import write_json
+from training.synthetic import HELD_OUT, HeadSource
+from training.train import TrainResult, train
+from training.trainer import StepReport
+from training.vae_train import LOG as VAE_LOG
+from training.vae_train import VaeRun, train_vae
+
+TITLE = "Nano demonstration (synthetic heads)"
+TOML = Path(__file__).parent / "configs" / "nano.toml"
+LIVE = {"steps": 2, "guidance": "none"}  # what the live engine starts with: keeps up on two CPU cores (docs/nano.md)
+IMAGE_ENCODER: dict[str, Any] = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": SIZE,
+    "patch_size": 32,
+    "projection_dim": 32,
+    "hidden_act": "gelu",
+}
+OnStage = Callable[[str, int, int, str], None]  # (stage, done, of how many, what to show)
+
+
+@dataclass(frozen=True, slots=True)
+class NanoResult:
+    """What lies where in the end."""
+
+    weights: Path
+    train: TrainResult
+    bytes: int  # of the weights' folder
+
+
+def nano_config(folder: Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """configs/nano.toml with its paths in `folder`, and `a.b=value` over it. Raises ConfigError."""
+    places = {"output": "run", "model.vae.path": "vae", "model.image_encoder.path": "image_encoder"}
+    places["data.synthetic.cache"] = "heads"
+    inside = [f"{name}={json.dumps(str(folder.resolve() / place))}" for name, place in places.items()]
+    return load_config(TOML, [*inside, *changes])
+
+
+def train_nano(
+    folder: Path,
+    changes: Sequence[str] = (),  # over configs/nano.toml
+    vae: VaeRun | None = None,  # output is set here
+    resume: bool = True,
+    on_stage: OnStage = lambda stage, done, of, said: None,
+) -> NanoResult | None:
+    """Everything, in order. None when a signal stopped the last stage: the same call goes on. Raises TrainingError."""
+    config = nano_config(folder, changes)
+    heads = head_source(config)
+    for index in range(heads.heads):
+        heads.pictures(index)
+        on_stage("heads", index + 1, heads.heads, "rendered")
+    if not resume:
+        for name in ("vae", "image_encoder", "run", "weights"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    plan = VaeRun(folder / "vae", seed=config.seed) if vae is None else vae
+    of = plan.steps + plan.decoder_steps
+    train_vae(plan, heads, resume, lambda step, loss: on_stage("VAE", step, of, f"loss {loss:.4f}"))
+    if not (folder / "image_encoder" / "config.json").exists():
+        write_image_encoder(folder / "image_encoder", heads, config.seed)
+
+    def show(report: StepReport, rate: float) -> None:
+        on_stage("LCVD", report.step, config.steps, f"loss {report.loss:.3f}, {rate:.2f} steps/s")
+
+    result = train(config, resume=resume, on_step=show)
+    if result.step < config.steps:
+        return None
+    weights = package(folder, folder / "weights", config)
+    size = sum(path.stat().st_size for path in weights.iterdir())
+    return NanoResult(weights, result, size)
+
+
+def head_source(config: TrainConfig, held_out: int = 0) -> HeadSource:
+    """The heads the configuration trains on, or `held_out` others."""
+    synthetic = config.data.synthetic
+    assert synthetic is not None, "nano.toml trains on synthetic heads"
+    count, first = (held_out, HELD_OUT) if held_out else (synthetic.heads, synthetic.first)
+    frames = synthetic.clip_frames or config.data.frames
+    return HeadSource(count, first, frames, config.data.size, synthetic.cache, int(synthetic.cache_gb * 2**30))
+
+
+@torch.no_grad()
+def write_image_encoder(folder: Path, heads: HeadSource, seed: int) -> Path:
+    """A CLIP encoder of drawn weights, so that the one token stays: a fixed random code of the whole portrait.
+
+    Nothing at hand could train it (no captions, no identities to tell apart); the reference's adapter carries what
+    identity there is. Scaled so that the token's numbers differ by 1 between portraits.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1000)
+        encoder: Any = build_part("image_encoder", IMAGE_ENCODER)
+        for name, value in encoder.named_parameters():
+            if value.ndim >= 2 and "position" not in name:
+                torch.nn.init.normal_(value, std=value[0].numel() ** -0.5)
+    pictures = np.stack([heads.pictures(index)[0, ..., :3] for index in range(min(heads.heads, 64))])
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
+    tokens = clip_embedding(encoder.eval(), pixels)[:, 0]
+    encoder.visual_projection.weight /= tokens.std(0).mean().clamp_min(1e-6)
+    with told_when_disk_full(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        values = encoder.state_dict()
+        kept = {key: value.contiguous() for key, value in values.items() if not key.endswith("position_ids")}
+        save_file(kept, folder / "model.safetensors", {"format": "pt"})
+        write_json(folder / "config.json", IMAGE_ENCODER)
+    return folder
+
+
+def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
+    """The run's newest weights as fp16 with manifest, card, configuration and logs. Raises WeightsError, DiskFull."""
+    source = config.output / "weights"
+    training = json.loads((source / MANIFEST).read_text())["training"]
+    shutil.rmtree(destination, ignore_errors=True)
+    with told_when_disk_full(folder):
+        convert(source, destination, torch.float16)
+        path = destination / MANIFEST
+        manifest = json.loads(path.read_text())
+        manifest |= {
+            "title": TITLE,
+            "demonstration": True,
+            "size": config.data.size,
+            "live": LIVE,
+            "training": training
+            | {
+                "steps": config.steps,
+                "frames": config.data.frames,
+                "data": f"{config.data.synthetic.heads if config.data.synthetic else 0} synthetic heads, no photograph",
+                "vae": {"loss": "L1, edges, KL", "log": "vae-log.jsonl.gz"},
+            },
+        }
+        path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        shutil.copy(TOML, destination / "nano.toml")
+        for log in (folder / "vae" / VAE_LOG, config.output / "log.jsonl"):
+            _compressed(log, destination / f"{'vae-' if log.parent.name == 'vae' else ''}log.jsonl.gz")
+        (destination / "README.md").write_text(_card(manifest), encoding="utf-8")
+    return destination
+
+
+def _compressed(source: Path, destination: Path) -> None:
+    """Without time and name in it, so that the same log gives the same file."""
+    with destination.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed:
+        packed.write(source.read_bytes())
+
+
+def _card(manifest: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| `{part['file']}` | {part['parameters']:,} | {', '.join(part['dtypes'])} | `{part['sha256']}` |"
+        for part in manifest["parts"].values()
+    )
+    told = "\n".join(f"- {name}: {value}" for name, value in sorted(manifest["training"].items()))
+    return f"""# {manifest["title"]}
+
+A small LCVD (CVPR 2025, arXiv 2502.19894) in the published layout, trained by relight-live on heads it renders itself.
+It shows that the chain works; it is **not** a product and knows no photograph. {manifest["size"]} px.
+
+Use: `relight serve --engine lcvd --weights nano`. Make it again: `relight nano DIR`. What it can and cannot do:
+docs/nano.md.
+
+{told}
+
+| file | parameters | dtype | SHA-256 |
+|---|---|---|---|
+{rows}
+
+`nano.toml` is the configuration, `log.jsonl.gz` and `vae-log.jsonl.gz` are the logs of the two trainings. No data of
+people and no weights of others went into it: the project's own licence applies.
+"""
