@@ -102,6 +102,11 @@ class FaceMotion:
         self._first = self._first or driver
         if self._mode == "scale":
             return scaled_face(driver, self.reference)
+        if self._expression == "shift":
+            # A live tracker learns the driver's shape in time (IdentityAverage): what it once called expression becomes
+            # identity. Neither is motion; without this the portrait would take on minus the driver's shape.
+            learnt = driver.identity - self._first.identity
+            driver = dataclasses.replace(driver, expression=driver.expression + learnt)
         return relative_face(driver, self._first, self.reference, expression=self._expression, camera=self._camera)
 
     def reset(self) -> None:

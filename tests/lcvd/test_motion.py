@@ -11,6 +11,7 @@ from lcvd.motion import CodeMotion, FaceMotion, relative_code, relative_face, sc
 from lcvd.tracking.deca import DecaCode, DecaCrop, face_from_code
 from lcvd.tracking.flame import rodrigues
 from lcvd.tracking.flame_files import load_flame
+from lcvd.tracking.solver import FaceSolver
 from lcvd.types import Face
 from tests.lcvd.made_up_flame import write_folder
 
@@ -130,6 +131,21 @@ def test_another_driver_s_identity_changes_nothing(mode, expression, camera):
     for field in ("vertices_px", "identity", "expression", "rotation", "translation_px", "scale_px_per_cm"):
         np.testing.assert_array_equal(getattr(results[0], field), getattr(results[1], field))
     np.testing.assert_array_equal(results[0].identity, REFERENCE.identity)
+
+
+def test_a_driver_at_rest_leaves_the_portrait_at_rest_while_the_tracker_learns_its_shape():
+    """A broader, shorter face, quite still: the tracker's identity moves from the canonical face to it, and that is
+    no motion."""
+    neutral, turn = face_mesh().neutral, rodrigues(np.array([0.05, 0.1, 0])).astype(np.float32)
+    broad = neutral * np.array([1.12, 0.9, 1.05], np.float32)
+    points = (20 * broad @ turn.T * np.array([1, -1, 1]) + np.array([200, 180, 0])).astype(np.float32)
+    solver, motion = FaceSolver(None), FaceMotion(REFERENCE)
+    driven = [solver.solve(points, 1.0, i / 25) for i in range(75)]
+    learnt_cm = np.linalg.norm(driven[-1].identity - driven[0].identity, axis=1).max()
+    assert learnt_cm > 0.4
+    for got in map(motion, driven):
+        moved_px = np.linalg.norm(got.vertices_px - REFERENCE.vertices_px, axis=1)
+        assert moved_px.max() / REFERENCE.scale_px_per_cm < 0.1 * learnt_cm
 
 
 def test_reset_begins_again():
