@@ -16,6 +16,7 @@ from engine.frames import Frame
 from engine.health import STALL_S, STEADY_S, Health
 from engine.host import EngineHost
 from engine.lane import Lane, LaneOwner
+from engine.output import OutputFrame
 from engine.protocols import Avatar, Engine
 
 Rgb = NDArray[np.uint8]
@@ -81,6 +82,12 @@ class Standby:
             return self._last
         return None if self.portrait is None else (self.portrait, PORTRAIT)
 
+    def still(self, index: int, t_s: float, now_s: float) -> list[OutputFrame]:
+        """`picture` in the place of frame `index`; nothing before there is a portrait."""
+        self.still_due = False
+        picture = self.picture
+        return [] if picture is None else [OutputFrame(index, t_s, picture[0], now_s, False, picture[1])]
+
     def hold(self, rgb: Rgb, name: str) -> None:
         """Remember the picture that went out, made by engine `name`."""
         self._last = rgb, name
@@ -118,9 +125,16 @@ class Standby:
         lane, self.lane = self.lane, None
         return lane
 
-    def adopt(self, lane: Lane, health: Health) -> None:
-        """What was the engine stands in from now on."""
-        self.host, self.lane, self.health = lane.host, lane, health
+    def relieve(self, host: EngineHost | None, lane: Lane, health: Health) -> bool:
+        """From now on `host` stands in; with `lane` and `health`, what was the engine, where it is of that host: True.
+
+        Give one's own lane away before.
+        """
+        self.host = avatars_only(host)
+        if lane.host is not self.host:
+            return False
+        self.lane, self.health = lane, health
+        return True
 
     def replace(self, wait_s: float) -> None:
         """The lane hangs: another one after `wait_s`."""

@@ -56,10 +56,11 @@ class Stats:
                 ring = self._stages[name] = deque(maxlen=self._size)
             ring.append(seconds)
 
-    def count(self, name: str, n: int = 1) -> None:
-        """Add `n` to counter `name`."""
+    def count(self, name: str, n: int = 1) -> int:
+        """Add `n` to counter `name`; returns what it is now."""
         with self._lock:
-            self._counters[name] = self._counters.get(name, 0) + n
+            self._counters[name] = counted = self._counters.get(name, 0) + n
+            return counted
 
     def frame_in(self) -> None:
         """One frame arrived."""

@@ -92,7 +92,7 @@ def test_a_windowed_engine_is_given_the_time_it_asks_for() -> None:
     other = Hand(quick, hand.clock)
     hand.stream.switch(other.host)
     until(lambda: hand.stream.snapshot().engine["name"] == "quick")
-    assert hand.stream._health._stall_s == STALL_S
+    assert hand.stream._lanes.health._stall_s == STALL_S
     hand.close()
     other.close()
 
@@ -102,7 +102,7 @@ def test_whoever_says_a_stall_time_is_obeyed() -> None:
     engine = FakeEngine()
     engine.stall_s = 2.0  # type: ignore[attr-defined]
     hand = Hand(engine, stall_s=0.5)
-    assert hand.stream._health._stall_s == 0.5
+    assert hand.stream._lanes.health._stall_s == 0.5
     assert isinstance(hand.stream, LiveStream)
     hand.close()
 

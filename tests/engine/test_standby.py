@@ -151,6 +151,10 @@ class Room:
 
         until(reached)
 
+    def until_open(self) -> None:
+        """Until the engine would take frames; none has come yet, so its state is not ok."""
+        until(lambda: self.stream._lanes.health.state == "ok")
+
     @property
     def engine(self) -> dict[str, str]:
         return self.stream.snapshot().engine
@@ -169,8 +173,8 @@ def room() -> Iterator[Room]:
 
 
 def standby_of(room: Room) -> Standby:
-    assert room.stream._standby is not None
-    return room.stream._standby
+    assert room.stream._lanes.standby is not None
+    return room.stream._lanes.standby
 
 
 def test_the_standby_is_shown_while_the_engine_warms_up(room: Room) -> None:
@@ -380,7 +384,7 @@ def test_from_the_simple_avatar_to_the_fine_one_and_back(room: Room) -> None:
     simple, fine = AvatarEngine(120, name="avatar"), AvatarEngine(100, name="lcvd", on_warmup=warm)
     room.enter(simple)
     room.until_showing("avatar")
-    standby = room.stream._lane.host
+    standby = room.stream._lanes.lane.host
     fine_host = room.host(fine)
     room.stream.switch(fine_host, standby)
     for _ in range(20):
@@ -483,7 +487,9 @@ def test_a_late_picture_of_the_standby_does_not_push_in(room: Room) -> None:
     slow.shut = True
     until(lambda: room.frame() or slow.waiting == 1)
     warm.open()
-    until(lambda: room.engine["state"] == "ok")  # and has not been given a frame yet
+    room.until_open()  # and has not been given a frame yet
+    assert room.engine["state"] == "warming"
+    assert room.engine["message"].startswith("Getting lcvd ready.")
     before = room.stream.stats.snapshot().counters.get("superseded", 0)
     slow.open()
     until(lambda: room.stream.stats.snapshot().counters.get("superseded", 0) > before)
@@ -514,7 +520,7 @@ def test_a_camera_picture_that_is_being_drawn_does_not_slip_through(room: Room) 
     room.stream.submit(picture(CAMERA_LEVEL), room.clock.now)
     until(lambda: stats.stage is stage)
     room.hidden = True
-    lane = next(lane for lane in room.stream._retired)
+    lane = next(lane for lane in room.stream._lanes._retired)
     until(lambda: not lane.thread.is_alive() and not room.hosts[0]._running)
     room.collect()
     assert {f.showing for f in room.outputs} == {"portrait"}
@@ -534,7 +540,7 @@ def test_camera_pictures_in_the_queue_are_thrown_away(room: Room) -> None:
         room.clock.now += STEP_S
         room.stream.submit(picture(CAMERA_LEVEL), room.clock.now)
         threading.Event().wait(0.001)
-        return len(room.stream._pacer) > 0
+        return len(room.stream._lanes.pacer) > 0
 
     until(queued)
     room.stream.switch(room.host(AvatarEngine(100, name="lcvd", on_warmup=warm)))
@@ -555,7 +561,7 @@ def test_what_an_avatar_engine_held_back_is_not_passed(room: Room) -> None:
     main.output_size = None  # type: ignore[assignment]
     main.stall_s = 5.0  # type: ignore[attr-defined]
     room.enter(main)
-    room.until_state("ok")
+    room.until_open()
     given = len(main.prepared)
     room.frame()
     until(lambda: len(main.prepared) > given)
@@ -577,6 +583,33 @@ def test_other_settings_of_the_same_portrait_hold_the_picture(room: Room) -> Non
     until(lambda: room.frame() or main.opened == 2)
     until(lambda: room.frame() or (room.outputs and room.outputs[-1].relit))
     assert {f.showing for f in room.outputs} == {"lcvd"}
+
+
+def test_a_portrait_that_comes_after_the_end_opens_nothing() -> None:
+    """The upload was still being read when the connection ended, with its engine failed: no thread is left."""
+    room = Room(backoff_s=(60, 60))
+    room.enter(AvatarEngine(100, name="lcvd", on_open=Broken()))
+    room.until_state("failed")
+    room.stream.close()
+    room.stream.set_avatar(Avatar(picture(OTHER_PORTRAIT_LEVEL)))
+    assert not [t for t in lanes_and_devices() if t.name.startswith("relight-lane")]
+    room.close()
+
+
+def test_the_state_is_ok_only_once_the_avatar_was_seen(room: Room) -> None:
+    """Whenever it is ok the engine's own picture goes out, and there is no message."""
+    warm = Gate(shut=True)
+    room.enter(AvatarEngine(100, name="lcvd", on_warmup=warm, window=4), AvatarEngine(120, name="avatar"))
+    room.until_showing("avatar")
+    warm.open()
+
+    def consistent() -> bool:
+        room.frame()
+        engine = room.engine
+        assert (engine["state"] == "ok") == (engine["showing"] == "lcvd" and not engine["message"]), engine
+        return engine["state"] == "ok"
+
+    until(consistent)
 
 
 def test_both_avatars_have_the_participants_light(room: Room) -> None:
@@ -624,7 +657,7 @@ def test_an_avatar_engine_that_lets_the_camera_pass_is_not_shown(room: Room) -> 
             return stream
 
     room.enter(Leaky(name="lcvd"))
-    until(lambda: room.engine["state"] == "ok")
+    room.until_open()
     until(lambda: room.frame() or room.stream.stats.snapshot().counters.get("withheld", 0) > 3)
 
 
@@ -652,8 +685,8 @@ def test_the_queues_stay_bounded_while_it_stands_in(room: Room) -> None:
     for _ in range(300):
         room.clock.now += 0.01
         room.stream.submit(picture(CAMERA_LEVEL), room.clock.now)  # nobody takes anything
-    assert len(room.stream._pacer) <= 4
-    assert len(room.stream._lane.mailbox) <= 1
+    assert len(room.stream._lanes.pacer) <= 4
+    assert len(room.stream._lanes.lane.mailbox) <= 1
     lane = standby_of(room).lane
     assert lane is not None
     assert len(lane.mailbox) <= 1
@@ -740,15 +773,19 @@ def test_an_avatar_live_equals_offline(room: Room, make: Callable[[], AvatarEngi
     engine = make()
     engine.stall_s = 60.0  # type: ignore[attr-defined]
     room.enter(engine)
-    until(lambda: room.engine["state"] == "ok")
+    room.until_open()
     for i in range(24):
         if i == 8:
             room.stream.set_lighting(NIGHT)
         room.frame()
         until(lambda n=i: len(engine.prepared) > n)
         if (i + 1) % engine.window == 0:
-            until(lambda n=i: room.collect() or len([f for f in room.outputs if f.relit]) + len(room.stream._pacer) > n)
-    while len(room.stream._pacer):
+            until(
+                lambda n=i: (
+                    room.collect() or len([f for f in room.outputs if f.relit]) + len(room.stream._lanes.pacer) > n
+                )
+            )
+    while len(room.stream._lanes.pacer):
         room.clock.now += STEP_S
         room.collect()
     got = [frame.rgb for frame in room.outputs if frame.relit]

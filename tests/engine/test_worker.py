@@ -158,7 +158,7 @@ def test_frames_held_in_a_window_are_not_lost_when_the_engine_raises() -> None:
     for i in range(4):
         hand.send(step_s=0.01)
         until(lambda n=i: len(hand.engine.prepared) == n + 1)
-    until(lambda: len(hand.stream._pacer) == 4)
+    until(lambda: len(hand.stream._lanes.pacer) == 4)
     for i in range(4, 7):
         hand.collect()
         hand.send(step_s=0.01)
@@ -430,7 +430,7 @@ def test_a_view_that_cannot_be_drawn_does_not_cost_the_picture(monkeypatch: pyte
     def broken(*_: object) -> None:
         raise RuntimeError("no pencil")
 
-    monkeypatch.setattr("engine.worker.compose", broken)
+    monkeypatch.setattr("engine.drawing.compose", broken)
     hand = opened(FakeEngine())
     hand.send_and_get(2)
     assert [f.relit for f in hand.outputs] == [True, True]
@@ -538,7 +538,7 @@ def test_a_change_of_size_loses_nothing_a_window_held() -> None:
         hand.stream.submit(picture(i) if i < 2 else picture(i, 24, 32), hand.clock.now)
         until(lambda n=i: len(hand.engine.prepared) == n + 1)
         hand.collect()
-    until(lambda: len(hand.stream._pacer) + len(hand.outputs) == 6)
+    until(lambda: len(hand.stream._lanes.pacer) + len(hand.outputs) == 6)
     for _ in range(30):
         hand.collect()
         hand.clock.now += 0.005
@@ -578,7 +578,7 @@ def test_a_reader_that_never_reads_costs_a_bounded_number_of_frames() -> None:
     for i in range(200):
         hand.send()
         until(lambda n=i: len(hand.engine.prepared) > n or hand.stream.snapshot().drops)
-    assert len(hand.stream._pacer) <= 4
+    assert len(hand.stream._lanes.pacer) <= 4
     assert hand.stream.snapshot().drops >= 150
     hand.close()
 
