@@ -41,7 +41,9 @@ def bench(
     pixels: Annotated[
         int, typer.Option(help="Side of the avatar; default 512, 64 for a tiny model.", rich_help_panel=LCVD)
     ] = 0,
-    camera_fps: Annotated[float, typer.Option(min=1, max=60, help="Of the live runs.", rich_help_panel=LCVD)] = 25.0,
+    camera_fps: Annotated[
+        float | None, typer.Option(min=1, max=60, help="Of live runs; default 25, with --loopback 30.")
+    ] = None,
     live_seconds: Annotated[float, typer.Option(min=0, help="Each live run; 0: none.", rich_help_panel=LCVD)] = 6.0,
     budget_s: Annotated[
         float, typer.Option(min=1, help="After this many seconds the rest is left out.", rich_help_panel=LCVD)
@@ -66,7 +68,16 @@ def bench(
 
         run(
             GridOptions(
-                weights, pixels, backends, precisions, steps, strides, branches, camera_fps, live_seconds, budget_s
+                weights,
+                pixels,
+                backends,
+                precisions,
+                steps,
+                strides,
+                branches,
+                camera_fps or 25.0,
+                live_seconds,
+                budget_s,
             ),
             plot,
             json_only,
@@ -82,7 +93,15 @@ def bench(
         if pixels:
             environment["RELIGHT_LCVD_SIZE"] = f"{pixels}"
         result, series = bench_loopback(
-            engine, light, loop, seconds, sessions, codec, quality=quality, environment=environment
+            engine,
+            light,
+            loop,
+            seconds,
+            sessions,
+            codec,
+            camera_fps=camera_fps or 30.0,
+            quality=quality,
+            environment=environment,
         )
     else:
         result, series = bench_engine(make_engine(engine), lighting, loop, seconds, sessions), []

@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from engine.bench import BenchResult, commit, machine, rss_mb, spread
+from engine.bench import BUDGET_FPS, BenchResult, commit, machine, rss_mb, spread
 from engine.errors import EngineError
 from engine.sample import PORTRAIT
 from server.codecs import tune
@@ -45,6 +45,7 @@ def bench_loopback(
     sessions: int,
     codec: str = "vp8",
     *,
+    camera_fps: float = BUDGET_FPS,
     quality: str = "",  # of an avatar
     environment: Mapping[str, str] | None = None,  # of the server: RELIGHT_LCVD_WEIGHTS …
 ) -> tuple[BenchResult, Series]:
@@ -54,7 +55,7 @@ def bench_loopback(
     """
     tune()
     with serving(engine, sessions, environment) as (url, pid):
-        return asyncio.run(_measure(url, pid, engine, light, loop, seconds, sessions, codec, quality))
+        return asyncio.run(_measure(url, pid, engine, light, loop, seconds, sessions, codec, quality, camera_fps))
 
 
 async def _measure(
@@ -67,10 +68,11 @@ async def _measure(
     sessions: int,
     codec: str,
     quality: str,
+    camera_fps: float,
 ) -> tuple[BenchResult, Series]:
     avatar = engine in AVATARS
     portrait = PORTRAIT.read_bytes() if avatar else None
-    clients = [Client(url, loop, codec) for _ in range(sessions)]
+    clients = [Client(url, loop, codec, camera_fps) for _ in range(sessions)]
     server = psutil.Process(pid)
     try:
         for client in clients:

@@ -44,12 +44,13 @@ class Tally:
 
 
 class StampedTrack(MediaStreamTrack):
-    """The camera: pictures of the loop at 30 fps, each with its number inside."""
+    """The camera: pictures of the loop at `fps`, each with its number inside."""
 
     kind = "video"
 
-    def __init__(self, loop: list[NDArray[np.uint8]], tally: Tally) -> None:
+    def __init__(self, loop: list[NDArray[np.uint8]], tally: Tally, fps: float = BUDGET_FPS) -> None:
         super().__init__()
+        self._fps = fps
         self._pictures = loop
         self._tally = tally
         self._number = -1
@@ -60,15 +61,15 @@ class StampedTrack(MediaStreamTrack):
         if self._start is None:
             self._start = now
         # A camera skips what it cannot deliver; it does not hurry afterwards.
-        self._number = max(self._number + 1, int((now - self._start) * BUDGET_FPS))
-        await asyncio.sleep(max(0.0, self._start + self._number / BUDGET_FPS - time.perf_counter()))
+        self._number = max(self._number + 1, int((now - self._start) * self._fps))
+        await asyncio.sleep(max(0.0, self._start + self._number / self._fps - time.perf_counter()))
         if self.readyState != "live":
             raise MediaStreamError
         self._tally.drawn[self._number] = time.perf_counter()
         rgb = self._pictures[self._number % len(self._pictures)].copy()
         stamp(rgb, self._number)
         picture = av.VideoFrame.from_numpy_buffer(rgb, format="rgb24")
-        picture.pts = round(self._number * VIDEO_CLOCK_HZ / BUDGET_FPS)
+        picture.pts = round(self._number * VIDEO_CLOCK_HZ / self._fps)
         picture.time_base = fractions.Fraction(1, VIDEO_CLOCK_HZ)
         return picture
 
@@ -76,13 +77,13 @@ class StampedTrack(MediaStreamTrack):
 class Client:
     """One participant: WebSocket, peer connection, camera and eye."""
 
-    def __init__(self, url: str, loop: list[NDArray[np.uint8]], codec: str) -> None:
+    def __init__(self, url: str, loop: list[NDArray[np.uint8]], codec: str, fps: float = BUDGET_FPS) -> None:
         self.tally = Tally()
         self._http = url
         self._url = url.replace("http", "ws", 1) + "/ws"
         self._welcome: asyncio.Future[str] | None = None
         self._codec = codec
-        self._camera = StampedTrack(loop, self.tally)
+        self._camera = StampedTrack(loop, self.tally, fps)
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._tasks: list[asyncio.Task[None]] = []
         self._answer: asyncio.Future[str] | None = None
