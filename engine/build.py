@@ -187,11 +187,13 @@ def build_command(
     branches: Sequence[int],
     batch: int,
     weights: Path | str,
+    decoder: str = "image",
 ) -> str:
     """What to type for the plans an engine lacks."""
     return (
         f"relight engine build --weights {weights} --size {size} --backend {runtime} --precision {precision} "
         f"--branches {','.join(map(str, branches))} --batch {batch}"
+        + ("" if decoder == "image" else f" --decoder {decoder}")
     )
 
 

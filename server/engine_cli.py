@@ -8,7 +8,7 @@ import importlib.util
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -31,6 +31,7 @@ Backend = Annotated[str, typer.Option(help="onnx, tensorrt or torch-tensorrt.")]
 Precision = Annotated[str, typer.Option(help="fp32, fp16, bf16 or fp8.")]
 Branches = Annotated[str, typer.Option(help="1 (no guidance), 2 (guidance), or 1,2.")]
 Batch = Annotated[int, typer.Option(help="Windows that may share a call: plans for 1 to this many.")]
+Decoder = Annotated[str, typer.Option(help="image, or tiny (TAESD), as the server's RELIGHT_LCVD_DECODER.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1; default: the GPU where there is one.")]
 Where = Annotated[Path | None, typer.Option(help="Folder of the plans; default: RELIGHT_PLANS, or the user's cache.")]
 DAY_S = 86400.0
@@ -45,13 +46,16 @@ def build(
     branches: Branches = "1,2",
     batch: Batch = 1,
     device: Device = "",
+    decoder: Decoder = "image",
     plans: Where = None,
     keep_exports: Annotated[
         bool, typer.Option("--keep-exports", help="Keep the ONNX files: another backend may build from them.")
     ] = False,
 ) -> None:
     """Export, build and verify every plan an engine of these settings needs. Finished ones are skipped."""
-    model, runtime, store, request = _prepared(weights, size, backend, precision, branches, batch, device, plans)
+    model, runtime, store, request = _prepared(
+        weights, size, backend, precision, branches, batch, device, decoder, plans
+    )
     from engine.backends.plans import PlanRefused
     from engine.build import build_plans
 
@@ -81,10 +85,13 @@ def verify(
     branches: Branches = "1,2",
     batch: Batch = 1,
     device: Device = "",
+    decoder: Decoder = "image",
     plans: Where = None,
 ) -> None:
     """Run the plans there are against the eager networks once more."""
-    model, runtime, store, request = _prepared(weights, size, backend, precision, branches, batch, device, plans)
+    model, runtime, store, request = _prepared(
+        weights, size, backend, precision, branches, batch, device, decoder, plans
+    )
     from engine.backends.plans import PlanMismatch, PlanMissing
     from engine.build import verify_again
 
@@ -208,7 +215,15 @@ class _Stages:
 
 
 def _prepared(
-    weights: str, size: int, backend: str, precision: str, branches: str, batch: int, device: str, plans: Path | None
+    weights: str,
+    size: int,
+    backend: str,
+    precision: str,
+    branches: str,
+    batch: int,
+    device: str,
+    decoder: str,
+    plans: Path | None,
 ) -> "tuple[LcvdModel, Runtime, PlanStore, BuildRequest]":
     for package in ("torch", "diffusers", "transformers"):
         if importlib.util.find_spec(package) is None:
@@ -219,8 +234,12 @@ def _prepared(
 
     from engine.backends.runtime import RUNTIMES, make_runtime
     from engine.build import BuildRequest
-    from lcvd.model import load_lcvd
+    from lcvd.model import DecoderName, load_lcvd
 
+    if decoder not in get_args(DecoderName):
+        raise typer.BadParameter(
+            f"{decoder!r} is no decoder; use {' or '.join(get_args(DecoderName))}", param_hint="--decoder"
+        )
     if backend not in RUNTIMES:
         raise typer.BadParameter(f"{backend!r} builds no plans; use {', '.join(RUNTIMES)}", param_hint="--backend")
     try:
@@ -235,7 +254,7 @@ def _prepared(
     # FP8 is for the UNet's matrices; what it leaves alone stays as an engine loads it.
     rest = ("fp32" if device == "cpu" else "fp16") if precision == "fp8" else precision
     with Console(stderr=True).status("reading the weights"):
-        model = load_lcvd(weights, device, rest)
+        model = load_lcvd(weights, device, rest, decoder)  # type: ignore[arg-type]
     return model, runtime, store, request
 
 

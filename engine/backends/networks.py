@@ -64,20 +64,25 @@ class Decoder(nn.Module):
 
     def __init__(self, model: LcvdModel) -> None:
         super().__init__()
-        self.vae = model.vae
+        self.vae = model.picture_vae
 
     def forward(self, latents: Tensor) -> Tensor:
         return rgb_from_latents(self.vae, latents)
 
 
 def decoder_network(model: LcvdModel, size: int) -> Network:
-    """The image decoder on CHUNK latents."""
+    """The decoder of live pictures on CHUNK latents."""
 
     def cases() -> list[Case]:
         latents = torch.randn(CHUNK, 4, size // 8, size // 8, generator=_generator())
         return [{"latents": latents.to(model.device)}]
 
-    return Network("decoder", Decoder(model), decoder_shapes(size), "rgb", cases)
+    return Network(decoder_name(model), Decoder(model), decoder_shapes(size), "rgb", cases)
+
+
+def decoder_name(model: LcvdModel) -> str:
+    """decoder, or decoder-tiny: their plans lie side by side."""
+    return "decoder" if model.decoder == "image" else f"decoder-{model.decoder}"
 
 
 def decoder_shapes(size: int) -> Shapes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.backends.eager import EagerBackend
-from engine.backends.networks import CHUNK, UNET_INPUTS, decoder_shapes, shading_shapes, unet_shapes
+from engine.backends.networks import CHUNK, UNET_INPUTS, decoder_name, decoder_shapes, shading_shapes, unet_shapes
 from engine.backends.plans import PlanMismatch, PlanMissing, PlanStore
 from engine.backends.runtime import Runner, Runtime, dtype_word, plan_key
 from engine.build import BuildRequest, build_command, build_plans
@@ -21,7 +21,7 @@ from lcvd.model import LcvdModel
 from lcvd.precond import Denoiser
 from lcvd.unet import FeatureUNet
 
-_OUTPUTS = {"unet": "v", "decoder": "rgb", "shading": "features"}
+_OUTPUTS = {"unet": "v", "decoder": "rgb", "decoder-tiny": "rgb", "shading": "features"}
 
 
 class PlannedBackend(EagerBackend):
@@ -63,7 +63,13 @@ class PlannedBackend(EagerBackend):
             except (PlanMissing, PlanMismatch) as error:
                 wanted = self._wanted
                 command = build_command(
-                    self.name, self.precision, wanted.size, wanted.branches, wanted.batch, self._weights
+                    self.name,
+                    self.precision,
+                    wanted.size,
+                    wanted.branches,
+                    wanted.batch,
+                    self._weights,
+                    self.model.decoder,
                 )
                 raise type(error)(error.message, command) from None
             self._runners[place] = self._runtime.load(plan.folder, _OUTPUTS[module])
@@ -76,7 +82,7 @@ class PlannedBackend(EagerBackend):
         return torch.cat([run({"pixels": filled})[:n].clone() for filled, n in self._filled(pixels)])
 
     def _decode(self, latents: Tensor) -> list[Tensor]:
-        run = self.runner("decoder", decoder_shapes(latents.shape[-1] * 8))
+        run = self.runner(decoder_name(self.model), decoder_shapes(latents.shape[-1] * 8))
         return [run({"latents": filled})[:n].clone() for filled, n in self._filled(latents)]
 
     def _filled(self, rows: Tensor) -> list[tuple[Tensor, int]]:

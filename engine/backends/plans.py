@@ -43,7 +43,7 @@ class PlanRefused(EngineUnavailable):
 class PlanKey:
     """All a plan depends on. The first five say what it is for, the others whether it fits."""
 
-    module: str  # unet, decoder, shading
+    module: str  # unet, decoder, decoder-tiny, shading
     inputs: tuple[tuple[str, tuple[int, ...]], ...]  # name and static shape of each
     precision: str  # fp32, fp16, bf16, fp8
     dtype: str  # of the tensors, and of what fp8 leaves alone

@@ -7,11 +7,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
+from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.backends.networks import LEVELS, unet_network  # noqa: E402
 from engine.backends.planned import PlannedBackend  # noqa: E402
 from engine.backends.plans import PlanMissing, PlanRefused, PlanStore  # noqa: E402
 from engine.build import TOLERANCES, BuildRequest, build_command, build_plans, verified, verify_again  # noqa: E402
 from engine.errors import EngineUnavailable  # noqa: E402
+from lcvd.model import load_lcvd  # noqa: E402
+from lcvd.weights_tiny import write_tiny  # noqa: E402
 from tests.engine.tiny_plans import FRAMES, SIZE, tiny_model  # noqa: E402
 
 REQUEST = BuildRequest(SIZE, FRAMES, (2,), 1, "fp32")
@@ -35,12 +38,12 @@ class Echo:
     def build(self, network, module, onnx_file, folder: Path, say) -> None:
         assert onnx_file is None
         self.built.append(network.name)
-        self._modules[network.output] = module
+        self._modules[network.name] = module
         (folder / "plan.echo").write_text(network.name)
 
     def load(self, folder: Path, output: str):
-        assert (folder / "plan.echo").is_file()
-        return lambda inputs: self.spoil(self._modules[output](*inputs.values()))
+        module = self._modules[(folder / "plan.echo").read_text()]
+        return lambda inputs: self.spoil(module(*inputs.values()))
 
 
 def test_finished_plans_are_skipped(tmp_path) -> None:
@@ -158,6 +161,28 @@ def test_a_planned_backend_loads_only_what_fits(tmp_path) -> None:
     PlannedBackend(tiny_model(), runtime, store, rebuild=True).warmup(SIZE, FRAMES, (2,), (1,))
     assert runtime.built == ["shading", "decoder", "unet"]
     PlannedBackend(tiny_model(), runtime, store).warmup(SIZE, FRAMES, (2,), (1,))
+
+
+def test_each_decoder_has_a_plan_of_its_own(tmp_path) -> None:
+    """decoder="tiny" decodes with TAESD's plan and not with the image VAE's, and names the command that builds it."""
+    write_tiny(tmp_path / "tiny", taesd=True)
+    image, tiny = (load_lcvd(tmp_path / "tiny", decoder=name) for name in ("image", "tiny"))
+    runtime, store = Echo(), PlanStore(tmp_path / "plans")
+    build_plans(image, runtime, store, REQUEST)
+    with pytest.raises(PlanMissing, match="decoder-tiny-") as caught:
+        PlannedBackend(tiny, runtime, store).warmup(SIZE, FRAMES, (2,), (1,))
+    assert caught.value.hint.endswith("--batch 1 --decoder tiny")
+    build_plans(tiny, runtime, store, REQUEST)
+    assert runtime.built == ["shading", "decoder", "unet", "decoder-tiny"]
+    latents = torch.randn(2, 4, SIZE // 8, SIZE // 8, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        planned, eager = (
+            [make(model).decode(latents).astype(int) for model in (image, tiny)]
+            for make in (lambda model: PlannedBackend(model, runtime, store), EagerBackend)
+        )
+    for got, expected in zip(planned, eager, strict=True):
+        assert abs(got - expected).max() <= 1
+    assert abs(eager[0] - eager[1]).mean() > 5
 
 
 def test_interrupted_between_two_plans_the_next_run_goes_on(tmp_path) -> None:
