@@ -57,6 +57,7 @@ class Lane:
         self._lighting: Lighting | None = None
         self._shape: tuple[int, ...] | None = None
         self._held: deque[Frame] = deque(maxlen=MAX_HELD)  # given to prepare, not yet seen again
+        self._holding = threading.Lock()  # the device thread takes from them, too
         self._error: Exception | None = None
         self._reset = False
         self._stopped = threading.Event()
@@ -109,8 +110,9 @@ class Lane:
             self.mailbox.wake()
             return
         last = work.frames[-1].index
-        while self._held and self._held[0].index <= last:
-            self._held.popleft()
+        with self._holding:
+            while self._held and self._held[0].index <= last:
+                self._held.popleft()
         self._owner.lane_result(self, work, result)
 
     def _run(self) -> None:
@@ -126,8 +128,7 @@ class Lane:
             self._busy_since = None
             self._close_stream()
             trouble, self._error = self._error, None
-            held = list(self._held)
-            self._held.clear()
+            held = self._take_held()
             if trouble is None or self.stopped:
                 break
             self._wait_s = self._owner.lane_failed(self, held, trouble)
@@ -161,8 +162,7 @@ class Lane:
         resized = self._shape is not None and self._shape != frame.rgb.shape
         afresh = self._reset or (resized and self._output_size is None)
         if afresh:
-            self._owner.lane_passed(self, list(self._held))
-            self._held.clear()
+            self._owner.lane_passed(self, self._take_held())
         self._held.append(frame)  # from here on it comes out, untouched if all else fails
         self._check_host()
         if afresh:
@@ -184,6 +184,12 @@ class Lane:
         self._busy_since = None
         if work is not None:
             self.host.put(self, work)
+
+    def _take_held(self) -> list[Frame]:
+        with self._holding:
+            held = list(self._held)
+            self._held.clear()
+        return held
 
     @property
     def _output_size(self) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -543,6 +544,24 @@ def test_a_change_of_size_loses_nothing_a_window_held() -> None:
         hand.collect()
         hand.clock.now += 0.005
     assert [(f.index, f.relit) for f in hand.outputs] == [(i, i >= 2) for i in range(6)]
+    hand.close()
+
+
+def test_a_change_of_size_between_two_looks_of_the_device_thread() -> None:
+    """What the engine held is taken back by one thread while the other counts it off: the device thread lives on."""
+    hand = opened(FakeEngine())
+    lane = hand.stream._lanes.lane
+
+    class Interrupted(deque[Frame]):
+        def __getitem__(self, position: object) -> Frame:
+            other = threading.Thread(target=lane._take_held)
+            other.start()
+            other.join(0.05)  # with a lock it waits until this look is over
+            return super().__getitem__(position)  # type: ignore[index]
+
+    lane._held = Interrupted()
+    hand.send_and_get(3)
+    assert [f.relit for f in hand.outputs] == [True] * 3
     hand.close()
 
 
