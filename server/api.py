@@ -11,8 +11,9 @@ from lcvd.presets import PRESETS
 from server import openapi_page, uploads
 from server.avatars import DEFAULT_FPS, AvatarBody, avatar_at, quality_body
 from server.core import Server
-from server.errors import BadUpload, Busy, NotReady
+from server.errors import BadMessage, BadUpload, Busy, NotReady
 from server.lights import Light
+from server.protocol import AvatarMode
 
 
 class ErrorBody(BaseModel):
@@ -123,9 +124,13 @@ def add_api(app: FastAPI, server: Server) -> None:
     @app.get("/api/avatar", tags=["avatar"], summary="Qualities of the avatar")
     async def avatar(
         fps: Annotated[float, Query(ge=1, le=60, description="Of the camera.", allow_inf_nan=False)] = DEFAULT_FPS,
+        mode: Annotated[AvatarMode | None, Query(description="As in set_avatar; none: the engine's own.")] = None,
     ) -> AvatarBody:
         """The stops between the smallest delay and the finest picture, with the delay each would have now."""
-        stops = [quality_body(stop, server.engines.predict(avatar_at(stop), fps)) for stop in QUALITIES]
+        try:
+            stops = [quality_body(stop, server.engines.predict(avatar_at(stop, mode), fps)) for stop in QUALITIES]
+        except ValueError as error:  # of an engine that knows what its model can do
+            raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
         return AvatarBody(qualities=stops, default=DEFAULT_QUALITY, backend=server.engines.backend)
 
     @app.get("/api/ice", tags=["connection"], summary="STUN and TURN")

@@ -72,9 +72,9 @@ def quality_body(quality: Quality, prediction: Prediction | None) -> QualityBody
     )
 
 
-def avatar_at(quality: Quality) -> Avatar:
-    """An avatar of nobody at `quality`, to ask for its cost."""
-    return _at(quality).of(NO_PORTRAIT)
+def avatar_at(quality: Quality, mode: AvatarMode | None = None) -> Avatar:
+    """An avatar of nobody at `quality`, to ask for its cost; None: in the engine's own mode."""
+    return replace(_at(quality), mode=mode).of(NO_PORTRAIT)
 
 
 def _at(quality: Quality) -> AvatarWish:

@@ -36,6 +36,8 @@ class Server:
             backend=settings.lcvd_backend,
             plans=settings.plans,
             size=settings.lcvd_size,
+            decoder=settings.lcvd_decoder,
+            batch=settings.lcvd_batch,
         )
         self.engines = Engines(settings.engine, make or own, settings.lcvd_weights, self._streams)
         self.sessions: dict[str, Session] = {}

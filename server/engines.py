@@ -4,6 +4,7 @@ A default that cannot start does not take the page down: the next best runs, and
 avatars is not waited for: it warms up behind while the engine that lights whoever has no portrait yet (`stopgap`) is.
 """
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable
@@ -203,12 +204,13 @@ class Engines:
 
     def menu(self) -> list[EngineChoice]:
         """What a participant may choose from."""
-        known = [
-            EngineChoice(name=info.name, title=info.title, available=info.available, reason=info.reason)
-            for info in available_engines(self._lcvd_weights)
-        ]
+        known = [EngineChoice(**dataclasses.asdict(info)) for info in available_engines(self._lcvd_weights)]
         names = {choice.name for choice in known}
-        own = [EngineChoice(name=name, title=name, available=True) for name in self._hosts if name not in names]
+        own = [
+            EngineChoice(name=name, title=name, available=True, needs_portrait=needs_portrait(host.engine))
+            for name, host in list(self._hosts.items())
+            if name not in names
+        ]
         return known + own
 
     def close(self) -> None:

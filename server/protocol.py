@@ -187,6 +187,7 @@ class EngineChoice(BaseModel):
     title: str
     available: bool
     reason: str = ""
+    needs_portrait: bool = False  # it shows an avatar
 
 
 class ServerMessage(BaseModel):

@@ -48,7 +48,19 @@ class Settings(BaseSettings):
     plans: Path | None = Field(
         default=None, description="Folder of the avatar's plans (`relight engine build`); default: the user's cache."
     )
-    lcvd_size: int = Field(default=512, ge=64, le=1024, multiple_of=8, description="Side of the avatar in px.")
+    lcvd_size: int | None = Field(
+        default=None,
+        ge=64,
+        le=1024,
+        multiple_of=8,
+        description="Side of the avatar in px; default: what its weights were trained for, 512 as published.",
+    )
+    lcvd_decoder: Literal["image", "tiny"] = Field(
+        default="image", description="What avatars are decoded with; tiny: TAESD, from `taesd/` beside the weights."
+    )
+    lcvd_batch: PositiveInt | None = Field(
+        default=None, le=8, description="Participants who may share a call; default: 2 on a GPU, 1 on a CPU."
+    )
     client_dir: Path = Field(
         default_factory=lambda: Path(__file__).resolve().parent.parent / "client_web", description="The page."
     )

@@ -99,6 +99,26 @@ async def test_the_qualities_come_with_their_cost() -> None:
             answer = await client.get(f"{server.http}/api/avatar?fps={wrong}")
             assert answer.status_code == 422
             assert "fps" in answer.json()["message"]
+        window = (await client.get(f"{server.http}/api/avatar?fps=50&mode=window")).json()
+        assert window == body
+        refused = await client.get(f"{server.http}/api/avatar?mode=staggered")
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_message")
+        assert (await client.get(f"{server.http}/api/avatar?mode=fast")).status_code == 422
+
+
+async def test_the_cost_is_that_of_the_mode_asked_for() -> None:
+    """GET /api/avatar?mode= reaches the prediction of every stop."""
+    asked: list[str | None] = []
+
+    class Asked(FakeEngine):
+        def predict(self, avatar: Avatar, source_fps: float, streams: int) -> None:
+            asked.append(avatar.mode)
+
+    engines = {"ratio": Asked(), "passthrough": PassthroughEngine()}
+    async with running(engines.get, engine="ratio") as server, httpx.AsyncClient(trust_env=False) as client:
+        for query in ("", "?mode=window", "?mode=staggered"):
+            assert (await client.get(f"{server.http}/api/avatar{query}")).status_code == 200
+    assert asked == [None] * len(QUALITIES) + ["window"] * len(QUALITIES) + ["staggered"] * len(QUALITIES)
 
 
 @pytest.mark.parametrize("others", [0, 2])

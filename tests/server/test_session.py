@@ -49,7 +49,8 @@ async def test_the_welcome_says_what_there_is() -> None:
     """Engines, the light as it is, and the session's name."""
     async with running() as server, Participant(server.ws) as tab:
         welcome = await tab.wait(type="welcome")
-        assert {"ratio", "passthrough"} <= {e["name"] for e in welcome["engines"]}
+        needs = {engine["name"]: engine["needs_portrait"] for engine in welcome["engines"]}
+        assert needs == {"ratio": False, "avatar": True, "lcvd": True, "passthrough": False}
         assert welcome["engine"] == "passthrough"
         assert welcome["lighting"]["name"] == "original"
         assert welcome["session"] in server.server.sessions

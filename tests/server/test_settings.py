@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from server.core import Server
 from server.settings import Settings
+from tests.engine.fakes import FakeEngine
 
 
 def test_the_environment_is_read_with_its_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +40,8 @@ def test_the_default_listens_on_loopback_and_asks_no_stun_server() -> None:
         {"port": -1},
         {"port": 70000},
         {"max_sessions": 0},
+        {"lcvd_decoder": "huge"},
+        {"lcvd_batch": 0},
         {"shutdown_timeout_s": 60},
         {"tpyo": 1},
         {"ice_servers": [{"url": "stun:stun.example.org"}]},
@@ -48,6 +52,19 @@ def test_impossible_values_and_unknown_names_are_errors(wrong: dict) -> None:
     """A typo or a value out of range is told, not ignored."""
     with pytest.raises(ValidationError):
         Settings(**wrong)
+
+
+def test_what_is_set_for_lcvd_reaches_its_maker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every RELIGHT_LCVD_* variable, and the plans, is an argument of make_engine."""
+    given: dict[str, object] = {}
+    monkeypatch.setattr("server.core.make_engine", lambda name, **options: given.update(options) or FakeEngine())
+    for name, value in {"WEIGHTS": "tiny", "BACKEND": "eager", "SIZE": "64", "DECODER": "tiny", "BATCH": "3"}.items():
+        monkeypatch.setenv(f"RELIGHT_LCVD_{name}", value)
+    server = Server(Settings(plans=tmp_path))
+    server.engines.host("lcvd")
+    server.engines.close()
+    wanted = {"weights": "tiny", "backend": "eager", "size": 64, "decoder": "tiny", "batch": 3, "plans": tmp_path}
+    assert given == {**wanted, "models_dir": None}
 
 
 def test_frame_limits_are_those_of_the_fields() -> None:
