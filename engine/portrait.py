@@ -137,6 +137,7 @@ def animate_clip(
     ClipError, LcvdError.
     """
     check_options(options)
+    from lcvd.few_steps import few_step_sigmas
     from lcvd.pipeline import load_lcvd, relight_frames
     from lcvd.weights import find_weights
 
@@ -170,6 +171,11 @@ def animate_clip(
             light = at_strength(lighting, reference.lighting)
             # Before the hints: damaged weights are told at once, not after the whole clip was tracked.
             model = load_lcvd(weights, device=options.device, dtype=options.dtype)
+            student = model.student
+            if student is not None:
+                on_note(
+                    f"weights: a student, {student.steps} steps of its own levels; ω {student.omega:g} is folded in"
+                )
             hints = _hints(driver, driver_square, reference, light, options, tracker, rasterizer, state, on_progress)
             frames = relight_frames(
                 model,
@@ -178,8 +184,9 @@ def animate_clip(
                 hints,
                 reference.mask,
                 steps=options.steps,
-                omega=options.omega,
-                sampler=options.sampler,
+                omega=1.0 if student else options.omega,
+                sampler=student.sampler if student else options.sampler,
+                sigmas=few_step_sigmas(student.sampler, student.steps).tolist() if student else None,
                 seed=options.seed,
                 batched=options.batched,
                 state_dir=state,

@@ -18,6 +18,7 @@ from lcvd.few_steps import few_step_sigmas
 from lcvd.guidance import OMEGA, guided
 from lcvd.sampling import KnownFrames
 from lcvd.schedule import SamplerName, step, v_from_x0, x0_from_v
+from lcvd.student import Student
 
 # (x [F,4,h,w], σ) -> (v1 or None where one branch is asked, v2), each [F,4,h,w]
 Predict = Callable[[Tensor, float], tuple[Tensor | None, Tensor]]
@@ -54,6 +55,11 @@ class SamplerPlan:
             raise ValueError(f"join={self.join!r}: use carry or pin")
         if not 0 <= self.omega <= 20:
             raise ValueError(f"omega={self.omega}: must lie in 0 … 20; the paper studies 2 … 8")
+
+    @classmethod
+    def of_weights(cls, student: Student | None) -> "SamplerPlan":
+        """The plan weights ask for: a student's own steps and levels, one branch; else the defaults."""
+        return cls() if student is None else cls(student.steps, student.sampler, "student", student.omega)
 
     @property
     def branches(self) -> int:

@@ -21,10 +21,7 @@ def few_step_sigmas(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
 
 
 def nested_sigmas(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
-    """The same family at any number of steps: every n-th of n · K levels is one of K, so a finer path meets them all.
-
-    DDIM: n · K up to 1000, and to the digit where it divides 1000.
-    """
+    """The same family at any number of steps (DDIM: up to 1000): of n · K levels every n-th is one of K."""
     if steps < 1:
         raise ValueError(f"steps: {steps} is below 1")
     if sampler == "ddim":

@@ -12,6 +12,7 @@ import torch
 from lcvd.adapters import Adapters
 from lcvd.errors import ModelUnavailable
 from lcvd.precond import Denoiser
+from lcvd.student import Student, staggered_of, student_of
 from lcvd.vae import place_vae
 
 DtypeName = Literal["float32", "float16", "bfloat16"]
@@ -42,6 +43,8 @@ class LcvdModel:
     identity: str  # which weights: changes when any weight file does
     tiny_vae: Any | None = None  # diffusers AutoencoderTiny (TAESD), when its weights were there
     decoder: DecoderName = "image"  # what live pictures are decoded with
+    student: Student | None = None  # of few steps, where the weights are one
+    staggered: bool = False  # trained with a noise level a row
 
     @property
     def picture_vae(self) -> Any:
@@ -107,4 +110,6 @@ def load_lcvd(
         identity=found.identity(),
         tiny_vae=None if tiny is None else place_vae(tiny, place, precision),
         decoder=decoder,
+        student=student_of(found.manifest),
+        staggered=staggered_of(found.manifest),
     )

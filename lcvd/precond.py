@@ -103,15 +103,14 @@ class Denoiser(nn.Module):
         condition: Condition,
         portrait: Tensor,
         region: Literal["portrait", "background"] = "portrait",
+        rows: Tensor | None = None,  # [B,F] of 0 and 1: frames that count; None: all
     ) -> Tensor:
-        """[B,2]: both terms of every sequence by itself, as if `loss` saw it alone.
+        """[B,2]: both terms of every sequence by itself, as if `loss` saw it alone, and only the frames that count.
 
         Their mean does not depend on how sequences are dealt to batches, accumulation and processes. Raises ShapeError.
         """
         squares, mask = self._squares(target, noise, sigma, condition, portrait, region)
-        channels = target.shape[2]
-        area = (channels * mask.flatten(1).sum(1)).clamp_min(1e-6)
-        return torch.stack([squares.flatten(1).mean(1), (squares * mask).flatten(1).sum(1) / area], 1)
+        return region_means(squares, mask, rows)
 
     def _squares(
         self,
@@ -131,6 +130,20 @@ class Denoiser(nn.Module):
         x0 = self.denoised(target + noise.float() * level, sigma, condition)
         squares = (1 + level**2) / level**2 * (x0 - target) ** 2
         return squares, portrait.float() if region == "portrait" else 1 - portrait.float()
+
+
+def region_means(
+    errors: Tensor,  # [B,F,C,h,w]
+    mask: Tensor,  # [B,F,1,h,w] of 0 and 1
+    rows: Tensor | None = None,  # [B,F] of 0 and 1; None: all
+) -> Tensor:
+    """[B,2]: mean of each sequence's errors over its frames, and over the mask of these frames; 0 where it is empty."""
+    channels = errors.shape[2]
+    counted = torch.ones_like(errors[:, :, :1]) if rows is None else rows.to(errors)[:, :, None, None, None]
+    counted = counted.expand_as(mask)
+    sums = [(errors * region).flatten(1).sum(1) for region in (counted, mask * counted)]
+    areas = [(channels * region.flatten(1).sum(1)).clamp_min(1e-6) for region in (counted, mask * counted)]
+    return torch.stack([total / area for total, area in zip(sums, areas, strict=True)], 1)
 
 
 def _level(sigma: Tensor, x: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def sigmas_for(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
     raise ValueError(f"sampler: unknown name {sampler!r}; use euler or ddim")
 
 
-def x0_from_v(x: Tensor, v: Tensor, sigma: float) -> Tensor:
+def x0_from_v(x: Tensor, v: Tensor, sigma: float | Tensor) -> Tensor:
     """EDM v-prediction: x0 = -v σ/√(σ² + 1) + x/(σ² + 1)."""
     return v * (-sigma / (sigma**2 + 1) ** 0.5) + x / (sigma**2 + 1)
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from lcvd.errors import WeightsError
+from lcvd.student import NOTES
 from lcvd.weights import (
     FORMAT,
     FORMAT_VERSION,
@@ -137,7 +138,8 @@ def _write_parts(
         kept = {key: value.to(dtype or value.dtype).contiguous() for key, value in tensors.items()}
         sources = sorted({file.path.name for file in part.files})
         parts[name] = write_part(folder, name, kept, part.config, sources)
-    return {"format": FORMAT, "version": FORMAT_VERSION, "parts": parts, "preprocess": found.preprocess}
+    notes = {name: found.manifest[name] for name in NOTES if name in found.manifest}
+    return {"format": FORMAT, "version": FORMAT_VERSION, "parts": parts, "preprocess": found.preprocess, **notes}
 
 
 def write_part(

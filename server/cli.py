@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from server.bench_cli import bench
 from server.data_cli import data
+from server.distill_cli import distill
 from server.doctor import doctor
 from server.engine_cli import engine
 from server.evaluate_cli import evaluate
@@ -61,6 +62,7 @@ def serve(
 
 app.command()(video)
 app.command()(train)
+app.command()(distill)
 app.command()(bench)
 app.command()(evaluate)
 app.command()(lights)

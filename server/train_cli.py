@@ -41,13 +41,16 @@ def train(
     numbers that were not finite too often.
     """
     from training.config import load_config
+    from training.errors import ConfigError
     from training.train import result_document
     from training.train import train as run
 
     settings = load_config(config, changes or ())
+    if settings.distill is not None:
+        raise ConfigError(f"{config}: holds a [distill] table", f"relight distill {config}")
     console = Console(stderr=True)
-    _log_to(console)
-    main = _main_process()
+    log_to(console)
+    main = main_process()
     with Progress(*COLUMNS, console=console, disable=not main) as progress:
         task = progress.add_task("train", total=settings.steps, said="loading")
         shown: list[float] = []
@@ -63,24 +66,24 @@ def train(
     if not main:
         return
     if result.resumed_at:
-        _say(console, f"went on from step {result.resumed_at}")
+        say(console, f"went on from step {result.resumed_at}")
     if result.stopped_by:
-        _say(console, f"{result.stopped_by}: saved at step {result.step} of {result.steps}; the same command goes on")
+        say(console, f"{result.stopped_by}: saved at step {result.step} of {result.steps}; the same command goes on")
     if result.skipped:
-        _say(console, f"{result.skipped} steps were skipped because of numbers that are not finite: see log.jsonl")
+        say(console, f"{result.skipped} steps were skipped because of numbers that are not finite: see log.jsonl")
     if result.weights:
-        _say(console, f"weights: {result.weights} (relight serve --engine lcvd --weights {result.weights})")
+        say(console, f"weights: {result.weights} (relight serve --engine lcvd --weights {result.weights})")
     print(result_document(result), flush=True)
 
 
-def _main_process() -> bool:
+def main_process() -> bool:
     """Rank 0, as accelerate and torchrun tell it."""
     import os
 
     return os.environ.get("RANK", "0") == "0"
 
 
-def _log_to(console: Console) -> None:
+def log_to(console: Console) -> None:
     """Warnings of training above the progress bar."""
     handler = RichHandler(console=console, show_time=False, show_path=False, rich_tracebacks=False)
     handler.setLevel(logging.INFO)
@@ -90,5 +93,5 @@ def _log_to(console: Console) -> None:
     logger.propagate = False
 
 
-def _say(console: Console, text: str) -> None:
+def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from lcvd.precond import micro_condition
 from training.config import TrainConfig
 from training.dropout import Kept, draw_kept
 from training.encoder import FrozenEncoder, sampled
-from training.noise import draw_augmentation, draw_sigma
+from training.noise import counted_rows, draw_augmentation, draw_sigma
 from training.sample import TrainingClip
 
 
@@ -28,9 +28,11 @@ class Batch:
     target: Tensor  # [B,F,4,h,w] latents times the scaling factor
     noise: Tensor  # [B,F,4,h,w]
     sigma: Tensor  # [B,F]
+    rows: Tensor  # [B,F] of 0 and 1: those the loss speaks of
     shading: Tensor | None  # [B,F,3,H,W] in [0,1]
     reference: Tensor | None  # [B,1,3,H,W] in [-1,1]
     keep: dict[ConditionName, Tensor]  # [B] of 0 and 1
+    kept: tuple[Kept, ...]  # the same, and the rest, as drawn
     clip: Tensor  # [B,1,D]
     latents: Tensor  # [B,F,4,h,w] reference, unscaled, times 1 − mask
     ids: Tensor  # [B,3]
@@ -92,11 +94,13 @@ def make_row(
         target=target[None],
         noise=noise[None, :frames],
         sigma=drawn_sigma[None].to(device),
+        rows=counted_rows(drawn_sigma)[None].to(device),
         shading=_pictures(clip.hints, device)[None] / 255.0 if "shading" in config.conditions else None,
         reference=_pictures(clip.reference[None], device)[None] / 127.5 - 1
         if "reference" in config.conditions
         else None,
         keep=keep,
+        kept=(kept,),
         clip=encoder.token(clip.reference)[None] * kept.clip,
         latents=latents[None].expand(-1, frames, -1, -1, -1),
         ids=micro_condition(1, config.fps, config.motion_bucket, augmentation, device),
@@ -127,9 +131,11 @@ def collate(rows: Sequence[Batch]) -> Batch:
         target=must("target"),
         noise=must("noise"),
         sigma=must("sigma"),
+        rows=must("rows"),
         shading=cat([row.shading for row in rows]),
         reference=cat([row.reference for row in rows]),
         keep={name: torch.cat([row.keep[name] for row in rows]) for name in rows[0].keep},
+        kept=tuple(each for row in rows for each in row.kept),
         clip=must("clip"),
         latents=must("latents"),
         ids=must("ids"),

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lcvd.guidance import OMEGA
+from lcvd.schedule import SamplerName
 from training.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -108,24 +110,56 @@ class NoiseConfig(Section):
 
     p_mean: float = 0.7
     p_std: float = Field(1.6, ge=0)
+    levels: tuple[Positive, ...] = ()  # σ is one of these, each as often as the others, instead
     reference_mean: float = -3.0
     reference_std: float = Field(0.5, ge=0)
 
 
 class StaggeredConfig(Section):
-    """Share of sequences with a noise level a chunk, for the live engine's staggered mode (docs/lcvd.md)."""
+    """Share of sequences with a noise level a row, for the live engine's staggered mode (docs/lcvd.md).
+
+    Either `steps` or `levels`. Rows that are clean already are not in the loss.
+    """
 
     share: Share = 0.5
     chunk: int = Field(4, ge=1)
-    levels: tuple[Positive, ...]  # of the chunks under way, falling: the newest (last in the window) has the first
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = ()  # chunks under way: the engine's levels and start-up for each
+    sampler: SamplerName = "euler"  # whose levels `steps` are
+    levels: tuple[Positive, ...] = ()  # of the chunks under way, falling: the newest (last in the window) has the first
     jitter: float = Field(0.2, ge=0)  # each level times exp(N(0, jitter))
 
-    @field_validator("levels")
-    @classmethod
-    def _falls(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or any(b >= a for a, b in pairwise(value)):
-            raise ValueError("give at least one level, each smaller than the one before")
-        return value
+    @property
+    def under_way(self) -> int:
+        """Frames that are not clean, at most."""
+        return self.chunk * max(self.steps or (len(self.levels),))
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.steps) == bool(self.levels):
+            raise ValueError("give either steps or levels")
+        if any(b >= a for a, b in pairwise(self.levels)):
+            raise ValueError("levels: each must be smaller than the one before")
+        return self
+
+
+class DistillConfig(Section):
+    """`relight distill`: a student of few steps, with guidance folded in; model.path names the weights it begins as."""
+
+    teacher: Folder | None = None  # None: model.path
+    steps: tuple[Literal[1, 2, 4, 8], ...] = (4, 2, 1)  # a student each, in this order; each begins as the one before
+    omega: float = Field(OMEGA, ge=0, le=20)  # of the teacher; what the student does by itself
+    sampler: SamplerName = "euler"  # whose few-step levels
+    teacher_steps: int = Field(32, ge=1, le=1000)  # of the teacher's path from noise to picture
+    huber: Positive = 0.00054  # c of the loss √(e² + c²) − c
+    heads: int = Field(8, ge=0)  # held out, for the table at the end; 0: no table
+
+    @model_validator(mode="after")
+    def _meets(self) -> Self:
+        if not self.steps or len(set(self.steps)) != len(self.steps):
+            raise ValueError("steps: give at least one number, each once")
+        if any(self.teacher_steps % steps for steps in self.steps):
+            raise ValueError(f"teacher_steps is {self.teacher_steps}: must be a multiple of {self.steps}")
+        return self
 
 
 class DropoutConfig(Section):
@@ -218,6 +252,7 @@ class TrainConfig(Section):
     data: DataConfig
     noise: NoiseConfig = NoiseConfig()
     staggered: StaggeredConfig | None = None
+    distill: DistillConfig | None = None  # of relight distill
     dropout: DropoutConfig = DropoutConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EmaConfig = EmaConfig()
@@ -235,13 +270,13 @@ class TrainConfig(Section):
                 raise ValueError(f"parts: {part!r} is trained by condition {condition!r}, which conditions leaves out")
         if "head" in self.parts:
             raise ValueError("parts: 'head' sees landmark maps, which training clips do not carry")
-        if self.staggered is not None:
-            under_way = self.staggered.chunk * len(self.staggered.levels)
-            if under_way > self.data.frames - 2:
-                raise ValueError(
-                    f"staggered: {under_way} frames under way; with data.frames {self.data.frames} at most "
-                    f"{self.data.frames - 2}"
-                )
+        if self.staggered is not None and self.staggered.under_way > self.data.frames - 2:
+            raise ValueError(
+                f"staggered: {self.staggered.under_way} frames under way; with data.frames {self.data.frames} at most "
+                f"{self.data.frames - 2}"
+            )
+        if self.distill is not None and (self.staggered is not None or self.model.source != "weights"):
+            raise ValueError('distill: needs model.source "weights", the teacher, and no [staggered]')
         return self
 
     @property

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ def export(
     about: Mapping[str, Any],  # for the card and the manifest: step, seed, data, …
     preprocess: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
+    notes: Mapping[str, Any] = MappingProxyType({}),  # what loaders read: `lcvd.student`
 ) -> Path:
     """Write or replace `destination`; the old folder stays until the new one is whole. Raises DiskFull, DataError."""
     part_folder = destination.with_name(f".{destination.name}.part")
@@ -48,9 +50,10 @@ def export(
                 "parts": written,
                 "preprocess": dict(preprocess),
                 "training": dict(about),
+                **notes,
             }
             (part_folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            (part_folder / "README.md").write_text(_card(written, about), encoding="utf-8")
+            (part_folder / "README.md").write_text(_card(written, {**about, **notes}), encoding="utf-8")
             old = destination.with_name(f".{destination.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             if destination.exists():

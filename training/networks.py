@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lcvd.adapters import Adapters
+from lcvd.adapters import PUBLISHED_NAME, Adapters, ConditionName
 from lcvd.clip_image import MEAN, STD
 from lcvd.errors import WeightsError
 from lcvd.model import DTYPES, LcvdModel
@@ -32,6 +32,7 @@ from lcvd.weights import (
 )
 from training.batch import Batch
 from training.config import ModelConfig, PartSource, TrainConfig
+from training.ema import Ema
 from training.errors import ConfigError
 
 _FILES = (
@@ -43,6 +44,7 @@ _FILES = (
     "pytorch_model.bin",
 )
 PARTS: tuple[PartName, ...] = ("unet", "adapters", "vae", "image_encoder")
+CONDITIONS: tuple[ConditionName, ...] = ("shading", "reference")  # of training clips
 Networks = dict[PartName, Any]  # FeatureUNet, Adapters, AutoencoderKL, CLIPVisionModelWithProjection
 
 
@@ -53,18 +55,40 @@ class Trainee(nn.Module):
         super().__init__()
         self.denoiser = Denoiser(unet)
         self.adapters = adapters
-        self._region = region
+        self.region = region
+
+    def follow(self, ema: Ema | None) -> None:
+        """Told once of the run's average; the plain loss has no use for it."""
 
     def forward(self, batch: Batch) -> Tensor:
         """[B,2]: L_LDM and L_p of each sequence (Eqs. 4–5), float32."""
         return self.denoiser.losses(
-            batch.target, batch.noise, batch.sigma, self.condition(batch), batch.portrait, self._region
+            batch.target, batch.noise, batch.sigma, self.condition(batch), batch.portrait, self.region, batch.rows
         )
 
     def condition(self, batch: Batch) -> Condition:
-        """What the UNet is told, features computed by the adapters under training."""
-        features = self.adapters(shading=batch.shading, reference=batch.reference, keep=batch.keep)
-        return Condition(features, batch.clip, batch.latents, batch.ids)
+        """What the UNet is told, features computed by the adapters under training.
+
+        An adapter of which no sequence keeps anything does not run: on a CPU the two take half of the forward time.
+        """
+        given = {"shading": batch.shading, "reference": batch.reference}
+        idle = [name for name in CONDITIONS if not any(getattr(kept, name) for kept in batch.kept)]
+        features = self.adapters(**given | dict.fromkeys(idle), keep=batch.keep)
+        if features is not None:  # the reference alone says one thing to all frames
+            features = features.expand(-1, batch.target.shape[1], -1, -1, -1)
+        return Condition(self._with_idle(features, idle, batch), batch.clip, batch.latents, batch.ids)
+
+    def _with_idle(self, features: Tensor | None, idle: list[ConditionName], batch: Batch) -> Tensor | None:
+        """Plus zero times the weights that did not run: their gradient is zero, as optimizer and DDP expect."""
+        adapters = [getattr(self.adapters, PUBLISHED_NAME[name]) for name in idle]
+        weights = [value for adapter in adapters for value in adapter.parameters() if value.requires_grad]
+        if not weights or not torch.is_grad_enabled():
+            return features
+        zero = 0.0 * torch.stack([value.sum() for value in weights]).sum()
+        if features is None:
+            b, f, _, h, w = batch.target.shape
+            features = zero.new_zeros(b, f, self.denoiser.unet.feature_channels, h, w)
+        return features + zero
 
 
 def load_networks(config: ModelConfig, device: torch.device, precision: str, seed: int) -> tuple[Networks, LcvdModel]:

@@ -17,6 +17,7 @@ from lcvd.model import LcvdModel
 from training.checkpoint import Checkpoints, told_when_disk_full
 from training.config import TrainConfig
 from training.data import ClipDataset, ClipStream
+from training.distiller import Distiller, load_teacher, manifest_notes
 from training.encoder import FrozenEncoder
 from training.export import export
 from training.log import RunLog
@@ -90,6 +91,8 @@ class Run:
         self.parts: Networks = parts
         self.model: LcvdModel = model
         trainee = Trainee(parts["unet"], parts["adapters"], config.region)
+        if config.distill is not None:
+            trainee = Distiller(trainee, load_teacher(config, accelerator.device), config.distill)
         trained = choose_trained(trainee, config)
         self._closing = contextlib.ExitStack()
         self.stream = self._closing.enter_context(make_stream(config, accelerator))
@@ -125,6 +128,8 @@ class Run:
         trainer, config = self.trainer, self.config
         losses: list[float] = []
         began = time.perf_counter()
+        if trainer.step_number >= config.steps:
+            self._export()  # finished before; cut off, perhaps, between its last checkpoint and this
         with StopWish().listening() as wish:
             stopped = self._agreed(wish)
             while trainer.step_number < config.steps and not stopped:
@@ -203,7 +208,8 @@ class Run:
                 "clips a step": self.config.clips_a_step * self.accelerator.num_processes,
             }
             mean_std = {"image_mean": list(self.model.clip_mean), "image_std": list(self.model.clip_std)}
-            self._weights = export(self.config.output / WEIGHTS, self.parts, trained, about, mean_std)
+            notes = manifest_notes(self.config)
+            self._weights = export(self.config.output / WEIGHTS, self.parts, trained, about, mean_std, notes=notes)
         self.accelerator.wait_for_everyone()
 
     def _tell(self, report: StepReport, rate: float) -> None:

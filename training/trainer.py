@@ -67,6 +67,7 @@ class Trainer:
         self.trainee, self.optimizer = accelerator.prepare(trainee, optimizer)
         self._trained = [name for name, _ in trained]
         self.ema = Ema(trained, config.ema.decay, config.ema.warmup) if config.ema.decay else None
+        self.bare.follow(self.ema)
         self.step_number = 0
         self.skipped = 0  # steps in all
         self._bad = 0  # steps in a row

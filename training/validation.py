@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lcvd.few_steps import few_step_sigmas
 from lcvd.model import LcvdModel
 from lcvd.pipeline import relight_frames
 from training.batch import make_row
@@ -39,6 +40,9 @@ class Validation:
 
     def __init__(self, config: TrainConfig, encoder: FrozenEncoder) -> None:
         self._config, self._encoder = config, encoder
+        distill = config.distill
+        # A student is looked at as it will be used: its own levels.
+        self._sigmas = None if distill is None else few_step_sigmas(distill.sampler, distill.steps[0]).tolist()
         self.clips = held_out_clips(config)
 
     @torch.no_grad()
@@ -81,7 +85,8 @@ class Validation:
             clip.hints[1:],
             clip.masks[0].astype(np.float32) / 255.0,
             steps=config.steps,
-            omega=config.omega,
+            omega=config.omega if self._sigmas is None else 1.0,
+            sigmas=self._sigmas,
         )
         return clip, np.stack(list(frames))
 

@@ -1,0 +1,254 @@
+"""Students of few steps: what the loss is made of, resumed to the last digit, exported as the engine wants them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the lcvd extra is not installed")
+pytest.importorskip("accelerate", reason="the lcvd extra is not installed")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from engine import make_engine  # noqa: E402
+from engine.sampler import SamplerPlan  # noqa: E402
+from lcvd.errors import WeightsError  # noqa: E402
+from lcvd.guidance import guided  # noqa: E402
+from lcvd.model import load_lcvd  # noqa: E402
+from lcvd.schedule import x0_from_v  # noqa: E402
+from lcvd.student import Student, student_of  # noqa: E402
+from lcvd.weights_convert import convert  # noqa: E402
+from lcvd.weights_tiny import write_tiny  # noqa: E402
+from tests.training.tiny_run import tiny_config  # noqa: E402
+from training.batch import Batch, make_row  # noqa: E402
+from training.comparison import compare  # noqa: E402
+from training.config import TrainConfig, load_config  # noqa: E402
+from training.distill import EVERYTHING, distill, student_config  # noqa: E402
+from training.distiller import Distiller, load_teacher  # noqa: E402
+from training.dropout import Kept  # noqa: E402
+from training.ema import Ema  # noqa: E402
+from training.encoder import FrozenEncoder  # noqa: E402
+from training.errors import ConfigError  # noqa: E402
+from training.log import read_log  # noqa: E402
+from training.networks import Trainee, load_networks  # noqa: E402
+from training.runtime import make_accelerator  # noqa: E402
+from training.train import WEIGHTS, make_stream  # noqa: E402
+
+CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the module: the teacher `tiny`, heads, runs."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("distill")
+    write_tiny(folder / "tiny")
+    return folder
+
+
+def config_of(place: Path, name: str, **changes: Any) -> TrainConfig:
+    """A tiny run that begins as the tiny model; learns fast, so that differences show."""
+    given: dict[str, Any] = {
+        "model": {"source": "weights", "path": str(place / "tiny")},
+        "distill": {"steps": [2], "omega": 3.0, "teacher_steps": 8, "heads": 0},
+    }
+    return tiny_config(place / name, **given | changes)
+
+
+class Made:
+    """A student, its teacher and one clip, outside of any run."""
+
+    def __init__(self, place: Path, steps: int = 2, omega: float = 3.0) -> None:
+        given = {"steps": [steps], "omega": omega, "teacher_steps": 8, "heads": 0}
+        self.config = student_config(config_of(place, "made", distill=given), steps, place / "tiny")
+        device = torch.device("cpu")
+        parts, self.model = load_networks(self.config.model, device, "no", 0)
+        assert self.config.distill is not None
+        self.teacher = load_teacher(self.config, device)
+        student = Trainee(parts["unet"], parts["adapters"], "portrait").requires_grad_(True)
+        self.student = Distiller(student, self.teacher, self.config.distill)
+        self.student.follow(None)
+        stream = make_stream(self.config, make_accelerator(self.config))
+        self.clip = next(stream)
+        self.encoder = FrozenEncoder(self.model, self.config.data.model_copy(update={"latents": "fresh"}))
+
+    def batch(self, sigma: float) -> Batch:
+        """The clip at the path's level nearest to σ, all conditions given."""
+        device = torch.device("cpu")
+        kept = Kept(1.0, 1.0, 1.0, 1.0)
+        return make_row(self.clip, 0, self.config, self.encoder, device, kept=kept, sigma=sigma)
+
+
+@pytest.fixture(scope="module")
+def made(place: Path) -> Made:
+    """Two steps, ω = 3."""
+    return Made(place)
+
+
+def test_guidance_is_the_teachers_two_branches(made: Made) -> None:
+    """At a phase's last level the target is v1 + ω (v2 - v1) with c1 = reference alone, written out here."""
+    level = float(made.student.phases.levels[7])
+    batch = made.batch(level)
+    sigma = torch.tensor([level], dtype=torch.float32)
+    x = batch.target + level * batch.noise
+    seen: list[torch.Tensor] = []
+    denoiser, adapters = made.teacher.denoiser, made.teacher.adapters
+    with torch.no_grad():
+        told = made.teacher.condition(batch)
+        frames = batch.target.shape[1]
+        reference = adapters.features("reference", batch.reference).expand(-1, frames, -1, -1, -1)
+        shading = adapters.features("shading", batch.shading)
+        torch.testing.assert_close(told.features, reference + shading)
+        v1 = denoiser(x, sigma, replace(told, features=reference, clip=torch.zeros_like(told.clip)))
+        v2 = denoiser(x, sigma, told)
+        wanted = x0_from_v(x, guided(v1[0], v2[0], torch.tensor(3.0))[None], level)
+        assert (v1 - v2).abs().max() > 1e-2, "the branches must differ"
+        x0 = made.student.denoiser.denoised(x, sigma, made.student.condition(batch))
+        error = (x0 - wanted) ** 2
+        mask = batch.portrait.expand_as(error)
+        seen = [error.mean(), (error * mask).sum() / mask.sum()]
+        huber = made.config.distill.huber
+        losses = made.student(batch)[0]
+    expected = [float((each + huber**2).sqrt() - huber) for each in seen]
+    np.testing.assert_allclose(losses.numpy(), expected, rtol=1e-3)
+
+
+def test_omega_of_one_is_no_guidance(place: Path) -> None:
+    """A student that begins as its teacher has no loss where a phase ends, and the teacher answers one branch."""
+    made = Made(place, omega=1.0)
+    asked: list[int] = []
+    made.teacher.denoiser.register_forward_hook(lambda module, given, out: asked.append(len(given[0])))
+    with torch.no_grad():
+        losses = made.student(made.batch(float(made.student.phases.levels[7])))
+    assert asked == [1]
+    assert float(losses.abs().max()) < 1e-6
+
+
+def test_the_follower_is_the_average(made: Made) -> None:
+    """The target moves with the average's weights, not with the student's own; without an average with these."""
+    student, batch = made.student, made.batch(700.0)
+    sigma, x = torch.tensor([700.0]), batch.target + 700 * batch.noise
+    named = [(name, value) for name, value in student.named_parameters() if "mix_factor" not in name]
+    ema = Ema(named, 0.9, warmup=False)
+    student.follow(ema)
+    with torch.no_grad():
+        before = student._followed(x, sigma, batch)
+        torch.testing.assert_close(before, student.denoiser.denoised(x, sigma, student.condition(batch)))
+        own = {name: value.clone() for name, value in named}
+        for _, value in named:
+            value.mul_(1.2)
+        torch.testing.assert_close(student._followed(x, sigma, batch), before, rtol=0, atol=0)
+        ema.update()
+        assert (student._followed(x, sigma, batch) - before).abs().max() > 1e-4
+        student.follow(None)
+        now = student.denoiser.denoised(x, sigma, student.condition(batch))
+        torch.testing.assert_close(student._followed(x, sigma, batch), now)
+        for name, value in named:
+            value.copy_(own[name])
+
+
+def test_only_the_student_learns(made: Made) -> None:
+    """Teacher and follower are no part of the module that is wrapped and saved, and get no gradient."""
+    made.student.zero_grad()
+    made.student(made.batch(700.0)).sum().backward()
+    got = [value.grad is not None for name, value in made.student.named_parameters() if ".head." not in name]
+    assert all(got)
+    assert not any(value.requires_grad or value.grad is not None for value in made.teacher.parameters())
+    assert set(made.student.state_dict()) == set(made.teacher.state_dict())
+
+
+def test_a_students_run_has_the_teachers_levels_and_every_condition(place: Path) -> None:
+    """σ is drawn from the path alone; nothing is dropped; each student keeps the first teacher."""
+    config = config_of(place, "any", distill={"steps": [4, 2], "teacher_steps": 8})
+    run = student_config(config, 2, Path("four"))
+    assert run.noise.levels == pytest.approx(SamplerPlan(8).sigmas[:-1])
+    assert run.validation.sigmas == pytest.approx(SamplerPlan(2).sigmas[:-1])
+    assert (run.dropout, run.model.path, run.distill.teacher) == (EVERYTHING, Path("four"), place / "tiny")
+    assert run.output == config.output / "steps-2"
+
+
+class Cut(Exception):
+    """A run that is cut off."""
+
+
+def test_students_follow_each_other_resume_and_load(place: Path) -> None:
+    """Cut off in the second student and given again: the same weights to the last digit; the engine sees students."""
+    steady = {"steps": 4, "checkpoint": {"every": 2, "export": False}}
+    both = {"steps": [2, 1], "omega": 3.0, "teacher_steps": 4, "heads": 0}
+    whole = distill(config_of(place, "whole", distill=both, **steady))
+    config = config_of(place, "cut", distill=both, **steady)
+
+    def cut(steps: int, report: Any, rate: float) -> None:
+        if steps == 1 and report.step == 3:
+            raise Cut
+
+    with pytest.raises(Cut):
+        distill(config, on_step=cut)
+    again = distill(config)
+    assert [each.resumed_at for each in again.students] == [4, 2]
+    assert again.comparison is None
+    for steps, one, other in zip((2, 1), whole.students, again.students, strict=True):
+        assert [(row["step"], row["loss"]) for row in read_log(one.output / "log.jsonl") if row["kind"] == "train"] == [
+            (row["step"], row["loss"]) for row in read_log(other.output / "log.jsonl") if row["kind"] == "train"
+        ]
+        assert other.weights == other.output / WEIGHTS
+        for name in ("unet", "adapters"):
+            a, b = (load_file(each.output / WEIGHTS / f"{name}.safetensors") for each in (one, other))
+            assert all(torch.equal(a[key], b[key]) for key in a)
+        model = load_lcvd(other.weights)
+        assert model.student == Student(3.0, steps, "euler")
+        engine = make_engine("lcvd", weights=other.weights, size=64)
+        plan = engine.options.plan
+        assert (plan.guidance, plan.steps, plan.branches, plan.sampler) == ("student", steps, 1, "euler")
+    teacher = load_lcvd(place / "tiny")
+    changed = teacher.denoiser.state_dict()
+    assert any(not torch.equal(changed[key], value) for key, value in model.denoiser.state_dict().items())
+    convert(other.weights, place / "half", torch.float16)
+    assert load_lcvd(place / "half").student == Student(3.0, 1, "euler")
+    found = compare(teacher, [model], config.distill.model_copy(update={"heads": 1}), size=64, frames=2)
+    assert [(row.name, row.steps, row.calls) for row in found.rows] == [
+        ("teacher", 25, 50),
+        ("teacher", 1, 2),
+        ("student", 1, 1),
+    ]
+    assert all(np.isfinite(row.psnr) and row.seconds > 0 for row in found.rows)
+
+
+def test_manifests_of_strangers_are_read_with_care() -> None:
+    """A note that is no student is refused in words; no note is no student."""
+    assert student_of({}) is None
+    assert student_of({"student": {"omega": 2, "steps": 4}}) == Student(2, 4)
+    for bad in (
+        {"omega": 2},
+        {"omega": 2, "steps": 3},
+        {"omega": "x", "steps": 1},
+        {"omega": 1, "steps": 1, "x": 1},
+        7,
+    ):
+        with pytest.raises(WeightsError, match="student"):
+            student_of({"student": bad})
+
+
+def test_mistakes_are_told(place: Path) -> None:
+    """What cannot be distilled says which field is wrong."""
+    with pytest.raises(ConfigError, match="teacher_steps is 9"):
+        config_of(place, "bad", distill={"teacher_steps": 9})
+    with pytest.raises(ConfigError, match="steps: give at least one number, each once"):
+        config_of(place, "bad", distill={"steps": [2, 2]})
+    with pytest.raises(ConfigError, match="the teacher"):
+        tiny_config(place / "bad", distill={})
+    with pytest.raises(ConfigError, match="no such table"):
+        distill(tiny_config(place / "bad"))
+    with pytest.raises(ConfigError, match="whole weights"):
+        distill(config_of(place, "bad", distributed={"strategy": "fsdp"}))
+
+
+def test_the_shipped_configurations_are_legal() -> None:
+    """Both files of the nano model parse, and name different runs."""
+    students, staggered = (load_config(CONFIGS / f"{name}_nano.toml") for name in ("distill", "staggered"))
+    assert students.distill is not None
+    assert students.distill.steps == (4, 2, 1)
+    assert staggered.staggered is not None
+    assert (staggered.staggered.steps, staggered.data.frames) == ((2, 3), 16)

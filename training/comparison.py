@@ -1,0 +1,105 @@
+"""Students beside their teacher on held-out heads: PSNR against true pixels, light error, seconds a window.
+
+The teacher takes the published levels at 25 steps and the live sampler's below, guided as the students were taught;
+students take their own levels, one branch. Heads and noise are the same for every row.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lcvd.few_steps import few_step_sigmas
+from lcvd.model import LcvdModel
+from lcvd.pipeline import relight_frames
+from training.config import DistillConfig
+from training.evaluation import Case, held_out_case, scored
+
+TEACHER_STEPS = 25
+
+OnRow = Callable[[int, int], None]  # (windows done, of how many)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sampler. Means over the heads, median of the seconds."""
+
+    name: str
+    steps: int
+    calls: int  # of the network for one window: steps times branches
+    psnr: float  # dB, of the portrait
+    light_error: float  # of mean shade, against the light seen on the truth
+    seconds: float  # portrait encoded and a window of 16 denoised; not decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The table. `psnr_no_relight`: the frames as they were."""
+
+    heads: int
+    psnr_no_relight: float
+    light_error_no_relight: float
+    rows: tuple[Row, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def compare(
+    teacher: LcvdModel,
+    students: Sequence[LcvdModel],  # each with its `student`
+    config: DistillConfig,
+    size: int,  # px of the heads
+    frames: int = 15,  # scored, of each head; with the reference one window
+    on_row: OnRow = lambda done, total: None,
+) -> Comparison:
+    """Measure. The first window of each row is run once more, unmeasured, because it also warms up."""
+    taught = sorted({model.student.steps for model in students if model.student}, reverse=True)
+    samplers = [("teacher", teacher, steps) for steps in (TEACHER_STEPS, *(s for s in taught if s != TEACHER_STEPS))]
+    samplers += [("student", model, model.student.steps) for model in students if model.student]
+    cases = [held_out_case(index, frames, size) for index in range(config.heads)]
+    rows = []
+    for number, (name, model, steps) in enumerate(samplers):
+        omega = 1.0 if model.student else config.omega
+        levels = few_step_sigmas(config.sampler, steps)
+        _relit(model, cases[0], levels.tolist(), omega, config, 0)
+        scores, seconds = [], []
+        for index, case in enumerate(cases):
+            pictures, took = _relit(model, case, levels.tolist(), omega, config, index)
+            scores.append(scored(pictures, case))
+            seconds.append(took)
+            on_row(number * len(cases) + index + 1, len(samplers) * len(cases))
+        psnr, light = (float(np.nanmean([getattr(each, at) for each in scores])) for at in ("psnr", "light_error"))
+        branches = 1 if omega == 1.0 else 2
+        rows.append(Row(name, steps, steps * branches, psnr, light, statistics.median(seconds)))
+    plain = [scored(case.source, case) for case in cases]
+    return Comparison(
+        len(cases),
+        float(np.mean([each.psnr for each in plain])),
+        float(np.nanmean([each.light_error for each in plain])),
+        tuple(rows),
+    )
+
+
+def _relit(
+    model: LcvdModel, case: Case, sigmas: list[float], omega: float, config: DistillConfig, seed: int
+) -> tuple[np.ndarray, float]:
+    """[T,S,S,3] and the seconds before the first picture: relight_frames denoises first and decodes as it is asked."""
+    began = time.perf_counter()
+    frames = relight_frames(
+        model,
+        case.reference,
+        case.reference_hint,
+        case.hints,
+        case.reference_mask,
+        omega=omega,
+        sampler=config.sampler,
+        sigmas=sigmas,
+        seed=seed,
+    )
+    seconds = time.perf_counter() - began
+    return np.stack(list(frames)), seconds
