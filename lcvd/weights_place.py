@@ -7,6 +7,7 @@ from typing import Any
 import platformdirs
 
 MANIFEST = "lcvd.json"  # of the converted layout
+TRAINED_SIZE = 512  # px, as published
 PACKAGED = Path(__file__).parent / "data"  # weights that come with the package: nano
 
 
@@ -34,3 +35,9 @@ def weights_manifest(path: Path | str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
+
+
+def trained_size(path: Path | str) -> int:
+    """Side in px of the pictures these weights were trained on: what the manifest says, else 512 as published."""
+    size = weights_manifest(path).get("size")
+    return size if isinstance(size, int) and 64 <= size <= 1024 and size % 8 == 0 else TRAINED_SIZE

@@ -117,11 +117,16 @@ def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
     """The portrait in a JPEG, PNG or WebP. Raises LcvdError, BadUpload."""
     from engine.portrait import square_around
     from lcvd.tracking.crop import crop
+    from lcvd.weights_place import trained_size
 
     rgb, scale = open_photo(data, filename, settings.max_image_pixels)
     face = _face_in(rgb, settings)
     _alone(rgb, settings)
-    look = crop(rgb, square_around(face, (rgb.shape[0], rgb.shape[1])), settings.lcvd_size)
+    look = crop(
+        rgb,
+        square_around(face, (rgb.shape[0], rgb.shape[1])),
+        settings.lcvd_size or trained_size(settings.lcvd_weights),
+    )
     return Portrait(rgb, look, _box(face, scale))
 
 

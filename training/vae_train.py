@@ -2,7 +2,8 @@
 
 An ordinary AutoencoderKL of diffusers without attention, so crops teach what whole pictures need; the last part of the
 steps sees whole pictures all the same, because group normalisation averages over the picture. Loss: L1, doubled on the
-person, L1 of the differences of neighbours at three scales, and a light KL term (no perceptual network: none is here).
+person, L1 of the differences of neighbours at three scales, L1 of means over 8² (else colour is learnt last), and a light KL
+term; no perceptual network: none is here.
 Then each latent channel is brought to mean 0 and deviation 1 inside `quant_conv` and `post_quant_conv`, exactly, and
 with the encoder as it is the decoder learns on alone (what a denoiser is trained on no longer changes).
 """
@@ -58,6 +59,7 @@ class VaeRun:
     warmup: int = 50
     kl: float = 1e-4  # of the mean divergence of one latent number, in nats
     edges: float = 0.5
+    colour: float = 2.0
     latent_noise: float = 0.05  # deviation of what the decoder alone has to bear, as a denoiser is not exact
     seed: int = 0
     save_every: int = 100
@@ -115,14 +117,15 @@ def _steps(
         pictures, masks = _draw(run, heads, step, whole=share >= 1 - run.whole)
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
         losses = vae_losses(vae, pictures, masks, generator, run.latent_noise if alone else 0.0)
-        loss = losses[0] + run.edges * losses[1] + run.kl * losses[2]
+        loss = losses[0] + run.edges * losses[1] + run.colour * losses[2] + run.kl * losses[3]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         with told_when_disk_full(run.output), log_path.open("a") as log:
-            l1, edges, kl = (round(float(value.detach()), 5) for value in losses)
-            log.write(json.dumps({"step": step + 1, "l1": l1, "edges": edges, "kl": kl}) + "\n")
+            told = [round(float(value.detach()), 5) for value in losses]
+            row = {"step": step + 1} | dict(zip(("l1", "edges", "colour", "kl"), told, strict=True))
+            log.write(json.dumps(row) + "\n")
         if (step + 1 - first) % run.save_every == 0 or step + 1 == end:
             with told_when_disk_full(run.output):
                 part = state_path.with_suffix(".part")
@@ -139,18 +142,20 @@ def vae_losses(
     masks: Tensor,  # [N,1,H,W] in [0,1], 1 = person
     generator: torch.Generator,
     latent_noise: float = 0.0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(L1 with the person counted twice, L1 of neighbours' differences, mean KL of a latent number in nats)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(L1 with the person counted twice, L1 of neighbours' differences, L1 of means over 8², mean KL in nats)."""
     posterior = vae.encode(pictures).latent_dist
     latents = posterior.sample(generator)
     if latent_noise:
         latents = latents + latent_noise * torch.randn(latents.shape, generator=generator)
     made = vae.decode(latents).sample
     weight = (1 + masks) / (1 + masks).mean()
-    l1 = ((made - pictures).abs() * weight).mean()
+    error = made - pictures
+    l1 = (error.abs() * weight).mean()
+    colour = (F.avg_pool2d(error, 8).abs() * F.avg_pool2d(weight, 8)).mean()
     mean, logvar = posterior.mean, posterior.logvar
     kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
-    return l1, _edges(made - pictures, weight), kl
+    return l1, _edges(error, weight), colour, kl
 
 
 def _edges(error: Tensor, weight: Tensor) -> Tensor:

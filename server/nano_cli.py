@@ -1,0 +1,73 @@
+"""`relight nano`: make the small demonstration model again, from nothing. The work is done in `training.nano`."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+COLUMNS = (
+    TextColumn("{task.description:>5}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[said]}"),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
+
+
+def nano(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for heads, VAE, run and weights.")],
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on where it was cut off, or train again on the same heads.")
+    ] = True,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting over training/configs/nano.toml. May be repeated.")
+    ] = None,
+) -> None:
+    """Render heads, train VAE and LCVD, pack the weights: `relight serve --engine lcvd --weights FOLDER/weights`.
+
+    Interrupted, the same command goes on. The last line of stdout is one JSON document. Exit status 2: a mistake or a
+    full disk.
+    """
+    from training.nano import train_nano
+
+    console = Console(stderr=True)
+    began = time.perf_counter()
+    with Progress(*COLUMNS, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, of: int, said: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=of, said=said)
+            progress.update(tasks[stage], completed=done, said=said)
+
+        result = train_nano(output, changes or (), resume=resume, on_stage=show)
+    if result is None:
+        console.print("saved; the same command goes on", highlight=False)
+        print(json.dumps({"output": str(output), "weights": None}), flush=True)
+        return
+    last = result.train.validation
+    console.print(f"weights: {result.weights} ({result.bytes / 1e6:.1f} MB)", highlight=False, markup=False)
+    document = {
+        "output": str(output),
+        "weights": str(result.weights),
+        "bytes": result.bytes,
+        "step": result.train.step,
+        "loss": result.train.loss,
+        "psnr": last.psnr if last else None,
+        "psnr_no_relight": last.psnr_no_relight if last else None,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    print(json.dumps(document), flush=True)

@@ -1,0 +1,173 @@
+"""training.vae_train: the small VAE's two parts, its normalised latents, and going on after a stop."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="pip install -e '.[train]'")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from lcvd.weights import build_part  # noqa: E402
+from training.synthetic import HeadSource  # noqa: E402
+from training.vae_train import (  # noqa: E402
+    CONFIG,
+    LOG,
+    WEIGHTS,
+    VaeRun,
+    normalise_latents,
+    reconstruction_psnr,
+    train_vae,
+    vae_losses,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Equal numbers whatever else runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> HeadSource:
+    return HeadSource(2, 0, 2, 32, tmp_path_factory.mktemp("heads"))
+
+
+def short(folder: Path) -> VaeRun:
+    """A run of a few seconds."""
+    return VaeRun(folder, steps=6, decoder_steps=4, batch=2, crop=16, warmup=2, save_every=3)
+
+
+class Stopped(Exception):
+    """What a power cut does."""
+
+
+def test_a_run_cut_off_in_either_part_ends_with_the_same_weights(tmp_path: Path, heads: HeadSource) -> None:
+    """Stopped after step 5 of the first part and after step 8, in the second, the weights are equal to the last bit."""
+    train_vae(short(tmp_path / "whole"), heads)
+
+    def stop_at(last: int) -> None:
+        def stop(step: int, loss: float) -> None:
+            if step == last:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            train_vae(short(tmp_path / "cut"), heads, on_step=stop)
+
+    stop_at(5)
+    stop_at(8)
+    train_vae(short(tmp_path / "cut"), heads)
+    whole, cut = (load_file(tmp_path / name / WEIGHTS) for name in ("whole", "cut"))
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    logs = [(tmp_path / name / LOG).read_text() for name in ("whole", "cut")]
+    assert logs[0] == logs[1]
+    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == list(range(1, 11))
+
+
+def test_the_second_part_moves_the_decoder_alone(tmp_path: Path, heads: HeadSource) -> None:
+    """What a denoiser is trained on stays the same to the last bit."""
+    train_vae(replace(short(tmp_path), decoder_steps=0), heads)
+    before = load_file(tmp_path / WEIGHTS)
+    train_vae(short(tmp_path), heads)
+    after = load_file(tmp_path / WEIGHTS)
+    moved = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert moved == {"decoder", "post_quant_conv"}
+
+
+def test_normalised_latents_have_unit_spread_and_decode_to_the_same_pictures() -> None:
+    """Each channel gets mean 0 and deviation 1; the posterior's spread shrinks with it; pictures stay."""
+    torch.manual_seed(0)
+    vae = build_part("vae", CONFIG)
+    with torch.no_grad():
+        vae.quant_conv.bias[:4] += torch.tensor([1.0, -2.0, 3.0, 0.5])
+        vae.quant_conv.weight[1] *= 7.0
+        pictures = torch.rand(6, 3, 32, 32) * 2 - 1
+        before = vae.encode(pictures).latent_dist
+        shown = vae.decode(before.mode()).sample
+        normalise_latents(vae, pictures)
+        after = vae.encode(pictures).latent_dist
+        torch.testing.assert_close(vae.decode(after.mode()).sample, shown, rtol=1e-3, atol=1e-4)
+    assert after.mean.mean((0, 2, 3)).abs().max() < 1e-4
+    torch.testing.assert_close(after.mean.std((0, 2, 3)), torch.ones(4), rtol=1e-3, atol=0)
+    spread = before.mean.std((0, 2, 3))[:, None, None]
+    torch.testing.assert_close(after.std * spread, before.std, rtol=1e-3, atol=1e-5)
+
+
+def test_the_losses_of_a_perfect_decoder_are_zero_and_the_person_counts_twice() -> None:
+    """An error on the person costs twice what it costs beside it; a smooth offset has no edges."""
+
+    class Posterior:
+        mean = torch.zeros(1, 4, 2, 2)
+        logvar = torch.zeros(1, 4, 2, 2)
+
+        def sample(self, generator: object) -> object:
+            return self.mean
+
+    class Answer:
+        def __init__(self, value: object) -> None:
+            self.sample, self.latent_dist = value, Posterior()
+
+    class Vae:
+        def __init__(self, made: object) -> None:
+            self.made = made
+
+        def encode(self, pictures: object) -> Answer:
+            return Answer(None)
+
+        def decode(self, latents: object) -> Answer:
+            return Answer(self.made)
+
+    pictures, masks = torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    masks[..., :8] = 1
+    generator = torch.Generator()
+    assert [float(value) for value in vae_losses(Vae(pictures), pictures, masks, generator)] == [0, 0, 0, 0]
+    on, beside = pictures.clone(), pictures.clone()
+    on[..., :8], beside[..., 8:] = 0.1, 0.1
+    costs = [float(vae_losses(Vae(made), pictures, masks, generator)[0]) for made in (on, beside)]
+    assert costs[0] == pytest.approx(2 * costs[1])
+    flat = vae_losses(Vae(pictures + 0.1), pictures, masks, generator)
+    assert float(flat[0]) == pytest.approx(0.1)
+    assert float(flat[1]) == pytest.approx(0, abs=1e-7)
+    assert float(flat[2]) == pytest.approx(0.1)
+
+
+def test_reconstruction_psnr_knows_the_person_from_the_picture() -> None:
+    """Errors beside the person do not count inside the mask."""
+
+    class Mode:
+        def __init__(self, value: object) -> None:
+            self.latent_dist = self.sample = self
+            self.value = value
+
+        def mode(self) -> object:
+            return self.value
+
+    class Half:
+        """Makes everything right of the middle black."""
+
+        def encode(self, pictures: torch.Tensor) -> Mode:
+            return Mode(pictures)
+
+        def decode(self, latents: torch.Tensor) -> object:
+            made = latents.clone()
+            made[..., 8:] = -1
+            answer = Mode(None)
+            answer.sample = made
+            return answer
+
+    pictures = np.full((1, 16, 16, 3), 255, np.uint8)
+    masks = np.zeros((1, 16, 16), np.uint8)
+    masks[..., 4:12] = 255
+    within, whole = reconstruction_psnr(Half(), pictures, masks)
+    assert within == pytest.approx(whole, abs=1e-3)
+    assert whole == pytest.approx(10 * np.log10(2), abs=1e-3)
+    masks[..., 8:] = 0
+    masks[..., 8] = 51
+    assert reconstruction_psnr(Half(), pictures, masks)[0] > 10
