@@ -260,14 +260,9 @@ def _window_s(cost: WindowCost, options: DiffusionOptions) -> float:
 
 def _chosen(options: DiffusionOptions, avatar: Avatar) -> DiffusionOptions:
     """The engine's options with what the participant asked for. ValueError names field and legal values."""
-    plan = options.plan
-    if avatar.steps is not None:
-        plan = replace(plan, steps=avatar.steps)
-    if avatar.omega is not None:
-        plan = replace(plan, omega=avatar.omega)
     return replace(
         options,
-        plan=plan,
+        plan=options.plan.asked(avatar.steps, avatar.omega),
         stride=options.stride if avatar.stride is None else avatar.stride,
         mode=avatar.mode or options.mode,
     )

@@ -4,7 +4,7 @@ The live twin of `lcvd.sampling`, with the levels of `lcvd.few_steps`. `Predict`
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -60,6 +60,13 @@ class SamplerPlan:
     def of_weights(cls, student: Student | None) -> "SamplerPlan":
         """The plan weights ask for: a student's own steps and levels, one branch; else the defaults."""
         return cls() if student is None else cls(student.steps, student.sampler, "student", student.omega)
+
+    def asked(self, steps: int | None, omega: float | None) -> "SamplerPlan":
+        """With what a participant asked for; None leaves it. A student keeps what it was taught. Raises ValueError."""
+        changed = replace(
+            self, steps=self.steps if steps is None else steps, omega=self.omega if omega is None else omega
+        )
+        return self if self.guidance == "student" else changed
 
     @property
     def branches(self) -> int:

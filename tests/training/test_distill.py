@@ -202,6 +202,10 @@ def test_students_follow_each_other_resume_and_load(place: Path) -> None:
         engine = make_engine("lcvd", weights=other.weights, size=64)
         plan = engine.options.plan
         assert (plan.guidance, plan.steps, plan.branches, plan.sampler) == ("student", steps, 1, "euler")
+        assert plan.asked(25, 8.0) == plan, "a participant cannot ask it for steps it was not taught"
+        assert SamplerPlan().asked(25, 8.0) == SamplerPlan(25, omega=8.0)
+        with pytest.raises(ValueError, match="steps=3"):
+            plan.asked(3, None)
     teacher = load_lcvd(place / "tiny")
     changed = teacher.denoiser.state_dict()
     assert any(not torch.equal(changed[key], value) for key, value in model.denoiser.state_dict().items())

@@ -1,5 +1,7 @@
 """Phases of a student: the live sampler's levels, and targets whose fixed point is a Gaussian's known ODE solution."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -123,7 +125,7 @@ def test_the_closed_form_samples_the_gaussians_own_ode(steps: int) -> None:
     sigmas = [float(sigma) for sigma in phases.sigmas]
     x = MEAN + 700 * torch.randn(1, 2, 4, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     exact = MEAN + (x - MEAN) * SPREAD / (SPREAD**2 + sigmas[0] ** 2) ** 0.5
-    for sigma, below in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, below in pairwise(sigmas):
         v = v_from_x0(x, predict(x, torch.tensor([sigma])), sigma)
         x = euler_step(x, v, sigma, below)
     torch.testing.assert_close(x, exact, rtol=0.01, atol=0.01)
