@@ -312,7 +312,7 @@ def config_from(table: dict[str, Any], name: str = "config") -> TrainConfig:
             elif each["type"] == "missing":
                 said.append(f"{field}: is needed")
             else:
-                shown = "" if isinstance(value, dict | BaseModel) else f" is {value!r}:"
+                shown = ":" if isinstance(value, dict | BaseModel) else f" is {value!r}:"
                 said.append(f"{field}{shown} {each['msg'].removeprefix('Value error, ')}")
         raise ConfigError(f"{name}: {'; '.join(said)}", "docs/training.md lists every setting") from None
 

@@ -12,11 +12,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the lcvd extra is not installed")
 pytest.importorskip("accelerate", reason="the lcvd extra is not installed")
 
-from tests.training.tiny_run import tiny_config, tiny_table
-from training.checkpoint import problem_of, read
-from training.log import read_log
-from training.runtime import make_accelerator
-from training.train import Run, train
+from tests.training.tiny_run import tiny_config, tiny_table  # noqa: E402
+from training.checkpoint import problem_of, read  # noqa: E402
+from training.log import read_log  # noqa: E402
+from training.runtime import make_accelerator  # noqa: E402
+from training.train import Run, train  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-5  # of the largest gradient: sums of float32 in another order

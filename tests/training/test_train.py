@@ -18,20 +18,20 @@ import pytest
 torch = pytest.importorskip("torch", reason="the lcvd extra is not installed")
 pytest.importorskip("accelerate", reason="the lcvd extra is not installed")
 
-from lcvd.model import load_lcvd
-from lcvd.pipeline import relight_frames
-from lcvd.weights import find_weights
-from lcvd.weights_convert import verify
-from tests.training.made_up_data import made_up_data
-from tests.training.tiny_run import SIZE, tiny_config, tiny_table
-from training import checkpoint, trainer
-from training.batch import Batch
-from training.checkpoint import problem_of
-from training.errors import ConfigError, DiskFull, TrainingError, TrainingStopped
-from training.heads import head_clip
-from training.log import read_log
-from training.train import train
-from training.trainer import StepReport
+from lcvd.model import load_lcvd  # noqa: E402
+from lcvd.pipeline import relight_frames  # noqa: E402
+from lcvd.weights import find_weights  # noqa: E402
+from lcvd.weights_convert import verify  # noqa: E402
+from tests.training.made_up_data import made_up_data  # noqa: E402
+from tests.training.tiny_run import SIZE, tiny_config, tiny_table  # noqa: E402
+from training import checkpoint, trainer  # noqa: E402
+from training.batch import Batch  # noqa: E402
+from training.checkpoint import problem_of  # noqa: E402
+from training.errors import ConfigError, DiskFull, TrainingError, TrainingStopped  # noqa: E402
+from training.heads import head_clip  # noqa: E402
+from training.log import read_log  # noqa: E402
+from training.train import train  # noqa: E402
+from training.trainer import StepReport  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
