@@ -3,10 +3,10 @@
 The live twin of `lcvd.sampling`, with the levels of `lcvd.few_steps`. `Predict` is all it knows of the network.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -57,9 +57,15 @@ class SamplerPlan:
             raise ValueError(f"omega={self.omega}: must lie in 0 … 20; the paper studies 2 … 8")
 
     @classmethod
-    def of_weights(cls, student: Student | None) -> "SamplerPlan":
-        """The plan weights ask for: a student's own steps and levels, one branch; else the defaults."""
-        return cls() if student is None else cls(student.steps, student.sampler, "student", student.omega)
+    def of_weights(cls, student: Student | None, live: Mapping[str, Any] | None = None) -> "SamplerPlan":
+        """The plan weights ask for: a student's own steps and levels, one branch; else the defaults.
+
+        `live` is what a manifest wants to start with, of steps and guidance; a small model knows what it can.
+        """
+        if student is not None:
+            return cls(student.steps, student.sampler, "student", student.omega)
+        wanted = live or {}
+        return replace(cls(), **{name: wanted[name] for name in ("steps", "guidance") if name in wanted})
 
     def asked(self, steps: int | None, omega: float | None) -> "SamplerPlan":
         """With what a participant asked for; None leaves it. A student keeps what it was taught. Raises ValueError."""
