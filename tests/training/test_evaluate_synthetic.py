@@ -22,14 +22,16 @@ from lcvd.presets import PRESETS
 from lcvd.weights_tiny import write_tiny
 from server.evaluate_cli import evaluate
 from training.evaluation import QUICK, Case, Plan, Scores, Trial, Variant, held_out_case, relit, run_trial, scored
+from training.evaluation.calibration import faulty, painted, part_way
 from training.evaluation.case import FIRST, HEADS_MAX, seed_of, target_of
 from training.evaluation.claims import claims_of
 from training.evaluation.detail import correlation, face_detail
 from training.evaluation.pictures import draw_plot, sheet
 from training.evaluation.report import document, markdown, per_head
 from training.evaluation.ssim import C1, C2, ssim
-from training.evaluation.statistics import difference, mean_of
+from training.evaluation.statistics import column_of, difference, mean_of
 from training.evaluation.trial import NO_RELIGHT, TRUTH, VAE
+from training.heads.clip import random_person
 from training.synthetic import HELD_OUT, HeadSource
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -64,12 +66,12 @@ def trial(model: LcvdModel) -> Trial:
 
 
 def test_the_truth_scores_perfectly(case: Case) -> None:
-    """Equal pixels: 100 dB, SSIM 1, no light error, gain 1; what the request costs is the estimator's own floor."""
+    """Equal pixels: 100 dB, SSIM 1, no light error, the whole way; to the request, the floor."""
     found = scored(case.truth, case)
     assert found.psnr == 100
     assert found.ssim == pytest.approx(1)
     assert found.light_error == 0
-    assert found.light_gain == pytest.approx(1)
+    assert found.light_moved == pytest.approx(1)
     assert 0 < found.light_error_request < 0.3
     assert found.identity_detail > 0.8
 
@@ -88,6 +90,7 @@ def test_the_light_of_the_source_is_an_error(case: Case) -> None:
     found = scored(case.source, case)
     assert found.psnr < 25
     assert found.light_error > 0.1
+    assert found.light_moved == 0
     assert found.identity_detail > 0.6
 
 
@@ -95,7 +98,7 @@ def test_black_pictures_have_no_light(case: Case) -> None:
     """What cannot be measured is NaN and not a number."""
     found = scored(np.zeros_like(case.truth), case)
     assert math.isnan(found.light_error)
-    assert math.isnan(found.light_gain)
+    assert math.isnan(found.light_moved)
     assert found.identity_detail == 0
     with pytest.raises(ShapeError, match="expected uint8"):
         scored(case.truth[:1], case)
@@ -360,3 +363,33 @@ def test_impossible_plans_are_refused() -> None:
     for wrong in ({"heads": 0}, {"steps": 0}, {"size": 60}, {"size": 8}, {"omega": math.nan}, {"omegas": (-1.0,)}):
         with pytest.raises(ShapeError, match=next(iter(wrong))):
             replace(QUICK, **wrong)
+
+
+def test_scores_tell_faults_apart() -> None:
+    """Right light on the wrong person costs identity, wrong light on the right person light."""
+    rows: dict[str, list[Scores]] = {}
+    for index in range(6):
+        case = held_out_case(index, 1, 64)
+        for name, pictures in faulty(case, index).items():
+            rows.setdefault(name, []).append(scored(pictures, case))
+        assert np.abs(part_way(case, 1.0).astype(int) - case.truth).max() <= 1
+    light, identity, moved = (
+        {name: column_of(row, metric).value for name, row in rows.items()}
+        for metric in ("light_error", "identity_detail", "light_moved")
+    )
+    for person in ("another's paint, right light", "grey clay, right light"):
+        for wrong in ("no relighting", "flat light", "a preset not asked for"):
+            assert light[person] < light[wrong]
+            assert identity[person] < identity[wrong]
+    assert light["truth"] < light["light 1.5 of the way"] < light["light 0.5 of the way"] < light["no relighting"]
+    assert 0.3 < moved["light 0.5 of the way"] < 0.7
+    assert moved["light 2 of the way"] > moved["light 1.5 of the way"] > 1.15
+    assert identity["truth"] > identity["truth, blurred 1 px"] > identity["truth, blurred 4 px"]
+
+
+def test_another_paint_on_the_same_head(case: Case) -> None:
+    """With its own paint the head is the truth but for the grain of the camera."""
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(case.seed).spawn(7)]
+    again = painted(case, random_person(streams[0]).atlas)
+    assert np.abs(again.astype(int) - case.truth)[case.masks].mean() < 3
+    assert scored(again, case).psnr > 35

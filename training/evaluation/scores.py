@@ -21,6 +21,8 @@ from training.evaluation.case import Case
 from training.evaluation.detail import correlation, face_detail
 from training.evaluation.ssim import ssim
 
+STILL = 0.1  # RMS between two balls below which the way from one to the other is the estimator's noise
+FloatNumbers = NDArray[np.floating]
 _BALL = sh_basis(ball_normals()).astype(np.float64)
 
 
@@ -32,7 +34,7 @@ class Scores:
     ssim: float
     light_error: float  # of mean shade, against the light seen on the truth
     light_error_request: float  # of mean shade, against the light asked for
-    light_gain: float  # contrast of the light: 1 as on the truth, below 1 too flat, above 1 too hard
+    light_moved: float  # how far the light went from the source's to the truth's: 0 not at all, 1 there, above beyond
     identity_detail: float  # correlation with the head under flat light; see training.evaluation.detail
 
 
@@ -51,7 +53,7 @@ COLUMNS = (
     Column("ssim", "SSIM ↑", "higher", 3),
     Column("light_error", "light error ↓", "lower", 3),
     Column("light_error_request", "to the request ↓", "lower", 3),
-    Column("light_gain", "light gain → 1", "one", 2),
+    Column("light_moved", "light moved → 1", "one", 2),
     Column("identity_detail", "identity detail ↑", "higher", 3),
 )
 assert [column.name for column in COLUMNS] == [field.name for field in fields(Scores)]
@@ -69,35 +71,44 @@ def scored(
     similar: list[float] = []
     error: list[float] = []
     request: list[float] = []
-    gain: list[float] = []
+    moved: list[float] = []
     identity: list[float] = []
-    for picture, truth, flat, mask, face in zip(pictures, case.truth, case.flat, case.masks, case.faces, strict=True):
+    for picture, truth, source, flat, mask, face in zip(
+        pictures, case.truth, case.source, case.flat, case.masks, case.faces, strict=True
+    ):
         similar.append(ssim(picture, truth, mask))
         identity.append(correlation(face_detail(picture, face), face_detail(flat, face)))
-        found, wanted = irradiance_on_face(picture, face), irradiance_on_face(truth, face)
-        if found is not None:
-            request.append(ball_rmse(found, requested))
-            if wanted is not None:
-                error.append(ball_rmse(found, wanted))
-                gain.append(light_gain(found, wanted))
+        found, wanted, own = (irradiance_on_face(rgb, face) for rgb in (picture, truth, source))
+        if found is None:
+            continue
+        request.append(ball_rmse(found, requested))
+        if wanted is not None:
+            error.append(ball_rmse(found, wanted))
+        if wanted is not None and own is not None:
+            moved.append(light_moved(own, found, wanted))
     return Scores(
         psnr=psnr_db(float(squares.mean())),
         ssim=_mean(similar),
         light_error=_mean(error),
         light_error_request=_mean(request),
-        light_gain=_mean(gain),
+        light_moved=_mean(moved),
         identity_detail=_mean(identity),
     )
 
 
-def light_gain(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
-    """Slope of one ball's shape on the other's, [9] and [9], both at mean 1; NaN where one is black or flat."""
-    a, b = _BALL @ np.asarray(found, np.float64), _BALL @ np.asarray(wanted, np.float64)
-    if a.mean() < DARK or b.mean() < DARK:
+def light_moved(own: FloatNumbers, found: FloatNumbers, wanted: FloatNumbers) -> float:
+    """Share of the way from the ball `own` to the ball `wanted` [9] that `found` went, along that way.
+
+    NaN where one is black, or where next to nothing was asked.
+    """
+    balls = [_BALL @ np.asarray(light, np.float64) for light in (own, found, wanted)]
+    if min(ball.mean() for ball in balls) < DARK:
         return math.nan
-    a, b = a / a.mean() - 1, b / b.mean() - 1
-    power = float(b @ b)
-    return float(a @ b) / power if power > 1e-9 * len(b) else math.nan
+    start, here, end = (ball / ball.mean() for ball in balls)
+    way = end - start
+    if np.square(way).mean() < STILL**2:
+        return math.nan
+    return float((here - start) @ way) / float(way @ way)
 
 
 def _mean(values: list[float]) -> float:
