@@ -57,7 +57,7 @@ def evaluate(
     weights: Annotated[str, typer.Option(help="LCVD's weights: a folder or a name.", rich_help_panel=HEADS)] = "nano",
     heads: Annotated[int | None, typer.Option(min=1, help="Default: 24.", rich_help_panel=HEADS)] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Default: 25.", rich_help_panel=HEADS)] = None,
-    sampler: Annotated[str, typer.Option(help="ddim or euler.", rich_help_panel=HEADS)] = "ddim",
+    sampler: Annotated[str, typer.Option(help="euler or ddim.", rich_help_panel=HEADS)] = "euler",
     omega: Annotated[
         float | None, typer.Option(min=0, help="Guidance of the headline. Default: 4.5.", rich_help_panel=HEADS)
     ] = None,

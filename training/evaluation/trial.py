@@ -33,7 +33,7 @@ class Plan:
     frames: int = 15  # of each head, scored; 15 and the reference are one window
     size: int = 128
     steps: int = 25
-    sampler: SamplerName = "ddim"
+    sampler: SamplerName = "euler"
     omega: float = OMEGA  # of the headline and of Table 4
     omegas: tuple[float, ...] = OMEGAS
     adapters: bool = True  # whether Table 4 is measured
