@@ -15,6 +15,7 @@ from server.doctor import doctor
 from server.engine_cli import engine
 from server.evaluate_cli import evaluate
 from server.lights_cli import lights
+from server.nano_cli import nano
 from server.train_cli import train
 from server.video_cli import video
 from server.weights_cli import weights
@@ -63,6 +64,7 @@ def serve(
 app.command()(video)
 app.command()(train)
 app.command()(distill)
+app.command()(nano)
 app.command()(bench)
 app.command()(evaluate)
 app.command()(lights)
