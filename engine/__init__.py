@@ -29,6 +29,7 @@ class EngineInfo:
     title: str
     available: bool
     reason: str = ""
+    needs_portrait: bool = False  # it shows an avatar in place of the person
 
 
 def make_engine(
@@ -37,7 +38,7 @@ def make_engine(
     *,
     weights: Path | str = LCVD_WEIGHTS,  # of lcvd: a folder, or a name under the user's weights folder
     backend: str = "auto",  # of lcvd: see engine.backends; what fails is followed by the next, at last eager
-    size: int = 512,  # of lcvd: side of the avatar in px
+    size: int | None = None,  # of lcvd: side of the avatar in px; None: what its weights were trained for
     plans: Path | None = None,  # of lcvd: folder of its plans; None: the user's cache
     decoder: Literal["image", "tiny"] = "image",  # of lcvd: tiny is TAESD, where its files are beside the weights
     batch: int | None = None,  # of lcvd: participants who may share a call; None: 2 on a GPU, 1 on a CPU
@@ -76,17 +77,23 @@ def make_engine(
         from engine.backends.chain import BackendChain, chain_limit_s, chain_names
         from engine.diffusion import WARMUP_LIMIT_S, DiffusionEngine, DiffusionOptions
         from engine.memory import fit_to_memory
+        from engine.sampler import SamplerPlan
         from lcvd.matting import SelfieMatte
         from lcvd.model import load_lcvd
         from lcvd.portrait_mask import CalibratedMatte
+        from lcvd.student import student_of
         from lcvd.tracking.mesh import MeshTracker
+        from lcvd.weights import find_weights
+        from lcvd.weights_place import trained_size
 
         device, dtype = "cuda" if torch.cuda.is_available() else "cpu", _lcvd_dtype()
+        manifest = find_weights(weights).manifest
+        plan = SamplerPlan.of_weights(student_of(manifest), manifest.get("live"))
         names = chain_names(backend, device)
         make = partial(make_backend, plans=PlanOptions(plans, weights=str(weights)))
         return DiffusionEngine(
             lambda: BackendChain(load_lcvd(weights, device, dtype, decoder), names, make),
-            DiffusionOptions(size, batch=batch or DEFAULT_BATCH[device]),
+            DiffusionOptions(size or trained_size(weights), plan=plan, batch=batch or DEFAULT_BATCH[device]),
             partial(MeshTracker, directory=models_dir),
             lambda: CalibratedMatte(SelfieMatte(directory=models_dir)),
             fit=lambda options: fit_to_memory(options, weights, device, dtype),
@@ -112,26 +119,31 @@ def available_engines(lcvd_weights: Path | str = LCVD_WEIGHTS) -> list[EngineInf
     """Every engine this build knows and whether it can run here. Imports, but loads no weights."""
     return [
         _info("ratio", "Ratio image (CPU)"),
-        _info("avatar", "Avatar (CPU preview)"),
+        _info("avatar", "Avatar (CPU preview)", needs_portrait=True),
         _lcvd_info(lcvd_weights),
         EngineInfo("passthrough", "Untouched picture", True),
     ]
 
 
-def _info(name: str, title: str) -> EngineInfo:
+def _info(name: str, title: str, needs_portrait: bool = False) -> EngineInfo:
     try:
         if name == "ratio":
             import engine.ratio
         if name == "avatar":
             import engine.avatar  # noqa: F401
     except (ImportError, EngineUnavailable) as error:
-        return EngineInfo(name, title, False, f"{error}")
-    return EngineInfo(name, title, True)
+        return EngineInfo(name, title, False, f"{error}", needs_portrait)
+    return EngineInfo(name, title, True, needs_portrait=needs_portrait)
 
 
 def _lcvd_info(weights: Path | str) -> EngineInfo:
+    from lcvd.weights_place import weights_manifest
+
     missing = _lcvd_missing(weights)
-    return EngineInfo("lcvd", "Avatar (LCVD)", missing is None, "; ".join(missing or ()))
+    manifest = weights_manifest(weights)
+    # A toy says so wherever its name is read.
+    title = str(manifest.get("title", "Demonstration")) if manifest.get("demonstration") is True else "Avatar (LCVD)"
+    return EngineInfo("lcvd", title, missing is None, "; ".join(missing or ()), needs_portrait=True)
 
 
 def _lcvd_missing(weights: Path | str) -> tuple[str, str] | None:

@@ -7,7 +7,8 @@ from typing import Any
 from lcvd.errors import WeightsError
 from lcvd.schedule import SamplerName
 
-NOTES = ("student", "staggered")  # names in the manifest; a conversion keeps them
+ABOUT = ("size", "demonstration", "title")  # names in a manifest that hold for whatever is trained from the weights
+NOTES = (*ABOUT, "live", "student", "staggered")  # and what a conversion keeps
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from lcvd.conditions import joined
 from lcvd.guidance import guided
 from lcvd.precond import Condition, region_means
 from lcvd.schedule import x0_from_v
+from lcvd.student import ABOUT
 from lcvd.weights import find_weights, load_part
+from lcvd.weights_place import weights_manifest
 from training.batch import Batch
 from training.config import DistillConfig, TrainConfig
 from training.ema import Ema
@@ -103,6 +105,10 @@ def load_teacher(config: TrainConfig, device: torch.device) -> Trainee:
 def manifest_notes(config: TrainConfig) -> dict[str, Any]:
     """What the manifest of a run's weights says beside its files; `lcvd.student` reads it."""
     notes: dict[str, Any] = {}
+    if config.model.source == "weights" and config.model.path is not None:
+        # A toy's student is a toy, and of the toy's size.
+        before = weights_manifest(config.model.path)
+        notes |= {name: before[name] for name in ABOUT if name in before}
     if config.distill is not None:
         each = config.distill
         notes["student"] = {"omega": each.omega, "steps": each.steps[0], "sampler": each.sampler}

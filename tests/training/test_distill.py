@@ -1,5 +1,6 @@
 """Students of few steps: what the loss is made of, resumed to the last digit, exported as the engine wants them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from lcvd.schedule import x0_from_v  # noqa: E402
 from lcvd.student import Student, student_of  # noqa: E402
 from lcvd.weights_convert import convert  # noqa: E402
 from lcvd.weights_tiny import write_tiny  # noqa: E402
+from server.distill_cli import comparison_table  # noqa: E402
 from tests.training.tiny_run import tiny_config  # noqa: E402
+from training import comparison  # noqa: E402
 from training.batch import Batch, make_row  # noqa: E402
-from training.comparison import compare  # noqa: E402
-from training.config import TrainConfig, load_config  # noqa: E402
+from training.config import DistillConfig, TrainConfig, load_config  # noqa: E402
 from training.distill import EVERYTHING, distill, student_config  # noqa: E402
-from training.distiller import Distiller, load_teacher  # noqa: E402
+from training.distiller import Distiller, load_teacher, manifest_notes  # noqa: E402
 from training.dropout import Kept  # noqa: E402
 from training.ema import Ema  # noqa: E402
 from training.encoder import FrozenEncoder  # noqa: E402
@@ -174,20 +176,20 @@ class Cut(Exception):
 
 
 def test_students_follow_each_other_resume_and_load(place: Path) -> None:
-    """Cut off in the second student and given again: the same weights to the last digit; the engine sees students."""
+    """Cut off in the first student and given again: the same weights to the last digit; the engine sees students."""
     steady = {"steps": 4, "checkpoint": {"every": 2, "export": False}}
     both = {"steps": [2, 1], "omega": 3.0, "teacher_steps": 4, "heads": 0}
     whole = distill(config_of(place, "whole", distill=both, **steady))
     config = config_of(place, "cut", distill=both, **steady)
 
     def cut(steps: int, report: Any, rate: float) -> None:
-        if steps == 1 and report.step == 3:
+        if report.step == 3:
             raise Cut
 
     with pytest.raises(Cut):
         distill(config, on_step=cut)
     again = distill(config)
-    assert [each.resumed_at for each in again.students] == [4, 2]
+    assert [each.resumed_at for each in again.students] == [2, 0]
     assert again.comparison is None
     for steps, one, other in zip((2, 1), whole.students, again.students, strict=True):
         assert [(row["step"], row["loss"]) for row in read_log(one.output / "log.jsonl") if row["kind"] == "train"] == [
@@ -211,13 +213,27 @@ def test_students_follow_each_other_resume_and_load(place: Path) -> None:
     assert any(not torch.equal(changed[key], value) for key, value in model.denoiser.state_dict().items())
     convert(other.weights, place / "half", torch.float16)
     assert load_lcvd(place / "half").student == Student(3.0, 1, "euler")
-    found = compare(teacher, [model], config.distill.model_copy(update={"heads": 1}), size=64, frames=2)
+
+
+def test_the_table_has_the_teacher_and_its_students(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The teacher at many steps and at the students', guided; each student once, one branch; numbers of true pixels."""
+    monkeypatch.setattr(comparison, "TEACHER_STEPS", 3)
+    teacher = load_lcvd(place / "tiny")
+    students = [replace(teacher, student=Student(3.0, steps)) for steps in (2, 1)]
+    config = DistillConfig(steps=(2, 1), omega=3.0, heads=1)
+    found = comparison.compare(teacher, students, config, size=64, frames=2)
     assert [(row.name, row.steps, row.calls) for row in found.rows] == [
-        ("teacher", 25, 50),
+        ("teacher", 3, 6),
+        ("teacher", 2, 4),
         ("teacher", 1, 2),
+        ("student", 2, 2),
         ("student", 1, 1),
     ]
     assert all(np.isfinite(row.psnr) and row.seconds > 0 for row in found.rows)
+    assert found.rows[1].psnr != found.rows[3].psnr, "a student of the same weights still goes without guidance"
+    table = comparison_table(found)
+    assert (table.row_count, len(table.columns)) == (5, 6)
+    assert json.loads(json.dumps(found.document()))["rows"][4]["name"] == "student"
 
 
 def test_manifests_of_strangers_are_read_with_care() -> None:
@@ -233,6 +249,18 @@ def test_manifests_of_strangers_are_read_with_care() -> None:
     ):
         with pytest.raises(WeightsError, match="student"):
             student_of({"student": bad})
+
+
+def test_a_toys_student_is_a_toy(place: Path) -> None:
+    """Size and label of the weights it began as go into the student's manifest; the teacher's live plan does not."""
+    toy = place / "toy"
+    toy.mkdir()
+    told = {"size": 128, "demonstration": True, "title": "Toy"}
+    (toy / "lcvd.json").write_text(json.dumps(told | {"live": {"steps": 2}, "parts": {}}))
+    config = config_of(place, "any", model={"source": "weights", "path": str(toy)})
+    notes = manifest_notes(config)
+    assert notes == told | {"student": {"omega": 3.0, "steps": 2, "sampler": "euler"}}
+    assert manifest_notes(tiny_config(place / "any")) == {}
 
 
 def test_mistakes_are_told(place: Path) -> None:
