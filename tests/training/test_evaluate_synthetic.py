@@ -361,7 +361,15 @@ def test_options_that_make_no_sense_are_refused(arguments: list[str], word: str)
 
 def test_impossible_plans_are_refused() -> None:
     """With field and remedy."""
-    for wrong in ({"heads": 0}, {"steps": 0}, {"size": 60}, {"size": 8}, {"omega": math.nan}, {"omegas": (-1.0,)}):
+    for wrong in (
+        {"heads": 0},
+        {"heads": HEADS_MAX + 1},
+        {"steps": 0},
+        {"size": 60},
+        {"size": 8},
+        {"omega": math.nan},
+        {"omegas": (-1.0,)},
+    ):
         with pytest.raises(ShapeError, match=next(iter(wrong))):
             replace(QUICK, **wrong)
 

@@ -14,7 +14,7 @@ from lcvd.errors import ShapeError
 from lcvd.guidance import OMEGA
 from lcvd.model import LcvdModel
 from lcvd.schedule import SamplerName
-from training.evaluation.case import Case, held_out_case
+from training.evaluation.case import HEADS_MAX, Case, held_out_case
 from training.evaluation.scores import Scores, scored
 from training.evaluation.variant import Variant, relit, through_vae
 
@@ -43,6 +43,8 @@ class Plan:
         for name, least in (("heads", 1), ("frames", 1), ("size", 32), ("steps", 1)):
             if getattr(self, name) < least:
                 raise ShapeError(f"{name} is {getattr(self, name)}", f"give at least {least}")
+        if self.heads > HEADS_MAX:
+            raise ShapeError(f"heads is {self.heads}", f"give at most {HEADS_MAX}")
         if self.size % 8:
             raise ShapeError(f"size is {self.size}", "give a multiple of 8")
         if not all(np.isfinite(omega) and omega >= 0 for omega in (self.omega, *self.omegas)):
