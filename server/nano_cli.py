@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 def nano(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for heads, VAE, run and weights.")],
+    output: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for heads, VAE, run and weights.")],
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Go on where it was cut off, or train again on the same heads.")
     ] = True,
