@@ -2,8 +2,8 @@
 
 `log` colour at the mesh's visible vertices, minus its least-squares fit by the nine SH functions of the normal: any
 light of order 2, also a wrong one, is in the fit and falls away; brows, lips, eyes, beard and freckles stay. Two faces
-are compared by the correlation of what stayed. Needs exact vertices, which the renderer has. Another's paint on the same
-head scores 0.40, the same head under another light 0.88 (docs/nano_ablation.md): not ArcFace's scale.
+are compared by the correlation of what stayed. Needs exact vertices, which the renderer has. Another's paint on a
+head scores 0.40, the same head in another light 0.88 (docs/nano_ablation.md): not ArcFace's scale.
 """
 
 import cv2
