@@ -77,7 +77,8 @@ class Counted:
 
 
 def test_compiled_agrees_with_eager_and_compiles_nothing_after_the_warm_up(tiny_lcvd) -> None:
-    """Encoding, features, both branches, decoding: eager's numbers, and no new graph for any stride or level shape.
+    """Encoding, features, both branches, decoding: eager's numbers, and no new graph for any stride or level shape, nor
+    for two asks of one branch after one ask of two.
 
     Inductor's own code is a GPU machine's business; here the traced graphs run.
     """
@@ -85,9 +86,9 @@ def test_compiled_agrees_with_eager_and_compiles_nothing_after_the_warm_up(tiny_
     torch._dynamo.reset()
     compiled, eager = CompiledBackend(tiny_lcvd, compiler=compiler), EagerBackend(tiny_lcvd)
     frames = 4  # as good as 16 here, and traced as slowly
-    compiled.warmup(SIZE, frames, (1, 2), (1,))
+    compiled.warmup(SIZE, frames, (2,), (1,))
     graphs = compiler.graphs
-    assert graphs >= 4  # a denoiser for each number of rows, the adapter, the decoder
+    assert graphs >= 3  # denoiser, adapter, decoder
     picture, x = noises()
     x = x[:frames]
     with torch.inference_mode():
@@ -108,7 +109,6 @@ def test_compiled_agrees_with_eager_and_compiles_nothing_after_the_warm_up(tiny_
                     torch.testing.assert_close(got[1], expected[1], atol=1e-5, rtol=1e-5)
                     if branches == 2:
                         torch.testing.assert_close(got[0], expected[0], atol=1e-5, rtol=1e-5)
-        compiled.denoise([Ask(x, 2.5, references[1], features, 1)])
     assert compiler.graphs == graphs
 
 
