@@ -17,9 +17,13 @@ import { Snap } from "./snap.js";
 const AVATARS = ["lcvd", "avatar"]; // the better one first
 const PLAIN = ["ratio", "passthrough"];
 const ASK_AGAIN_MS = 4000;
+const DEFAULT_FPS = 25; // of a camera that has not been measured yet
 
 /** @param {EngineInfo} engine */
-export const isAvatar = ({ name, needs_portrait }) => needs_portrait ?? AVATARS.includes(name);
+export const isAvatar = ({ needs_portrait }) => needs_portrait;
+
+/** @param {boolean} staggered */
+const modeOf = (staggered) => (staggered ? "staggered" : "window");
 
 export class Avatar {
   /** @type {EngineInfo[]} */
@@ -73,7 +77,10 @@ export class Avatar {
     });
     this.#slider = new QualitySlider({
       choose: (quality) => store.set({ quality }),
-      stagger: (staggered) => store.set({ staggered }),
+      stagger: (staggered) => {
+        store.set({ staggered });
+        this.#ask(this.#fps || DEFAULT_FPS); // every stop has another delay now
+      },
     });
     this.#who = segments("#who", (who) => this.be(/** @type {"me" | "avatar"} */ (who)));
     if (store.now.portrait === "sample") this.#sample();
@@ -115,6 +122,9 @@ export class Avatar {
     this.#refused.clear();
     this.#portrait.session(welcome.session);
     if (this.chosen) await this.#portrait.send();
+    // Whoever wears an avatar is not shown by camera for want of an upload: rather no connection, until the next try.
+    if (this.chosen && this.#portrait.held && !this.#portrait.ready)
+      throw new Error(this.#portrait.error?.message ?? "The portrait could not be sent.");
     this.update();
   }
 
@@ -163,8 +173,9 @@ export class Avatar {
   /** @param {number} fps of the camera: a window fills as fast as it */
   async #ask(fps) {
     this.#asked = performance.now();
-    const response = await fetch(`api/avatar?fps=${fps}`).catch(() => null);
-    if (!response?.ok) return;
+    const { staggered } = this.#store.now;
+    const response = await fetch(`api/avatar?fps=${fps}&mode=${modeOf(staggered)}`).catch(() => null);
+    if (!response?.ok || staggered !== this.#store.now.staggered) return;
     const { qualities, default: standard, backend } = await response.json();
     this.#fps = fps;
     this.#defaultQuality = standard;
@@ -200,9 +211,9 @@ export class Avatar {
     const lcvd = wanted === "lcvd";
     if (lcvd && (quality || staggered)) {
       const chosenQuality = quality || this.#defaultQuality;
-      this.#tell("set_avatar", { ...(chosenQuality ? { quality: chosenQuality } : {}), mode: staggered ? "staggered" : "window" });
+      this.#tell("set_avatar", { ...(chosenQuality ? { quality: chosenQuality } : {}), mode: modeOf(staggered) });
     }
-    if (lcvd && performance.now() - this.#asked > ASK_AGAIN_MS && this.#slider.waiting) this.#ask(this.#fps || 25);
+    if (lcvd && performance.now() - this.#asked > ASK_AGAIN_MS && this.#slider.waiting) this.#ask(this.#fps || DEFAULT_FPS);
     this.#slider.show(quality || this.#defaultQuality, staggered);
 
     this.#who.show(who);

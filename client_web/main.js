@@ -3,9 +3,8 @@
 
 import { adjusted, keyOf } from "./aim.js";
 import { Avatar } from "./avatar.js";
-import { listCameras, onCamerasChanged } from "./camera.js";
 import { acceptLights } from "./copy.js";
-import { find, make, write } from "./dom.js";
+import { find, write } from "./dom.js";
 import { acceptFiles } from "./drops.js";
 import { Gallery } from "./gallery.js";
 import { listenToKeys } from "./keys.js";
@@ -13,6 +12,7 @@ import { LightBall } from "./light.js";
 import { Link } from "./link.js";
 import { segments, slider, toggle } from "./sliders.js";
 import { Source } from "./source.js";
+import { SourceMenu } from "./sources.js";
 import { SplitHandle } from "./split.js";
 import { Stage } from "./stage.js";
 import { EngineMenu, ReadOut } from "./stats.js";
@@ -191,8 +191,6 @@ const hintButton = toggle("#hint", (on) => store.set({ view: { ...store.now.view
 const pauseButton = toggle("#pause", (on) => store.set({ paused: on }));
 const mirrorButton = toggle("#mirror", (on) => store.set({ mirror: { ...store.now.mirror, [habit()]: on } }));
 const engines = new EngineMenu((engine) => avatar.pick(engine));
-/** The divider is drawn on the server: with an avatar it would put one's camera into the picture that goes out. */
-const tellView = () => sync.tell("set_view", { ...store.now.view, split: avatar.chosen ? null : store.now.view.split });
 const habit = () => (source.now.kind === "sample" ? "sample" : "camera");
 
 const peek = find("#peek");
@@ -216,68 +214,21 @@ listenToKeys({
 
 // Picture source
 
-const cameras = /** @type {HTMLSelectElement} */ (find("#camera"));
 const source = new Source((picture) => {
   stage.source(picture);
   const track = picture.stream?.getVideoTracks()[0] ?? null;
   link.send(track, store.now.size).catch(troubleFrom);
-  cameraButton.show(picture.kind === "camera");
+  sources.show(picture);
   avatar.camera(picture.kind === "camera" && !picture.asking);
   showMirror();
-  showCameras();
 });
-const cameraButton = toggle("#camera-toggle", (on) => (on ? useCamera() : source.off()));
-
-function useCamera() {
-  store.set({ source: "camera" });
-  source.camera(store.now.device, store.now.size);
-}
-
-function useSample() {
-  store.set({ source: "sample" });
-  source.sample();
-}
-
-async function showCameras() {
-  const found = await listCameras().catch(() => []);
-  const { kind, stream } = source.now;
-  const current = stream?.getVideoTracks()[0]?.getSettings().deviceId;
-  cameras.replaceChildren(
-    ...found.map(({ deviceId, label }) => make("option", { value: deviceId }, label)),
-    ...(found.length ? [] : [make("option", { value: "" }, "My camera")]),
-    make("option", { value: "sample" }, "Sample portrait"),
-  );
-  cameras.value = kind === "sample" ? "sample" : (current ?? (store.now.device || found[0]?.deviceId || ""));
-}
-
-function showSplit() {
-  const at = avatar.chosen ? null : store.now.view.split;
-  const button = /** @type {HTMLButtonElement} */ (find("#split"));
-  split.show(at);
-  splitButton.show(at !== null);
-  button.disabled = avatar.chosen;
-  button.title = avatar.chosen ? "Not with an avatar: your camera would be in the picture. Peek instead." : "Before and after side by side (S)";
-}
-
+const sources = new SourceMenu(store, source);
 function showMirror() {
   const on = store.now.mirror[habit()];
   mirrorButton.show(on);
   stage.mirror(on);
   sync.tell("mirror", { on });
 }
-
-cameras.addEventListener("change", () => {
-  if (cameras.value === "sample") return useSample();
-  store.set({ device: cameras.value });
-  useCamera();
-});
-const size = segments("#video-size", (value) => {
-  store.set({ size: /** @type {Choices["size"]} */ (value) });
-  if (source.now.kind === "camera") useCamera();
-});
-find("#use-camera").addEventListener("click", useCamera);
-find("#use-sample").addEventListener("click", useSample);
-onCamerasChanged(showCameras);
 
 // Choices → page and server
 
@@ -299,22 +250,19 @@ store.follow((choices, changed) => {
     sync.tell("set_background", { ...choices.background });
   }
   if (has("view")) {
-    showSplit();
+    split.show(choices.view.split);
+    splitButton.show(choices.view.split !== null);
     hintButton.show(choices.view.hint);
-    tellView();
+    sync.tell("set_view", { ...choices.view });
   }
   if (has("paused")) {
     pauseButton.show(choices.paused);
     stage.pause(choices.paused);
     sync.tell("pause", { on: choices.paused });
   }
-  if (has("who")) {
-    showSplit();
-    tellView();
-  }
   if (has("who", "engine", "avatarEngine", "quality", "staggered")) avatar.update();
   if (has("mirror")) showMirror();
-  if (has("size")) size.show(choices.size);
+  if (has("size")) sources.size(choices.size);
 });
 
 // Not beforeunload: that also comes before a download, or a leaving that is called off.
@@ -327,4 +275,4 @@ window.addEventListener("pageshow", ({ persisted }) => persisted && location.rel
 // The sample portrait first: something to look at while the browser asks for the camera and the server answers.
 loadLights();
 await source.sample(null, store.now.source === "camera").catch(troubleFrom);
-if (store.now.source === "camera") useCamera();
+if (store.now.source === "camera") sources.useCamera();

@@ -39,6 +39,8 @@ export class Portrait {
   #session = "";
   #sentTo = "";
   #turn = 0;
+  /** Ends with the newest picture's fate. @type {Promise<boolean> | null} */
+  #reading = null;
   #onChange;
 
   /** @param {() => void} onChange */
@@ -67,8 +69,9 @@ export class Portrait {
     return this.#try(async () => ({ name, photo, face: null }));
   }
 
-  /** The present session gets it, where it has not. Never throws: `error` says what went wrong. */
+  /** The present session gets it, where it has not; one that is being read is waited for. Never throws: see `error`. */
   async send() {
+    await this.#reading;
     const held = this.held;
     if (held && !this.ready && this.#session) await this.#try(async () => held);
   }
@@ -93,7 +96,13 @@ export class Portrait {
   }
 
   /** @param {() => Promise<Held>} make @returns {Promise<boolean>} */
-  async #try(make) {
+  #try(make) {
+    this.#reading = this.#read(make);
+    return this.#reading;
+  }
+
+  /** @param {() => Promise<Held>} make @returns {Promise<boolean>} */
+  async #read(make) {
     this.#turn += 1;
     const turn = this.#turn;
     this.error = null;

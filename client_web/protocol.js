@@ -1,7 +1,7 @@
 // @ts-check
 // docs/protocol.md from the page's side: the WebSocket, its messages, and the answer that belongs to each.
 
-/** @typedef {{name: string, title: string, available: boolean, reason: string, needs_portrait?: boolean}} EngineInfo */
+/** @typedef {{name: string, title: string, available: boolean, reason: string, needs_portrait: boolean}} EngineInfo */
 /** @typedef {{delay_s: number, fps: number, keeps_up: boolean}} Prediction */
 /** @typedef {{name: string, title: string, steps: number, omega: number, stride: number, predicted: Prediction | null}} Quality */
 /** @typedef {{session: string, version: string, engines: EngineInfo[], engine: string, ice_servers: RTCIceServer[]}} Welcome */

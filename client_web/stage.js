@@ -99,6 +99,9 @@ export class Stage {
     this.#avatar = on;
     find("#remote").setAttribute("aria-label", on ? "Your avatar" : "Your picture, relit");
     find("#pause").title = on ? "Pause: the avatar holds still (P)" : "Pause: the picture goes on untouched (P)";
+    find("#split").title = on ? "The portrait beside its avatar (S)" : "Before and after side by side (S)";
+    write(find("#side-before"), on ? "Portrait" : "Before");
+    write(find("#side-after"), on ? "Avatar" : "After");
     write(find("#peek-name"), on ? "Peek" : "Original");
     this.#say();
   }

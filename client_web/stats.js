@@ -144,7 +144,7 @@ export class EngineMenu {
   /** @param {Stats["engine"]} engine */
   show({ name, state, message }) {
     if (document.activeElement !== this.#menu) this.#menu.value = name;
-    const words = { ok: "", warming: "Warming up…", behind: "Behind: frames go on untouched", failed: "Failed", paused: "" };
+    const words = { ok: "", warming: "Warming up…", behind: "Behind", failed: "Failed", paused: "" };
     const text = state === "ok" || state === "paused" ? "" : message || words[state];
     if (text === this.#said) return;
     this.#said = text;

@@ -134,7 +134,7 @@ class EngineHost:
             self._stuck.append(self._thread)
             shared, self._running = self._running, {}
             self._abandoned |= shared.keys()
-            error = EngineError("The relighting engine does not answer; you are seen without the light.")
+            error = EngineError("The engine does not answer; you are seen without the light.")
             for other, job in shared.items():  # before the new thread starts: it would go on with their streams
                 if other is not lane:
                     other.finish(job.stream, job.work, error, self.clock() - job.since_s)
@@ -268,4 +268,4 @@ def public_message(error: Exception) -> str:
     """What a participant may read about `error`; the log has the rest."""
     if isinstance(error, EngineError):
         return error.message
-    return f"The relighting engine stopped ({type(error).__name__}); you are seen without the light meanwhile."
+    return f"The engine stopped ({type(error).__name__}); you are seen without the light meanwhile."

@@ -119,7 +119,7 @@ class Lane:
         while not self._stopped.wait(self._wait_s):
             try:
                 if self.host.exhausted:
-                    raise EngineError("The relighting engine does not answer; you are seen without the light.")
+                    raise EngineError("The engine does not answer; you are seen without the light.")
                 self._open()
                 while not self.stopped and self._error is None:
                     self._step()
@@ -198,7 +198,7 @@ class Lane:
 
     def _check_host(self) -> None:
         if self.host.closed:
-            raise EngineError("The relighting engine was switched off; you are seen without the light.")
+            raise EngineError("The engine was switched off; you are seen without the light.")
 
     def _close_stream(self) -> None:
         stream, ended = self._stream, self.host.detach(self, DETACH_S)

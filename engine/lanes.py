@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 JOIN_S = 2.0
 CAMERA = "camera"  # what `showing` says of the untouched picture
-NO_ANSWER = "The relighting engine does not answer; you are seen without the light."
+NO_ANSWER = "The engine does not answer; you are seen without the light."
 
 
 class Lanes:

@@ -371,7 +371,7 @@ class Session:
         limits = self._settings.frame_limits
         self.notice(
             "frame_size",
-            f"The picture of {width} × {height} cannot be relit.",
+            f"The picture of {width} × {height} cannot be used.",
             f"send sides of {limits.min_side_px} to {limits.max_side_px} px, at most {limits.max_pixels / 1e6:.1f} MP",
         )
 

@@ -63,8 +63,20 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A server that sends pictures back as they are: enough for the tests that look at the page."""
-    server = Serving(tmp_path_factory.mktemp("untouched") / "server.log", "passthrough")
+    """A server that sends pictures back as they are: enough for the tests that look at the page.
+
+    Of avatars it has the CPU's, and with torch an LCVD that draws noise, tiny and quick.
+    """
+    folder = tmp_path_factory.mktemp("untouched")
+    environment = {"RELIGHT_LCVD_SIZE": "64", "RELIGHT_LCVD_BACKEND": "eager", "OMP_NUM_THREADS": "1"}
+    try:
+        from lcvd.weights_tiny import write_tiny
+    except ImportError:
+        pass
+    else:
+        write_tiny(folder / "tiny")
+        environment["RELIGHT_LCVD_WEIGHTS"] = str(folder / "tiny")
+    server = Serving(folder / "server.log", "passthrough", **environment)
     server.start()
     yield server
     server.stop()

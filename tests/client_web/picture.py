@@ -83,7 +83,7 @@ class Picture:
         left, right = rows[63:78].mean(), rows[84:99].mean()
         return float((left - right) / (left + right))
 
-    def settle(self, measure: Callable[[], float], good: Callable[[float], bool], timeout_s: float = 20) -> float:
+    def settle(self, measure: Callable[[], float], good: Callable[[float], bool], timeout_s: float = 60) -> float:
         """The first measurement that is good, or the last one: lights glide, encoders lag, machines are busy."""
         value = measure()
         for _ in range(round(timeout_s / 0.2)):

@@ -742,9 +742,9 @@ def test_a_fitted_portrait_covers_its_place_and_keeps_the_head(height: int, widt
         ("warming", "", "avatar", "Getting lcvd ready. The simpler avatar (avatar) is shown meanwhile."),
         (
             "failed",
-            "The relighting engine does not answer; you are seen without the light.",
+            "The engine does not answer; you are seen without the light.",
             "lcvd",
-            "The relighting engine does not answer. The last picture is held.",
+            "The engine does not answer. The last picture is held.",
         ),
         ("failed", "No face was found.", "portrait", "No face was found. Your portrait stands in."),
         ("paused", "", "lcvd", "Paused: the picture is held, the camera is not shown."),

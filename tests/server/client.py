@@ -19,6 +19,7 @@ from server.app import create_app, uvicorn_config
 from server.settings import Settings
 
 Picture = Callable[[int], np.ndarray]
+PATIENCE_S = 40.0  # a wait this long means the test failed; machines may be very busy
 
 
 def moving_square(size: tuple[int, int] = (120, 160)) -> Picture:
@@ -97,7 +98,7 @@ class Participant:
     async def send(self, **message: Any) -> None:
         await self.socket.send(json.dumps(message))
 
-    async def wait(self, timeout_s: float = 10.0, **wanted: Any) -> dict[str, Any]:
+    async def wait(self, timeout_s: float = PATIENCE_S, **wanted: Any) -> dict[str, Any]:
         """The first message, also one already here, whose fields are those given."""
 
         def hit() -> dict[str, Any] | None:
@@ -111,7 +112,7 @@ class Participant:
         await self.send(**message)
         return await self.wait(id=message["id"])
 
-    async def until(self, look: Callable[[], Any], timeout_s: float = 10.0, what: str = "it") -> Any:
+    async def until(self, look: Callable[[], Any], timeout_s: float = PATIENCE_S, what: str = "it") -> Any:
         """What `look()` gives once it is truthy."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -156,7 +157,7 @@ class Participant:
                     self.sounds += 1
                 self._changed.set()
 
-    async def pictures(self, count: int, timeout_s: float = 15.0) -> list[np.ndarray]:
+    async def pictures(self, count: int, timeout_s: float = PATIENCE_S) -> list[np.ndarray]:
         """Wait for `count` pictures from now on; returns them."""
         seen: list[np.ndarray] = []
         self.received.clear()
