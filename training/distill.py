@@ -70,12 +70,13 @@ def student_config(
     given = config.distill
     assert given is not None
     phases = Phases.of(given.sampler, steps, given.teacher_steps)
+    teacher = given.teacher or config.model.path
     latents = config.data.latents_dir or config.output / "latents"  # one for all students
     return config.model_copy(
         update={
             "output": config.output / f"steps-{steps}",
             "model": config.model.model_copy(update={"path": begin}),
-            "distill": given.model_copy(update={"steps": (steps,), "teacher": given.teacher or config.model.path}),
+            "distill": given.model_copy(update={"steps": (steps,), "teacher": teacher, "heads": 0}),
             "data": config.data.model_copy(update={"latents_dir": latents}),
             "noise": config.noise.model_copy(update={"levels": tuple(phases.levels[:-1].tolist())}),
             "dropout": EVERYTHING,

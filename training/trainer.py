@@ -164,6 +164,14 @@ class Trainer:
     def load(self, path: Path) -> None:
         """Go on from a checkpoint. Raises DataError, TrainingStopped."""
         document = read(path)
+        mine = self.config.model_dump(mode="json")
+        # What the weights will say of themselves must hold for all of their steps.
+        for name in ("distill", "staggered"):
+            if document["config"].get(name) != mine[name]:
+                raise TrainingStopped(
+                    f"{path} was trained with another [{name}] table",
+                    "give the configuration of that run, another output, or --fresh",
+                )
         try:
             self.accelerator.load_state(str(path))
             if self.ema is not None:

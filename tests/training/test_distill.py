@@ -32,7 +32,7 @@ from training.distiller import Distiller, load_teacher, manifest_notes  # noqa: 
 from training.dropout import Kept  # noqa: E402
 from training.ema import Ema  # noqa: E402
 from training.encoder import FrozenEncoder  # noqa: E402
-from training.errors import ConfigError  # noqa: E402
+from training.errors import ConfigError, TrainingStopped  # noqa: E402
 from training.log import read_log  # noqa: E402
 from training.networks import Trainee, load_networks  # noqa: E402
 from training.runtime import make_accelerator  # noqa: E402
@@ -190,6 +190,8 @@ def test_students_follow_each_other_resume_and_load(place: Path) -> None:
         distill(config, on_step=cut)
     again = distill(config)
     assert [each.resumed_at for each in again.students] == [2, 0]
+    with pytest.raises(TrainingStopped, match=r"another \[distill\] table"):
+        distill(config_of(place, "cut", distill=both | {"omega": 2.0}, **steady))
     assert again.comparison is None
     for steps, one, other in zip((2, 1), whole.students, again.students, strict=True):
         assert [(row["step"], row["loss"]) for row in read_log(one.output / "log.jsonl") if row["kind"] == "train"] == [
