@@ -33,7 +33,7 @@ def export(
         shutil.rmtree(part_folder, ignore_errors=True)
         part_folder.mkdir(parents=True)
         try:
-            written = {}
+            written: dict[str, dict[str, Any]] = {}
             for name, config in part_configs(parts):
                 network = parts[name].svd if name == "unet" else parts[name]
                 tensors = dict(network.state_dict())
