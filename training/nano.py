@@ -1,8 +1,8 @@
 """`relight nano`: heads, VAE, image encoder, LCVD in one call that goes on where it was cut off, and the package of it.
 
-heads (training.heads) → vae (training.vae_train) → image_encoder (drawn, not trained) → run (training.train with
-configs/nano.toml) → weights: fp16, the converted layout, and a manifest that says `demonstration`. Everything lies in
-one folder; a stage whose result lies there is not done again.
+heads (training.heads) → vae (training.vae_train) → image_encoder (drawn, not trained) → adapters (taught what the VAE
+says of their pictures, as a start) → run (training.train with configs/nano.toml) → weights: fp16, the converted layout,
+and a manifest that says `demonstration`. All in one folder; a stage whose result lies there is not done again.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lcvd.clip_image import SIZE, clip_embedding
 from lcvd.weights import MANIFEST, build_part
@@ -27,11 +27,13 @@ from training.synthetic import HELD_OUT, HeadSource
 from training.train import TrainResult, train
 from training.trainer import StepReport
 from training.vae_train import LOG as VAE_LOG
+from training.vae_train import WEIGHTS as VAE_WEIGHTS
 from training.vae_train import VaeRun, train_vae
 
 TITLE = "Nano demonstration (synthetic heads)"
 TOML = Path(__file__).parent / "configs" / "nano.toml"
 LIVE = {"steps": 2, "guidance": "none"}  # what the live engine starts with: keeps up on two CPU cores (docs/nano.md)
+WARM_STEPS, WARM_BATCH, WARM_LR = 300, 4, 3e-3
 IMAGE_ENCODER: dict[str, Any] = {
     "model_type": "clip_vision_model",
     "hidden_size": 32,
@@ -57,8 +59,8 @@ class NanoResult:
 
 def nano_config(folder: Path, changes: Sequence[str] = ()) -> TrainConfig:
     """configs/nano.toml with its paths in `folder`, and `a.b=value` over it. Raises ConfigError."""
-    places = {"output": "run", "model.vae.path": "vae", "model.image_encoder.path": "image_encoder"}
-    places["data.synthetic.cache"] = "heads"
+    places = {"output": "run", "data.synthetic.cache": "heads"}
+    places |= {f"model.{name}.path": name for name in ("vae", "image_encoder", "adapters")}
     inside = [f"{name}={json.dumps(str(folder.resolve() / place))}" for name, place in places.items()]
     return load_config(TOML, [*inside, *changes])
 
@@ -77,13 +79,15 @@ def train_nano(
         heads.pictures(index)
         on_stage("heads", index + 1, heads.heads, "rendered")
     if not resume:
-        for name in ("vae", "image_encoder", "run", "weights"):
+        for name in ("vae", "image_encoder", "adapters", "run", "weights"):
             shutil.rmtree(folder / name, ignore_errors=True)
     plan = VaeRun(folder / "vae", seed=config.seed) if vae is None else vae
     of = plan.steps + plan.decoder_steps
     train_vae(plan, heads, resume, lambda step, loss: on_stage("VAE", step, of, f"loss {loss:.4f}"))
     if not (folder / "image_encoder" / "config.json").exists():
         write_image_encoder(folder / "image_encoder", heads, config.seed)
+    if not (folder / "adapters" / "config.json").exists():
+        warm_adapters(folder / "adapters", folder / "vae", heads, config.seed, on_stage)
 
     def show(report: StepReport, rate: float) -> None:
         on_stage("LCVD", report.step, config.steps, f"loss {report.loss:.3f}, {rate:.2f} steps/s")
@@ -128,6 +132,53 @@ def write_image_encoder(folder: Path, heads: HeadSource, seed: int) -> Path:
         kept = {key: value.contiguous() for key, value in values.items() if not key.endswith("position_ids")}
         save_file(kept, folder / "model.safetensors", {"format": "pt"})
         write_json(folder / "config.json", IMAGE_ENCODER)
+    return folder
+
+
+def warm_adapters(folder: Path, vae_folder: Path, heads: HeadSource, seed: int, on_stage: OnStage) -> Path:
+    """Adapters of which four features are the VAE's latents of their picture; the others mix what lies below.
+
+    The published ones begin at zero beside a trained UNet. Beside an untrained one neither would tell the other
+    anything for a thousand steps.
+    """
+    unet = load_config(TOML).model.unet
+    assert unet is not None
+    assert unet.config is not None
+    channels = int(unet.config["block_out_channels"][0])
+    vae: Any = build_part("vae", json.loads((vae_folder / "config.json").read_text()))
+    vae.load_state_dict(load_file(vae_folder / VAE_WEIGHTS))
+    vae.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 2000)
+        adapters: Any = build_part("adapters", {"out_channels": channels})
+        for name in ("light", "ref"):
+            torch.nn.init.normal_(getattr(adapters, name).final_proj.weight, std=128**-0.5)
+    optimizer = torch.optim.AdamW(adapters.parameters(), lr=WARM_LR, weight_decay=0.0)
+    for step in range(WARM_STEPS):
+        rng = np.random.default_rng([seed, step])
+        films = [heads.pictures(int(rng.integers(heads.heads))) for _ in range(WARM_BATCH)]
+        rows = [film[int(rng.integers(len(film)))] for film in films]
+        lights = [int(rng.integers(2)) for _ in rows]
+        pictures = np.stack([row[..., 3 * i : 3 * i + 3] for row, i in zip(rows, lights, strict=True)])
+        hints = np.stack([row[..., 6 + 3 * i : 9 + 3 * i] for row, i in zip(rows, lights, strict=True)])
+        loss = torch.zeros(())
+        for adapter, shown, low, at in ((adapters.ref, pictures, -1.0, 0), (adapters.light, hints, 0.0, 4)):
+            pixels = torch.from_numpy(shown).permute(0, 3, 1, 2).contiguous().float() / 255
+            with torch.no_grad():
+                latents = vae.encode(2 * pixels - 1).latent_dist.mode()
+            made = adapter(pixels * (1 - low) + low)
+            loss = loss + ((made[:, at : at + 4] - latents) ** 2).mean()
+        for group in optimizer.param_groups:
+            group["lr"] = WARM_LR * min(1.0, (step + 1) / 20, 4 * (WARM_STEPS - step) / WARM_STEPS)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(adapters.parameters(), 1.0)
+        optimizer.step()
+        on_stage("adapters", step + 1, WARM_STEPS, f"loss {float(loss.detach()):.3f}")
+    with told_when_disk_full(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(dict(adapters.state_dict()), folder / VAE_WEIGHTS, {"format": "pt"})
+        write_json(folder / "config.json", {"out_channels": channels})
     return folder
 
 

@@ -1,0 +1,104 @@
+"""training.nano: one call from nothing to a packaged folder, in small; and what it does when called again."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="pip install -e '.[train]'")
+
+from lcvd.model import load_lcvd  # noqa: E402
+from lcvd.weights import find_weights  # noqa: E402
+from lcvd.weights_convert import verify  # noqa: E402
+from lcvd.weights_place import trained_size, weights_manifest  # noqa: E402
+from training import nano  # noqa: E402
+from training.heads import head_clip  # noqa: E402
+from training.vae_train import VaeRun  # noqa: E402
+
+CHANGES = (
+    "steps=2",
+    "data.size=64",
+    "data.frames=2",
+    "data.synthetic.heads=2",
+    "data.synthetic.clip_frames=2",
+    "validation.every=0",
+    "checkpoint.every=1",
+    "checkpoint.export=false",
+    "threads=1",
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Equal numbers whatever else runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A whole run, and the stages it went through."""
+    folder = tmp_path_factory.mktemp("nano")
+    return folder, run(folder)
+
+
+def run(folder: Path) -> list[str]:
+    """The stages of one call of `train_nano`."""
+    stages: list[str] = []
+
+    def note(stage: str, done: int, of: int, said: str) -> None:
+        assert 1 <= done <= of
+        if stage not in stages:
+            stages.append(stage)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nano, "WARM_STEPS", 2)
+        vae = VaeRun(folder / "vae", steps=2, decoder_steps=1, batch=2, crop=32)
+        result = nano.train_nano(folder, CHANGES, vae, on_stage=note)
+    assert result is not None
+    assert result.weights == folder / "weights"
+    return stages
+
+
+def test_one_call_makes_a_whole_demonstration(made: tuple[Path, list[str]]) -> None:
+    """Every stage ran; the package is in half precision, verified, labelled, loads, and logs lie beside it."""
+    folder, stages = made
+    assert stages == ["heads", "VAE", "adapters", "LCVD"]
+    weights = folder / "weights"
+    found = find_weights(weights)
+    assert verify(found) == []
+    manifest = weights_manifest(weights)
+    assert {part["dtypes"][0] for part in manifest["parts"].values()} == {"float16"}
+    assert manifest["demonstration"] is True
+    assert manifest["live"] == nano.LIVE
+    assert trained_size(weights) == 64
+    assert manifest["training"]["step"] == 2
+    assert {path.name for path in weights.iterdir()} >= {"README.md", "nano.toml", "log.jsonl.gz", "vae-log.jsonl.gz"}
+    assert str(folder) not in (weights / "nano.toml").read_text()
+    assert load_lcvd(weights).vae.config.scaling_factor == 1.0
+
+
+def test_what_is_done_is_not_done_again(made: tuple[Path, list[str]]) -> None:
+    """A second call renders nothing, trains nothing and packs the same tensors."""
+    folder, _ = made
+    before = {name: part["sha256"] for name, part in weights_manifest(folder / "weights")["parts"].items()}
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "heads").iterdir()}
+    assert "adapters" not in run(folder)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "heads").iterdir()} == kept
+    after = {name: part["sha256"] for name, part in weights_manifest(folder / "weights")["parts"].items()}
+    assert after == before
+
+
+def test_the_token_tells_portraits_apart(made: tuple[Path, list[str]]) -> None:
+    """The drawn image encoder answers two heads differently, by about 1 a number."""
+    from lcvd.clip_image import clip_embedding
+
+    folder, _ = made
+    model = load_lcvd(folder / "weights")
+    pictures = torch.stack([torch.from_numpy(head_clip(seed, 1, 64).rgb[0]).permute(2, 0, 1) for seed in (0, 1)])
+    tokens = clip_embedding(model.image_encoder, pictures.float() / 127.5 - 1.0)[:, 0]
+    assert 0.3 < float((tokens[0] - tokens[1]).abs().mean()) < 4
+    assert json.loads((folder / "image_encoder" / "config.json").read_text()) == nano.IMAGE_ENCODER
