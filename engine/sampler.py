@@ -5,6 +5,7 @@ The live twin of `lcvd.sampling`, with the levels of `lcvd.few_steps`. `Predict`
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -16,7 +17,6 @@ from torch import Tensor
 from engine.carry import carry_gain
 from lcvd.few_steps import few_step_sigmas
 from lcvd.guidance import OMEGA, guided
-from lcvd.sampling import KnownFrames
 from lcvd.schedule import SamplerName, step, v_from_x0, x0_from_v
 from lcvd.student import Student
 
@@ -113,20 +113,19 @@ def window_steps(
     """
     sigmas = [float(sigma) for sigma in plan.sigmas]
     x = noise * (sigmas[0] ** 2 + 1) ** 0.5
-    pinned = None
     if known is not None:
-        pinned = KnownFrames(0, known)
+        known = known.to(x)
         # Where a known frame is at this level. The release leaves x0 out, which only σ = 700 forgives.
-        x = torch.cat([known.to(x) + sigmas[0] * noise[: len(known)], x[len(known) :]])
-    rows = range(len(noise))
-    omega = torch.tensor(plan.omega)
+        x = torch.cat([known + sigmas[0] * noise[: len(known)], x[len(known) :]])
+    omega = torch.tensor(plan.omega, device=noise.device)  # here: a copy at every step would wait for the device
     for sigma, sigma_next in pairwise(sigmas):
         v1, v2 = yield x, sigma
         v = v2 if v1 is None else guided(v1, v2, omega)
-        if pinned is not None:
+        if known is not None:
             if plan.join == "carry":
-                v = _carried(x, v, sigma, pinned.latents)
-            v = pinned.pin(rows, x, v, sigma)
+                v = _carried(x, v, sigma, known)
+            # The released hook (`lcvd.sampling.KnownFrames`), all rows at once: 12 rows one by one are 100 launches.
+            v = torch.cat([v_from_x0(x[: len(known)], known, sigma), v[len(known) :]])
         x = step(plan.sampler, x, v, sigma, sigma_next)
     return x
 
@@ -137,7 +136,13 @@ def _carried(x: Tensor, v: Tensor, sigma: float, known: Tensor) -> Tensor:
     if n < 2:
         return v
     x0 = x0_from_v(x, v, sigma)
-    error = known[1:].to(x0) - x0[1:n]
-    gain = torch.from_numpy(carry_gain(n - 1, len(x) - n, sigma)).to(x0)
+    error = known[1:] - x0[1:n]
+    gain = _held_gain(n - 1, len(x) - n, sigma, x0.dtype, x0.device)
     fresh = x0[n:] + torch.einsum("fk,kchw->fchw", gain, error)
     return torch.cat([v[:n], v_from_x0(x[n:], fresh, sigma)])
+
+
+@lru_cache(maxsize=256)
+def _held_gain(context: int, fresh: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`carry_gain` on the device, kept as the backends keep σ."""
+    return torch.from_numpy(carry_gain(context, fresh, sigma)).to(device, dtype)

@@ -96,7 +96,7 @@ class EagerBackend:
             held + ask.features[None] if guided else held,
             reference.clip if guided else torch.zeros_like(reference.clip),
             reference.latents[None].expand(-1, frames, -1, -1, -1),
-            micro_condition(1, device=self.device),
+            _held_ids(self.device),
         )
 
     def decode(
@@ -140,6 +140,12 @@ class EagerBackend:
 
 def _level(sigma: float | NDArray[np.float64], device: torch.device) -> Tensor:
     return _held_level(tuple(sigma) if isinstance(sigma, np.ndarray) else sigma, device)
+
+
+@lru_cache(maxsize=8)
+def _held_ids(device: torch.device) -> Tensor:
+    """The micro-condition [1,3], kept on the device as the levels are."""
+    return micro_condition(1, device=device)
 
 
 @lru_cache(maxsize=256)

@@ -448,7 +448,14 @@ def test_what_cannot_be_is_refused_with_words(tiny_lcvd) -> None:
         relight_clip(engine, FULL, "a.mp4", "b.mp4")
 
 
-def live(engine, count: int, lights: dict[int, Lighting], sizes=lambda i: CAMERA, view: View | None = None):
+def live(
+    engine,
+    count: int,
+    lights: dict[int, Lighting],
+    sizes=lambda i: CAMERA,
+    view: View | None = None,
+    given_at: dict[int, int] | None = None,  # filled: how many frames had been given when each came out
+):
     """Through threads, mailbox and pacer, one frame after the other was taken."""
     host = EngineHost(engine)
     assert host.wait_ready(60)
@@ -469,6 +476,8 @@ def live(engine, count: int, lights: dict[int, Lighting], sizes=lambda i: CAMERA
         while (got := stream.next_output(time.monotonic())[0]) is not None:
             if got.relit:
                 out.append(got)
+                if given_at is not None:
+                    given_at[got.index] = len(taken)
             else:
                 assert got.showing == "portrait"  # before the first window
         return len(out)
@@ -504,6 +513,17 @@ def test_live_equals_offline(tiny_lcvd) -> None:
     assert snapshot.drops == 0
     assert snapshot.engine["name"] == "lcvd"
     assert {"track", "hint", "features", "denoise", "decode"} <= set(snapshot.stages)
+
+
+def test_a_new_light_reaches_the_glass_within_one_window(tiny_lcvd) -> None:
+    """Live: the first picture it changes is of the window that was filling when it was set, and left with it."""
+    engine, set_at, given_at = engine_of(tiny_lcvd, stride=4), 5, {}
+    plain = pushed(opened(engine), 12)
+    lit, _ = live(engine, 12, {0: FULL, set_at: RIGHT}, given_at=given_at)
+    changed = [a.index for a, b in zip(lit, plain, strict=True) if (a.rgb != b.rgb).any()]
+    assert 4 <= changed[0] <= set_at + 1  # a window's rows see each other, so its frame 4 may hear of 6's light
+    assert changed[-1] == 11
+    assert given_at[set_at + 1] - set_at <= engine.options.stride
 
 
 def test_live_goes_on_through_a_change_of_size(tiny_lcvd) -> None:
