@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class HungCall(RuntimeError):
-    """A call did not return within its limit, or an earlier one still has not."""
+    """A call did not return within its limit, an earlier one still has not, or the thread was closed."""
 
 
 class OwnThread:
@@ -27,6 +27,7 @@ class OwnThread:
         self._calls: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._last: Future[Any] | None = None
+        self._closed = False
         # A daemon: a call that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=f"lcvd-{name}", daemon=True)
         self._thread.start()
@@ -35,6 +36,8 @@ class OwnThread:
         """`function(*args)` on the thread. Raises what it raises; HungCall after `limit_s` or while one hangs."""
         future: Future[T] = Future()
         with self._lock:
+            if self._closed:  # whoever took this thread for the present one just before would wait for ever
+                raise HungCall(f"{self.name}: its thread was closed")
             if self._last is not None and not self._last.done():
                 raise HungCall(f"{self.name}: an earlier call has not returned")
             self._last = future
@@ -52,7 +55,9 @@ class OwnThread:
 
     def close(self) -> None:
         """End the thread once its present call has returned; does not wait."""
-        self._calls.put(None)
+        with self._lock:
+            self._closed = True
+            self._calls.put(None)
 
     def _run(self) -> None:
         while (asked := self._calls.get()) is not None:

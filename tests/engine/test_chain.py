@@ -280,3 +280,13 @@ def test_a_thread_of_its_own_tells_its_errors_apart() -> None:
     until(lambda: thread._last.done())
     assert thread.call(int) == 0
     thread.close()
+
+
+def test_a_closed_thread_answers_at_once() -> None:
+    """A call that comes after the close is refused and does not wait for ever; closing twice is no trouble."""
+    thread = OwnThread("test")
+    assert thread.call(int, "7") == 7
+    thread.close()
+    thread.close()
+    with pytest.raises(HungCall, match="closed"):
+        thread.call(int, "8")
