@@ -20,6 +20,7 @@ from server.errors import BadUpload, Problem, TooLarge, TooSlow, explain
 from server.settings import Settings
 
 WORK_SIDE_PX = 1280  # a larger photo says nothing more about its light
+LOOK_PX = 512  # of the CPU avatar, which shows it beside itself; a smaller LCVD scales it down
 RIVAL_WIDTH = 0.5  # of the largest face; a smaller one is in the background
 PHOTO_HINT = "send a JPEG, PNG or WebP; it may be cut off"
 PANORAMA_HINT = "give a .hdr, .exr, .jpg or .png file; it may be cut off"
@@ -117,16 +118,11 @@ def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
     """The portrait in a JPEG, PNG or WebP. Raises LcvdError, BadUpload."""
     from engine.portrait import square_around
     from lcvd.tracking.crop import crop
-    from lcvd.weights_place import trained_size
 
     rgb, scale = open_photo(data, filename, settings.max_image_pixels)
     face = _face_in(rgb, settings)
     _alone(rgb, settings)
-    look = crop(
-        rgb,
-        square_around(face, (rgb.shape[0], rgb.shape[1])),
-        settings.lcvd_size or trained_size(settings.lcvd_weights),
-    )
+    look = crop(rgb, square_around(face, (rgb.shape[0], rgb.shape[1])), max(LOOK_PX, settings.lcvd_size or 0))
     return Portrait(rgb, look, _box(face, scale))
 
 

@@ -169,5 +169,8 @@ def test_the_real_detector_counts_faces() -> None:
         pytest.skip(f"no tracking models: {error}")
     assert found.rgb.shape == portrait.shape
     assert found.look.shape == (512, 512, 3)
+    # A tiny LCVD's stand-in, the CPU's avatar, is shown beside it at its own size.
+    assert np.array_equal(portrait_of(png(portrait), "one.png", Settings(lcvd_size=64)).look, found.look)
+    assert portrait_of(png(portrait), "one.png", Settings(lcvd_size=768)).look.shape == (768, 768, 3)
     with pytest.raises(BadUpload, match="2 faces"):
         portrait_of(png(np.hstack([portrait, portrait[:, ::-1]])), "two.png", Settings())
