@@ -57,9 +57,10 @@ def evaluate(
     weights: Annotated[str, typer.Option(help="LCVD's weights: a folder or a name.", rich_help_panel=HEADS)] = "nano",
     heads: Annotated[int | None, typer.Option(min=1, help="Default: 24.", rich_help_panel=HEADS)] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Default: 25.", rich_help_panel=HEADS)] = None,
-    sampler: Annotated[str, typer.Option(help="euler or ddim.", rich_help_panel=HEADS)] = "euler",
+    sampler: Annotated[str | None, typer.Option(help="euler (default) or ddim.", rich_help_panel=HEADS)] = None,
     omega: Annotated[
-        float | None, typer.Option(min=0, help="Guidance of the headline. Default: 4.5.", rich_help_panel=HEADS)
+        float | None,
+        typer.Option(min=0, help="Of the headline. Default: the weights' own, or 4.5.", rich_help_panel=HEADS),
     ] = None,
     omegas: Annotated[
         str | None, typer.Option(help="Guidance to compare. Default: 1,2,4,6,8.", rich_help_panel=HEADS)
@@ -67,7 +68,9 @@ def evaluate(
     ablations: Annotated[
         bool, typer.Option("--ablations/--no-ablations", help="Or the headline alone.", rich_help_panel=HEADS)
     ] = True,
-    size: Annotated[int, typer.Option(help="Side in px, a multiple of 8.", rich_help_panel=HEADS)] = 128,
+    size: Annotated[
+        int | None, typer.Option(help="Px. Default: the weights' own, or 128.", rich_help_panel=HEADS)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=65535, help="Other heads, noise.", rich_help_panel=HEADS)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.", rich_help_panel=HEADS)] = "cpu",
     out: Annotated[

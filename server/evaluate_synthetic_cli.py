@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,9 +41,9 @@ class SyntheticOptions:
     device: str
     heads: int | None
     frames: int | None
-    size: int
+    size: int | None
     steps: int | None
-    sampler: str
+    sampler: str | None
     omega: float | None
     omegas: str | None
     ablations: bool
@@ -58,11 +58,13 @@ def evaluate_synthetic(options: SyntheticOptions) -> None:
     if any(importlib.util.find_spec(name) is None for name in ("torch", "diffusers", "transformers")):
         raise ModelUnavailable("--synthetic runs LCVD, which needs torch", "pip install 'relight-live[lcvd]'")
     from lcvd.model import load_lcvd
+    from lcvd.weights import find_weights
     from training.evaluation import run_trial
     from training.evaluation.report import document
 
     console = Console(stderr=options.json_only, quiet=options.json_only)
-    plan = plan_of(options)
+    check(options)
+    plan = plan_of(options, find_weights(Path(options.weights)).manifest)
     if options.out is not None:
         _make_folder(options.out)
     model = load_lcvd(Path(options.weights), device=options.device)
@@ -82,29 +84,48 @@ def evaluate_synthetic(options: SyntheticOptions) -> None:
     print(json.dumps(found, allow_nan=False), flush=True)
 
 
-def plan_of(options: SyntheticOptions) -> "Plan":
-    """The plan: what was not said is the plan's own, or --quick's. Raises BadParameter, ShapeError."""
+def check(options: SyntheticOptions) -> None:
+    """Before any weights are read. Raises BadParameter."""
+    if options.sampler not in (None, "euler", "ddim"):
+        raise typer.BadParameter(f"{options.sampler!r} is unknown; use euler or ddim", param_hint="--sampler")
+    if options.omegas is not None:
+        if not options.ablations:
+            raise typer.BadParameter("--no-ablations leaves them out", param_hint="--omegas")
+        _numbers(options.omegas)
+
+
+def plan_of(options: SyntheticOptions, manifest: Mapping[str, Any]) -> "Plan":
+    """What was not said is the weights' own, else --quick's or the plan's. Raises BadParameter, ShapeError."""
     from training.evaluation import QUICK, Plan
 
-    plan = QUICK if options.quick else Plan()
-    if options.sampler not in ("euler", "ddim"):
-        raise typer.BadParameter(f"{options.sampler!r} is unknown; use euler or ddim", param_hint="--sampler")
-    sampler: Literal["euler", "ddim"] = "euler" if options.sampler == "euler" else "ddim"
-    if not options.ablations and options.omegas is not None:
-        raise typer.BadParameter("--no-ablations leaves them out", param_hint="--omegas")
+    plan = _as_shipped(QUICK if options.quick else Plan(), manifest)
+    sampler: Literal["euler", "ddim"] | None = options.sampler  # type: ignore[assignment]
     omegas = plan.omegas if options.omegas is None else _numbers(options.omegas)
     return replace(
         plan,
         heads=plan.heads if options.heads is None else options.heads,
         frames=options.frames or plan.frames,
-        size=options.size,
+        size=plan.size if options.size is None else options.size,
         steps=plan.steps if options.steps is None else options.steps,
-        sampler=sampler,
+        sampler=plan.sampler if sampler is None else sampler,
         omega=plan.omega if options.omega is None else options.omega,
         omegas=omegas if options.ablations else (),
         adapters=options.ablations,
         seed=options.seed,
     )
+
+
+def _as_shipped(plan: "Plan", manifest: Mapping[str, Any]) -> "Plan":
+    """Sampled as the weights say that they are to be run; a student knows one guidance and one number of steps."""
+    from lcvd.student import student_of
+
+    student, live = student_of(manifest), manifest.get("live")
+    if student is not None:
+        plan = replace(plan, steps=student.steps, sampler=student.sampler, omega=1.0, omegas=())
+    elif isinstance(live, Mapping) and live.get("guidance") == "none":
+        plan = replace(plan, omega=1.0)
+    size = manifest.get("size")
+    return replace(plan, size=size) if isinstance(size, int) else plan
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -22,6 +22,7 @@ from lcvd.pipeline import relight_frames
 from lcvd.presets import PRESETS
 from lcvd.weights_tiny import write_tiny
 from server.evaluate_cli import evaluate
+from server.evaluate_synthetic_cli import SyntheticOptions, plan_of
 from training.evaluation import QUICK, Case, Plan, Scores, Trial, Variant, held_out_case, relit, run_trial, scored
 from training.evaluation.calibration import faulty, painted, part_way
 from training.evaluation.case import FIRST, HEADS_MAX, seed_of, target_of
@@ -402,3 +403,22 @@ def test_another_paint_on_the_same_head(case: Case) -> None:
     again = painted(case, random_person(streams[0]).atlas)
     assert np.abs(again.astype(int) - case.truth)[case.masks].mean() < 3
     assert scored(again, case).psnr > 35
+
+
+def options(**said: object) -> SyntheticOptions:
+    nothing = dict.fromkeys(("heads", "frames", "size", "steps", "sampler", "omega", "omegas", "out"))
+    rest = {"weights": "x", "device": "cpu", "ablations": True, "seed": 0, "quick": False, "json_only": True}
+    return SyntheticOptions(**(nothing | rest | said))
+
+
+def test_weights_are_run_as_they_say() -> None:
+    """A manifest's size and guidance, or a student's steps, are the defaults; what is said on the command line wins."""
+    nano = {"size": 96, "live": {"steps": 2, "guidance": "none"}}
+    plan = plan_of(options(), nano)
+    assert (plan.size, plan.omega, plan.steps, plan.omegas) == (96, 1.0, 25, Plan().omegas)
+    assert plan_of(options(), {}) == Plan()
+    assert plan_of(options(quick=True), {}) == QUICK
+    said = plan_of(options(size=64, omega=3.0, steps=7, sampler="ddim", omegas="2,1", frames=4), nano)
+    assert said == Plan(frames=4, size=64, omega=3.0, steps=7, sampler="ddim", omegas=(2.0, 1.0))
+    taught = plan_of(options(), {"student": {"omega": 3.0, "steps": 4}})
+    assert (taught.omega, taught.steps, taught.variants) == (1.0, 4, taught.adapter_variants)
