@@ -68,9 +68,9 @@ class ModelConfig(Section):
 class SyntheticConfig(Section):
     """Heads that we render: `training.synthetic`."""
 
-    heads: int = Field(1000, ge=1)
-    first: int = Field(0, ge=0, lt=2**31)  # seed of the first head; 2³¹ and above are held out
-    clip_frames: int = Field(0, ge=0)  # rendered of each head; 0: as many as the model sees
+    heads: int = Field(default=1000, ge=1)
+    first: int = Field(default=0, ge=0, lt=2**31)  # seed of the first head; 2³¹ and above are held out
+    clip_frames: int = Field(default=0, ge=0)  # rendered of each head; 0: as many as the model sees
     relit_pairs: Share = 0.5  # share whose reference stands under another light than the clip
     cache: Folder | None = None  # folder for rendered clips
     cache_gb: Positive = 4.0  # its bound
@@ -81,13 +81,13 @@ class DataConfig(Section):
 
     folders: tuple[Folder, ...] = ()  # prepared by relight data prepare
     synthetic: SyntheticConfig | None = None
-    frames: int = Field(16, ge=2, le=256)
-    size: int = Field(512, ge=32, le=2048)  # px
-    threads: int = Field(2, ge=0, le=64)  # reading or rendering ahead
+    frames: int = Field(default=16, ge=2, le=256)
+    size: int = Field(default=512, ge=32, le=2048)  # px
+    threads: int = Field(default=2, ge=0, le=64)  # reading or rendering ahead
     latents: Literal["fresh", "cached"] = "fresh"  # cached: each picture passes the frozen VAE and CLIP once
     latents_dir: Folder | None = None  # where; None: in the run's folder
     latents_gb: Positive = 4.0
-    reference_draws: int = Field(4, ge=1, le=64)  # noisy versions of each reference, when latents are cached
+    reference_draws: int = Field(default=4, ge=1, le=64)  # noisy versions of each reference, when latents are cached
 
     @field_validator("size")
     @classmethod
@@ -109,10 +109,10 @@ class NoiseConfig(Section):
     """σ = exp(N(p_mean, p_std)); the reference's augmentation exp(N(reference_mean, reference_std))."""
 
     p_mean: float = 0.7
-    p_std: float = Field(1.6, ge=0)
+    p_std: float = Field(default=1.6, ge=0)
     levels: tuple[Positive, ...] = ()  # σ is one of these, each as often as the others, instead
     reference_mean: float = -3.0
-    reference_std: float = Field(0.5, ge=0)
+    reference_std: float = Field(default=0.5, ge=0)
 
 
 class StaggeredConfig(Section):
@@ -122,11 +122,11 @@ class StaggeredConfig(Section):
     """
 
     share: Share = 0.5
-    chunk: int = Field(4, ge=1)
+    chunk: int = Field(default=4, ge=1)
     steps: tuple[Annotated[int, Field(ge=1)], ...] = ()  # chunks under way: the engine's levels and start-up for each
     sampler: SamplerName = "euler"  # whose levels `steps` are
     levels: tuple[Positive, ...] = ()  # of the chunks under way, falling: the newest (last in the window) has the first
-    jitter: float = Field(0.2, ge=0)  # each level times exp(N(0, jitter))
+    jitter: float = Field(default=0.2, ge=0)  # each level times exp(N(0, jitter))
 
     @property
     def under_way(self) -> int:
@@ -147,11 +147,11 @@ class DistillConfig(Section):
 
     teacher: Folder | None = None  # None: model.path
     steps: tuple[Literal[1, 2, 4, 8], ...] = (4, 2, 1)  # a student each, in this order; each begins as the one before
-    omega: float = Field(OMEGA, ge=0, le=20)  # of the teacher; what the student does by itself
+    omega: float = Field(default=OMEGA, ge=0, le=20)  # of the teacher; what the student does by itself
     sampler: SamplerName = "euler"  # whose few-step levels
-    teacher_steps: int = Field(32, ge=1, le=1000)  # of the teacher's path from noise to picture
+    teacher_steps: int = Field(default=32, ge=1, le=1000)  # of the teacher's path from noise to picture
     huber: Positive = 0.00054  # c of the loss √(e² + c²) − c
-    heads: int = Field(8, ge=0)  # held out, for the table at the end; 0: no table
+    heads: int = Field(default=8, ge=0)  # held out, for the table at the end; 0: no table
 
     @model_validator(mode="after")
     def _meets(self) -> Self:
@@ -188,8 +188,8 @@ class OptimizerConfig(Section):
     lr: Positive = 1e-5
     betas: tuple[Share, Share] = (0.9, 0.999)
     eps: Positive = 1e-8
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: int = Field(0, ge=0)  # steps from 0 to lr
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: int = Field(default=0, ge=0)  # steps from 0 to lr
     decay: Literal["constant", "cosine", "linear"] = "constant"  # after the warm-up, until the last step
     floor: Share = 0.0  # share of lr that a decay ends at
     clip_norm: Positive = 1.0
@@ -198,28 +198,28 @@ class OptimizerConfig(Section):
 class EmaConfig(Section):
     """The exported weights: an exponential average of the trained ones. decay 0: none."""
 
-    decay: float = Field(0.9999, ge=0, lt=1)
+    decay: float = Field(default=0.9999, ge=0, lt=1)
     warmup: bool = True  # decay grows as (1 + n)/(10 + n)
 
 
 class CheckpointConfig(Section):
     """What a crash can cost."""
 
-    every: int = Field(500, ge=1)  # steps
-    keep: int = Field(2, ge=1)
+    every: int = Field(default=500, ge=1)  # steps
+    keep: int = Field(default=2, ge=1)
     export: bool = True  # also write weights/ then, which the server loads
 
 
 class ValidationConfig(Section):
     """Held-out clips, the same noise each time."""
 
-    every: int = Field(500, ge=0)  # steps; 0: never
-    clips: int = Field(8, ge=1)
+    every: int = Field(default=500, ge=0)  # steps; 0: never
+    clips: int = Field(default=8, ge=1)
     folders: tuple[Folder, ...] = ()  # prepared; empty: held-out synthetic heads, or the data's own first clips
     sigmas: tuple[Positive, ...] = (0.1, 0.5, 2.0, 8.0, 40.0)  # one in each band
-    grid: int = Field(2, ge=0)  # clips in the picture; 0: none
-    steps: int = Field(8, ge=1, le=100)  # of the sampler, for the picture
-    omega: float = Field(2.0, ge=0)
+    grid: int = Field(default=2, ge=0)  # clips in the picture; 0: none
+    steps: int = Field(default=8, ge=1, le=100)  # of the sampler, for the picture
+    omega: float = Field(default=2.0, ge=0)
 
 
 class DistributedConfig(Section):
@@ -233,20 +233,22 @@ class TrainConfig(Section):
     """Everything that decides a run."""
 
     output: Folder
-    steps: int = Field(30_000, ge=1)
-    batch: int = Field(1, ge=1)  # clips of one process at once
-    accumulation: int = Field(8, ge=1)
-    seed: int = Field(0, ge=0, lt=2**31)
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda)$")
-    threads: int = Field(0, ge=0)  # of torch on the CPU; 0: leave as it is
+    steps: int = Field(default=30_000, ge=1)
+    batch: int = Field(default=1, ge=1)  # clips of one process at once
+    accumulation: int = Field(default=8, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
+    threads: int = Field(default=0, ge=0)  # of torch on the CPU; 0: leave as it is
     precision: Literal["no", "fp16", "bf16"] = "no"
     gradient_checkpointing: bool = False
     parts: tuple[TrainedPart, ...] = ("unet", "light", "ref")
     conditions: tuple[ConditionWord, ...] = ("shading", "reference")  # the adapters that are given anything
     region: Literal["portrait", "background"] = "portrait"  # of the loss's second term; the paper prints background
-    fps: int = Field(7, ge=2)
-    motion_bucket: float = Field(127.0, ge=0)
-    bad_steps: int = Field(10, ge=1)  # steps in a row with a loss or gradient that is not finite, until it stops
+    fps: int = Field(default=7, ge=2)
+    motion_bucket: float = Field(default=127.0, ge=0)
+    bad_steps: int = Field(
+        default=10, ge=1
+    )  # steps in a row with a loss or gradient that is not finite, until it stops
     tensorboard: bool = True
     model: ModelConfig
     data: DataConfig

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,12 @@ logger = logging.getLogger(__name__)
 
 def make_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """8-bit AdamW of bitsandbytes where it is asked for and works, else torch's AdamW, with a message."""
-    given = {"lr": config.lr, "betas": config.betas, "eps": config.eps, "weight_decay": config.weight_decay}
+    given: dict[str, Any] = {
+        "lr": config.lr,
+        "betas": config.betas,
+        "eps": config.eps,
+        "weight_decay": config.weight_decay,
+    }
     if config.name == "adamw8bit":
         made = _eight_bit(parameters, given)
         if made is not None:
@@ -22,7 +28,7 @@ def make_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) 
     return torch.optim.AdamW(parameters, **given, fused=True)
 
 
-def _eight_bit(parameters: Sequence[nn.Parameter], given: dict[str, object]) -> torch.optim.Optimizer | None:
+def _eight_bit(parameters: Sequence[nn.Parameter], given: dict[str, Any]) -> torch.optim.Optimizer | None:
     try:
         import bitsandbytes
     except (ImportError, RuntimeError, OSError) as error:
