@@ -18,6 +18,7 @@ DEFAULT_ENGINE = ENGINES[0]
 LCVD_WEIGHTS = "lcvd-published"
 SMALL_CHANNELS = 128  # a UNet up to this width is a toy that a CPU can run
 DEFAULT_BATCH = {"cuda": 2, "cpu": 1}  # windows that share a call; on a CPU two take twice as long (docs/LOG.md)
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "fp8")
 LCVD_PACKAGES = ("torch", "diffusers", "transformers", "safetensors")
 
 
@@ -41,6 +42,7 @@ def make_engine(
     size: int | None = None,  # of lcvd: side of the avatar in px; None: what its weights were trained for
     plans: Path | None = None,  # of lcvd: folder of its plans; None: the user's cache
     decoder: Literal["image", "tiny"] = "image",  # of lcvd: tiny is TAESD, where its files are beside the weights
+    precision: str = "auto",  # of lcvd: fp32, fp16, bf16, or fp8 where such plans were built; auto: by device
     batch: int | None = None,  # of lcvd: participants who may share a call; None: 2 on a GPU, 1 on a CPU
 ) -> Engine:
     """The engine called `name`; its tracking networks are looked for in `models_dir` first.
@@ -86,11 +88,13 @@ def make_engine(
         from lcvd.weights import find_weights
         from lcvd.weights_place import trained_size
 
-        device, dtype = "cuda" if torch.cuda.is_available() else "cpu", _lcvd_dtype()
+        device, dtype = "cuda" if torch.cuda.is_available() else "cpu", _lcvd_dtype(precision)
         manifest = find_weights(weights).manifest
         plan = SamplerPlan.of_weights(student_of(manifest), manifest.get("live"))
         names = chain_names(backend, device)
-        make = partial(make_backend, plans=PlanOptions(plans, weights=str(weights)))
+        make = partial(
+            make_backend, plans=PlanOptions(plans, "fp8" if precision == "fp8" else None, weights=str(weights))
+        )
         return DiffusionEngine(
             lambda: BackendChain(load_lcvd(weights, device, dtype, decoder), names, make),
             DiffusionOptions(size or trained_size(weights), plan=plan, batch=batch or DEFAULT_BATCH[device]),
@@ -106,10 +110,14 @@ def make_engine(
     raise UnknownEngine(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
 
 
-def _lcvd_dtype() -> str:
+def _lcvd_dtype(precision: str) -> str:
     """bf16 where the GPU multiplies it as fast as fp16 (Ampere on): it has float32's range, so nothing overflows."""
     import torch
 
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r} does not exist; choose one of {', '.join(PRECISIONS)}")
+    if precision not in ("auto", "fp8"):  # what is not in an fp8 plan runs as with auto
+        return precision
     if not torch.cuda.is_available():
         return "float32"
     return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"

@@ -37,6 +37,7 @@ class Server:
             plans=settings.plans,
             size=settings.lcvd_size,
             decoder=settings.lcvd_decoder,
+            precision=settings.lcvd_precision,
             batch=settings.lcvd_batch,
         )
         self.engines = Engines(settings.engine, make or own, settings.lcvd_weights, self._streams)

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     lcvd_decoder: Literal["image", "tiny"] = Field(
         default="image", description="What avatars are decoded with; tiny: TAESD, from `taesd/` beside the weights."
     )
+    lcvd_precision: Literal["auto", "fp32", "fp16", "bf16", "fp8"] = Field(
+        default="auto", description="Of the avatar engine's networks; fp8 takes plans built for it."
+    )
     lcvd_batch: PositiveInt | None = Field(
         default=None, le=8, description="Participants who may share a call; default: 2 on a GPU, 1 on a CPU."
     )

@@ -194,7 +194,7 @@ class BackendChain:
 
 def _words(error: Exception) -> str:
     if isinstance(error, EngineError):
-        return error.message
+        return f"{error.message}; {error.hint}" if error.hint else error.message
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__} {lines[0][:200]}".strip()
 

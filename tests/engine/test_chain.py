@@ -8,10 +8,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from engine.backends import make_backend  # noqa: E402
-from engine.backends.agreement import agreement  # noqa: E402
+from engine.backends.agreement import FP8_TOLERANCE, TOLERANCE, agreement  # noqa: E402
 from engine.backends.chain import BackendChain, chain_limit_s, chain_names  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.backends.own_thread import HungCall, OwnThread  # noqa: E402
+from engine.build import TOLERANCES  # noqa: E402
 from engine.errors import EngineUnavailable  # noqa: E402
 from lcvd.errors import ShapeError  # noqa: E402
 from tests.engine.fakes import until  # noqa: E402
@@ -254,15 +255,23 @@ def test_auto_is_a_backend_by_name(tiny_lcvd) -> None:
 def test_agreement_sees_scale_spikes_and_nan() -> None:
     """Equal arrays agree; half the size, one wrong value, and NaN do not; zeros agree with zeros."""
     x = np.random.default_rng(0).standard_normal(1000)
-    assert agreement("a", x, x).good
-    assert agreement("a", x * 1.01, x).good
-    assert not agreement("a", x * 0.5, x).good
+    assert agreement("a", x, x).within(TOLERANCE)
+    assert agreement("a", x * 1.01, x).within(TOLERANCE)
+    assert not agreement("a", x * 0.5, x).within(TOLERANCE)
     spike = x.copy()
     spike[3] += 5 * np.abs(x).max()
-    assert not agreement("a", spike, x).good
-    assert not agreement("a", np.full(1000, np.nan), x).good
-    assert agreement("a", np.zeros(3), np.zeros(3)).good
-    assert not agreement("a", np.ones(3), np.zeros(3)).good
+    assert not agreement("a", spike, x).within(TOLERANCE)
+    assert not agreement("a", np.full(1000, np.nan), x).within(TOLERANCE)
+    assert agreement("a", np.zeros(3), np.zeros(3)).within(TOLERANCE)
+    assert not agreement("a", np.ones(3), np.zeros(3)).within(TOLERANCE)
+    rough = x + 0.25 * np.random.default_rng(1).standard_normal(1000)  # as fp8 rounds
+    assert agreement("a", rough, x).within(FP8_TOLERANCE)
+    assert not agreement("a", rough, x).within(TOLERANCE)
+
+
+def test_fp8_may_stray_as_far_as_its_plan_was_allowed_to() -> None:
+    """Else a plan that was verified when it was built would be refused when it is used."""
+    assert TOLERANCES["fp8"] == FP8_TOLERANCE
 
 
 def test_a_thread_of_its_own_tells_its_errors_apart() -> None:

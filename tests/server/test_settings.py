@@ -58,13 +58,13 @@ def test_what_is_set_for_lcvd_reaches_its_maker(monkeypatch: pytest.MonkeyPatch,
     """Every RELIGHT_LCVD_* variable, and the plans, is an argument of make_engine."""
     given: dict[str, object] = {}
     monkeypatch.setattr("server.core.make_engine", lambda name, **options: given.update(options) or FakeEngine())
-    for name, value in {"WEIGHTS": "tiny", "BACKEND": "eager", "SIZE": "64", "DECODER": "tiny", "BATCH": "3"}.items():
-        monkeypatch.setenv(f"RELIGHT_LCVD_{name}", value)
+    wanted = {"weights": "tiny", "backend": "eager", "size": 64, "decoder": "tiny", "batch": 3, "precision": "fp8"}
+    for name, value in wanted.items():
+        monkeypatch.setenv(f"RELIGHT_LCVD_{name.upper()}", f"{value}")
     server = Server(Settings(plans=tmp_path))
     server.engines.host("lcvd")
     server.engines.close()
-    wanted = {"weights": "tiny", "backend": "eager", "size": 64, "decoder": "tiny", "batch": 3, "plans": tmp_path}
-    assert given == {**wanted, "models_dir": None}
+    assert given == {**wanted, "plans": tmp_path, "models_dir": None}
 
 
 def test_frame_limits_are_those_of_the_fields() -> None:
