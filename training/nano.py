@@ -82,8 +82,8 @@ def train_nano(
         for name in ("vae", "image_encoder", "adapters", "run", "weights"):
             shutil.rmtree(folder / name, ignore_errors=True)
     plan = VaeRun(folder / "vae", seed=config.seed) if vae is None else vae
-    of = plan.steps + plan.decoder_steps
-    train_vae(plan, heads, resume, lambda step, loss: on_stage("VAE", step, of, f"loss {loss:.4f}"))
+    if not (folder / "vae" / VAE_WEIGHTS).exists():
+        train_vae(plan, heads, resume, lambda step, loss: on_stage("VAE", step, plan.steps, f"loss {loss:.4f}"))
     if not (folder / "image_encoder" / "config.json").exists():
         write_image_encoder(folder / "image_encoder", heads, config.seed)
     if not (folder / "adapters" / "config.json").exists():

@@ -2,10 +2,10 @@
 
 An ordinary AutoencoderKL of diffusers without attention, so crops teach what whole pictures need; the last part of the
 steps sees whole pictures all the same, because group normalisation averages over the picture. Loss: L1, doubled on the
-person, L1 of the differences of neighbours at three scales, L1 of means over 8² (else colour is learnt last), and a light KL
-term; no perceptual network: none is here.
-Then each latent channel is brought to mean 0 and deviation 1 inside `quant_conv` and `post_quant_conv`, exactly, and
-with the encoder as it is the decoder learns on alone (what a denoiser is trained on no longer changes).
+person; L1 of the differences of neighbours at three scales; squared error of the means over 8²; a light KL term. No
+perceptual network: none is here. Left alone, four channels hold light, two slopes and one axis of colour, and a purple
+lamp is lost (docs/LOG.md): so the first three start as the cell's mean colour, a guide that fades by half of the steps.
+At the end each latent channel is brought to mean 0 and deviation 1 inside `quant_conv` and `post_quant_conv`, exactly.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,8 +27,7 @@ from training.checkpoint import told_when_disk_full
 from training.shards import write_json
 from training.synthetic import HeadSource
 
-JOINT, DECODER = "joint.pt", "decoder.pt"
-WEIGHTS, LOG = "diffusion_pytorch_model.safetensors", "vae-log.jsonl"
+STATE, WEIGHTS, LOG = "vae-state.pt", "diffusion_pytorch_model.safetensors", "vae-log.jsonl"
 CONFIG: dict[str, Any] = {
     "_class_name": "AutoencoderKL",
     "in_channels": 3,
@@ -42,6 +41,7 @@ CONFIG: dict[str, Any] = {
     "mid_block_add_attention": False,
     "scaling_factor": 1.0,
 }
+TERMS = ("l1", "edges", "colour", "guide", "kl")
 OnVaeStep = Callable[[int, float], None]
 
 
@@ -50,90 +50,61 @@ class VaeRun:
     """What decides a VAE's training."""
 
     output: Path
-    steps: int = 1300  # of encoder and decoder together
-    decoder_steps: int = 2500  # then, of the decoder alone
+    steps: int = 6000
     batch: int = 16  # crops; a quarter as many whole pictures
     crop: int = 64  # px
-    whole: float = 0.2  # share of the steps, the last ones of either part, that see whole pictures
+    whole: float = 0.1  # share of the steps, the last ones, that see whole pictures
     lr: float = 2e-3
     warmup: int = 50
     kl: float = 1e-4  # of the mean divergence of one latent number, in nats
     edges: float = 0.5
-    colour: float = 2.0
-    latent_noise: float = 0.05  # deviation of what the decoder alone has to bear, as a denoiser is not exact
+    colour: float = 5.0
+    guide: float = 0.5  # at first; it fades
     seed: int = 0
     save_every: int = 100
 
 
 def train_vae(run: VaeRun, heads: HeadSource, resume: bool = True, on_step: OnVaeStep | None = None) -> Path:
-    """Both parts, or what is left of them; returns the folder of config.json and weights. Raises DiskFull.
+    """Train, or go on, until `run.steps`; returns the folder of config.json and weights. Raises DiskFull.
 
     The same seed gives the same weights on the same machine, also through a restart.
     """
     run.output.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        for name in (JOINT, DECODER, WEIGHTS, LOG):
-            (run.output / name).unlink(missing_ok=True)
-    if not (run.output / WEIGHTS).exists():
-        vae = _steps(run, heads, _fresh(run.seed), 0, run.steps, run.output / JOINT, on_step)
-        normalise_latents(vae, _sample_pictures(run, heads))
-        save_vae(vae, run.output)
-    if run.decoder_steps:
-        vae = build_part("vae", CONFIG)
-        vae.load_state_dict(load_file(run.output / WEIGHTS))
-        for part in (vae.encoder, vae.quant_conv):
-            part.requires_grad_(False)
-        vae = _steps(run, heads, vae, run.steps, run.steps + run.decoder_steps, run.output / DECODER, on_step)
-        save_vae(vae, run.output)
-    return run.output
-
-
-def _fresh(seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build_part("vae", CONFIG)
-
-
-def _steps(
-    run: VaeRun, heads: HeadSource, vae: Any, first: int, end: int, state_path: Path, on_step: OnVaeStep | None
-) -> Any:
-    """Train what wants a gradient from step `first`, or from what `state_path` holds, until `end`."""
-    alone = first > 0  # the decoder
-    optimizer = torch.optim.AdamW(
-        [value for value in vae.parameters() if value.requires_grad], lr=run.lr, betas=(0.9, 0.99), weight_decay=0.0
-    )
-    done = first
-    if state_path.exists():
+        torch.manual_seed(run.seed)
+        vae: Any = build_part("vae", CONFIG)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=run.lr, betas=(0.9, 0.99), weight_decay=0.0)
+    state_path, log_path = run.output / STATE, run.output / LOG
+    done = 0
+    if resume and state_path.exists():
         state = torch.load(state_path, weights_only=True)
         vae.load_state_dict(state["vae"])
         optimizer.load_state_dict(state["optimizer"])
         done = int(state["step"])
-    log_path = run.output / LOG
     _cut_log(log_path, done)
-    for step in range(done, end):
-        share = (step - first) / (end - first)
+    for step in range(done, run.steps):
         for group in optimizer.param_groups:
-            group["lr"] = _rate(run, step - first, end - first)
-        pictures, masks = _draw(run, heads, step, whole=share >= 1 - run.whole)
-        generator = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
-        losses = vae_losses(vae, pictures, masks, generator, run.latent_noise if alone else 0.0)
-        loss = losses[0] + run.edges * losses[1] + run.colour * losses[2] + run.kl * losses[3]
+            group["lr"] = _rate(run, step)
+        pictures, masks = _draw(run, heads, step)
+        losses = vae_losses(vae, pictures, masks, torch.Generator().manual_seed(run.seed * 1_000_003 + step))
+        weights = (1.0, run.edges, run.colour, run.guide * max(0.0, 1 - 2 * step / run.steps), run.kl)
+        loss = torch.stack([weight * value for weight, value in zip(weights, losses, strict=True)]).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         with told_when_disk_full(run.output), log_path.open("a") as log:
-            told = [round(float(value.detach()), 5) for value in losses]
-            row = {"step": step + 1} | dict(zip(("l1", "edges", "colour", "kl"), told, strict=True))
-            log.write(json.dumps(row) + "\n")
-        if (step + 1 - first) % run.save_every == 0 or step + 1 == end:
+            row = {name: round(float(value.detach()), 5) for name, value in zip(TERMS, losses, strict=True)}
+            log.write(json.dumps({"step": step + 1} | row) + "\n")
+        if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
             with told_when_disk_full(run.output):
                 part = state_path.with_suffix(".part")
                 torch.save({"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, part)
                 part.replace(state_path)
         if on_step is not None:
             on_step(step + 1, float(loss.detach()))
-    return vae
+    normalise_latents(vae, _sample_pictures(run, heads))
+    return save_vae(vae, run.output)
 
 
 def vae_losses(
@@ -141,21 +112,17 @@ def vae_losses(
     pictures: Tensor,  # [N,3,H,W] in [-1,1]
     masks: Tensor,  # [N,1,H,W] in [0,1], 1 = person
     generator: torch.Generator,
-    latent_noise: float = 0.0,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(L1 with the person counted twice, L1 of neighbours' differences, L1 of means over 8², mean KL in nats)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The `TERMS`: L1 with the person counted twice, edges, squares of means over 8², guide, KL of a latent number."""
     posterior = vae.encode(pictures).latent_dist
-    latents = posterior.sample(generator)
-    if latent_noise:
-        latents = latents + latent_noise * torch.randn(latents.shape, generator=generator)
-    made = vae.decode(latents).sample
+    error = vae.decode(posterior.sample(generator)).sample - pictures
     weight = (1 + masks) / (1 + masks).mean()
-    error = made - pictures
     l1 = (error.abs() * weight).mean()
-    colour = (F.avg_pool2d(error, 8).abs() * F.avg_pool2d(weight, 8)).mean()
+    colour = (F.avg_pool2d(error, 8) ** 2 * F.avg_pool2d(weight, 8)).mean()
     mean, logvar = posterior.mean, posterior.logvar
+    guide = ((mean[:, :3] - 2 * F.avg_pool2d(pictures, 8)) ** 2).mean()
     kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
-    return l1, _edges(error, weight), colour, kl
+    return l1, _edges(error, weight), colour, guide, kl
 
 
 def _edges(error: Tensor, weight: Tensor) -> Tensor:
@@ -204,9 +171,10 @@ def reconstruction_psnr(vae: Any, pictures: NDArray[np.uint8], masks: NDArray[np
     return -10 * math.log10(within), -10 * math.log10(float(squares.mean()))
 
 
-def _draw(run: VaeRun, heads: HeadSource, step: int, whole: bool) -> tuple[Tensor, Tensor]:
+def _draw(run: VaeRun, heads: HeadSource, step: int) -> tuple[Tensor, Tensor]:
     """The step's pictures [N,3,H,W] and masks [N,1,H,W]; a function of (seed, step) alone."""
     rng = np.random.default_rng([run.seed, step])
+    whole = step >= run.steps * (1 - run.whole)
     side = heads.size if whole else min(run.crop, heads.size)
     count = max(run.batch * run.crop**2 // heads.size**2, 1) if whole else run.batch
     pictures, masks = [], []
@@ -236,11 +204,11 @@ def _pixels(pictures: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
 
 
-def _rate(run: VaeRun, step: int, steps: int) -> float:
+def _rate(run: VaeRun, step: int) -> float:
     """Warm-up, then half a cosine down to 3 % of it."""
     if step < run.warmup:
         return run.lr * (step + 1) / run.warmup
-    done = (step - run.warmup) / max(steps - run.warmup, 1)
+    done = (step - run.warmup) / max(run.steps - run.warmup, 1)
     return run.lr * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done)))
 
 

@@ -56,7 +56,7 @@ def run(folder: Path) -> list[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nano, "WARM_STEPS", 2)
-        vae = VaeRun(folder / "vae", steps=2, decoder_steps=1, batch=2, crop=32)
+        vae = VaeRun(folder / "vae", steps=2, batch=2, crop=32)
         result = nano.train_nano(folder, CHANGES, vae, on_stage=note)
     assert result is not None
     assert result.weights == folder / "weights"

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from training.synthetic import HeadSource  # noqa: E402
 from training.vae_train import (  # noqa: E402
     CONFIG,
     LOG,
+    TERMS,
     WEIGHTS,
     VaeRun,
     normalise_latents,
@@ -42,43 +42,37 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> HeadSource:
 
 def short(folder: Path) -> VaeRun:
     """A run of a few seconds."""
-    return VaeRun(folder, steps=6, decoder_steps=4, batch=2, crop=16, warmup=2, save_every=3)
+    return VaeRun(folder, steps=8, batch=2, crop=16, warmup=2, save_every=3)
 
 
 class Stopped(Exception):
     """What a power cut does."""
 
 
-def test_a_run_cut_off_in_either_part_ends_with_the_same_weights(tmp_path: Path, heads: HeadSource) -> None:
-    """Stopped after step 5 of the first part and after step 8, in the second, the weights are equal to the last bit."""
+def test_a_run_cut_off_ends_with_the_same_weights(tmp_path: Path, heads: HeadSource) -> None:
+    """Stopped after step 5 and called again, weights and log are equal to the last bit."""
+
+    def stop(step: int, loss: float) -> None:
+        if step == 5:
+            raise Stopped
+
     train_vae(short(tmp_path / "whole"), heads)
-
-    def stop_at(last: int) -> None:
-        def stop(step: int, loss: float) -> None:
-            if step == last:
-                raise Stopped
-
-        with pytest.raises(Stopped):
-            train_vae(short(tmp_path / "cut"), heads, on_step=stop)
-
-    stop_at(5)
-    stop_at(8)
+    with pytest.raises(Stopped):
+        train_vae(short(tmp_path / "cut"), heads, on_step=stop)
     train_vae(short(tmp_path / "cut"), heads)
     whole, cut = (load_file(tmp_path / name / WEIGHTS) for name in ("whole", "cut"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
     logs = [(tmp_path / name / LOG).read_text() for name in ("whole", "cut")]
     assert logs[0] == logs[1]
-    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == list(range(1, 11))
+    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == list(range(1, 9))
 
 
-def test_the_second_part_moves_the_decoder_alone(tmp_path: Path, heads: HeadSource) -> None:
-    """What a denoiser is trained on stays the same to the last bit."""
-    train_vae(replace(short(tmp_path), decoder_steps=0), heads)
-    before = load_file(tmp_path / WEIGHTS)
-    train_vae(short(tmp_path), heads)
-    after = load_file(tmp_path / WEIGHTS)
-    moved = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
-    assert moved == {"decoder", "post_quant_conv"}
+def test_the_loss_falls(tmp_path: Path, heads: HeadSource) -> None:
+    """On two small heads forty steps are enough to halve L1."""
+    run = VaeRun(tmp_path, steps=40, batch=4, crop=32, warmup=5)
+    train_vae(run, heads)
+    l1 = [json.loads(line)["l1"] for line in (tmp_path / LOG).read_text().splitlines()]
+    assert np.mean(l1[-5:]) < 0.5 * np.mean(l1[:5])
 
 
 def test_normalised_latents_have_unit_spread_and_decode_to_the_same_pictures() -> None:
@@ -127,7 +121,7 @@ def test_the_losses_of_a_perfect_decoder_are_zero_and_the_person_counts_twice() 
     pictures, masks = torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
     masks[..., :8] = 1
     generator = torch.Generator()
-    assert [float(value) for value in vae_losses(Vae(pictures), pictures, masks, generator)] == [0, 0, 0, 0]
+    assert [float(value) for value in vae_losses(Vae(pictures), pictures, masks, generator)] == [0] * len(TERMS)
     on, beside = pictures.clone(), pictures.clone()
     on[..., :8], beside[..., 8:] = 0.1, 0.1
     costs = [float(vae_losses(Vae(made), pictures, masks, generator)[0]) for made in (on, beside)]
@@ -135,7 +129,9 @@ def test_the_losses_of_a_perfect_decoder_are_zero_and_the_person_counts_twice() 
     flat = vae_losses(Vae(pictures + 0.1), pictures, masks, generator)
     assert float(flat[0]) == pytest.approx(0.1)
     assert float(flat[1]) == pytest.approx(0, abs=1e-7)
-    assert float(flat[2]) == pytest.approx(0.1)
+    assert float(flat[2]) == pytest.approx(0.01, rel=1e-4)
+    # The latents of the fake are 0: the guide wants them to be twice the cell's mean colour, -1 … 1.
+    assert float(vae_losses(Vae(pictures), pictures + 0.5, masks, generator)[3]) == pytest.approx(1.0)
 
 
 def test_reconstruction_psnr_knows_the_person_from_the_picture() -> None:
