@@ -174,3 +174,8 @@ class Hand:
 def lanes_and_devices() -> list[threading.Thread]:
     """The threads of the live core that are alive."""
     return [t for t in threading.enumerate() if t.name.startswith("relight-")]
+
+
+def is_open(stream: LiveStream) -> bool:
+    """Frames are fed; the page says "ok" only once the avatar was seen."""
+    return stream._lanes.health.state == "ok"

@@ -18,7 +18,7 @@ from engine.offline import relight_clip
 from engine.protocols import Avatar, StreamConfig
 from engine.worker import LiveStream
 from lcvd.types import Face
-from tests.engine.fakes import until
+from tests.engine.fakes import is_open, until
 from tests.engine.made_up_person import LEFT, ORIGINAL, RIGHT, face_halves
 from tests.engine.made_up_portrait import (
     DRIVER,
@@ -132,7 +132,7 @@ def test_live_equals_offline() -> None:
     host = EngineHost(engine)
     assert host.wait_ready(120)
     stream = LiveStream(host, LEFT, threading.Event().set, stall_s=60.0, avatar=portrait)
-    until(lambda: stream.snapshot().engine["state"] == "ok")
+    until(lambda: is_open(stream))
     got: list[np.ndarray] = []
 
     def collect() -> None:

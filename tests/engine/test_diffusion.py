@@ -116,11 +116,6 @@ def frame(i: int, size: tuple[int, int] = CAMERA) -> Frame:
     return Frame(i, i / FPS, np.full((*size, 3), i % 256, np.uint8), 7.0 + i)
 
 
-def is_open(stream: LiveStream) -> bool:
-    """Frames are fed; the page says "ok" only once the avatar was seen."""
-    return stream._lanes.health.state == "ok"
-
-
 def pushed(stream: DiffusionStream, count: int, lights: dict[int, Lighting] | None = None) -> list[Frame]:
     out = []
     for i in range(count):

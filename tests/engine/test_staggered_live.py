@@ -13,7 +13,7 @@ from engine.diffusion import DiffusionEngine, DiffusionOptions, DiffusionStream 
 from engine.host import EngineHost  # noqa: E402
 from engine.staggered import CHUNK  # noqa: E402
 from engine.worker import LiveStream  # noqa: E402
-from tests.engine.fakes import until  # noqa: E402
+from tests.engine.fakes import is_open, until  # noqa: E402
 from tests.engine.made_up_person import RIGHT, DrawnMatte  # noqa: E402
 from tests.engine.test_diffusion import (  # noqa: E402
     CAMERA,
@@ -26,7 +26,6 @@ from tests.engine.test_diffusion import (  # noqa: E402
     _light_estimated_once,  # noqa: F401 (a fixture)
     avatar,
     frame,
-    is_open,
     opened,
     pushed,
 )
