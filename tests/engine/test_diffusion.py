@@ -28,7 +28,7 @@ from lcvd.light_estimate import estimate_lighting  # noqa: E402
 from lcvd.motion import FaceMotion  # noqa: E402
 from lcvd.pipeline import relight_frames  # noqa: E402
 from lcvd.types import Lighting  # noqa: E402
-from tests.engine.fakes import Clock, until  # noqa: E402
+from tests.engine.fakes import Clock, is_open, until  # noqa: E402
 from tests.engine.made_up_person import LEFT, RIGHT, DrawnMatte, ScriptedTracker, portrait  # noqa: E402
 
 SIZE, FPS = 64, 25
