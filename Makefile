@@ -10,7 +10,7 @@ serve: $(VENV)/.base ## start the server on http://localhost:8080
 	@$(BIN)/relight serve
 
 test: $(VENV)/.test browser ## run everything that needs no GPU, real browser included
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup # two workers, each with a thread for torch
 
 check: $(VENV)/.test ## types, lint, format
 	$(BIN)/ruff format --check .
