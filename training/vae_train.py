@@ -1,11 +1,12 @@
 """Synthetic heads → a small KL-VAE of factor 8 with 4 channels, the space a nano LCVD paints in.
 
-An ordinary AutoencoderKL of diffusers without attention, so crops teach what whole pictures need; the last part of the
-steps sees whole pictures all the same, because group normalisation averages over the picture. Loss: L1, doubled on the
-person; L1 of the differences of neighbours at three scales; squared error of the means over 8²; a light KL term. No
-perceptual network: none is here. Left alone, four channels hold light, two slopes and one axis of colour, and a purple
-lamp is lost (docs/LOG.md): so the first three start as the cell's mean colour, a guide that fades by half of the steps.
-At the end each latent channel is brought to mean 0 and deviation 1 inside `quant_conv` and `post_quant_conv`, exactly.
+An ordinary AutoencoderKL of diffusers without attention, so crops teach what whole pictures need; the last steps see
+whole pictures all the same, because group normalisation averages over the picture. Loss: L1, doubled on the person;
+L1 of neighbours' differences at three scales; squared error of each cell's mean colour on three axes of equal spread;
+a light KL term; no perceptual network, none is here. Left alone, four channels hold light, two slopes and one axis of
+colour, and a purple lamp is lost (docs/LOG.md): hence the axes, and the first three latents begin as the cell's colour
+on them, by a guide that fades by half of the steps. At the end each latent channel is brought to mean 0 and deviation 1
+inside `quant_conv` and `post_quant_conv`, exactly.
 """
 
 import json
@@ -37,10 +38,11 @@ CONFIG: dict[str, Any] = {
     "block_out_channels": [16, 16, 32, 64],
     "layers_per_block": 1,
     "latent_channels": 4,
-    "norm_num_groups": 8,
+    "norm_num_groups": 2,  # more would be near instance norm, which forgets how bright and what colour a picture is
     "mid_block_add_attention": False,
     "scaling_factor": 1.0,
 }
+CELL_MEAN, CELL_STD = (-0.27, 0.12, -0.02), (0.33, 0.27, 0.13)  # of `opponent` over 200 pictures of heads
 TERMS = ("l1", "edges", "colour", "guide", "kl")
 OnVaeStep = Callable[[int, float], None]
 
@@ -58,7 +60,7 @@ class VaeRun:
     warmup: int = 50
     kl: float = 1e-4  # of the mean divergence of one latent number, in nats
     edges: float = 0.5
-    colour: float = 5.0
+    colour: float = 0.1
     guide: float = 0.5  # at first; it fades
     seed: int = 0
     save_every: int = 100
@@ -113,16 +115,27 @@ def vae_losses(
     masks: Tensor,  # [N,1,H,W] in [0,1], 1 = person
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The `TERMS`: L1 with the person counted twice, edges, squares of means over 8², guide, KL of a latent number."""
+    """The `TERMS`: L1 with the person counted twice, edges, squares of cells' colour, guide, KL of a latent number."""
     posterior = vae.encode(pictures).latent_dist
     error = vae.decode(posterior.sample(generator)).sample - pictures
     weight = (1 + masks) / (1 + masks).mean()
     l1 = (error.abs() * weight).mean()
-    colour = (F.avg_pool2d(error, 8) ** 2 * F.avg_pool2d(weight, 8)).mean()
+    colour = (opponent(F.avg_pool2d(error, 8), centred=False) ** 2 * F.avg_pool2d(weight, 8)).mean()
     mean, logvar = posterior.mean, posterior.logvar
-    guide = ((mean[:, :3] - 2 * F.avg_pool2d(pictures, 8)) ** 2).mean()
+    guide = ((mean[:, :3] - opponent(F.avg_pool2d(pictures, 8))) ** 2).mean()
     kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
     return l1, _edges(error, weight), colour, guide, kl
+
+
+def opponent(
+    rgb: Tensor,  # [N,3,H,W] in [-1,1]
+    centred: bool = True,
+) -> Tensor:
+    """Lightness, red against blue, green against both; each with mean 0 and deviation 1 over cells of the heads."""
+    red, green, blue = rgb.unbind(1)
+    axes = torch.stack([(red + green + blue) / 3, red - blue, green - (red + blue) / 2], 1)
+    mean, std = (axes.new_tensor(values)[:, None, None] for values in (CELL_MEAN, CELL_STD))
+    return (axes - mean if centred else axes) / std
 
 
 def _edges(error: Tensor, weight: Tensor) -> Tensor:

@@ -14,12 +14,15 @@ from safetensors.torch import load_file  # noqa: E402
 from lcvd.weights import build_part  # noqa: E402
 from training.synthetic import HeadSource  # noqa: E402
 from training.vae_train import (  # noqa: E402
+    CELL_MEAN,
+    CELL_STD,
     CONFIG,
     LOG,
     TERMS,
     WEIGHTS,
     VaeRun,
     normalise_latents,
+    opponent,
     reconstruction_psnr,
     train_vae,
     vae_losses,
@@ -121,7 +124,12 @@ def test_the_losses_of_a_perfect_decoder_are_zero_and_the_person_counts_twice() 
     pictures, masks = torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
     masks[..., :8] = 1
     generator = torch.Generator()
-    assert [float(value) for value in vae_losses(Vae(pictures), pictures, masks, generator)] == [0] * len(TERMS)
+    perfect = {
+        name: float(value)
+        for name, value in zip(TERMS, vae_losses(Vae(pictures), pictures, masks, generator), strict=True)
+    }
+    assert perfect.pop("guide") > 0
+    assert set(perfect.values()) == {0}
     on, beside = pictures.clone(), pictures.clone()
     on[..., :8], beside[..., 8:] = 0.1, 0.1
     costs = [float(vae_losses(Vae(made), pictures, masks, generator)[0]) for made in (on, beside)]
@@ -129,9 +137,19 @@ def test_the_losses_of_a_perfect_decoder_are_zero_and_the_person_counts_twice() 
     flat = vae_losses(Vae(pictures + 0.1), pictures, masks, generator)
     assert float(flat[0]) == pytest.approx(0.1)
     assert float(flat[1]) == pytest.approx(0, abs=1e-7)
-    assert float(flat[2]) == pytest.approx(0.01, rel=1e-4)
-    # The latents of the fake are 0: the guide wants them to be twice the cell's mean colour, -1 … 1.
-    assert float(vae_losses(Vae(pictures), pictures + 0.5, masks, generator)[3]) == pytest.approx(1.0)
+    assert float(flat[2]) == pytest.approx((0.1 / CELL_STD[0]) ** 2 / 3, rel=1e-4)
+
+
+def test_the_guide_wants_the_cells_colour_on_axes_of_equal_spread() -> None:
+    """The mean cell is 0 on all three axes, one deviation of a colour is 1, and a grey step moves lightness alone."""
+    grey = opponent(torch.full((1, 3, 1, 1), CELL_MEAN[0]))[0, :, 0, 0]
+    assert float(grey[0]) == pytest.approx(0, abs=1e-6)
+    lighter = opponent(torch.full((1, 3, 1, 1), CELL_MEAN[0] + CELL_STD[0]))[0, :, 0, 0]
+    assert (lighter - grey).tolist() == pytest.approx([1, 0, 0], abs=1e-5)
+    rgb = torch.tensor([0.0, CELL_STD[2], 0.0]).reshape(1, 3, 1, 1)
+    assert float(opponent(rgb, centred=False)[0, 2]) == pytest.approx(1)
+    rgb = torch.tensor([CELL_STD[1] / 2, 0.0, -CELL_STD[1] / 2]).reshape(1, 3, 1, 1)
+    assert opponent(rgb, centred=False)[0, :, 0, 0].tolist() == pytest.approx([0, 1, 0], abs=1e-6)
 
 
 def test_reconstruction_psnr_knows_the_person_from_the_picture() -> None:
