@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -174,7 +175,7 @@ def test_deca_moves_the_reference_and_takes_nothing_of_the_drivers_shape(
         return rasterize(vertices, triangles, size)
 
     monkeypatch.setattr("engine.portrait.make_rasterizer", lambda device: (counted, "a rasteriser"))
-    monkeypatch.setattr("lcvd.pipeline.load_lcvd", lambda *given, **named: None)
+    monkeypatch.setattr("lcvd.pipeline.load_lcvd", lambda *given, **named: SimpleNamespace(student=None))
     monkeypatch.setattr(
         "lcvd.pipeline.relight_frames", lambda model, rgb, hint, hints, mask, **named: (np.array(h) for h in hints)
     )

@@ -591,6 +591,7 @@ def test_a_portrait_that_comes_after_the_end_opens_nothing() -> None:
     room.enter(AvatarEngine(100, name="lcvd", on_open=Broken()))
     room.until_state("failed")
     room.stream.close()
+    until(lambda: not [t for t in lanes_and_devices() if t.name.startswith("relight-lane")])  # `close` waits 2 s
     room.stream.set_avatar(Avatar(picture(OTHER_PORTRAIT_LEVEL)))
     assert not [t for t in lanes_and_devices() if t.name.startswith("relight-lane")]
     room.close()

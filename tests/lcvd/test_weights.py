@@ -400,7 +400,7 @@ def test_missing_things_are_named(folder: Path, tmp_path: Path) -> None:
 
 def test_names_live_in_the_users_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--weights NAME means a folder under the user's weights folder."""
-    monkeypatch.setattr("lcvd.weights.weights_home", lambda: tmp_path)
+    monkeypatch.setattr("lcvd.weights_place.weights_home", lambda: tmp_path)
     assert find_weights("weights").root == tmp_path / "weights"
 
 

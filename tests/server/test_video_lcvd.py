@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -371,7 +372,7 @@ def test_memory_does_not_grow_with_the_clip(
     command: Command, tmp_path: Path, face: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six times the frames, the same peak of numpy memory; 60 hints of 256 px alone would be 11.8 MB more."""
-    monkeypatch.setattr("lcvd.pipeline.load_lcvd", lambda *given, **named: None)
+    monkeypatch.setattr("lcvd.pipeline.load_lcvd", lambda *given, **named: SimpleNamespace(student=None))
     # Stands in for the model only: tests/lcvd bounds what the sampler holds.
     monkeypatch.setattr(
         "lcvd.pipeline.relight_frames", lambda model, rgb, hint, hints, mask, **named: (np.array(h) for h in hints)
