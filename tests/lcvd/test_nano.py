@@ -68,7 +68,7 @@ def test_the_logs_beside_the_weights_tell_of_the_training() -> None:
 
 
 def test_a_held_out_head_is_relit_better_than_not_at_all(model: LcvdModel) -> None:
-    """Two steps bring the person closer to the true pixels under the other light than the reference's own light is."""
+    """One step brings the person closer to the true pixels under the other light than the reference's own light is."""
     gained = []
     for seed in (HELD_OUT, HELD_OUT + 1, HELD_OUT + 2):
         clip = head_clip(seed, FRAMES + 1, 128)
@@ -78,14 +78,14 @@ def test_a_held_out_head_is_relit_better_than_not_at_all(model: LcvdModel) -> No
             clip.hints[0],
             clip.target_hints[1:],
             clip.masks[0],
-            steps=2,
+            steps=1,
             omega=1.0,
-            sigmas=few_step_sigmas("euler", 2).tolist(),
+            sigmas=few_step_sigmas("euler", 1).tolist(),
         )
         made = np.stack(list(frames))
         truth, inside = clip.relit[1:], clip.masks[1:] > 0.5
         gained.append(_psnr(made, truth, inside) - _psnr(clip.rgb[1:], truth, inside))
-    assert np.mean(gained) > 0.0, gained
+    assert np.mean(gained) > 0.3, gained  # measured 0.9; over more heads see docs/nano.md
 
 
 def test_the_hint_decides_the_light(model: LcvdModel) -> None:
@@ -102,9 +102,9 @@ def test_the_hint_decides_the_light(model: LcvdModel) -> None:
             clip.hints[0],
             clip.target_hints[1:],
             clip.masks[0],
-            steps=2,
+            steps=1,
             omega=1.0,
-            sigmas=few_step_sigmas("euler", 2).tolist(),
+            sigmas=few_step_sigmas("euler", 1).tolist(),
         )
         face = clip.target_hints[1].any(axis=2)
         columns = np.where(face)[1]
