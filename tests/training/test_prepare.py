@@ -163,7 +163,14 @@ def test_ctrl_c_ends_clean_and_can_be_continued(tmp_path: Path, videos: Path) ->
     files = [videos / "c.mp4", videos / "d.mp4", *walls]
     command = [sys.executable, "-m", "server.cli", "data", "prepare", *files, "-o", data, "-j", "1", "--threshold", "0"]
     command += ["--size", "64", "--frames", "2", "--rate", "6", "--min-face", "30", "--quality", "basic"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit: ignored
+    ) as process:
         until(lambda: bool(list((data / STATE).glob("parts/*.json"))) or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)
         assert process.stderr is not None
