@@ -6,13 +6,15 @@ relighting, the shading. The masked reference latents and the micro-condition st
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lcvd.adapters import ConditionName
+if TYPE_CHECKING:  # ω is asked for where there is no torch, too
+    from torch import Tensor
+
+    from lcvd.adapters import ConditionName
 
 ModeName = Literal["relight", "landmark", "animate"]
 OMEGA = 4.5  # the released inference script's
@@ -23,8 +25,8 @@ OMEGA_RAMP = (1.0, 3.0)  # the released pipeline's own default; the anchor gets 
 class GuidanceMode:
     """The conditions of the two branches; CLIP is zero in c1 always."""
 
-    c2: tuple[ConditionName, ...]
-    c1: tuple[ConditionName, ...]
+    c2: "tuple[ConditionName, ...]"
+    c1: "tuple[ConditionName, ...]"
 
 
 MODES: dict[ModeName, GuidanceMode] = {
@@ -35,10 +37,10 @@ MODES: dict[ModeName, GuidanceMode] = {
 
 
 def guided(
-    v1: Tensor,  # [F,4,h,w]
-    v2: Tensor,  # [F,4,h,w]
-    omega: Tensor,  # [F], or a scalar tensor
-) -> Tensor:
+    v1: "Tensor",  # [F,4,h,w]
+    v2: "Tensor",  # [F,4,h,w]
+    omega: "Tensor",  # [F], or a scalar tensor
+) -> "Tensor":
     """v1 + ω (v2 - v1), Eq. 6; at ω = 1 it is v2 itself, bit for bit."""
     weight = omega.to(v1).reshape(-1, 1, 1, 1)
     # torch.lerp switches to v2 - (v2 - v1)(1 - ω) from ω = 0.5 on: the same function, exact at ω = 1.
