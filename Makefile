@@ -10,7 +10,11 @@ serve: $(VENV)/.base ## start the server on http://localhost:8080
 	@$(BIN)/relight serve
 
 test: $(VENV)/.test browser ## run everything that needs no GPU, real browser included
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup # two workers, each with a thread for torch
+	@# The browser alone, since it needs a frame rate; then the rest in two workers, a file each, one thread for torch.
+	export OMP_NUM_THREADS=1; status=0; \
+	$(BIN)/python -m pytest tests/client_web || status=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/client_web || status=1; \
+	exit $$status
 
 check: $(VENV)/.test ## types, lint, format
 	$(BIN)/ruff format --check .
