@@ -7,11 +7,12 @@ and a manifest that says `demonstration`. All in one folder; a stage whose resul
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from lcvd.weights import MANIFEST, build_part
 from lcvd.weights_convert import convert
 from training.checkpoint import told_when_disk_full
 from training.config import TrainConfig, load_config
+from training.errors import TrainingError
+from training.runtime import fast_bf16
 from training.shards import write_json
 from training.synthetic import HELD_OUT, HeadSource
 from training.train import TrainResult, train
@@ -29,9 +32,11 @@ from training.trainer import StepReport
 from training.vae_train import LOG as VAE_LOG
 from training.vae_train import WEIGHTS as VAE_WEIGHTS
 from training.vae_train import VaeRun, train_vae
+from training.workers import Report, run_jobs
 
 TITLE = "Nano demonstration (synthetic heads)"
 TOML = Path(__file__).parent / "configs" / "nano.toml"
+JOB_HEADS = 20  # rendered by a worker before it reports; fewer in all are not worth a process
 LIVE = {"steps": 1, "guidance": "none"}  # keeps up with a camera on a CPU, and scored best (docs/nano.md)
 WARM_STEPS, WARM_BATCH, WARM_LR = 300, 4, 3e-3
 IMAGE_ENCODER: dict[str, Any] = {
@@ -58,11 +63,15 @@ class NanoResult:
 
 
 def nano_config(folder: Path, changes: Sequence[str] = ()) -> TrainConfig:
-    """configs/nano.toml with its paths in `folder`, and `a.b=value` over it. Raises ConfigError."""
+    """configs/nano.toml with its paths in `folder`, this CPU's faster precision, and `a.b=value` over both.
+
+    Raises ConfigError.
+    """
     places = {"output": "run", "data.synthetic.cache": "heads"}
     places |= {f"model.{name}.path": name for name in ("vae", "image_encoder", "adapters")}
     inside = [f"{name}={json.dumps(str(folder.resolve() / place))}" for name, place in places.items()]
-    return load_config(TOML, [*inside, *changes])
+    precision = ['precision="bf16"'] if fast_bf16() else []
+    return load_config(TOML, [*inside, *precision, *changes])
 
 
 def train_nano(
@@ -75,13 +84,13 @@ def train_nano(
     """Everything, in order. None when a signal stopped the last stage: the same call goes on. Raises TrainingError."""
     config = nano_config(folder, changes)
     heads = head_source(config)
-    for index in range(heads.heads):
-        heads.pictures(index)
-        on_stage("heads", index + 1, heads.heads, "rendered")
+    render_heads(heads, config.threads or os.cpu_count() or 1, on_stage)
     if not resume:
         for name in ("vae", "image_encoder", "adapters", "run", "weights"):
             shutil.rmtree(folder / name, ignore_errors=True)
-    plan = VaeRun(folder / "vae", seed=config.seed) if vae is None else vae
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    half: Literal["no", "bf16"] = "bf16" if config.precision == "bf16" else "no"
+    plan = VaeRun(folder / "vae", seed=config.seed, precision=half) if vae is None else vae
     if not (folder / "vae" / VAE_WEIGHTS).exists():
         train_vae(plan, heads, resume, lambda step, loss: on_stage("VAE", step, plan.steps, f"loss {loss:.4f}"))
     if not (folder / "image_encoder" / "config.json").exists():
@@ -107,6 +116,39 @@ def head_source(config: TrainConfig, held_out: int = 0) -> HeadSource:
     count, first = (held_out, HELD_OUT) if held_out else (synthetic.heads, synthetic.first)
     frames = synthetic.clip_frames or config.data.frames
     return HeadSource(count, first, frames, config.data.size, synthetic.cache, int(synthetic.cache_gb * 2**30))
+
+
+def render_heads(heads: HeadSource, processes: int, on_stage: OnStage) -> None:
+    """Fill the cache of `heads`, a process a core. Raises TrainingError where heads cannot be rendered."""
+    jobs = [range(at, min(at + JOB_HEADS, heads.heads)) for at in range(0, heads.heads, JOB_HEADS)]
+    done = 0
+
+    def count(job: range, result: object) -> None:
+        nonlocal done
+        done += len(job)
+        on_stage("heads", done, heads.heads, "rendered")
+
+    def died(job: range, how: str) -> None:
+        raise TrainingError(f"heads {job[0]} … {job[-1]} could not be rendered ({how})", "the same command goes on")
+
+    alone = processes == 1 or len(jobs) == 1
+    run_jobs(
+        jobs,
+        _renderer,
+        (heads,),
+        0 if alone else processes,
+        on_report=lambda job, n: None,
+        on_done=count,
+        on_died=died,
+    )
+
+
+def _renderer(heads: HeadSource) -> Callable[[range, Report], None]:
+    def rendered(job: range, report: Report) -> None:
+        for index in job:
+            heads.pictures(index)
+
+    return rendered
 
 
 @torch.no_grad()

@@ -32,6 +32,11 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     )
 
 
+def fast_bf16() -> bool:
+    """Whether this CPU has matrix units for bfloat16 (AMX). On others the same precision is slower than float32."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
 def sharded(accelerator: Accelerator) -> bool:
     """Whether a process holds a part of the weights only."""
     if accelerator.distributed_type == DistributedType.FSDP:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -64,6 +64,7 @@ class VaeRun:
     guide: float = 0.5  # at first; it fades
     seed: int = 0
     save_every: int = 100
+    precision: Literal["no", "bf16"] = "no"  # of the networks' arithmetic; the weights are float32
 
 
 def train_vae(run: VaeRun, heads: HeadSource, resume: bool = True, on_step: OnVaeStep | None = None) -> Path:
@@ -88,7 +89,9 @@ def train_vae(run: VaeRun, heads: HeadSource, resume: bool = True, on_step: OnVa
         for group in optimizer.param_groups:
             group["lr"] = _rate(run, step)
         pictures, masks = _draw(run, heads, step)
-        losses = vae_losses(vae, pictures, masks, torch.Generator().manual_seed(run.seed * 1_000_003 + step))
+        generator = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bf16"):
+            losses = vae_losses(vae, pictures, masks, generator)
         weights = (1.0, run.edges, run.colour, run.guide * max(0.0, 1 - 2 * step / run.steps), run.kl)
         loss = torch.stack([weight * value for weight, value in zip(weights, losses, strict=True)]).sum()
         optimizer.zero_grad(set_to_none=True)
