@@ -19,8 +19,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     cpu = config.device == "cpu" or not torch.cuda.is_available()
     if cpu and config.precision == "fp16":
         raise ConfigError("precision fp16 needs a GPU, and training runs on the CPU", 'set precision = "no" or "bf16"')
-    if cpu and config.distributed.strategy == "deepspeed":
-        raise ConfigError("distributed.strategy deepspeed needs a GPU", 'set distributed.strategy = "ddp"')
+    strategy = config.distributed.strategy
+    if cpu and strategy != "ddp":
+        raise ConfigError(f"distributed.strategy {strategy} needs a GPU", 'set distributed.strategy = "ddp"')
     if config.threads:
         torch.set_num_threads(config.threads)
     return Accelerator(

@@ -205,7 +205,13 @@ class Trainer:
 
 
 def check_sharding(config: TrainConfig, accelerator: Accelerator) -> None:
-    """Raises TrainingStopped where the average would need whole weights that no process has."""
+    """Raises TrainingStopped where the average would need whole weights that no process has, or nothing is shared."""
+    if config.distributed.strategy == "fsdp" and not sharded(accelerator):
+        # accelerate passes over the plugin of a single process in silence
+        raise TrainingStopped(
+            "distributed.strategy fsdp: one process has no other to share the weights with",
+            'accelerate launch --num_processes N, or set distributed.strategy = "ddp"',
+        )
     if sharded(accelerator) and config.ema.decay:
         raise TrainingStopped(
             "ema.decay: with FSDP or ZeRO-3 a process holds a part of the weights only, and the average is not kept",

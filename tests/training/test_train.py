@@ -130,6 +130,22 @@ def test_killed_and_resumed_it_ends_as_if_uninterrupted(place: Path) -> None:
     assert all(torch.equal(a["exp_avg"], b["exp_avg"]) for a, b in zip(*(s.values() for s in final), strict=True))
 
 
+def test_eight_bit_adam_learns_and_goes_on_from_a_checkpoint(place: Path) -> None:
+    """bitsandbytes' AdamW keeps bytes for the large layers, and its state comes back: losses equal to the last digit."""
+    pytest.importorskip("bitsandbytes", reason="pip install 'relight-live[train]'")
+    changes: dict[str, Any] = {"optimizer__name": "adamw8bit", "steps": 4, "checkpoint__every": 2}
+    whole = tiny_config(place / "bytes", **changes)
+    train(whole)
+    half = tiny_config(place / "bytes-half", **changes)
+    train(half.model_copy(update={"steps": 2}))
+    assert train(half).resumed_at == 2
+    assert losses(half.output) == losses(whole.output)
+    path = half.output / "checkpoints" / "step-00000004" / "optimizer.bin"
+    state = torch.load(path, weights_only=True)["state"]
+    kept = [row["__bnb_optimizer_quant_state__"] for row in state.values()]
+    assert {row["state1"].dtype for row in kept} == {torch.uint8, torch.float32}  # small layers stay as they are
+
+
 def test_sigterm_saves_and_the_run_goes_on(place: Path) -> None:
     """The step is finished and saved, the result names the signal, and going on equals not having stopped."""
     config = tiny_config(place / "term", steps=4)
@@ -225,6 +241,9 @@ def test_a_missing_gpu_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert 'device = "cpu"' in told.value.hint
     with pytest.raises(ConfigError, match="fp16 needs a GPU"):
         train(tiny_config(place / "gpu", precision="fp16"))
+    for strategy in ("fsdp", "deepspeed"):
+        with pytest.raises(ConfigError, match=f"strategy {strategy} needs a GPU"):
+            train(tiny_config(place / "gpu", distributed__strategy=strategy))
 
 
 def test_prepared_data_with_a_damaged_shard_trains(place: Path, caplog: pytest.LogCaptureFixture) -> None:
