@@ -108,7 +108,8 @@ class Adapters(nn.Module):
                 f"{name}: expected [B,F,3,H,W] with H and W multiples of {DOWNSAMPLING}, got {tuple(pixels.shape)}"
             )
         adapter: ConvAdapter = getattr(self, PUBLISHED_NAME[name])
-        return adapter(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        made = adapter(pixels.flatten(0, 1).to(adapter.scale.dtype))
+        return made.unflatten(0, pixels.shape[:2])
 
 
 def _zero(parameter: Tensor | None) -> None:

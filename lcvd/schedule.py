@@ -29,7 +29,7 @@ def karras_sigmas(
 
 def ddim_sigmas(steps: int) -> NDArray[np.float64]:
     """[steps + 1] levels √((1 - ᾱ)/ᾱ) of DDIM's evenly spaced training steps, the last one 0 (ᾱ = 1)."""
-    _check_steps(steps)
+    _check_steps(steps, TRAIN_STEPS - 1)  # the offset leaves room for one less
     betas = np.linspace(BETA_START**0.5, BETA_END**0.5, TRAIN_STEPS) ** 2
     alphas_bar = np.cumprod(1.0 - betas)
     taken = (np.arange(steps) * (TRAIN_STEPS // steps))[::-1] + STEPS_OFFSET
@@ -80,6 +80,6 @@ def step(sampler: SamplerName, x: Tensor, v: Tensor, sigma: float, sigma_next: f
     return (ddim_step if sampler == "ddim" else euler_step)(x, v, sigma, sigma_next)
 
 
-def _check_steps(steps: int) -> None:
-    if not 1 <= steps <= TRAIN_STEPS:
-        raise ValueError(f"steps: {steps} is outside 1 … {TRAIN_STEPS}")
+def _check_steps(steps: int, most: int = TRAIN_STEPS) -> None:
+    if not 1 <= steps <= most:
+        raise ValueError(f"steps: {steps} is outside 1 … {most}")

@@ -148,6 +148,7 @@ def write_part(
     """Write one network's file; returns its entry in the manifest. The tensors are contiguous, on the CPU."""
     path = folder / f"{name}.safetensors"
     save_file(dict(tensors), path, {"format": "pt"})
+    path.chmod(0o644)  # safetensors 0.8 keeps it from everybody else, the server's user too
     return {
         "file": path.name,
         "sha256": sha256_of(path),

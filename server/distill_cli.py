@@ -64,7 +64,7 @@ def distill(
             say(console, f"weights: {student.weights}")
     if result.comparison is not None:
         console.print(comparison_table(result.comparison))
-    print(json.dumps(_document(result)), flush=True)
+    print(json.dumps(_document(result), allow_nan=False), flush=True)
 
 
 def comparison_table(found: "Comparison") -> Table:
@@ -72,7 +72,8 @@ def comparison_table(found: "Comparison") -> Table:
     title = f"{found.heads} held-out heads; no relighting: {found.psnr_no_relight:.2f} dB"
     table = Table("", "steps", "calls a window", "PSNR dB", "light error", "s a window", title=title)
     for row in found.rows:
-        numbers = (f"{row.psnr:.2f}", f"{row.light_error:.3f}", f"{row.seconds:.2f}")
+        light = "–" if row.light_error is None else f"{row.light_error:.3f}"
+        numbers = (f"{row.psnr:.2f}", light, f"{row.seconds:.2f}")
         table.add_row(row.name, str(row.steps), str(row.calls), *numbers)
     return table
 

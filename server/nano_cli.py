@@ -67,7 +67,7 @@ def nano(
         "step": result.train.step,
         "loss": result.train.loss,
         "psnr": last.psnr if last else None,
-        "psnr_no_relight": last.psnr_no_relight if last else None,
+        "psnr_reference": last.psnr_reference if last else None,
         "seconds": round(time.perf_counter() - began, 1),
     }
-    print(json.dumps(document), flush=True)
+    print(json.dumps(document, allow_nan=False), flush=True)

@@ -49,7 +49,7 @@ def video(
         ),
     ] = None,
     weights: Annotated[str, typer.Option(help="Weights folder or name.", rich_help_panel=LCVD)] = DEFAULT_NAME,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.", rich_help_panel=LCVD)] = 25,
+    steps: Annotated[int, typer.Option(min=1, max=999, help="Denoising steps.", rich_help_panel=LCVD)] = 25,
     omega: Annotated[float, typer.Option(help="Guidance: more follows the light more.", rich_help_panel=LCVD)] = 4.5,
     size: Annotated[int, typer.Option(help="Side of the result in px.", rich_help_panel=LCVD)] = 512,
     sampler: Annotated[

@@ -72,7 +72,7 @@ def make_row(
     frames, side = len(clip.frames), clip.frames.shape[1] // 8
     drawn_sigma = draw_sigma(config.noise, config.staggered, frames, generator)
     drawn_kept = draw_kept(config.dropout, generator)
-    draw = encoder.draw(generator)
+    draw = encoder.draw(generator, clip.reference)
     # The level belongs to the noisy version, so that a remembered one has the level it was made with.
     augmentation = draw_augmentation(config.noise, slot_generator(config.seed + 1, draw))
     noise = torch.randn(2 * frames + 1, 4, side, side, generator=generator).to(device)
@@ -103,7 +103,7 @@ def make_row(
         kept=(kept,),
         clip=encoder.token(clip.reference)[None] * kept.clip,
         latents=latents[None].expand(-1, frames, -1, -1, -1),
-        ids=micro_condition(1, config.fps, config.motion_bucket, augmentation, device),
+        ids=micro_condition(1, noise_augmentation=augmentation, device=device),
         portrait=masks[None],
     )
 

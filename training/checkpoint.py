@@ -60,7 +60,9 @@ class Checkpoints:
     def finish(self, part: Path, document: dict[str, Any]) -> Path:
         """Give the folder its name, then remove the oldest. Raises DiskFull, DataError."""
         with told_when_full(self.folder):
-            files = {path.name: _sealed(path) for path in sorted(part.iterdir()) if path.is_file()}
+            files = {
+                path.relative_to(part).as_posix(): _sealed(path) for path in sorted(part.rglob("*")) if path.is_file()
+            }
             manifest = part / MANIFEST
             manifest.write_text(json.dumps({"format": FORMAT, "files": files, **document}, indent=1) + "\n")
             _sync(manifest)
@@ -69,9 +71,12 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)  # a torn one of the same step
             part.rename(path)
             _sync(self.folder)
-        # After, never before: between the two there are keep + 1.
-        for old in self.all()[: -self.keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        # After, never before: between the two there are keep + 1. A later step is of a branch that was given up.
+        names = [old.name for old in self.all()]
+        kept = names[: names.index(path.name) + 1][-self.keep :]
+        for old in self.all():
+            if old.name not in kept:
+                shutil.rmtree(old, ignore_errors=True)
         return path
 
     def abandon(self, part: Path) -> None:

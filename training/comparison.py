@@ -4,6 +4,7 @@ The teacher takes the published levels at 25 steps and the live sampler's below,
 students take their own levels, one branch. Heads and noise are the same for every row.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from lcvd.few_steps import few_step_sigmas
 from lcvd.model import LcvdModel
 from lcvd.pipeline import relight_frames
 from training.config import DistillConfig
-from training.evaluation import Case, held_out_case, scored
+from training.evaluation import Case, Scores, held_out_case, scored
 
 TEACHER_STEPS = 25
 
@@ -31,17 +32,18 @@ class Row:
     steps: int
     calls: int  # of the network for one window: steps times branches
     psnr: float  # dB, of the portrait
-    light_error: float  # of mean shade, against the light seen on the truth
+    light_error: float | None  # of mean shade, against the light seen on the truth; None where no head shows it
     seconds: float  # portrait encoded and a window of 16 denoised; not decoded
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The table. `psnr_no_relight`: the frames as they were."""
+    """The table. `psnr_no_relight`: the frames as they were. Light is compared on heads that show it in every row."""
 
     heads: int
+    light_heads: int
     psnr_no_relight: float
-    light_error_no_relight: float
+    light_error_no_relight: float | None
     rows: tuple[Row, ...]
 
     def document(self) -> dict[str, Any]:
@@ -62,7 +64,8 @@ def compare(
     samplers = [("teacher", teacher, steps) for steps in (TEACHER_STEPS, *(s for s in taught if s != TEACHER_STEPS))]
     samplers += [("student", model, model.student.steps) for model in students if model.student]
     cases = [held_out_case(index, frames, size) for index in range(config.heads)]
-    rows = []
+    plain = [scored(case.source, case) for case in cases]
+    measured: list[tuple[str, int, int, list[Scores], float]] = []
     for number, (name, model, steps) in enumerate(samplers):
         omega = 1.0 if model.student else config.omega
         levels = few_step_sigmas(config.sampler, steps)
@@ -73,16 +76,19 @@ def compare(
             scores.append(scored(pictures, case))
             seconds.append(took)
             on_row(number * len(cases) + index + 1, len(samplers) * len(cases))
-        psnr, light = (float(np.nanmean([getattr(each, at) for each in scores])) for at in ("psnr", "light_error"))
-        branches = 1 if omega == 1.0 else 2
-        rows.append(Row(name, steps, steps * branches, psnr, light, statistics.median(seconds)))
-    plain = [scored(case.source, case) for case in cases]
-    return Comparison(
-        len(cases),
-        float(np.mean([each.psnr for each in plain])),
-        float(np.nanmean([each.light_error for each in plain])),
-        tuple(rows),
-    )
+        calls = steps if omega == 1.0 else 2 * steps
+        measured.append((name, steps, calls, scores, statistics.median(seconds)))
+    seen = [scores for *_, scores, _ in measured]
+    lit = [i for i in range(len(cases)) if all(math.isfinite(row[i].light_error) for row in (plain, *seen))]
+
+    def light(row: Sequence[Scores]) -> float | None:
+        return float(np.mean([row[i].light_error for i in lit])) if lit else None
+
+    def psnr(row: Sequence[Scores]) -> float:
+        return float(np.mean([each.psnr for each in row]))
+
+    rows = [Row(name, steps, calls, psnr(row), light(row), took) for name, steps, calls, row, took in measured]
+    return Comparison(len(cases), len(lit), psnr(plain), light(plain), tuple(rows))
 
 
 def _relit(

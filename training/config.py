@@ -221,6 +221,12 @@ class ValidationConfig(Section):
     steps: int = Field(default=8, ge=1, le=100)  # of the sampler, for the picture
     omega: float = Field(default=2.0, ge=0)
 
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if not self.sigmas or len({f"{sigma:g}" for sigma in self.sigmas}) < len(self.sigmas):
+            raise ValueError("sigmas: give at least one number, each once")
+        return self
+
 
 class DistributedConfig(Section):
     """Several processes, as accelerate or torchrun launched them."""
@@ -244,8 +250,6 @@ class TrainConfig(Section):
     parts: tuple[TrainedPart, ...] = ("unet", "light", "ref")
     conditions: tuple[ConditionWord, ...] = ("shading", "reference")  # the adapters that are given anything
     region: Literal["portrait", "background"] = "portrait"  # of the loss's second term; the paper prints background
-    fps: int = Field(default=7, ge=2)
-    motion_bucket: float = Field(default=127.0, ge=0)
     bad_steps: int = Field(
         default=10, ge=1
     )  # steps in a row with a loss or gradient that is not finite, until it stops

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.assembly import FORMAT, INDEX
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 from training.members import frame_of, hint_of, mask_of
 from training.sample import TrainingClip
 from training.shards import Entry, entry_from_json, read_sample
@@ -80,8 +80,18 @@ class ClipDataset:
             raise DataError(f"the folders differ: {said}", "prepare them with the same --frames and --size")
         ((self.frames, self.size),) = shapes
         self.fingerprint = digest.hexdigest()
+        self._folders = ", ".join(map(str, folders))
         self._kin = [kin for kin in self._groups.values() for _ in kin]  # groups are runs: samples lie in their order
         assert [i for kin in self._groups.values() for i in kin] == list(range(len(self.places)))
+
+    def expect(self, frames: int, size: int) -> None:
+        """Raises ConfigError where the samples are other than the configuration says."""
+        if (self.frames, self.size) != (frames, size):
+            raise ConfigError(
+                f"data.frames {frames} and data.size {size}: {self._folders} "
+                f"hold {self.frames} frames of {self.size} px",
+                f"set data.frames = {self.frames} and data.size = {self.size}, or prepare the data again",
+            )
 
     def __len__(self) -> int:
         return len(self.places)

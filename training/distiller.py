@@ -79,6 +79,8 @@ class Distiller(Trainee):
         adapters, denoiser = (_below(self._average, name) for name in ("adapters.", "denoiser."))
         given = {"shading": batch.shading, "reference": batch.reference, "keep": batch.keep}
         features = functional_call(self.adapters, adapters, (), given)
+        if features is not None:  # as in Trainee.condition
+            features = features.expand(-1, x.shape[1], -1, -1, -1)
         condition = Condition(features, batch.clip, batch.latents, batch.ids)
         return _x0(x, functional_call(self.denoiser, denoiser, (x, sigma, condition)), sigma)
 

@@ -22,8 +22,15 @@ class FrozenEncoder:
     With a folder, each picture passes the VAE once, and a reference in `draws` versions, each with a noise of its own.
     """
 
-    def __init__(self, model: LcvdModel, data: DataConfig, folder: Path | None = None, rank: int = 0) -> None:
-        self._model, self._draws = model, data.reference_draws
+    def __init__(
+        self,
+        model: LcvdModel,
+        data: DataConfig,
+        folder: Path | None = None,
+        rank: int = 0,
+        bf16: bool = False,  # arithmetic of the VAE; in fp16 the published one overflows
+    ) -> None:
+        self._model, self._draws, self._bf16 = model, data.reference_draws, bf16
         self._cache: dict[str, TensorCache] = {}
         if folder is not None:
             side, bound = data.size // 8, int(data.latents_gb * 2**30)
@@ -33,7 +40,9 @@ class FrozenEncoder:
                 ("vae", network_key(model.vae), (channels, side, side)),
                 ("clip", network_key(model.image_encoder), (1, dim)),
             ):
-                self._cache[name] = TensorCache(folder / f"{name}-{key}-{rank}.bin", shape, bound)
+                # Arithmetic is part of a result's name: runs of another precision share the folder, not the file.
+                about = f"{name}-{key}{'-bf16' if bf16 and name == 'vae' else ''}-{rank}"
+                self._cache[name] = TensorCache(folder / f"{about}.bin", shape, bound)
 
     @property
     def scaling(self) -> float:
@@ -42,13 +51,18 @@ class FrozenEncoder:
 
     @property
     def cached(self) -> bool:
-        """Whether results are remembered; then `reference_draw` has to be asked with few numbers."""
+        """Whether results are remembered."""
         return bool(self._cache)
 
-    def draw(self, generator: torch.Generator) -> int:
-        """Which noisy version of a reference is taken: a seed of its noise; always one number of the generator."""
+    def draw(self, generator: torch.Generator, picture: NDArray[np.uint8]) -> int:
+        """Which noisy version of a reference is taken: a seed of its noise; always one number of the generator.
+
+        Remembered versions are few for a picture, and other ones for another picture.
+        """
         drawn = int(torch.randint(2**31, (), generator=generator))
-        return drawn % self._draws if self.cached else drawn
+        if not self.cached:
+            return drawn
+        return int.from_bytes(picture_key(picture)[:4], "little") * self._draws + drawn % self._draws
 
     def moments(self, pictures: NDArray[np.uint8]) -> Tensor:
         """Mean and log variance of each picture [N,S,S,3]: [N,8,h,w]."""
@@ -76,7 +90,7 @@ class FrozenEncoder:
         return known.to(model.device)
 
     def close(self) -> None:
-        """Flush what is remembered."""
+        """Let go of what is remembered."""
         for cache in self._cache.values():
             cache.close()
 
@@ -105,7 +119,8 @@ class FrozenEncoder:
     def _encode(self, pixels: Tensor) -> Tensor:
         vae = self._model.vae
         place = next(vae.encoder.parameters())
-        moments: Tensor = vae.encode(pixels.to(place)).latent_dist.parameters
+        with torch.autocast(place.device.type, torch.bfloat16, enabled=self._bf16):
+            moments: Tensor = vae.encode(pixels.to(place)).latent_dist.parameters
         return moments.float()
 
 

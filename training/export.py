@@ -26,6 +26,7 @@ def export(
     preprocess: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
     notes: Mapping[str, Any] = MappingProxyType({}),  # what loaders read: `lcvd.student`
+    whole: bool = False,  # `trained` has every tensor of its parts, which themselves hold shards
 ) -> Path:
     """Write or replace `destination`; the old folder stays until the new one is whole. Raises DiskFull, DataError."""
     part_folder = destination.with_name(f".{destination.name}.part")
@@ -36,10 +37,11 @@ def export(
             written: dict[str, dict[str, Any]] = {}
             for name, config in part_configs(parts):
                 network = parts[name].svd if name == "unet" else parts[name]
-                tensors = dict(network.state_dict())
                 prefix = _PREFIX.get(name)
+                given: dict[str, Tensor] = {}
                 if prefix is not None:
-                    tensors |= {key: trained[prefix + key] for key in tensors if prefix + key in trained}
+                    given = {key[len(prefix) :]: value for key, value in trained.items() if key.startswith(prefix)}
+                tensors = given if given and whole else dict(network.state_dict()) | given
                 kept = {key: value.detach().to("cpu", dtype).contiguous() for key, value in tensors.items()}
                 # transformers keeps a table of positions that no weights file has
                 kept = {key: value for key, value in kept.items() if not key.endswith("position_ids")}
@@ -54,15 +56,20 @@ def export(
             }
             (part_folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             (part_folder / "README.md").write_text(_card(written, {**about, **notes}), encoding="utf-8")
-            old = destination.with_name(f".{destination.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            if destination.exists():
-                destination.rename(old)
-            part_folder.rename(destination)
-            shutil.rmtree(old, ignore_errors=True)
+            put_in_place(part_folder, destination)
         finally:
             shutil.rmtree(part_folder, ignore_errors=True)
     return destination
+
+
+def put_in_place(part: Path, destination: Path) -> None:
+    """A whole folder takes its name; the one that had it goes only then."""
+    old = destination.with_name(f".{destination.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if destination.exists():
+        destination.rename(old)
+    part.rename(destination)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _card(parts: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Numbers of a run: one JSON line a step, always; TensorBoard beside it where it is installed."""
 
+import contextlib
 import json
 import logging
 import math
@@ -32,18 +33,19 @@ class RunLog:
         Raises DiskFull, DataError.
         """
         with told_when_full(self.path.parent):
-            row = {"step": step, "kind": kind, **{name: _plain(value) for name, value in values.items()}}
+            row = {"step": step, "kind": kind, **plain(values)}
             self._file.write(json.dumps(row, allow_nan=False) + "\n")
             self._file.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                if isinstance(value, int | float) and math.isfinite(value):
-                    self._board.add_scalar(f"{kind}/{name}", value, step)
+            if self._board is not None:
+                for name, value in values.items():
+                    if isinstance(value, int | float) and math.isfinite(value):
+                        self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def picture(self, step: int, name: str, rgb: NDArray[np.uint8]) -> None:
         """A grid for TensorBoard; the file is the caller's."""
         if self._board is not None:
-            self._board.add_image(name, rgb, step, dataformats="HWC")
+            with told_when_full(self.path.parent):
+                self._board.add_image(name, rgb, step, dataformats="HWC")
 
     def sync(self) -> None:
         """Make what was written survive the machine. Raises DiskFull, DataError."""
@@ -51,10 +53,12 @@ class RunLog:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the files."""
-        self._file.close()
+        """Close the files. What a full disk refused was told when it was written."""
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self._board is not None:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -83,10 +87,11 @@ def _length_until(path: Path, step: int) -> int:
     return length
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As JSON has it: numbers that are not finite become None, in dictionaries too."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return {name: _plain(each) for name, each in value.items()} if isinstance(value, dict) else value
+    return {name: plain(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def _board(folder: Path, step: int) -> Any | None:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,15 +23,16 @@ from lcvd.weights import MANIFEST, build_part
 from lcvd.weights_convert import convert
 from training.checkpoint import told_when_disk_full
 from training.config import TrainConfig, load_config
-from training.errors import TrainingError
-from training.runtime import fast_bf16
+from training.errors import ConfigError, TrainingError
+from training.export import put_in_place
+from training.runtime import check_machine, fast_bf16
 from training.shards import write_json
 from training.synthetic import HELD_OUT, HeadSource
 from training.train import TrainResult, train
 from training.trainer import StepReport
 from training.vae_train import LOG as VAE_LOG
+from training.vae_train import TERMS, VaeRun, train_vae
 from training.vae_train import WEIGHTS as VAE_WEIGHTS
-from training.vae_train import VaeRun, train_vae
 from training.workers import Report, run_jobs
 
 TITLE = "Nano demonstration (synthetic heads)"
@@ -50,6 +51,8 @@ IMAGE_ENCODER: dict[str, Any] = {
     "projection_dim": 32,
     "hidden_act": "gelu",
 }
+MARK, MADE = "nano.json", ("vae", "image_encoder", "adapters", "run", "weights")  # in its folder; beside the heads
+VAE_IDENTITY = ("steps", "batch", "crop", "whole", "lr", "warmup", "kl", "edges", "colour", "guide", "seed")
 OnStage = Callable[[str, int, int, str], None]  # (stage, done, of how many, what to show)
 
 
@@ -65,13 +68,22 @@ class NanoResult:
 def nano_config(folder: Path, changes: Sequence[str] = ()) -> TrainConfig:
     """configs/nano.toml with its paths in `folder`, this CPU's faster precision, and `a.b=value` over both.
 
-    Raises ConfigError.
+    Raises ConfigError, also for what the stages before the training would not follow.
     """
     places = {"output": "run", "data.synthetic.cache": "heads"}
     places |= {f"model.{name}.path": name for name in ("vae", "image_encoder", "adapters")}
     inside = [f"{name}={json.dumps(str(folder.resolve() / place))}" for name, place in places.items()]
     precision = ['precision="bf16"'] if fast_bf16() else []
-    return load_config(TOML, [*inside, *precision, *changes])
+    config = load_config(TOML, [*inside, *precision, *changes])
+    for name in ("vae", "image_encoder", "adapters"):
+        part = getattr(config.model, name)
+        if part is None or part.path != folder.resolve() / name or part.config:
+            raise ConfigError(f"model.{name}: relight nano makes its own", "leave it out, or use relight train")
+    unet = config.model.unet.config if config.model.unet is not None else None
+    if unet is None or unet.get("cross_attention_dim") != IMAGE_ENCODER["projection_dim"]:
+        dim = IMAGE_ENCODER["projection_dim"]
+        raise ConfigError(f"model.unet: needs a config with cross_attention_dim {dim}", "the image encoder's is fixed")
+    return config
 
 
 def train_nano(
@@ -83,20 +95,19 @@ def train_nano(
 ) -> NanoResult | None:
     """Everything, in order. None when a signal stopped the last stage: the same call goes on. Raises TrainingError."""
     config = nano_config(folder, changes)
+    check_machine(config)
     heads = head_source(config)
-    render_heads(heads, config.threads or os.cpu_count() or 1, on_stage)
-    if not resume:
-        for name in ("vae", "image_encoder", "adapters", "run", "weights"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-    torch.set_num_threads(config.threads or torch.get_num_threads())
     half: Literal["no", "bf16"] = "bf16" if config.precision == "bf16" else "no"
     plan = VaeRun(folder / "vae", seed=config.seed, precision=half) if vae is None else vae
-    if not (folder / "vae" / VAE_WEIGHTS).exists():
+    claim(folder, config, plan, resume)
+    render_heads(heads, config.threads or os.cpu_count() or 1, on_stage)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    if not (folder / "vae" / "config.json").exists():
         train_vae(plan, heads, resume, lambda step, loss: on_stage("VAE", step, plan.steps, f"loss {loss:.4f}"))
     if not (folder / "image_encoder" / "config.json").exists():
         write_image_encoder(folder / "image_encoder", heads, config.seed)
     if not (folder / "adapters" / "config.json").exists():
-        warm_adapters(folder / "adapters", folder / "vae", heads, config.seed, on_stage)
+        warm_adapters(folder / "adapters", folder / "vae", heads, config, on_stage)
 
     def show(report: StepReport, rate: float) -> None:
         on_stage("LCVD", report.step, config.steps, f"loss {report.loss:.3f}, {rate:.2f} steps/s")
@@ -107,6 +118,45 @@ def train_nano(
     weights = package(folder, folder / "weights", config)
     size = sum(path.stat().st_size for path in weights.iterdir())
     return NanoResult(weights, result, size)
+
+
+def claim(folder: Path, config: TrainConfig, plan: VaeRun, resume: bool) -> None:
+    """Make `folder`, or see that it is ours and was begun with the settings that its first stages hang on.
+
+    Raises TrainingError, DataError, DiskFull.
+    """
+    assert config.data.synthetic is not None
+    assert config.model.unet is not None
+    synthetic, unet = config.data.synthetic, config.model.unet.config or {}
+    about: dict[str, Any] = {
+        "seed": config.seed,
+        "data.synthetic.heads": synthetic.heads,
+        "data.synthetic.first": synthetic.first,
+        "data.synthetic.clip_frames": synthetic.clip_frames or config.data.frames,
+        "data.size": config.data.size,
+        "block_out_channels[0]": unet["block_out_channels"][0],
+    }
+    # Where it lies, how often it is saved and in which arithmetic may change on the way.
+    about |= {f"vae.{key}": value for key, value in asdict(plan).items() if key in VAE_IDENTITY}
+    mark = folder / MARK
+    made = [name for name in MADE if (folder / name).exists()]
+    with told_when_disk_full(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        begun = json.loads(mark.read_text()) if mark.exists() else None
+    if begun is None and made:
+        raise TrainingError(f"{folder} holds {', '.join(made)}, not made by relight nano", "name another folder")
+    before = begun if begun is not None and resume else about
+    other = [f"{key} {before.get(key)}" for key in about if before.get(key) != about[key]]
+    if other:
+        raise TrainingError(
+            f"{folder} was begun with other settings: {', '.join(other)}",
+            "give the same ones, another folder, or --fresh",
+        )
+    if not resume:
+        for name in made:
+            shutil.rmtree(folder / name)
+    with told_when_disk_full(folder):
+        write_json(mark, about)
 
 
 def head_source(config: TrainConfig, held_out: int = 0) -> HeadSource:
@@ -177,13 +227,13 @@ def write_image_encoder(folder: Path, heads: HeadSource, seed: int) -> Path:
     return folder
 
 
-def warm_adapters(folder: Path, vae_folder: Path, heads: HeadSource, seed: int, on_stage: OnStage) -> Path:
+def warm_adapters(folder: Path, vae_folder: Path, heads: HeadSource, config: TrainConfig, on_stage: OnStage) -> Path:
     """Adapters of which four features are the VAE's latents of their picture; the others mix what lies below.
 
     The published ones begin at zero beside a trained UNet. Beside an untrained one neither would tell the other
     anything for a thousand steps.
     """
-    unet = load_config(TOML).model.unet
+    unet, seed = config.model.unet, config.seed
     assert unet is not None
     assert unet.config is not None
     channels = int(unet.config["block_out_channels"][0])
@@ -225,13 +275,17 @@ def warm_adapters(folder: Path, vae_folder: Path, heads: HeadSource, seed: int, 
 
 
 def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
-    """The run's newest weights as fp16 with manifest, card, configuration and logs. Raises WeightsError, DiskFull."""
-    source = config.output / "weights"
+    """The run's newest weights as fp16 with manifest, card, configuration and logs. Raises WeightsError, DiskFull.
+
+    What lay there stays until the new folder is whole.
+    """
+    source, part = config.output / "weights", destination.with_name(f".{destination.name}.new")
     training = json.loads((source / MANIFEST).read_text())["training"]
-    shutil.rmtree(destination, ignore_errors=True)
+    vae_log = folder / "vae" / VAE_LOG
+    shutil.rmtree(part, ignore_errors=True)
     with told_when_disk_full(folder):
-        convert(source, destination, torch.float16)
-        path = destination / MANIFEST
+        convert(source, part, torch.float16)
+        path = part / MANIFEST
         manifest = json.loads(path.read_text())
         manifest |= {
             "title": TITLE,
@@ -240,17 +294,20 @@ def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
             "live": LIVE,
             "training": training
             | {
-                "steps": config.steps,
                 "frames": config.data.frames,
                 "data": f"{config.data.synthetic.heads if config.data.synthetic else 0} synthetic heads, no photograph",
-                "vae": {"loss": "L1, edges, KL", "log": "vae-log.jsonl.gz"},
+                "precision": config.precision,
+                "vae": {"loss": ", ".join(TERMS), "steps": len(vae_log.read_text().splitlines())},
             },
         }
         path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        shutil.copy(TOML, destination / "nano.toml")
-        for log in (folder / "vae" / VAE_LOG, config.output / "log.jsonl"):
-            _compressed(log, destination / f"{'vae-' if log.parent.name == 'vae' else ''}log.jsonl.gz")
-        (destination / "README.md").write_text(_card(manifest), encoding="utf-8")
+        # Paths as they are from the folder: whose machine it was is nobody's business.
+        asked = config.model_dump_json(indent=2).replace(f"{folder.resolve()}/", "")
+        (part / "config.json").write_text(asked + "\n", encoding="utf-8")
+        for log, name in ((vae_log, "vae-log.jsonl.gz"), (config.output / "log.jsonl", "log.jsonl.gz")):
+            _compressed(log, part / name)
+        (part / "README.md").write_text(_card(manifest), encoding="utf-8")
+        put_in_place(part, destination)
     return destination
 
 
@@ -280,6 +337,6 @@ docs/nano.md.
 |---|---|---|---|
 {rows}
 
-`nano.toml` is the configuration, `log.jsonl.gz` and `vae-log.jsonl.gz` are the logs of the two trainings. No data of
+`config.json` is the configuration, `log.jsonl.gz` and `vae-log.jsonl.gz` are the logs of the two trainings. No data of
 people and no weights of others went into it: the project's own licence applies.
 """

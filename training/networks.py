@@ -1,10 +1,10 @@
 """The networks of a run, from published weights, an SVD folder or a configuration, and the module that is trained.
 
-UNet and adapters are float32 (accelerate mixes the precision); VAE and CLIP are frozen. `Trainee` is the one module
+All are float32 (accelerate and FrozenEncoder mix the precision); VAE and CLIP are frozen. `Trainee` is the one module
 that DDP, FSDP or DeepSpeed wrap: its forward is the loss.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lcvd.adapters import PUBLISHED_NAME, Adapters, ConditionName
 from lcvd.clip_image import MEAN, STD
 from lcvd.errors import WeightsError
-from lcvd.model import DTYPES, LcvdModel
+from lcvd.model import LcvdModel
 from lcvd.precond import Condition, Denoiser
 from lcvd.unet import FeatureUNet
 from lcvd.vae import place_vae
@@ -91,8 +91,11 @@ class Trainee(nn.Module):
         return features + zero
 
 
-def load_networks(config: ModelConfig, device: torch.device, precision: str, seed: int) -> tuple[Networks, LcvdModel]:
-    """All parts on `device`, frozen, and a model of the same networks. Raises WeightsError."""
+def load_networks(config: ModelConfig, device: torch.device, seed: int) -> tuple[Networks, LcvdModel]:
+    """All parts on `device`, float32, frozen, and a model of the same networks. Raises WeightsError.
+
+    The frozen ones too, whatever the run's precision: they are exported as they came.
+    """
     parts: Networks = {}
     mean, std = MEAN, STD
     if config.source == "weights":
@@ -105,11 +108,9 @@ def load_networks(config: ModelConfig, device: torch.device, precision: str, see
         sources = _svd_sources(config.path) if config.source == "svd" and config.path else _fresh_sources(config)
         for number, name in enumerate(PARTS):
             parts[name] = _part(name, sources.get(name), parts, device, seed + number)
-    for name in ("unet", "adapters"):
+    for name in PARTS:
         parts[name].float()
-    frozen = DTYPES[{"no": "fp32"}.get(precision, precision)]
-    place_vae(parts["vae"], device, frozen)
-    parts["image_encoder"].to(dtype=frozen)
+    place_vae(parts["vae"], device, torch.float32)
     model = LcvdModel(
         denoiser=Denoiser(parts["unet"]),
         adapters=parts["adapters"],
@@ -123,6 +124,15 @@ def load_networks(config: ModelConfig, device: torch.device, precision: str, see
         identity="training",
     )
     return parts, model
+
+
+def silence(adapters: Adapters, told: Sequence[ConditionName]) -> None:
+    """An adapter that this run tells nothing says nothing in the weights it writes, whatever it said before."""
+    for name in CONDITIONS:
+        if name not in told:
+            projection = getattr(adapters, PUBLISHED_NAME[name]).final_proj
+            for value in projection.parameters():
+                nn.init.zeros_(value)
 
 
 def choose_trained(trainee: Trainee, config: TrainConfig) -> list[tuple[str, nn.Parameter]]:

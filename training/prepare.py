@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ import cv2
 from training.assembly import FORMAT, INDEX, STATE, Assembly, part_path, record_path
 from training.errors import DataError, FootageError
 from training.footage import PICTURES, Footage, Source, read_footage
+from training.lock import alone
 from training.members import encode
 from training.prepared import Tools, make_tools, prepare_clip
 from training.settings import PrepareSettings
@@ -75,7 +75,7 @@ def prepare(
     plan = plan_of(sources, settings)
     with told_when_full(data):
         data.mkdir(parents=True, exist_ok=True)
-    with _alone(data):
+    with alone(data):
         index = _finished(data, plan)
         if index is not None:
             progress = Progress(len(sources), len(sources))
@@ -256,25 +256,6 @@ def _begin(data: Path, plan: dict[str, Any]) -> bool:
             (data / STATE / name).mkdir(parents=True, exist_ok=True)
     write_json(path, plan)
     return False
-
-
-@contextlib.contextmanager
-def _alone(data: Path) -> Iterator[None]:
-    """Hold the folder's lock; it goes with the process, however that ends. Raises DataError where another holds it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs at once are the user's to avoid
-        yield
-        return
-    handle = os.open(data, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{data}: another run is writing here", "wait for it, or end it") from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _sha256(document: Any) -> str:

@@ -12,20 +12,11 @@ from training.errors import ConfigError, TrainingError
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """One process, or one of those that accelerate or torchrun launched. Raises TrainingError, ConfigError."""
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError(
-            "device cuda: torch sees no CUDA GPU here", 'set device = "cpu", or install torch for CUDA and its driver'
-        )
-    cpu = config.device == "cpu" or not torch.cuda.is_available()
-    if cpu and config.precision == "fp16":
-        raise ConfigError("precision fp16 needs a GPU, and training runs on the CPU", 'set precision = "no" or "bf16"')
-    strategy = config.distributed.strategy
-    if cpu and strategy != "ddp":
-        raise ConfigError(f"distributed.strategy {strategy} needs a GPU", 'set distributed.strategy = "ddp"')
+    check_machine(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     return Accelerator(
-        cpu=cpu,
+        cpu=_on_cpu(config),
         mixed_precision=config.precision,
         gradient_accumulation_steps=config.accumulation,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
@@ -33,9 +24,27 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     )
 
 
+def check_machine(config: TrainConfig) -> None:
+    """Raises TrainingError or ConfigError where this machine lacks what the configuration asks for."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            "device cuda: torch sees no CUDA GPU here", 'set device = "cpu", or install torch for CUDA and its driver'
+        )
+    cpu = _on_cpu(config)
+    if cpu and config.precision == "fp16":
+        raise ConfigError("precision fp16 needs a GPU, and training runs on the CPU", 'set precision = "no" or "bf16"')
+    strategy = config.distributed.strategy
+    if cpu and strategy != "ddp":
+        raise ConfigError(f"distributed.strategy {strategy} needs a GPU", 'set distributed.strategy = "ddp"')
+
+
 def fast_bf16() -> bool:
     """Whether this CPU has matrix units for bfloat16 (AMX). On others the same precision is slower than float32."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def _on_cpu(config: TrainConfig) -> bool:
+    return config.device == "cpu" or not torch.cuda.is_available()
 
 
 def sharded(accelerator: Accelerator) -> bool:
@@ -62,7 +71,10 @@ def _plugin(config: TrainConfig) -> dict[str, Any]:
                 "gradient_accumulation_steps": config.accumulation,
                 "gradient_clipping": config.optimizer.clip_norm,
             }
-            return {"deepspeed_plugin": DeepSpeedPlugin(**{**given, **options})}
+            plugin = DeepSpeedPlugin(**{**given, **options})
+            # accelerate would read it off a DataLoader, and there is none
+            plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch
+            return {"deepspeed_plugin": plugin}
     except ImportError as error:
         raise TrainingError(
             f"distributed.strategy {config.distributed.strategy}: {error}", f"pip install {config.distributed.strategy}"

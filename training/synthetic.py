@@ -55,10 +55,12 @@ class HeadSource:
         path = self.cache / f"{seed}-{self.frames}x{self.size}.npy"
         try:
             stored: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+            if stored.shape != (self.frames, self.size, self.size, _CHANNELS) or stored.dtype != np.uint8:
+                raise ValueError(f"{stored.dtype} {stored.shape}")
             return stored
         except FileNotFoundError:
             pass
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             logger.warning("%s: rendered again (%s)", path, error)
         made = _stacked(head_clip(seed, self.frames, self.size))
         # By its number and not by what lies there: the same heads are kept at every start, in every process.

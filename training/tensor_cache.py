@@ -5,6 +5,8 @@ that are stored were computed one picture at a time: batches of another size may
 run has to go on with the same numbers.
 """
 
+import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -15,6 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from training.lock import lock
+from training.shards import told_when_full
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +43,8 @@ def network_key(network: nn.Module) -> str:
 class TensorCache:
     """Tensors of one shape by key: an append-only file, read through a memory map, up to a bound. One writer.
 
+    Raises DataError where another has it open, or where it cannot be written.
+
     A record is key and values; a torn last record, left by a crash, is cut off.
     """
 
@@ -48,10 +55,12 @@ class TensorCache:
         self._bound = max(bound_bytes // self._record.itemsize, 1)
         self._at: dict[bytes, int] = {}
         self._map: np.memmap[Any, Any] | None = None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        whole = self._file.tell() // self._record.itemsize
-        self._file.truncate(whole * self._record.itemsize)
+        with told_when_full(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)  # what a full disk refused must not be tried again later
+            lock(self._file.fileno(), path)
+            whole = self._file.tell() // self._record.itemsize
+            self._file.truncate(whole * self._record.itemsize)
         if whole:
             # S16 drops trailing zero bytes, hence the padding.
             keys = np.memmap(path, self._record, "r", shape=(whole,))["key"]
@@ -66,7 +75,6 @@ class TensorCache:
         if at is None:
             return None
         if self._map is None or at >= len(self._map):
-            self._file.flush()
             rows = os.path.getsize(self.path) // self._record.itemsize
             self._map = np.memmap(self.path, self._record, "r", shape=(rows,))
         return torch.from_numpy(np.array(self._map[at]["value"])).reshape(self.shape)
@@ -75,17 +83,21 @@ class TensorCache:
         """Keep a value; nothing happens when the bound is reached or the disk is full."""
         if key in self._at or len(self._at) >= self._bound:
             return
+        assert tuple(value.shape) == self.shape, f"{self.path} holds {self.shape}, got {tuple(value.shape)}"
         row = key + value.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
+        at = self._file.tell() // self._record.itemsize
         try:
-            self._file.write(row)
-            self._file.flush()
+            if self._file.write(row) < len(row):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             logger.warning("%s: takes no more (%s)", self.path, error.strerror or error)
+            with contextlib.suppress(OSError):
+                self._file.truncate(at * self._record.itemsize)
             self._bound = 0
             return
-        self._at[key] = len(self._at)
+        self._at[key] = at
 
     def close(self) -> None:
-        """Flush and let go."""
+        """Let go."""
         self._file.close()
         self._map = None

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from training.data import ClipDataset, ClipStream
 from training.distiller import Distiller, load_teacher, manifest_notes
 from training.encoder import FrozenEncoder
 from training.export import export
-from training.log import RunLog
-from training.networks import Networks, Trainee, choose_trained, load_networks
-from training.runtime import make_accelerator
+from training.lock import alone
+from training.log import RunLog, plain
+from training.networks import Networks, Trainee, choose_trained, load_networks, silence
+from training.runtime import make_accelerator, sharded
 from training.shards import write_json
 from training.signals import StopWish
 from training.synthetic import HeadSource, SyntheticClips
@@ -66,7 +67,7 @@ def train(
     accelerator = make_accelerator(config)
     try:
         check_sharding(config, accelerator)
-        with Run(config, accelerator, resume) as run:
+        with _folder(config, accelerator), Run(config, accelerator, resume) as run:
             return run.go(on_step)
     finally:
         if accelerator.num_processes == 1:
@@ -75,30 +76,47 @@ def train(
             GradientState._reset_state()
 
 
+@contextlib.contextmanager
+def _folder(config: TrainConfig, accelerator: Accelerator) -> Iterator[None]:
+    """The output folder, which is one run's at a time. Raises DataError, DiskFull."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    with told_when_disk_full(config.output):
+        config.output.mkdir(parents=True, exist_ok=True)
+    with alone(config.output):
+        yield
+
+
 class Run:
     """Everything of one call of `train`."""
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator, resume: bool) -> None:
         self.config, self.accelerator = config, accelerator
         self._main = accelerator.is_main_process
-        if self._main:
+        if self._main and not resume:
             with told_when_disk_full(config.output):
-                config.output.mkdir(parents=True, exist_ok=True)
-                if not resume:
-                    _forget(config.output)
+                _forget(config.output)
         accelerator.wait_for_everyone()
-        parts, model = load_networks(config.model, accelerator.device, config.precision, config.seed)
+        with contextlib.ExitStack() as opened:
+            self._open(resume, opened)
+            self._closing = opened.pop_all()
+
+    def _open(self, resume: bool, opened: contextlib.ExitStack) -> None:
+        config, accelerator = self.config, self.accelerator
+        parts, model = load_networks(config.model, accelerator.device, config.seed)
         self.parts: Networks = parts
         self.model: LcvdModel = model
         trainee = Trainee(parts["unet"], parts["adapters"], config.region)
         if config.distill is not None:
             trainee = Distiller(trainee, load_teacher(config, accelerator.device), config.distill)
+        silence(parts["adapters"], config.conditions)
         trained = choose_trained(trainee, config)
-        self._closing = contextlib.ExitStack()
-        self.stream = self._closing.enter_context(make_stream(config, accelerator))
+        self.stream = opened.enter_context(make_stream(config, accelerator))
         latents = (config.data.latents_dir or config.output / "latents") if config.data.latents == "cached" else None
-        self.encoder = FrozenEncoder(model, config.data, latents, accelerator.process_index)
-        self._closing.callback(self.encoder.close)
+        bf16 = config.precision == "bf16"
+        self.encoder = FrozenEncoder(model, config.data, latents, accelerator.process_index, bf16)
+        opened.callback(self.encoder.close)
         checkpoints = Checkpoints(config.output / CHECKPOINTS, config.checkpoint.keep)
         self.trainer = Trainer(config, accelerator, trainee, trained, self.stream, self.encoder, checkpoints)
         self.resumed = checkpoints.newest() if resume else None
@@ -109,7 +127,7 @@ class Run:
         if self._main:
             write_json(config.output / "config.json", config.model_dump(mode="json"))
             self.log = RunLog(config.output, self.resumed_at, config.tensorboard)
-            self._closing.callback(self.log.close)
+            opened.callback(self.log.close)
             count = sum(value.numel() for _, value in trained)
             self.log.write(self.resumed_at, "start", parameters=count, processes=accelerator.num_processes)
         self.validation = Validation(config, self.encoder) if self._main and config.validation.every else None
@@ -137,7 +155,8 @@ class Run:
                 report = trainer.step()
                 rate = 1 / max(time.perf_counter() - at, 1e-9)
                 self._tell(report, rate)
-                losses.append(report.loss)
+                if report.finite:
+                    losses.append(report.loss)
                 if on_step is not None:
                     on_step(report, rate)
                 stopped = self._agreed(wish)
@@ -186,7 +205,7 @@ class Run:
                 loss=report.loss,
                 by_sigma=report.by_sigma,
                 psnr=report.psnr,
-                psnr_no_relight=report.psnr_no_relight,
+                psnr_reference=report.psnr_reference,
             )
             if report.grid is not None:
                 path = self.config.output / SAMPLES / f"step-{step:08d}.png"
@@ -209,7 +228,15 @@ class Run:
             }
             mean_std = {"image_mean": list(self.model.clip_mean), "image_std": list(self.model.clip_std)}
             notes = manifest_notes(self.config)
-            self._weights = export(self.config.output / WEIGHTS, self.parts, trained, about, mean_std, notes=notes)
+            self._weights = export(
+                self.config.output / WEIGHTS,
+                self.parts,
+                trained,
+                about,
+                mean_std,
+                notes=notes,
+                whole=sharded(self.accelerator),
+            )
         self.accelerator.wait_for_everyone()
 
     def _tell(self, report: StepReport, rate: float) -> None:
@@ -244,14 +271,7 @@ def make_stream(config: TrainConfig, accelerator: Accelerator) -> ClipStream:
     rank, world = accelerator.process_index, accelerator.num_processes
     if data.synthetic is None:
         dataset = ClipDataset(data.folders)
-        if (dataset.frames, dataset.size) != (data.frames, data.size):
-            from training.errors import ConfigError
-
-            raise ConfigError(
-                f"data.frames {data.frames} and data.size {data.size}: the folders hold {dataset.frames} frames of "
-                f"{dataset.size} px",
-                f"set data.frames = {dataset.frames} and data.size = {dataset.size}, or prepare the data again",
-            )
+        dataset.expect(data.frames, data.size)
         return ClipStream(dataset, seed=config.seed, rank=rank, world=world, threads=data.threads)
     heads = data.synthetic
     source = HeadSource(
@@ -291,7 +311,7 @@ def result_document(result: TrainResult) -> str:
         "loss": result.loss,
         "validation_loss": validation.loss if validation else None,
         "psnr": validation.psnr if validation else None,
-        "psnr_no_relight": validation.psnr_no_relight if validation else None,
+        "psnr_reference": validation.psnr_reference if validation else None,
         "checkpoint": str(result.checkpoint) if result.checkpoint else None,
         "weights": str(result.weights) if result.weights else None,
         "skipped": result.skipped,
@@ -300,4 +320,4 @@ def result_document(result: TrainResult) -> str:
         "clips_per_s": result.clips_per_s and round(result.clips_per_s, 4),
         "stopped_by": result.stopped_by,
     }
-    return json.dumps(document)
+    return json.dumps(plain(document), allow_nan=False)

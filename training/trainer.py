@@ -172,8 +172,19 @@ class Trainer:
                     f"{path} was trained with another [{name}] table",
                     "give the configuration of that run, another output, or --fresh",
                 )
+        kind = type(self.optimizer.optimizer).__name__
+        if document.get("optimizer", kind) != kind:
+            raise TrainingStopped(
+                f"{path} was trained with {document['optimizer']}, this run has {kind}",
+                "give the optimizer.name of that run, and install what it needs",
+            )
         try:
             self.accelerator.load_state(str(path))
+            # Its count of batches is of the old accumulation: kept, a step could fall into the middle of ours for ever.
+            self.accelerator.step = 0
+            for group in self.optimizer.param_groups:  # and these the old run's
+                group.update(betas=self.config.optimizer.betas, eps=self.config.optimizer.eps)
+                group["weight_decay"] = self.config.optimizer.weight_decay
             if self.ema is not None:
                 stored = load_file(path / EMA_FILE, device=str(self.accelerator.device))
                 self.ema.load_state_dict({"updates": document["ema_updates"], "shadow": stored})
@@ -186,10 +197,12 @@ class Trainer:
         self.step_number, self.skipped, self._bad = document["step"], document["skipped"], document["bad"]
 
     def exported(self) -> dict[str, Tensor]:
-        """What is exported: the averaged weights, or the trained ones gathered from all processes."""
+        """What is exported: the averaged weights, or the trained ones; all of them where they had to be gathered."""
         if self.ema is not None:
             return self.ema.shadow
-        state = self.accelerator.get_state_dict(self.trainee)
+        state: dict[str, Tensor] = self.accelerator.get_state_dict(self.trainee)
+        if sharded(self.accelerator):
+            return state
         return {name: state[name] for name in self._trained if name in state}
 
     def _document(self) -> dict[str, Any]:
@@ -200,6 +213,7 @@ class Trainer:
             "ema_updates": self.ema.updates if self.ema else 0,
             "stream": self.stream.state_dict(),
             "processes": self.accelerator.num_processes,
+            "optimizer": type(self.optimizer.optimizer).__name__,
             "config": self.config.model_dump(mode="json"),
         }
 
@@ -211,6 +225,11 @@ def check_sharding(config: TrainConfig, accelerator: Accelerator) -> None:
         raise TrainingStopped(
             "distributed.strategy fsdp: one process has no other to share the weights with",
             'accelerate launch --num_processes N, or set distributed.strategy = "ddp"',
+        )
+    if sharded(accelerator) and config.validation.every:
+        raise TrainingStopped(
+            "validation.every: with FSDP or ZeRO-3 a process holds a part of the weights only and cannot look alone",
+            'set validation.every = 0, or distributed.strategy = "ddp"',
         )
     if sharded(accelerator) and config.ema.decay:
         raise TrainingStopped(

@@ -30,8 +30,8 @@ class ValidationReport:
 
     loss: float
     by_sigma: dict[str, float]
-    psnr: float | None = None  # dB, of the pictures against the truth
-    psnr_no_relight: float | None = None  # dB, of the reference itself against the truth
+    psnr: float | None = None  # dB, of the whole pictures against the truth
+    psnr_reference: float | None = None  # dB, of the reference standing still against the truth
     grid: NDArray[np.uint8] | None = field(default=None, repr=False)
 
 
@@ -72,7 +72,7 @@ class Validation:
             loss=float(np.mean(list(by_sigma.values()))),
             by_sigma=by_sigma,
             psnr=float(np.mean([_psnr(clip.frames[1:], relit) for clip, relit in shown])),
-            psnr_no_relight=float(np.mean([_psnr(clip.frames[1:], clip.reference[None]) for clip, _ in shown])),
+            psnr_reference=float(np.mean([_psnr(clip.frames[1:], clip.reference[None]) for clip, _ in shown])),
             grid=sample_grid([clip for clip, _ in shown], [relit for _, relit in shown]),
         )
 
@@ -97,6 +97,7 @@ def held_out_clips(config: TrainConfig) -> list[TrainingClip]:
     folders = config.validation.folders or data.folders
     if folders and (config.validation.folders or data.synthetic is None):
         dataset = ClipDataset(folders)
+        dataset.expect(data.frames, data.size)
         return [dataset.load(i, np.random.default_rng([0, i])) for i in islice(_spread(len(dataset), count), count)]
     cache = data.synthetic.cache if data.synthetic else None
     source = HeadSource(count, HELD_OUT, data.frames, data.size, cache)

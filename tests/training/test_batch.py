@@ -14,6 +14,7 @@ from training.batch import collate, latent_masks, make_batch, make_row  # noqa: 
 from training.config import TrainConfig  # noqa: E402
 from training.dropout import Kept  # noqa: E402
 from training.encoder import FrozenEncoder  # noqa: E402
+from training.errors import DataError  # noqa: E402
 from training.networks import Trainee  # noqa: E402
 from training.sample import TrainingClip  # noqa: E402
 from training.tensor_cache import TensorCache, picture_key  # noqa: E402
@@ -140,3 +141,30 @@ def test_a_cache_survives_a_torn_record_and_keeps_its_bound(tmp_path: Path) -> N
     assert [float(cache.get(key)[0, 0]) for key in keys] == [0, 1, 2, 3]
     assert cache.get(picture_key(np.zeros((2, 2, 3), np.uint8))) is None
     cache.close()
+
+
+def test_a_cache_on_a_full_disk_takes_no_more_and_stays_readable(tmp_path: Path) -> None:
+    """What was kept is still given out, closing says nothing, and another writer is refused while it is open."""
+    cache = TensorCache(tmp_path / "cache.bin", (2,), 1 << 20)
+    keys = [bytes([i]) * 16 for i in (1, 2)]
+    cache.put(keys[0], torch.ones(2))
+    with pytest.raises(DataError, match="another run"):
+        TensorCache(tmp_path / "cache.bin", (2,), 1 << 20)
+    whole, cache._file = cache._file, Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115
+    cache.put(keys[1], torch.ones(2))
+    assert cache.get(keys[0]).tolist() == [1, 1]
+    assert cache.get(keys[1]) is None
+    cache.close()
+    whole.close()
+    with pytest.raises(AssertionError, match=r"holds \(2,\)"):
+        TensorCache(tmp_path / "cache.bin", (2,), 1 << 20).put(keys[1], torch.ones(3))
+
+
+def test_every_picture_has_noise_of_its_own(model, config: TrainConfig, tmp_path: Path) -> None:
+    """Remembered references differ in level and noise from picture to picture, and stay for the same one."""
+    encoder = FrozenEncoder(model, config.data.model_copy(update={"reference_draws": 1}), tmp_path)
+    levels = {
+        make_row(noise_clip(seed), slot, config, encoder, CPU).ids[0, 2].item() for seed in range(4) for slot in (0, 1)
+    }
+    assert len(levels) == 4
+    encoder.close()

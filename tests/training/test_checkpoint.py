@@ -83,3 +83,54 @@ def test_the_log_is_cut_where_the_run_goes_on(tmp_path: Path) -> None:
     assert [row["loss"] for row in rows] == [1 / 3, 2 / 3, 0.1]
     assert rows[0]["grad_norm"] is None
     assert all(json.dumps(row) for row in rows)
+
+
+def test_a_later_step_of_another_branch_goes_and_the_new_one_stays(tmp_path: Path) -> None:
+    """A damaged newest is passed over; what is saved after that replaces it, with keep = 1 too. Subfolders count."""
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    write(checkpoints, 8)
+    (tmp_path / "step-00000008" / "weights").write_bytes(b"short")
+    part = checkpoints.begin(6)
+    (part / "shards").mkdir()
+    (part / "shards" / "rank0").write_bytes(b"weights")
+    assert checkpoints.finish(part, {"step": 6}) == checkpoints.newest() == tmp_path / "step-00000006"
+    assert [path.name for path in checkpoints.all()] == ["step-00000006"]
+    (tmp_path / "step-00000006" / "shards" / "rank0").write_bytes(b"changed")
+    assert problem_of(tmp_path / "step-00000006") == "shards/rank0 holds other bytes than were written"
+
+
+def test_a_log_on_a_full_disk_is_told_once(tmp_path: Path) -> None:
+    """The line that does not fit becomes DiskFull, and closing says nothing more."""
+    log = RunLog(tmp_path, 0, tensorboard=False)
+    log._file.close()
+    log._file = Path("/dev/full").open("w")  # noqa: SIM115
+    with pytest.raises(DiskFull):
+        log.write(1, "train", loss=0.5)
+    log.close()
+
+
+def test_gathered_weights_are_exported_as_they_are(tmp_path: Path) -> None:
+    """Where a process holds shards, nothing is taken from its own networks but what is frozen."""
+    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    from safetensors.torch import load_file
+
+    from lcvd.random_model import random_lcvd
+    from training.export import export
+
+    model = random_lcvd("tiny")
+    parts = {
+        "unet": model.denoiser.unet,
+        "adapters": model.adapters,
+        "vae": model.vae,
+        "image_encoder": model.image_encoder,
+    }
+    whole = {f"denoiser.unet.{key}": torch.full_like(value, 2) for key, value in parts["unet"].state_dict().items()}
+    whole |= {f"adapters.{key}": torch.full_like(value, 3) for key, value in parts["adapters"].state_dict().items()}
+    for name in ("unet", "adapters"):  # as a shard: its own numbers are of no use
+        for value in parts[name].parameters():
+            value.data = value.data.flatten()[:1]
+    folder = export(tmp_path / "weights", parts, whole, {"step": 1}, {}, whole=True)
+    for name, number in (("unet", 2), ("adapters", 3)):
+        found = load_file(folder / f"{name}.safetensors")
+        assert {float(value.unique()) for value in found.values()} == {number}
+        assert max(value.numel() for value in found.values()) > 1

@@ -35,6 +35,7 @@ def test_every_example_is_legal(path: Path) -> None:
     ("change", "said"),
     [
         ({"optimizer__lrr": 1}, r"optimizer\.lrr: unknown name; legal here: name, lr, betas"),
+        ({"validation__sigmas": [2.0, 2.0]}, r"validation.*sigmas: give at least one number, each once"),
         ({"speed": 1}, r"speed: unknown name; legal here: output, steps"),
         ({"precision": "fp8"}, r"precision is 'fp8': Input should be 'no', 'fp16' or 'bf16'"),
         ({"data__size": 100}, r"data\.size is 100: .*multiple of 8"),

@@ -66,7 +66,7 @@ class Made:
         given = {"steps": [steps], "omega": omega, "teacher_steps": 8, "heads": 0}
         self.config = student_config(config_of(place, "made", distill=given), steps, place / "tiny")
         device = torch.device("cpu")
-        parts, self.model = load_networks(self.config.model, device, "no", 0)
+        parts, self.model = load_networks(self.config.model, device, 0)
         assert self.config.distill is not None
         self.teacher = load_teacher(self.config, device)
         student = Trainee(parts["unet"], parts["adapters"], "portrait").requires_grad_(True)

@@ -8,12 +8,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install -e '.[train]'")
 
+from safetensors.torch import load_file  # noqa: E402
+
 from lcvd.model import load_lcvd  # noqa: E402
 from lcvd.weights import find_weights  # noqa: E402
 from lcvd.weights_convert import verify  # noqa: E402
 from lcvd.weights_place import trained_size, weights_manifest  # noqa: E402
 from training import nano  # noqa: E402
+from training.errors import ConfigError, TrainingError  # noqa: E402
 from training.heads import head_clip  # noqa: E402
+from training.train import train  # noqa: E402
 from training.vae_train import VaeRun  # noqa: E402
 
 CHANGES = (
@@ -76,8 +80,10 @@ def test_one_call_makes_a_whole_demonstration(made: tuple[Path, list[str]]) -> N
     assert manifest["live"] == nano.LIVE
     assert trained_size(weights) == 64
     assert manifest["training"]["step"] == 2
-    assert {path.name for path in weights.iterdir()} >= {"README.md", "nano.toml", "log.jsonl.gz", "vae-log.jsonl.gz"}
-    assert str(folder) not in (weights / "nano.toml").read_text()
+    assert {path.name for path in weights.iterdir()} >= {"README.md", "config.json", "log.jsonl.gz", "vae-log.jsonl.gz"}
+    asked = json.loads((weights / "config.json").read_text())
+    assert (asked["steps"], asked["output"], asked["data"]["synthetic"]["cache"]) == (2, "run", "heads")
+    assert str(folder) not in (weights / "config.json").read_text()
     assert load_lcvd(weights).vae.config.scaling_factor == 1.0
 
 
@@ -102,3 +108,38 @@ def test_the_token_tells_portraits_apart(made: tuple[Path, list[str]]) -> None:
     tokens = clip_embedding(model.image_encoder, pictures.float() / 127.5 - 1.0)[:, 0]
     assert 0.3 < float((tokens[0] - tokens[1]).abs().mean()) < 4
     assert json.loads((folder / "image_encoder" / "config.json").read_text()) == nano.IMAGE_ENCODER
+
+
+def test_other_settings_and_other_peoples_folders_are_refused(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """What the first stages hang on may not change under way, and nothing that lies there already is removed."""
+    folder, _ = made
+    with pytest.raises(TrainingError, match=r"begun with other settings: seed 0, vae.seed 0"):
+        nano.train_nano(folder, (*CHANGES, "seed=3"), VaeRun(folder / "vae", steps=2, batch=2, crop=32, seed=3))
+    (tmp_path / "weights").mkdir()
+    for resume in (True, False):
+        with pytest.raises(TrainingError, match="holds weights, not made by relight nano"):
+            nano.train_nano(tmp_path, CHANGES, resume=resume)
+    assert (tmp_path / "weights").is_dir()
+    for change, field in (
+        ('model.vae.path="elsewhere"', "model.vae: relight nano makes its own"),
+        ("model.unet.config.cross_attention_dim=64", "cross_attention_dim 32"),
+        ('precision="fp16"', "fp16 needs a GPU"),
+    ):
+        with pytest.raises(ConfigError, match=field):
+            nano.train_nano(tmp_path / "new", (*CHANGES, change))
+    assert not (tmp_path / "new").exists()
+
+
+def test_frozen_networks_are_packed_as_they_were_made(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """A run in bfloat16 exports VAE and image encoder with every bit they had."""
+    folder, _ = made
+    config = nano.nano_config(folder, (*CHANGES, 'precision="bf16"', f"output={json.dumps(str(tmp_path))}"))
+    result = train(config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"export": True})}))
+    assert result.weights is not None
+    for name, file in (("vae", "diffusion_pytorch_model"), ("image_encoder", "model")):
+        wanted, found = (
+            load_file(folder / name / f"{file}.safetensors"),
+            load_file(result.weights / f"{name}.safetensors"),
+        )
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted)

@@ -91,3 +91,17 @@ def test_held_out_heads_cannot_be_trained_on() -> None:
     HeadSource(2, HELD_OUT)
     with pytest.raises(DataError, match="frames is 9"):
         SyntheticHeads(HeadSource(1, 0, 8), 9)
+
+
+def test_a_damaged_picture_file_is_rendered_again(tmp_path: Path) -> None:
+    """Empty, torn or of another shape: the head is made anew and kept."""
+    heads = HeadSource(1, 10, FRAMES, SIZE, tmp_path)
+    wanted = np.array(heads.pictures(0))
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    other = tmp_path / "other.npy"
+    np.save(other, np.zeros((1, 2), np.uint8))
+    for damaged in (b"", whole[:1000], other.read_bytes()):
+        path.write_bytes(damaged)
+        assert np.array_equal(heads.pictures(0), wanted)
+        assert path.read_bytes() == whole

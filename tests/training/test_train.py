@@ -27,8 +27,10 @@ from tests.training.tiny_run import SIZE, tiny_config, tiny_table  # noqa: E402
 from training import checkpoint, trainer  # noqa: E402
 from training.batch import Batch  # noqa: E402
 from training.checkpoint import problem_of  # noqa: E402
-from training.errors import ConfigError, DiskFull, TrainingError, TrainingStopped  # noqa: E402
+from training.config import config_from  # noqa: E402
+from training.errors import ConfigError, DataError, DiskFull, TrainingError, TrainingStopped  # noqa: E402
 from training.heads import head_clip  # noqa: E402
+from training.lock import alone  # noqa: E402
 from training.log import read_log  # noqa: E402
 from training.train import train  # noqa: E402
 from training.trainer import StepReport  # noqa: E402
@@ -131,7 +133,7 @@ def test_killed_and_resumed_it_ends_as_if_uninterrupted(place: Path) -> None:
 
 
 def test_eight_bit_adam_learns_and_goes_on_from_a_checkpoint(place: Path) -> None:
-    """bitsandbytes' AdamW keeps bytes for the large layers, and its state comes back: losses equal to the last digit."""
+    """Large layers have a state of bytes, and it comes back: losses are equal to the last digit."""
     pytest.importorskip("bitsandbytes", reason="pip install 'relight-live[train]'")
     changes: dict[str, Any] = {"optimizer__name": "adamw8bit", "steps": 4, "checkpoint__every": 2}
     whole = tiny_config(place / "bytes", **changes)
@@ -144,6 +146,64 @@ def test_eight_bit_adam_learns_and_goes_on_from_a_checkpoint(place: Path) -> Non
     state = torch.load(path, weights_only=True)["state"]
     kept = [row["__bnb_optimizer_quant_state__"] for row in state.values()]
     assert {row["state1"].dtype for row in kept} == {torch.uint8, torch.float32}  # small layers stay as they are
+
+
+def test_going_on_follows_the_new_settings(place: Path) -> None:
+    """Another accumulation after an odd step still steps; the optimizer has its new numbers, another one is refused."""
+    output = place / "other"
+    train(tiny_config(output, steps=3))
+    result = train(tiny_config(output, steps=5, accumulation=2, optimizer__weight_decay=0.25))
+    assert result.resumed_at == 3
+    from safetensors.torch import load_file
+
+    before, after = (load_file(output / "checkpoints" / f"step-0000000{n}" / "model.safetensors") for n in (3, 5))
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+    state = torch.load(output / "checkpoints" / "step-00000005" / "optimizer.bin", weights_only=True)
+    assert {group["weight_decay"] for group in state["param_groups"]} == {0.25}
+    assert {float(row["step"]) for row in state["state"].values()} == {5.0}
+    pytest.importorskip("bitsandbytes", reason="pip install 'relight-live[train]'")
+    with pytest.raises(TrainingStopped, match="trained with AdamW, this run has AdamW8bit"):
+        train(tiny_config(output, steps=6, optimizer__name="adamw8bit"))
+
+
+def test_a_folder_is_one_runs_at_a_time(place: Path) -> None:
+    """The second run is told and touches nothing."""
+    output = place / "busy"
+    output.mkdir()
+    with alone(output), pytest.raises(DataError, match="another run is writing here"):
+        train(tiny_config(output))
+    assert list(output.iterdir()) == []
+
+
+def test_what_shards_cannot_do_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With weights in parts there is no average and no look; fsdp in one process would share nothing."""
+    config = tiny_config(place / "parts", distributed__strategy="fsdp", validation={"every": 5})
+    nobody: Any = None
+    monkeypatch.setattr(trainer, "sharded", lambda accelerator: False)
+    with pytest.raises(TrainingStopped, match="one process has no other"):
+        trainer.check_sharding(config, nobody)
+    monkeypatch.setattr(trainer, "sharded", lambda accelerator: True)
+    with pytest.raises(TrainingStopped, match=r"validation\.every"):
+        trainer.check_sharding(config, nobody)
+    config = tiny_config(place / "parts", distributed__strategy="fsdp")
+    with pytest.raises(TrainingStopped, match=r"ema\.decay"):
+        trainer.check_sharding(config, nobody)
+    trainer.check_sharding(config.model_copy(update={"ema": config.ema.model_copy(update={"decay": 0.0})}), nobody)
+
+
+def test_an_adapter_that_is_told_nothing_is_silent(place: Path) -> None:
+    """Weights of a run without the reference's adapter say nothing of it, though it had said something before."""
+    first = train(tiny_config(place / "both", steps=1, checkpoint__export=True))
+    changes: dict[str, Any] = {"steps": 1, "conditions": ["shading"], "parts": ["unet", "light"]}
+    table = tiny_table(place / "shading", checkpoint__export=True, **changes)
+    table["model"] = {"source": "weights", "path": str(first.weights)}
+    made = train(config_from(table))
+    assert first.weights is not None
+    assert made.weights is not None
+    before, after = (load_lcvd(folder).adapters for folder in (first.weights, made.weights))
+    assert before.ref.final_proj.weight.any()
+    assert not after.ref.final_proj.weight.any()
+    assert after.light.final_proj.weight.any()
 
 
 def test_sigterm_saves_and_the_run_goes_on(place: Path) -> None:
@@ -259,6 +319,8 @@ def test_prepared_data_with_a_damaged_shard_trains(place: Path, caplog: pytest.L
     assert result.step == 4
     assert "skipped: " in caplog.text
     assert shard.name in caplog.text
+    with pytest.raises(ConfigError, match=r"data\.size 32: .* hold 4 frames of 64 px"):
+        train(tiny_config(place / "looked", validation={"every": 1, "clips": 1, "folders": [str(data)]}))
     with pytest.raises(ConfigError, match="hold 4 frames of 64 px"):
         train(tiny_config(place / "shards", data=folders | {"size": 32}))
 

@@ -64,6 +64,8 @@ def held_out_case(index: int, frames: int, size: int, seed: int = 0) -> Case:
     head, target = seed_of(index, seed), target_of(index)
     clip: HeadClip = head_clip(head, frames + 1, size, target=target)
     flat = head_clip(head, frames + 1, size, lighting=FLAT, target=FLAT)
+    # Each side has the grain of the same side of `clip`: both together favour neither source nor truth.
+    both = (flat.rgb[1:].astype(np.uint16) + flat.relit[1:] + 1) // 2
     return Case(
         reference=clip.rgb[0],
         reference_hint=clip.hints[0],
@@ -71,7 +73,7 @@ def held_out_case(index: int, frames: int, size: int, seed: int = 0) -> Case:
         hints=clip.target_hints[1:],
         source=clip.rgb[1:],
         truth=clip.relit[1:],
-        flat=flat.rgb[1:],
+        flat=both.astype(np.uint8),
         masks=clip.masks[1:] > 0.5,
         faces=clip.faces[1:],
         target=clip.target,
