@@ -99,6 +99,7 @@ def test_the_light_of_the_source_is_an_error(case: Case) -> None:
 def test_black_pictures_have_no_light(case: Case) -> None:
     """What cannot be measured is NaN and not a number."""
     found = scored(np.zeros_like(case.truth), case)
+    assert (found.lit_frames, scored(case.truth, case).lit_frames) == (0, 1)
     assert math.isnan(found.light_error)
     assert math.isnan(found.light_moved)
     assert found.identity_detail == 0

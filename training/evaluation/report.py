@@ -36,6 +36,7 @@ def document(trial: Trial) -> dict[str, Any]:
         "lights": list(trial.lights),
         "first_seed": trial.seeds[0],
         "rows": {name: {c.name: _mean(column_of(row, c.name)) for c in COLUMNS} for name, row in trial.rows.items()},
+        "lit_frames": {name: _finite(column_of(row, "lit_frames").value) for name, row in trial.rows.items()},
         "claims": [_claim(claim) for claim in claims_of(trial)],
     }
 
@@ -55,10 +56,20 @@ def markdown(trial: Trial) -> str:
         parts += ["**Adapters** (the paper's Table 4)", _ablation(trial, plan.adapter_variants, both)]
     if len(plan.guidance_variants) > 1:
         parts += ["**Guidance** (the paper's Table 5)", _ablation(trial, plan.guidance_variants, None)]
+    parts.append(_lit(trial))
     claims = claims_of(trial)
     if claims:
         parts.append(_claims(claims))
     return "\n\n".join(parts) + "\n"
+
+
+def _lit(trial: Trial) -> str:
+    """Whether a row looks better lit because its worst frames could not be judged."""
+    shares = {name: column_of(row, "lit_frames").value for name, row in trial.rows.items()}
+    dark = [f"{TITLES.get(name, name)} {share:.1%}" for name, share in shares.items() if share < 1]
+    if not dark:
+        return "Every frame of every row shows enough skin to tell its light."
+    return f"Frames that show enough skin to tell their light (the others are left out): {', '.join(dark)}; else all."
 
 
 def per_head(trial: Trial) -> str:

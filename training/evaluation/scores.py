@@ -36,6 +36,7 @@ class Scores:
     light_error_request: float  # of mean shade, against the light asked for
     light_moved: float  # how far the light went from the source's to the truth's: 0 not at all, 1 there, above beyond
     identity_detail: float  # correlation with the head under flat light; see training.evaluation.detail
+    lit_frames: float = 1.0  # share of the frames that show enough skin to tell their light
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ COLUMNS = (
     Column("light_moved", "light moved → 1", "one", 2),
     Column("identity_detail", "identity detail ↑", "higher", 3),
 )
-assert [column.name for column in COLUMNS] == [field.name for field in fields(Scores)]
+assert [*(column.name for column in COLUMNS), "lit_frames"] == [field.name for field in fields(Scores)]
 
 
 def scored(
@@ -93,6 +94,7 @@ def scored(
         light_error_request=_mean(request),
         light_moved=_mean(moved),
         identity_detail=_mean(identity),
+        lit_frames=len(request) / len(pictures),
     )
 
 
