@@ -108,9 +108,10 @@ def manifest_notes(config: TrainConfig) -> dict[str, Any]:
     """What the manifest of a run's weights says beside its files; `lcvd.student` reads it."""
     notes: dict[str, Any] = {}
     if config.model.source == "weights" and config.model.path is not None:
-        # A toy's student is a toy, and of the toy's size.
+        # A toy's student is a toy.
         before = weights_manifest(config.model.path)
         notes |= {name: before[name] for name in ABOUT if name in before}
+    notes["size"] = config.data.size  # what it was trained on last
     if config.distill is not None:
         each = config.distill
         notes["student"] = {"omega": each.omega, "steps": each.steps[0], "sampler": each.sampler}

@@ -262,15 +262,16 @@ def test_manifests_of_strangers_are_read_with_care() -> None:
 
 
 def test_a_toys_student_is_a_toy(place: Path) -> None:
-    """Size and label of the weights it began as go into the student's manifest; the teacher's live plan does not."""
+    """The label of the weights it began as goes on to the student; size is its own, and the live plan the teacher's."""
     toy = place / "toy"
     toy.mkdir()
-    told = {"size": 128, "demonstration": True, "title": "Toy"}
-    (toy / "lcvd.json").write_text(json.dumps(told | {"live": {"steps": 2}, "parts": {}}))
+    told = {"demonstration": True, "title": "Toy"}
+    (toy / "lcvd.json").write_text(json.dumps(told | {"size": 512, "live": {"steps": 2}, "parts": {}}))
     config = config_of(place, "any", model={"source": "weights", "path": str(toy)})
     notes = manifest_notes(config)
-    assert notes == told | {"student": {"omega": 3.0, "steps": 2, "sampler": "euler"}}
-    assert manifest_notes(tiny_config(place / "any")) == {}
+    size = config.data.size
+    assert notes == told | {"size": size, "student": {"omega": 3.0, "steps": 2, "sampler": "euler"}}
+    assert manifest_notes(tiny_config(place / "any")) == {"size": size}
 
 
 def test_mistakes_are_told(place: Path) -> None:
