@@ -90,6 +90,8 @@ def main() -> None:
     from server.errors import ServerError
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # diffusers imports it wherever it lies, and it then misses kernels that nothing here asks for
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except (EngineError, LcvdError, ServerError) as error:

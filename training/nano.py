@@ -27,13 +27,13 @@ from training.errors import ConfigError, TrainingError
 from training.export import put_in_place
 from training.runtime import check_machine, fast_bf16
 from training.shards import write_json
-from training.synthetic import HELD_OUT, HeadSource
+from training.synthetic import HELD_OUT, HeadSource, renderer
 from training.train import TrainResult, train
 from training.trainer import StepReport
 from training.vae_train import LOG as VAE_LOG
 from training.vae_train import TERMS, VaeRun, train_vae
 from training.vae_train import WEIGHTS as VAE_WEIGHTS
-from training.workers import Report, run_jobs
+from training.workers import run_jobs
 
 TITLE = "Nano demonstration (synthetic heads)"
 TOML = Path(__file__).parent / "configs" / "nano.toml"
@@ -184,21 +184,13 @@ def render_heads(heads: HeadSource, processes: int, on_stage: OnStage) -> None:
     alone = processes == 1 or len(jobs) == 1
     run_jobs(
         jobs,
-        _renderer,
+        renderer,
         (heads,),
         0 if alone else processes,
         on_report=lambda job, n: None,
         on_done=count,
         on_died=died,
     )
-
-
-def _renderer(heads: HeadSource) -> Callable[[range, Report], None]:
-    def rendered(job: range, report: Report) -> None:
-        for index in job:
-            heads.pictures(index)
-
-    return rendered
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ checks lie in disjoint ranges. Knows nothing of torch.
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,16 @@ class HeadSource:
         except OSError as error:  # a cache is a convenience: the picture itself is there
             part.unlink(missing_ok=True)
             logger.warning("%s: not kept (%s)", path, error.strerror or error)
+
+
+def renderer(heads: HeadSource) -> Callable[[range, Callable[[int], None]], None]:
+    """For `training.workers`: a job's heads are put into the cache. Here, so that a worker need not load torch."""
+
+    def render(job: range, report: Callable[[int], None]) -> None:
+        for index in job:
+            heads.pictures(index)
+
+    return render
 
 
 class SyntheticHeads:

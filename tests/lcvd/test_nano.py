@@ -1,4 +1,4 @@
-"""The nano weights that come with the package: whole, honest about themselves, and better than doing nothing."""
+"""The nano weights that come with the package: whole, honest about themselves, and far better than doing nothing."""
 
 import gzip
 import json
@@ -23,6 +23,7 @@ from training.heads import head_clip  # noqa: E402
 from training.synthetic import HELD_OUT  # noqa: E402
 
 FRAMES = 3
+FRESH = HELD_OUT + 1000  # beyond the heads of the run's own validation
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +68,10 @@ def test_the_logs_beside_the_weights_tell_of_the_training() -> None:
     assert gzip.decompress((folder / "vae-log.jsonl.gz").read_bytes())
 
 
-def test_a_held_out_head_is_relit_better_than_not_at_all(model: LcvdModel) -> None:
-    """One step brings the person closer to the true pixels under the other light than the reference's own light is."""
+def test_held_out_heads_are_relit_better_than_not_at_all(model: LcvdModel) -> None:
+    """One step brings people closer to the true pixels under the other light than the frames as they were filmed are."""
     gained = []
-    for seed in (HELD_OUT, HELD_OUT + 1, HELD_OUT + 2):
+    for seed in range(FRESH, FRESH + 8):
         clip = head_clip(seed, FRAMES + 1, 128)
         frames = relight_frames(
             model,
@@ -85,7 +86,8 @@ def test_a_held_out_head_is_relit_better_than_not_at_all(model: LcvdModel) -> No
         made = np.stack(list(frames))
         truth, inside = clip.relit[1:], clip.masks[1:] > 0.5
         gained.append(_psnr(made, truth, inside) - _psnr(clip.rgb[1:], truth, inside))
-    assert np.mean(gained) > 0.3, gained  # measured 0.9; over more heads see docs/nano.md
+    assert np.mean(gained) > 1.5, gained  # measured 3.9; over more heads see docs/nano_ablation.md
+    assert np.sum(np.array(gained) > 0) >= 6, gained
 
 
 def test_the_hint_decides_the_light(model: LcvdModel) -> None:
@@ -95,7 +97,7 @@ def test_the_hint_decides_the_light(model: LcvdModel) -> None:
 
     def lit_from(azimuth_deg: float) -> float:
         lamp = DirectionalLight(direction_from_angles(azimuth_deg, 10), (1.0, 1.0, 1.0))
-        clip = head_clip(HELD_OUT + 3, 2, 128, target=Lighting("side", (0.1, 0.1, 0.1), (lamp,)), still=True)
+        clip = head_clip(FRESH + 3, 2, 128, target=Lighting("side", (0.1, 0.1, 0.1), (lamp,)), still=True)
         (made,) = relight_frames(
             model,
             clip.rgb[0],
