@@ -69,7 +69,7 @@ def test_the_logs_beside_the_weights_tell_of_the_training() -> None:
 
 
 def test_held_out_heads_are_relit_better_than_not_at_all(model: LcvdModel) -> None:
-    """One step brings people closer to the true pixels under the other light than the frames as they were filmed are."""
+    """One step brings people nearer to the true pixels under the other light than the frames as they were filmed."""
     gained = []
     for seed in range(FRESH, FRESH + 8):
         clip = head_clip(seed, FRAMES + 1, 128)
