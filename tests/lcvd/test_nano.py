@@ -115,7 +115,7 @@ def test_the_hint_decides_the_light(model: LcvdModel) -> None:
         right[:, : int(columns.mean())] = False
         return float(made[right].mean()) - float(made[left].mean())
 
-    assert lit_from(70) > lit_from(-70) + 20
+    assert lit_from(70) > lit_from(-70) + 50  # measured 83
 
 
 def test_the_live_engine_takes_size_and_label_from_the_manifest(tmp_path: Path) -> None:
