@@ -413,10 +413,10 @@ def options(**said: object) -> SyntheticOptions:
 
 
 def test_weights_are_run_as_they_say() -> None:
-    """A manifest's size and guidance, or a student's steps, are the defaults; what is said on the command line wins."""
+    """A manifest's size, steps and guidance, or a student's, are the defaults; the command line wins."""
     nano = {"size": 96, "live": {"steps": 2, "guidance": "none"}}
     plan = plan_of(options(), nano)
-    assert (plan.size, plan.omega, plan.steps, plan.omegas) == (96, 1.0, 25, Plan().omegas)
+    assert (plan.size, plan.omega, plan.steps, plan.omegas) == (96, 1.0, 2, Plan().omegas)
     assert plan_of(options(), {}) == Plan()
     assert plan_of(options(quick=True), {}) == QUICK
     said = plan_of(options(size=64, omega=3.0, steps=7, sampler="ddim", omegas="2,1", frames=4), nano)
