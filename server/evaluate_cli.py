@@ -56,7 +56,9 @@ def evaluate(
     quick: Annotated[bool, typer.Option("--quick", help="3 heads, 7 frames.", rich_help_panel=HEADS)] = False,
     weights: Annotated[str, typer.Option(help="LCVD's weights: a folder or a name.", rich_help_panel=HEADS)] = "nano",
     heads: Annotated[int | None, typer.Option(min=1, help="Default: 24.", rich_help_panel=HEADS)] = None,
-    steps: Annotated[int | None, typer.Option(min=1, max=999, help="Default: as live, else 25.", rich_help_panel=HEADS)] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=999, help="Default: live's or 25.", rich_help_panel=HEADS)
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="euler (default) or ddim.", rich_help_panel=HEADS)] = None,
     omega: Annotated[
         float | None,
