@@ -19,6 +19,7 @@ from engine.held_pose import HeldPose
 from engine.lockstep import Steps, run_alone, run_together
 from engine.portrait import Reference, make_reference
 from engine.protocols import Avatar, Backend, Stream, StreamConfig, Take
+from engine.quality import nearest_quality
 from engine.sampler import SamplerPlan
 from engine.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow
 from engine.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWindow, WindowShape
@@ -154,6 +155,12 @@ class DiffusionEngine:
         if isinstance(shape, StaggeredShape):
             return predicted(source_fps, shape.chunk, window_s, streams, flying=shape.levels)
         return predicted(source_fps, shape.fresh, window_s, streams)
+
+    @property
+    def quality(self) -> str:
+        """The slider's stop nearest to the engine's own settings."""
+        plan = self.options.plan
+        return nearest_quality(plan.steps, 1.0 if plan.guidance == "none" else plan.omega, self.options.stride)
 
     @property
     def batch_limit(self) -> int:

@@ -4,6 +4,7 @@ A stop is nothing but values of an `Avatar`; whoever wants others names them one
 costs half; with a stride of 4 a frame waits for 3 others instead of 9, but every frame costs 2.5 times the work.
 """
 
+import math
 from dataclasses import dataclass
 
 from engine.window import DEFAULT_STRIDE
@@ -30,3 +31,12 @@ QUALITIES = (
     Quality("studio", "Studio", 25, OMEGA, DEFAULT_STRIDE),
 )
 DEFAULT_QUALITY = "fine"
+
+
+def nearest_quality(steps: int, omega: float, stride: int) -> str:
+    """The stop most like these settings: what the slider shows of an engine that was asked for nothing."""
+
+    def unlike(stop: Quality) -> tuple[float, bool, int]:
+        return abs(math.log(stop.steps / steps)), (stop.omega > 1) != (omega > 1), abs(stop.stride - stride)
+
+    return min(QUALITIES, key=unlike).name

@@ -6,7 +6,7 @@ from fastapi import FastAPI, File, Form, Query, UploadFile
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
-from engine.quality import DEFAULT_QUALITY, QUALITIES
+from engine.quality import QUALITIES
 from lcvd.presets import PRESETS
 from server import openapi_page, uploads
 from server.avatars import DEFAULT_FPS, AvatarBody, avatar_at, quality_body
@@ -131,7 +131,7 @@ def add_api(app: FastAPI, server: Server) -> None:
             stops = [quality_body(stop, server.engines.predict(avatar_at(stop, mode), fps)) for stop in QUALITIES]
         except ValueError as error:  # of an engine that knows what its model can do
             raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
-        return AvatarBody(qualities=stops, default=DEFAULT_QUALITY, backend=server.engines.backend)
+        return AvatarBody(qualities=stops, default=server.engines.quality, backend=server.engines.backend)
 
     @app.get("/api/ice", tags=["connection"], summary="STUN and TURN")
     async def ice() -> IceBody:

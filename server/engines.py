@@ -15,6 +15,7 @@ from engine.delay import Prediction
 from engine.errors import EngineError
 from engine.host import EngineHost
 from engine.protocols import Avatar, Engine
+from engine.quality import DEFAULT_QUALITY
 from engine.standby import needs_portrait
 from server.errors import BadMessage, explain
 from server.protocol import EngineChoice
@@ -195,6 +196,12 @@ class Engines:
                 found: Prediction | None = predict(avatar, source_fps, max(1, self._streams(name)))
                 return found
         return None
+
+    @property
+    def quality(self) -> str:
+        """The stop nearest to what the predicting engine does when nobody asks."""
+        names = [getattr(host.engine, "quality", "") for host in self.hosts]
+        return next((name for name in names if name), DEFAULT_QUALITY)
 
     @property
     def backend(self) -> str:

@@ -126,6 +126,7 @@ def test_the_live_engine_takes_size_and_label_from_the_manifest(tmp_path: Path) 
     assert engine.options.size == 128
     assert engine.options.plan.steps <= 4
     assert engine.options.plan.branches == 1
+    assert engine.quality == "instant"  # what the page's slider stands at
     larger: Any = make_engine("lcvd", weights="nano", backend="eager", size=256)
     assert larger.options.size == 256
     info = {each.name: each for each in available_engines("nano")}["lcvd"]
