@@ -200,14 +200,17 @@ class Engines:
     @property
     def quality(self) -> str:
         """The stop nearest to what the predicting engine does when nobody asks."""
-        names = [getattr(host.engine, "quality", "") for host in self.hosts]
-        return next((name for name in names if name), DEFAULT_QUALITY)
+        return self._said("quality") or DEFAULT_QUALITY
 
     @property
     def backend(self) -> str:
         """What the networks of the predicting engine run on, or ""."""
-        names = [getattr(host.engine, "backend", "") for host in self.hosts]
-        return next((name for name in names if name), "")
+        return self._said("backend")
+
+    def _said(self, about: str) -> str:
+        """The first engine's word on what only some have, or ""."""
+        words: list[str] = [getattr(host.engine, about, "") for host in self.hosts]
+        return next((word for word in words if word), "")
 
     def menu(self) -> list[EngineChoice]:
         """What a participant may choose from."""

@@ -124,8 +124,11 @@ def _as_shipped(plan: "Plan", manifest: Mapping[str, Any]) -> "Plan":
         plan = replace(plan, steps=student.steps, sampler=student.sampler, omega=1.0, omegas=())
     elif isinstance(live, Mapping):
         steps = live.get("steps")
-        plan = replace(plan, steps=steps if isinstance(steps, int) and steps > 0 else plan.steps)
-        plan = replace(plan, omega=1.0 if live.get("guidance") == "none" else plan.omega)
+        plan = replace(
+            plan,
+            steps=steps if isinstance(steps, int) and steps > 0 else plan.steps,
+            omega=1.0 if live.get("guidance") == "none" else plan.omega,
+        )
     size = manifest.get("size")
     return replace(plan, size=size) if isinstance(size, int) else plan
 

@@ -72,10 +72,10 @@ class Checkpoints:
             part.rename(path)
             _sync(self.folder)
         # After, never before: between the two there are keep + 1. A later step is of a branch that was given up.
-        names = [old.name for old in self.all()]
-        kept = names[: names.index(path.name) + 1][-self.keep :]
-        for old in self.all():
-            if old.name not in kept:
+        there = self.all()
+        kept = there[: there.index(path) + 1][-self.keep :]
+        for old in there:
+            if old not in kept:
                 shutil.rmtree(old, ignore_errors=True)
         return path
 
