@@ -7,7 +7,7 @@ import { PortraitCard } from "./card.js";
 import { find, write } from "./dom.js";
 import { Portrait } from "./portrait.js";
 import { QualitySlider } from "./quality.js";
-import { segments } from "./sliders.js";
+import { segments } from "./controls.js";
 import { Snap } from "./snap.js";
 
 /** @typedef {import("./protocol.js").EngineInfo} EngineInfo */

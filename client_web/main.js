@@ -1,21 +1,21 @@
 // @ts-check
 // Wires only: controls write choices into the store; the picture, the controls and the server follow it.
 
-import { adjusted, keyOf } from "./aim.js";
+import { adjusted, keyOf } from "./light_math.js";
 import { Avatar } from "./avatar.js";
 import { acceptLights } from "./copy.js";
 import { find, write } from "./dom.js";
 import { acceptFiles } from "./drops.js";
 import { Gallery } from "./gallery.js";
 import { listenToKeys } from "./keys.js";
-import { LightBall } from "./light.js";
+import { LightBall } from "./light_ball.js";
 import { Link } from "./link.js";
-import { segments, slider, toggle } from "./sliders.js";
+import { segments, slider, toggle } from "./controls.js";
 import { Source } from "./source.js";
-import { SourceMenu } from "./sources.js";
+import { SourceMenu } from "./source_menu.js";
 import { SplitHandle } from "./split.js";
 import { Stage } from "./stage.js";
-import { EngineMenu, ReadOut } from "./stats.js";
+import { EngineMenu, ReadOut } from "./readout.js";
 import { Store } from "./store.js";
 import { createSync } from "./sync.js";
 import { followTheme } from "./theme.js";
@@ -120,7 +120,7 @@ function tellLight() {
 const choose = (light) => store.set({ light: light.name, adjust: {} });
 const reset = () => store.set({ adjust: {} });
 
-/** A light without lamps cannot be aimed; who tries wants one that can. @param {import("./aim.js").Adjust} change */
+/** A light without lamps cannot be aimed; who tries wants one that can. @param {import("./light_math.js").Adjust} change */
 function adjust(change) {
   const original = chosen()?.name === presets[0]?.name;
   const light = original ? presets.find((each) => keyOf(each.lighting)) : chosen();

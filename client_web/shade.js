@@ -1,5 +1,5 @@
 // @ts-check
-// A full light → the colour of a ball under it: the page's twin of lcvd/lighting.py `shading` and lcvd/sh.py.
+// A full light → the colour of a ball under it: the page's twin of lcvd/lighting/lighting.py `shading` and lcvd/lighting/sh.py.
 // Linear light; 1 is a facing surface at normal exposure. +x right, +y up, +z to the viewer.
 
 /** @typedef {[number, number, number]} Vec3 */

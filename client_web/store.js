@@ -2,7 +2,7 @@
 // What the participant chose, in one place: the controls write here, the picture and the server follow.
 // Kept in localStorage, so that a reload or a lost connection changes nothing.
 
-/** @typedef {import("./aim.js").Adjust} Adjust */
+/** @typedef {import("./light_math.js").Adjust} Adjust */
 /** @typedef {{name: string, title: string, description?: string, lighting: import("./shade.js").Lighting}} Light */
 /**
  * @typedef {object} Choices

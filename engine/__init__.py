@@ -52,8 +52,8 @@ def make_engine(
     if name == "ratio":
         import cv2
 
-        from engine.ratio import RatioEngine
-        from lcvd.matting import SelfieMatte
+        from engine.ratio.engine import RatioEngine
+        from lcvd.matting.selfie import SelfieMatte
         from lcvd.tracking.mesh import MeshTracker
 
         cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
@@ -61,9 +61,9 @@ def make_engine(
     if name == "avatar":
         import cv2
 
-        from engine.avatar import AvatarEngine
-        from lcvd.matting import SelfieMatte
-        from lcvd.portrait_mask import CalibratedMatte
+        from engine.avatar.engine import AvatarEngine
+        from lcvd.matting.portrait import CalibratedMatte
+        from lcvd.matting.selfie import SelfieMatte
         from lcvd.tracking.mesh import MeshTracker
 
         cv2.setNumThreads(1)
@@ -77,16 +77,16 @@ def make_engine(
 
         from engine.backends import PlanOptions, make_backend
         from engine.backends.chain import BackendChain, chain_limit_s, chain_names
-        from engine.diffusion import WARMUP_LIMIT_S, DiffusionEngine, DiffusionOptions
-        from engine.memory import fit_to_memory
-        from engine.sampler import SamplerPlan
-        from lcvd.matting import SelfieMatte
+        from engine.diffusion.engine import WARMUP_LIMIT_S, DiffusionEngine, DiffusionOptions
+        from engine.diffusion.memory import fit_to_memory
+        from engine.diffusion.sampler import SamplerPlan
+        from lcvd.matting.portrait import CalibratedMatte
+        from lcvd.matting.selfie import SelfieMatte
         from lcvd.model import load_lcvd
-        from lcvd.portrait_mask import CalibratedMatte
-        from lcvd.student import student_of
+        from lcvd.networks.student import student_of
         from lcvd.tracking.mesh import MeshTracker
-        from lcvd.weights import find_weights
-        from lcvd.weights_place import trained_size
+        from lcvd.weights.load import find_weights
+        from lcvd.weights.location import trained_size
 
         device, dtype = "cuda" if torch.cuda.is_available() else "cpu", _lcvd_dtype(precision)
         manifest = find_weights(weights).manifest
@@ -136,16 +136,16 @@ def available_engines(lcvd_weights: Path | str = LCVD_WEIGHTS) -> list[EngineInf
 def _info(name: str, title: str, needs_portrait: bool = False) -> EngineInfo:
     try:
         if name == "ratio":
-            import engine.ratio
+            import engine.ratio.engine
         if name == "avatar":
-            import engine.avatar  # noqa: F401
+            import engine.avatar.engine  # noqa: F401
     except (ImportError, EngineUnavailable) as error:
         return EngineInfo(name, title, False, f"{error}", needs_portrait)
     return EngineInfo(name, title, True, needs_portrait=needs_portrait)
 
 
 def _lcvd_info(weights: Path | str) -> EngineInfo:
-    from lcvd.weights_place import weights_manifest
+    from lcvd.weights.location import weights_manifest
 
     missing = _lcvd_missing(weights)
     manifest = weights_manifest(weights)
@@ -159,7 +159,7 @@ def _lcvd_missing(weights: Path | str) -> tuple[str, str] | None:
     absent = [name for name in LCVD_PACKAGES if find_spec(name) is None]
     if absent:
         return f"LCVD needs {', '.join(absent)}", "pip install -e '.[lcvd]'"
-    from lcvd.weights_place import weights_folder
+    from lcvd.weights.location import weights_folder
 
     folder = weights_folder(weights)
     if not folder.is_dir():
@@ -167,7 +167,7 @@ def _lcvd_missing(weights: Path | str) -> tuple[str, str] | None:
     import torch
 
     from lcvd.errors import LcvdError
-    from lcvd.weights import find_weights
+    from lcvd.weights.load import find_weights
 
     try:
         channels = find_weights(weights).parts["unet"].config.get("block_out_channels", ())

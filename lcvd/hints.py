@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ShapeError
-from lcvd.geometry import picture_normals
-from lcvd.lighting import sh_projection
+from lcvd.face.geometry import picture_normals
+from lcvd.face.raster import MAX_SIDE_PX, interpolate, rasterize
+from lcvd.lighting.lighting import sh_projection
+from lcvd.lighting.sh import irradiance_over_pi
 from lcvd.protocols import Rasterizer
-from lcvd.raster import MAX_SIDE_PX, interpolate, rasterize
-from lcvd.sh import irradiance_over_pi
 from lcvd.types import Face, FloatArray, Hints, HintStyle, Lighting, MeshTopology
 
 ALBEDO = 180 / 255

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import torch
 
-from lcvd.adapters import Adapters
 from lcvd.errors import ModelUnavailable
-from lcvd.precond import Denoiser
-from lcvd.student import Student, staggered_of, student_of
-from lcvd.vae import place_vae
+from lcvd.networks.adapters import Adapters
+from lcvd.networks.precond import Denoiser
+from lcvd.networks.student import Student, staggered_of, student_of
+from lcvd.networks.vae import place_vae
 
 DtypeName = Literal["float32", "float16", "bfloat16"]
 DecoderName = Literal["image", "tiny"]
@@ -82,7 +82,7 @@ def load_lcvd(
     taesd: Path | None = None,  # its folder, where that is not `taesd` beside the weights
 ) -> LcvdModel:
     """Load and check every network. Raises WeightsError (files), ModelUnavailable (device, decoder) or ValueError."""
-    from lcvd.weights import TAESD_FOLDER, find_weights, load_part
+    from lcvd.weights.load import TAESD_FOLDER, find_weights, load_part
 
     if decoder not in ("image", "tiny"):
         raise ValueError(f"decoder={decoder!r}: use image or tiny")

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from lcvd import weights_tiny
-from lcvd.clip_image import MEAN, STD
 from lcvd.model import LcvdModel, device_from_name, dtype_from_name
-from lcvd.precond import Denoiser
-from lcvd.unet import SVD_XT_CONFIG, FeatureUNet
-from lcvd.vae import place_vae
-from lcvd.weights import PartName, build_part
+from lcvd.networks.image_encoder import MEAN, STD
+from lcvd.networks.precond import Denoiser
+from lcvd.networks.unet import SVD_XT_CONFIG, FeatureUNet
+from lcvd.networks.vae import place_vae
+from lcvd.weights import tiny as weights_tiny
+from lcvd.weights.load import PartName, build_part
 
 ModelScale = Literal["full", "tiny"]
 

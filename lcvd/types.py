@@ -1,7 +1,7 @@
 """The nouns every stage shares: MeshTopology, Face, DirectionalLight, Background, Lighting, Hints (all frozen).
 
-They carry numbers, not behaviour: trackers make a Face, `lcvd.lighting` makes a Lighting, `lcvd.hints` turns the two
-into Hints. Axes and units are those of `lcvd.__init__`.
+They carry numbers, not behaviour: trackers make a Face, `lcvd.lighting.lighting` makes a Lighting, `lcvd.hints` turns
+the two into Hints. Axes and units are those of `lcvd.__init__`.
 """
 
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ class Lighting:
     """A complete light: ambient + at most four lamps + optional environment, and how it is applied.
 
     Total irradiance/π at normal n (the value 1 = normal exposure of a facing surface) =
-    ambient_rgb + Σ lamps + irradiance of `sh` (see `lcvd.sh`).
+    ambient_rgb + Σ lamps + irradiance of `sh` (see `lcvd.lighting.sh`).
     """
 
     name: str

@@ -18,11 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from engine.delay import Prediction
-from engine.quality import QUALITIES
-from engine.window import STRIDES
+from engine.diffusion.latency import Prediction
+from engine.diffusion.quality import QUALITIES
+from engine.diffusion.window import STRIDES
 from server.errors import Problem
-from server.lights import STRICT, Adjust, Light, Unit
+from server.light_message import STRICT, Adjust, Light, Unit
 
 STEPS = (1, 2, 4, 8, 25)
 AvatarMode = Literal["window", "staggered"]

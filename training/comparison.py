@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from lcvd.few_steps import few_step_sigmas
 from lcvd.model import LcvdModel
-from lcvd.pipeline import relight_frames
+from lcvd.networks.few_steps import few_step_sigmas
+from lcvd.sampling.pipeline import relight_frames
 from training.config import DistillConfig
 from training.evaluation import Case, Scores, held_out_case, scored
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lcvd.guidance import OMEGA
-from lcvd.schedule import SamplerName
+from lcvd.networks.guidance import OMEGA
+from lcvd.networks.schedule import SamplerName
 from training.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -66,7 +66,7 @@ class ModelConfig(Section):
 
 
 class SyntheticConfig(Section):
-    """Heads that we render: `training.synthetic`."""
+    """Heads that we render: `training.data.synthetic`."""
 
     heads: int = Field(default=1000, ge=1)
     first: int = Field(default=0, ge=0, lt=2**31)  # seed of the first head; 2³¹ and above are held out

@@ -12,9 +12,9 @@ from lcvd.model import load_lcvd
 from training.comparison import Comparison, OnRow, compare
 from training.config import DropoutConfig, TrainConfig
 from training.errors import ConfigError
-from training.phases import Phases
-from training.train import WEIGHTS, TrainResult, train
-from training.trainer import StepReport
+from training.loop.phases import Phases
+from training.loop.train import WEIGHTS, TrainResult, train
+from training.loop.trainer import StepReport
 
 EVERYTHING = DropoutConfig(keep=1.0, all_dropped=0.0, all_kept=1.0, clip=0.0, latent=0.0, both=0.0)
 OnStudentStep = Callable[[int, StepReport, float], None]  # (the student's steps, report, steps a second)

@@ -1,8 +1,8 @@
 """`relight nano`: heads, VAE, image encoder, LCVD in one call that goes on where it was cut off, and the package of it.
 
 heads (training.heads) → vae (training.vae_train) → image_encoder (drawn, not trained) → adapters (taught what the VAE
-says of their pictures, as a start) → run (training.train with configs/nano.toml) → weights: fp16, the converted layout,
-and a manifest that says `demonstration`. All in one folder; a stage whose result lies there is not done again.
+says of their pictures, as a start) → run (training.loop.train with configs/nano.toml) → weights: fp16, the converted
+layout, and a manifest that says `demonstration`. All in one folder; a stage whose result lies there is not done again.
 """
 
 import gzip
@@ -18,22 +18,22 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from lcvd.clip_image import SIZE, clip_embedding
-from lcvd.weights import MANIFEST, build_part
-from lcvd.weights_convert import convert
-from training.checkpoint import told_when_disk_full
+from lcvd.networks.image_encoder import SIZE, clip_embedding
+from lcvd.weights.convert import convert
+from lcvd.weights.load import MANIFEST, build_part
 from training.config import TrainConfig, load_config
+from training.data.shards import write_json
+from training.data.synthetic import HELD_OUT, HeadSource, renderer
 from training.errors import ConfigError, TrainingError
-from training.export import put_in_place
-from training.runtime import check_machine, fast_bf16
-from training.shards import write_json
-from training.synthetic import HELD_OUT, HeadSource, renderer
-from training.train import TrainResult, train
-from training.trainer import StepReport
+from training.loop.checkpoint import told_when_disk_full
+from training.loop.export import put_in_place
+from training.loop.runtime import check_machine, fast_bf16
+from training.loop.train import TrainResult, train
+from training.loop.trainer import StepReport
+from training.prepare.workers import run_jobs
 from training.vae_train import LOG as VAE_LOG
 from training.vae_train import TERMS, VaeRun, train_vae
 from training.vae_train import WEIGHTS as VAE_WEIGHTS
-from training.workers import run_jobs
 
 TITLE = "Nano demonstration (synthetic heads)"
 TOML = Path(__file__).parent / "configs" / "nano.toml"

@@ -23,10 +23,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcvd.weights import build_part
-from training.checkpoint import told_when_disk_full
-from training.shards import write_json
-from training.synthetic import HeadSource
+from lcvd.weights.load import build_part
+from training.data.shards import write_json
+from training.data.synthetic import HeadSource
+from training.loop.checkpoint import told_when_disk_full
 
 STATE, WEIGHTS, LOG = "vae-state.pt", "diffusion_pytorch_model.safetensors", "vae-log.jsonl"
 CONFIG: dict[str, Any] = {

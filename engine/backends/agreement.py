@@ -10,7 +10,7 @@ from engine.errors import EngineUnavailable
 from engine.protocols import Ask, Backend
 
 # (least cosine, largest error over the largest value). Fused bf16 rounds differently; fp8 may stray as far as its plan
-# was allowed to when it was built (`engine.build.TOLERANCES`); a wrong kernel is far beyond either.
+# was allowed to when it was built (`engine.backends.build.TOLERANCES`); a wrong kernel is far beyond either.
 TOLERANCE, FP8_TOLERANCE = (0.99, 0.2), (0.95, 0.5)
 SIGMA = 2.5  # a level where both the picture and the noise are heard
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from engine.backends.eager import EagerBackend
-from lcvd.adapters import ConditionName
 from lcvd.model import LcvdModel
-from lcvd.precond import Condition, Denoiser
-from lcvd.vae import rgb_from_latents
+from lcvd.networks.adapters import ConditionName
+from lcvd.networks.precond import Condition, Denoiser
+from lcvd.networks.vae import rgb_from_latents
 
 Compiler = str | Callable[..., Any]
 

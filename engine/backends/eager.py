@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.protocols import Answer, Ask
-from lcvd.adapters import ConditionName
-from lcvd.clip_image import clip_embedding
-from lcvd.conditions import channels_first, latent_mask
 from lcvd.model import LcvdModel
-from lcvd.precond import NOISE_AUGMENTATION, Condition, micro_condition
-from lcvd.vae import CHUNK, decode_chunks, reference_latents
+from lcvd.networks.adapters import ConditionName
+from lcvd.networks.image_encoder import clip_embedding
+from lcvd.networks.precond import NOISE_AUGMENTATION, Condition, micro_condition
+from lcvd.networks.vae import CHUNK, decode_chunks, reference_latents
+from lcvd.sampling.conditions import channels_first, latent_mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)

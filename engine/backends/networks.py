@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from engine.backends.eager import EagerBackend
 from engine.protocols import Ask
 from lcvd.model import LcvdModel
-from lcvd.precond import Denoiser
-from lcvd.unet import FeatureUNet
-from lcvd.vae import rgb_from_latents
+from lcvd.networks.precond import Denoiser
+from lcvd.networks.unet import FeatureUNet
+from lcvd.networks.vae import rgb_from_latents
 
 UNET_INPUTS = ("sample", "c_noise", "clip", "ids", "features")
 CHUNK = 2  # pictures at once; divides every stride (4, 8, 10)

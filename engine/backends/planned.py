@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engine.backends.build import BuildRequest, build_command, build_plans
 from engine.backends.eager import EagerBackend
 from engine.backends.networks import CHUNK, UNET_INPUTS, decoder_name, decoder_shapes, shading_shapes, unet_shapes
 from engine.backends.plans import PlanMismatch, PlanMissing, PlanStore
 from engine.backends.runtime import Runner, Runtime, dtype_word, plan_key
-from engine.build import BuildRequest, build_command, build_plans
-from lcvd.adapters import ConditionName
 from lcvd.model import LcvdModel
-from lcvd.precond import Denoiser
-from lcvd.unet import FeatureUNet
+from lcvd.networks.adapters import ConditionName
+from lcvd.networks.precond import Denoiser
+from lcvd.networks.unet import FeatureUNet
 
 _OUTPUTS = {"unet": "v", "decoder": "rgb", "decoder-tiny": "rgb", "shading": "features"}
 

@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from skimage.data import astronaut
 
 from lcvd.data.face_topology import boundary, facets, loops, ordered, outward, read_topology, strip
-from lcvd.geometry import CANONICAL_FILE, similarity
+from lcvd.face.geometry import CANONICAL_FILE, similarity
 from lcvd.tracking.crop import roi_around
 from lcvd.tracking.detector import BlazeFace
 from lcvd.tracking.landmarks import LandmarkNetwork
@@ -179,7 +179,7 @@ def aligned_mean(samples: list[NDArray]) -> NDArray:
 
 
 def symmetrise(shape: NDArray, mirror: NDArray[np.int32]) -> NDArray:
-    """The symmetric shape in the canonical pose and scale (see lcvd.geometry)."""
+    """The symmetric shape in the canonical pose and scale (see lcvd.face.geometry)."""
     # Two reflections of one shape: their mean, after alignment, is symmetric about some plane; rotate it to x = 0.
     other = (shape * (-1, 1, 1))[mirror]
     s = similarity(other, shape)

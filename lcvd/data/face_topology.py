@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.geometry import vertex_normals
+from lcvd.face.geometry import vertex_normals
 
 CONNECTIONS = "mediapipe/python/solutions/face_mesh_connections.py"
 OUTLINES = {

@@ -30,7 +30,7 @@ class BackgroundPsnr:
         column="",
         better="higher",
         unit="dB",
-        source="ours; PSNR outside the mask of lcvd.matting",
+        source="ours; PSNR outside the mask of lcvd.matting.selfie",
         needs="",
         aligned=True,
     )

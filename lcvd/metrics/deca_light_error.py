@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 
-from lcvd.lighting import sh_projection
+from lcvd.lighting.lighting import sh_projection
+from lcvd.lighting.sh import deca_from_sh
 from lcvd.metrics.deca_codes import DecaCodes
 from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Request, Score
 from lcvd.metrics.running_mean import RunningMean
-from lcvd.sh import deca_from_sh
 
 
 class DecaLightError:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ModelUnavailable, ShapeError
-from lcvd.geometry import similarity
+from lcvd.face.geometry import similarity
 from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
 from lcvd.metrics.running_mean import RunningMean
 from lcvd.metrics.weight_files import find, first_line, load_torchscript, require, require_package, require_torch

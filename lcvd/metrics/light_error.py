@@ -1,8 +1,8 @@
 """How far the light on the result's face is from the requested light, without any weights.
 
-Per frame the face's skin gives nine SH numbers (`lcvd.light_estimate`), the request gives nine (`sh_projection`); both
-become the luminance of a matte ball as the camera sees it, scaled to mean 1 (exposure and skin tone are unknown), and
-the error is the RMS of the difference over the ball's picture. The paper's LE compares DECA's coefficients instead
+Per frame the face's skin gives nine SH numbers (`lcvd.lighting.estimate`), the request gives nine (`sh_projection`);
+both become the luminance of a matte ball as the camera sees it, scaled to mean 1 (exposure and skin tone are unknown),
+and the error is the RMS of the difference over the ball's picture. The paper's LE compares DECA's coefficients instead
 (`lcvd.metrics.deca_light_error`); both are 0 for the right light and grow with its distance, but their units differ.
 """
 
@@ -11,13 +11,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.colour import LUMA
-from lcvd.light_estimate import MIN_SAMPLES, estimate_sh
-from lcvd.lighting import sh_projection
+from lcvd.lighting.colour import LUMA
+from lcvd.lighting.estimate import MIN_SAMPLES, estimate_sh
+from lcvd.lighting.lighting import sh_projection
+from lcvd.lighting.sh import LAMBERT, sh_basis
+from lcvd.lighting.skin_samples import skin_samples
 from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
 from lcvd.metrics.running_mean import RunningMean
-from lcvd.sh import LAMBERT, sh_basis
-from lcvd.skin_samples import skin_samples
 from lcvd.types import Face, Lighting
 
 BALL_NORMALS = 1000
@@ -84,7 +84,7 @@ class LightError:
         column="",
         better="lower",
         unit="of mean shade",
-        source="ours; after LE (LCVD Table 1) with lcvd.light_estimate in DECA's place, irradiance by Ramamoorthi & "
+        source="ours; after LE (LCVD Table 1) with lcvd.lighting.estimate in DECA's place, irradiance by Ramamoorthi & "
         "Hanrahan 2001 eq. 8",
         needs="",
     )

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ModelUnavailable, ShapeError
+from lcvd.lighting.sh import sh_from_deca
 from lcvd.protocols import Tracker
-from lcvd.sh import sh_from_deca
 from lcvd.tracking.crop import require_rgb
 from lcvd.tracking.flame import ROOT, Flame
 from lcvd.tracking.flame_files import DECA_MODEL, N_EXPRESSION, N_SHAPE, load_flame, require_files
@@ -62,7 +62,7 @@ class DecaCode:
     expression: FloatArray  # [50]
     pose: FloatArray  # [6] axis-angle: head 3, jaw 3
     camera: FloatArray  # [3] scale, tx, ty (orthographic)
-    light: FloatArray  # [9,3] SH in DECA's convention; `lcvd.sh.sh_from_deca` makes it ours
+    light: FloatArray  # [9,3] SH in DECA's convention; `lcvd.lighting.sh.sh_from_deca` makes it ours
     crop: DecaCrop
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lcvd.checkpoint import load_checked, read_checkpoint
 from lcvd.errors import ModelUnavailable
+from lcvd.weights.foreign import load_checked, read_checkpoint
 
 OUTPUTS = 236  # shape 100, texture 50, expression 50, pose 6, camera 3, light 27
 BLOCKS = (3, 4, 6, 3)

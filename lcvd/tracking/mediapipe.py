@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ModelUnavailable
-from lcvd.geometry import face_mesh
+from lcvd.face.geometry import face_mesh
 from lcvd.tracking.crop import require_rgb
 from lcvd.tracking.models import model_path
 from lcvd.tracking.smooth import OneEuroSettings

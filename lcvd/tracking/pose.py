@@ -1,6 +1,6 @@
 """Head pose, expression and identity: 468 points in the picture become what Face calls rotation … expression.
 
-Pose is the weighted similarity (lcvd.geometry.similarity) from the person's neutral shape to the points, over the
+Pose is the weighted similarity (lcvd.face.geometry.similarity) from the person's neutral shape to the points, over the
 parts of a face that bone holds still. With V = points in y-up axes: V ≈ s·R·C + t, so each frame observes the
 canonical shape C = Rᵀ(V − t)/s; expression is C − identity (the reconstruction is exact by construction) and identity
 is a slow average of C.
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lcvd.geometry import Similarity, similarity
+from lcvd.face.geometry import Similarity, similarity
 from lcvd.types import FloatArray, MeshTopology
 
 Y_DOWN = np.array([1, -1, 1], np.float32)

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from lcvd.geometry import face_mesh
+from lcvd.face.geometry import face_mesh
 from lcvd.tracking.pose import IdentityAverage, rigid_weights, solve_pose
 from lcvd.tracking.smooth import OneEuro, OneEuroSettings
 from lcvd.types import Face, FloatArray

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
-from engine.sample import PERIOD_S, sample_frames
+from engine.bench.sample_clip import PERIOD_S, sample_frames
 from tests.client_web.picture import Picture
 from tests.client_web.serving import Serving
 from tests.client_web.y4m import write_y4m
@@ -70,7 +70,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("untouched")
     environment = {"RELIGHT_LCVD_SIZE": "64", "RELIGHT_LCVD_BACKEND": "eager", "OMP_NUM_THREADS": "1"}
     try:
-        from lcvd.weights_tiny import write_tiny
+        from lcvd.weights.tiny import write_tiny
     except ImportError:
         pass
     else:

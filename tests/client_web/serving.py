@@ -27,7 +27,7 @@ class Serving:
     def start(self) -> None:
         """Return once the server admits participants."""
         options = ["--port", str(self.port), "--engine", self._engine, "--max-sessions", "6"]
-        command = [sys.executable, "-m", "server.cli", "serve", *options]
+        command = [sys.executable, "-m", "server.cli.main", "serve", *options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, **self._environment}, stdout=log, stderr=log

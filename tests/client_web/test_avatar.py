@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, Request, Response, Route
 
-from engine.sample import PERIOD_S, sample_frames
+from engine.bench.sample_clip import PERIOD_S, sample_frames
 from tests.client_web.picture import Picture
 from tests.client_web.serving import Serving
 from tests.client_web.y4m import write_y4m

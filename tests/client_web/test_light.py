@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from engine.bench import pictures
+from engine.bench.throughput import pictures
 from tests.client_web.picture import Picture, psnr
 from tests.client_web.serving import Serving
 from tests.client_web.y4m import write_y4m

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from lcvd.lighting import adjust, key_of, shading
-from lcvd.presets import PRESETS
-from server.lights import Light
+from lcvd.lighting.lighting import adjust, key_of, shading
+from lcvd.lighting.presets import PRESETS
+from server.light_message import Light
 from tests.client_web.serving import Serving
 
 pytestmark = pytest.mark.browser

@@ -10,7 +10,7 @@ def tiny_lcvd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny model in the published layout."""
     torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
     torch.set_num_threads(1)
-    from lcvd.weights_tiny import write_tiny
+    from lcvd.weights.tiny import write_tiny
 
     folder = tmp_path_factory.mktemp("live-lcvd") / "tiny"
     write_tiny(folder, seed=0)

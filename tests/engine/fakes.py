@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.frames import Frame, Work
-from engine.host import EngineHost
+from engine.live.device import EngineHost
+from engine.live.stream import LiveStream, OutputFrame
 from engine.protocols import StreamConfig
-from engine.worker import LiveStream, OutputFrame
 from lcvd.types import Lighting
 
 DAY = Lighting("day")

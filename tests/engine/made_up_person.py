@@ -6,8 +6,8 @@ import numpy as np
 
 from engine.frames import Frame
 from engine.protocols import StreamConfig
-from engine.ratio import RatioEngine, RatioStream
-from lcvd.centred_face import centred_face
+from engine.ratio.engine import RatioEngine, RatioStream
+from lcvd.face.neutral import centred_face
 from lcvd.types import Background, DirectionalLight, Face, Lighting
 
 SIZE = (240, 320)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.held_pose import EASE_S, HeldPose
-from lcvd.centred_face import centred_face
+from lcvd.face.neutral import centred_face
 from lcvd.types import Face
 
 REST = centred_face((64, 64))

@@ -10,7 +10,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny model, temporal VAE included. Read only: copy it before you break it."""
     torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
     torch.set_num_threads(1)
-    from lcvd.weights_tiny import write_tiny
+    from lcvd.weights.tiny import write_tiny
 
     folder = tmp_path_factory.mktemp("lcvd") / "tiny"
     write_tiny(folder, seed=0, temporal=True)

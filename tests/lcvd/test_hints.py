@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lcvd.centred_face import centred_face
 from lcvd.errors import ShapeError
-from lcvd.geometry import face_mesh, picture_normals
+from lcvd.face.geometry import face_mesh, picture_normals
+from lcvd.face.neutral import centred_face
+from lcvd.face.raster import rasterize
 from lcvd.hints import ALBEDO, render_hints
-from lcvd.lighting import sh_projection
-from lcvd.raster import rasterize
-from lcvd.sh import irradiance_over_pi, sh_from_directional
+from lcvd.lighting.lighting import sh_projection
+from lcvd.lighting.sh import irradiance_over_pi, sh_from_directional
 from lcvd.types import DirectionalLight, Lighting
 
 SIZE = (256, 256)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from lcvd.errors import ShapeError
-from lcvd.geometry import face_mesh
+from lcvd.face.geometry import face_mesh
 from lcvd.motion import CodeMotion, FaceMotion, relative_code, relative_face, scaled_code, scaled_face
 from lcvd.tracking.deca import DecaCode, DecaCrop, face_from_code
 from lcvd.tracking.flame import rodrigues
 from lcvd.tracking.flame_files import load_flame
 from lcvd.tracking.solver import FaceSolver
 from lcvd.types import Face
-from tests.lcvd.made_up_flame import write_folder
+from tests.lcvd.tracking.made_up_flame import write_folder
 
 
 def face(

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine import available_engines, make_engine  # noqa: E402
-from lcvd.few_steps import few_step_sigmas  # noqa: E402
 from lcvd.model import LcvdModel, load_lcvd  # noqa: E402
-from lcvd.pipeline import relight_frames  # noqa: E402
-from lcvd.weights import find_weights  # noqa: E402
-from lcvd.weights_convert import describe, verify  # noqa: E402
-from lcvd.weights_place import PACKAGED, trained_size, weights_folder, weights_manifest  # noqa: E402
+from lcvd.networks.few_steps import few_step_sigmas  # noqa: E402
+from lcvd.sampling.pipeline import relight_frames  # noqa: E402
+from lcvd.weights.convert import describe, verify  # noqa: E402
+from lcvd.weights.load import find_weights  # noqa: E402
+from lcvd.weights.location import PACKAGED, trained_size, weights_folder, weights_manifest  # noqa: E402
+from training.data.synthetic import HELD_OUT  # noqa: E402
 from training.heads import head_clip  # noqa: E402
-from training.synthetic import HELD_OUT  # noqa: E402
 
 FRAMES = 3
 FRESH = HELD_OUT + 1000  # beyond the heads of the run's own validation
@@ -92,7 +92,7 @@ def test_held_out_heads_are_relit_better_than_not_at_all(model: LcvdModel) -> No
 
 def test_the_hint_decides_the_light(model: LcvdModel) -> None:
     """One person under hints from the left and from the right: the brighter half of the face follows."""
-    from lcvd.lighting import direction_from_angles
+    from lcvd.lighting.lighting import direction_from_angles
     from lcvd.types import DirectionalLight, Lighting
 
     def lit_from(azimuth_deg: float) -> float:

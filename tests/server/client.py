@@ -15,7 +15,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from fastapi import FastAPI
 
-from server.app import create_app, uvicorn_config
+from server.http.app import create_app, uvicorn_config
 from server.settings import Settings
 
 Picture = Callable[[int], np.ndarray]

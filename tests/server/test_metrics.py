@@ -3,7 +3,7 @@
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.worker import LiveSnapshot
+from engine.live.stream import LiveSnapshot
 from server.metrics import Metrics
 from tests.server.client import Participant, running
 

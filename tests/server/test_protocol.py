@@ -1,4 +1,4 @@
-"""server.protocol and server.lights: what docs/protocol.md allows, and nothing else."""
+"""server.protocol and server.light_message: what docs/protocol.md allows, and nothing else."""
 
 import json
 import re
@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lcvd.presets import PRESETS, preset
+from lcvd.lighting.presets import PRESETS, preset
 from lcvd.types import Background
 from server import protocol
 from server.errors import explain
-from server.lights import Adjust, Light, Wish
+from server.light_message import Adjust, Light, Wish
 
 LAMP = {"direction": [0, 0, 2], "rgb": [1, 1, 1], "wrap": 0.5, "shadow": 0}
 LIGHT = {"name": "mine", "ambient_rgb": [0.2, 0.2, 0.2], "directionals": [LAMP], "sh": None, "specular": 0.1}

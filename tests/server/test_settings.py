@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from server.core import Server
+from server.session.state import Server
 from server.settings import Settings
 from tests.engine.fakes import FakeEngine
 
@@ -57,7 +57,9 @@ def test_impossible_values_and_unknown_names_are_errors(wrong: dict) -> None:
 def test_what_is_set_for_lcvd_reaches_its_maker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every RELIGHT_LCVD_* variable, and the plans, is an argument of make_engine."""
     given: dict[str, object] = {}
-    monkeypatch.setattr("server.core.make_engine", lambda name, **options: given.update(options) or FakeEngine())
+    monkeypatch.setattr(
+        "server.session.state.make_engine", lambda name, **options: given.update(options) or FakeEngine()
+    )
     wanted = {"weights": "tiny", "backend": "eager", "size": 64, "decoder": "tiny", "batch": 3, "precision": "fp8"}
     for name, value in wanted.items():
         monkeypatch.setenv(f"RELIGHT_LCVD_{name.upper()}", f"{value}")

@@ -14,29 +14,29 @@ pytest.importorskip("accelerate", reason="the lcvd extra is not installed")
 from safetensors.torch import load_file  # noqa: E402
 
 from engine import make_engine  # noqa: E402
-from engine.sampler import SamplerPlan  # noqa: E402
+from engine.diffusion.sampler import SamplerPlan  # noqa: E402
 from lcvd.errors import WeightsError  # noqa: E402
-from lcvd.guidance import guided  # noqa: E402
 from lcvd.model import load_lcvd  # noqa: E402
-from lcvd.schedule import x0_from_v  # noqa: E402
-from lcvd.student import Student, student_of  # noqa: E402
-from lcvd.weights_convert import convert  # noqa: E402
-from lcvd.weights_tiny import write_tiny  # noqa: E402
-from server.distill_cli import comparison_table  # noqa: E402
+from lcvd.networks.guidance import guided  # noqa: E402
+from lcvd.networks.schedule import x0_from_v  # noqa: E402
+from lcvd.networks.student import Student, student_of  # noqa: E402
+from lcvd.weights.convert import convert  # noqa: E402
+from lcvd.weights.tiny import write_tiny  # noqa: E402
+from server.cli.distill import comparison_table  # noqa: E402
 from tests.training.tiny_run import tiny_config  # noqa: E402
 from training import comparison  # noqa: E402
-from training.batch import Batch, make_row  # noqa: E402
 from training.config import DistillConfig, TrainConfig, load_config  # noqa: E402
+from training.data.batch import Batch, make_row  # noqa: E402
+from training.data.dropout import Kept  # noqa: E402
+from training.data.encoder import FrozenEncoder  # noqa: E402
 from training.distill import EVERYTHING, distill, student_config  # noqa: E402
-from training.distiller import Distiller, load_teacher, manifest_notes  # noqa: E402
-from training.dropout import Kept  # noqa: E402
-from training.ema import Ema  # noqa: E402
-from training.encoder import FrozenEncoder  # noqa: E402
 from training.errors import ConfigError, TrainingStopped  # noqa: E402
-from training.log import read_log  # noqa: E402
-from training.networks import Trainee, load_networks  # noqa: E402
-from training.runtime import make_accelerator  # noqa: E402
-from training.train import WEIGHTS, make_stream  # noqa: E402
+from training.loop.distiller import Distiller, load_teacher, manifest_notes  # noqa: E402
+from training.loop.ema import Ema  # noqa: E402
+from training.loop.log import read_log  # noqa: E402
+from training.loop.networks import Trainee, load_networks  # noqa: E402
+from training.loop.runtime import make_accelerator  # noqa: E402
+from training.loop.train import WEIGHTS, make_stream  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
 

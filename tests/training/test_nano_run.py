@@ -11,13 +11,13 @@ torch = pytest.importorskip("torch", reason="pip install -e '.[train]'")
 from safetensors.torch import load_file  # noqa: E402
 
 from lcvd.model import load_lcvd  # noqa: E402
-from lcvd.weights import find_weights  # noqa: E402
-from lcvd.weights_convert import verify  # noqa: E402
-from lcvd.weights_place import trained_size, weights_manifest  # noqa: E402
+from lcvd.weights.convert import verify  # noqa: E402
+from lcvd.weights.load import find_weights  # noqa: E402
+from lcvd.weights.location import trained_size, weights_manifest  # noqa: E402
 from training import nano  # noqa: E402
 from training.errors import ConfigError, TrainingError  # noqa: E402
 from training.heads import head_clip  # noqa: E402
-from training.train import train  # noqa: E402
+from training.loop.train import train  # noqa: E402
 from training.vae_train import VaeRun  # noqa: E402
 
 CHANGES = (
@@ -100,7 +100,7 @@ def test_what_is_done_is_not_done_again(made: tuple[Path, list[str]]) -> None:
 
 def test_the_token_tells_portraits_apart(made: tuple[Path, list[str]]) -> None:
     """The drawn image encoder answers two heads differently, by about 1 a number."""
-    from lcvd.clip_image import clip_embedding
+    from lcvd.networks.image_encoder import clip_embedding
 
     folder, _ = made
     model = load_lcvd(folder / "weights")

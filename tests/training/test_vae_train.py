@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch", reason="pip install -e '.[train]'")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from lcvd.weights import build_part  # noqa: E402
-from training.synthetic import HeadSource  # noqa: E402
+from lcvd.weights.load import build_part  # noqa: E402
+from training.data.synthetic import HeadSource  # noqa: E402
 from training.vae_train import (  # noqa: E402
     CELL_MEAN,
     CELL_STD,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lcvd import weights_tiny
+from lcvd.weights import tiny as weights_tiny
 from training.config import TrainConfig, config_from
 
 SIZE, FRAMES, HEADS = 32, 4, 4

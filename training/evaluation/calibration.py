@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.colour import linear_from_srgb, srgb_from_linear
+from lcvd.lighting.colour import linear_from_srgb, srgb_from_linear
 from lcvd.types import FloatArray
 from training.evaluation.case import Case, held_out_case, seed_of, target_of
 from training.evaluation.report import printed

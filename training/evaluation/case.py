@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ShapeError
-from lcvd.presets import PRESETS
+from lcvd.lighting.presets import PRESETS
 from lcvd.types import Face, Lighting
+from training.data.synthetic import HELD_OUT
 from training.heads import HeadClip, head_clip
-from training.synthetic import HELD_OUT
 
 FIRST = HELD_OUT + 2**24  # training's own checks count up from HELD_OUT
 HEADS_MAX = 10_000  # of one evaluation seed; the next seed's heads follow

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.colour import linear_from_srgb
-from lcvd.geometry import picture_normals
-from lcvd.sh import sh_basis
+from lcvd.face.geometry import picture_normals
+from lcvd.lighting.colour import linear_from_srgb
+from lcvd.lighting.sh import sh_basis
 from lcvd.types import Face
 
 FLOOR = 0.02  # added to linear values: below it, noise and not paint

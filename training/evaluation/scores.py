@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ShapeError
+from lcvd.lighting.sh import sh_basis
 from lcvd.metrics.background import psnr_db
 from lcvd.metrics.light_error import DARK, ball_normals, ball_rmse, irradiance_of_light, irradiance_on_face
-from lcvd.sh import sh_basis
 from training.evaluation.case import Case
 from training.evaluation.detail import correlation, face_detail
 from training.evaluation.ssim import ssim

@@ -12,7 +12,7 @@ from lcvd.errors import ShapeError
 
 SIGMA, WINDOW = 1.5, (11, 11)
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-LUMA = np.array([0.299, 0.587, 0.114])  # of encoded values, as SSIM is used; not lcvd.colour's linear one
+LUMA = np.array([0.299, 0.587, 0.114])  # of encoded values, as SSIM is used; not lcvd.lighting.colour's linear one
 
 
 def ssim(

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ShapeError
-from lcvd.guidance import OMEGA
 from lcvd.model import LcvdModel
-from lcvd.schedule import SamplerName
+from lcvd.networks.guidance import OMEGA
+from lcvd.networks.schedule import SamplerName
 from training.evaluation.case import HEADS_MAX, Case, held_out_case
 from training.evaluation.scores import Scores, scored
 from training.evaluation.variant import Variant, relit, through_vae

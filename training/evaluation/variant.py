@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcvd.adapters import DOWNSAMPLING, Adapters, ConditionName
-from lcvd.few_steps import few_step_sigmas
 from lcvd.model import LcvdModel
-from lcvd.pipeline import relight_frames
-from lcvd.sampling import OnProgress
-from lcvd.schedule import SamplerName
-from lcvd.vae import decode_chunks, latents_from_rgb
+from lcvd.networks.adapters import DOWNSAMPLING, Adapters, ConditionName
+from lcvd.networks.few_steps import few_step_sigmas
+from lcvd.networks.schedule import SamplerName
+from lcvd.networks.vae import decode_chunks, latents_from_rgb
+from lcvd.sampling.pipeline import relight_frames
+from lcvd.sampling.sampler import OnProgress
 from training.evaluation.case import Case
 
 

@@ -6,7 +6,7 @@ It has a light of its own, which nobody changes: LCVD is given the background an
 import cv2
 import numpy as np
 
-from lcvd.colour import linear_from_srgb
+from lcvd.lighting.colour import linear_from_srgb
 from lcvd.types import FloatArray
 from training.heads.noise import mix, ramp, smooth_noise
 

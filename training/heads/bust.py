@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.geometry import face_mesh
+from lcvd.face.geometry import face_mesh
 from lcvd.types import FloatArray
 from training.heads import atlas
 from training.heads.expression import LIDS, LOWER_INNER, UPPER_INNER

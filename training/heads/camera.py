@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.colour import srgb_from_linear
+from lcvd.lighting.colour import srgb_from_linear
 from lcvd.types import FloatArray
 
 STEPS = 16384  # of the sRGB table: fine enough that the darkest step is a quarter of a code value

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.raster import interpolate, rasterize
+from lcvd.face.raster import interpolate, rasterize
 from lcvd.types import FloatArray
 from training.heads import atlas
 from training.heads.bust import average_bust

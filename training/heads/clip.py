@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ShapeError
-from lcvd.geometry import face_mesh, picture_normals
+from lcvd.face.geometry import face_mesh, picture_normals
+from lcvd.face.raster import MAX_SIDE_PX, rasterize
 from lcvd.hints import render_hints
 from lcvd.protocols import Raster, Rasterizer
-from lcvd.raster import MAX_SIDE_PX, rasterize
 from lcvd.types import Face, FloatArray, Lighting
 from training.heads import atlas
 from training.heads.background import random_background

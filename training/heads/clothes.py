@@ -4,7 +4,7 @@ import colorsys
 
 import numpy as np
 
-from lcvd.colour import linear_from_srgb
+from lcvd.lighting.colour import linear_from_srgb
 from lcvd.types import FloatArray
 from training.heads import atlas
 from training.heads.bust import NECK_ABOVE_CHIN_CM, NECK_ROWS, TRUNK_DEG

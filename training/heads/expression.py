@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from lcvd.geometry import face_mesh
+from lcvd.face.geometry import face_mesh
 from lcvd.types import FloatArray
 from training.heads.shape import bell
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lcvd.colour import linear_from_srgb
+from lcvd.lighting.colour import linear_from_srgb
 from lcvd.types import FloatArray
 from training.heads import atlas
 from training.heads.bust import EYE_REACH_CM, MOUTH_REACH_CM

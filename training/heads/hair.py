@@ -9,8 +9,8 @@ from functools import cache
 
 import numpy as np
 
-from lcvd.colour import LUMA, linear_from_srgb
-from lcvd.geometry import face_mesh
+from lcvd.face.geometry import face_mesh
+from lcvd.lighting.colour import LUMA, linear_from_srgb
 from lcvd.types import FloatArray
 from training.heads.canvas import around, canvas
 from training.heads.noise import mix, ramp, smooth_noise

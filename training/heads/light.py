@@ -6,9 +6,9 @@ can show is in it. The product's presets are not drawn: they stay for held-out c
 
 import numpy as np
 
-from lcvd.colour import LUMA, rgb_from_temperature_k, rgb_tuple
-from lcvd.lighting import direction_from_angles, sh_projection
-from lcvd.sh import irradiance_over_pi
+from lcvd.lighting.colour import LUMA, rgb_from_temperature_k, rgb_tuple
+from lcvd.lighting.lighting import direction_from_angles, sh_projection
+from lcvd.lighting.sh import irradiance_over_pi
 from lcvd.types import DirectionalLight, Lighting
 
 VIVID = 0.15  # share of lamps with a saturated colour, as neon and stage lights have

@@ -1,8 +1,8 @@
 """A posed bust and two lights → two linear pictures and the mask, each pixel the mean of SUPER² samples.
 
-Shade is irradiance/π of the light's order-2 SH (`lcvd.lighting.sh_projection`, as hints use), at least 0, times albedo
-times occlusion. One z-buffer serves both lights, so the two pictures differ in nothing else. The slow twin lives in
-tests/training/test_heads_render.py.
+Shade is irradiance/π of the light's order-2 SH (`lcvd.lighting.lighting.sh_projection`, as hints use), at least 0,
+times albedo times occlusion. One z-buffer serves both lights, so the two pictures differ in nothing else. The slow twin
+lives in tests/training/heads/test_render.py.
 """
 
 from typing import NamedTuple
@@ -11,9 +11,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.lighting import sh_projection
-from lcvd.raster import rasterize
-from lcvd.sh import LAMBERT, Y00, Y1, Y2, Y20
+from lcvd.face.raster import rasterize
+from lcvd.lighting.lighting import sh_projection
+from lcvd.lighting.sh import LAMBERT, Y00, Y1, Y2, Y20
 from lcvd.types import FloatArray, Lighting
 
 SUPER = 2

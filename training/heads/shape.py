@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from lcvd.geometry import face_mesh, mirror_pairs
+from lcvd.face.geometry import face_mesh, mirror_pairs
 from lcvd.types import FloatArray
 
 Vector = tuple[float, float, float]

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.colour import linear_from_srgb
-from lcvd.geometry import face_mesh
+from lcvd.face.geometry import face_mesh
+from lcvd.lighting.colour import linear_from_srgb
 from lcvd.types import FloatArray
 from training.heads import atlas
 from training.heads.canvas import around, canvas

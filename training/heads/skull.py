@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.geometry import face_mesh
+from lcvd.face.geometry import face_mesh
 from lcvd.types import FloatArray
 
 SKULL_CENTRE = (0.0, 3.5, -4.5)

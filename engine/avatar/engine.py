@@ -1,0 +1,228 @@
+"""The avatar without a GPU: track → limited motion → puppet → look-up │ remap → surface → shadow → shade → compose.
+
+The preview of LCVD's avatar, and its fallback: one portrait, moved as the driver's face moves and lit as asked.
+`prepare` (host half) says where every pixel of the moved portrait is to be found in the still one; `render` (device
+half) fetches it and lights it by the ratio of the wanted light on the moved surface to the portrait's own light on the
+resting one, before the portrait's own wall. Without a face the last pose stays and the light goes on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.avatar.layers import PortraitLayers, portrait_layers
+from engine.avatar.motion import AvatarMotion
+from engine.avatar.mouth import Mouth
+from engine.avatar.puppet import Puppet
+from engine.avatar.warp import fetch
+from engine.errors import FrameError, PortraitError, StreamClosed
+from engine.frames import Frame, Work
+from engine.held_pose import HeldPose
+from engine.light_transition import LightGlide
+from engine.offline.animate_clip import Reference, make_reference
+from engine.protocols import StreamConfig
+from engine.relighting.background import backdrop_gain
+from engine.relighting.compose import compose
+from engine.relighting.grid import GRID, WorkingGrid
+from engine.relighting.shading import Surface, shade
+from engine.relighting.shadow import cast_shadows
+from engine.relighting.surface import person_surface
+from lcvd.errors import LightError
+from lcvd.lighting.lighting import interpolate, pack
+from lcvd.lighting.sh import Y00
+from lcvd.matting.portrait import CalibratedMatte
+from lcvd.matting.selfie import SelfieMatte
+from lcvd.protocols import Matte, Tracker
+from lcvd.tracking.mesh import MeshTracker
+from lcvd.types import Background, Face, FloatArray, Lighting
+
+SIZE = 512
+RATIO_KNEE, RATIO_CAP = 1.5, 2.4  # of squared code values: the portrait's dark side is lifted no further
+NO_LIGHT = np.zeros(9, np.float32)
+NO_LIGHT[0] = 1 / Y00  # a source that leaves the target as it is
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pose:
+    """What `prepare` found out about one frame."""
+
+    face: Face  # the portrait's, moved
+    where: FloatArray  # [S,S,2] px of the portrait
+    driver: Face | None  # None while none is seen: the mouth then stays as the portrait's
+    match: FloatArray  # [3] the driver's skin → the portrait's
+    mouth: float  # how much of the driver's mouth shows
+
+
+class AvatarEngine:
+    """Engine (protocol). `make_tracker` and `make_matte` serve one stream each."""
+
+    name = "avatar"
+    tracks_faces = True
+    needs_portrait = True
+    output_size = (SIZE, SIZE)
+
+    def __init__(
+        self,
+        make_tracker: Callable[[], Tracker] = MeshTracker,
+        make_matte: Callable[[], Matte] = lambda: CalibratedMatte(SelfieMatte()),
+    ) -> None:
+        self._make_tracker = make_tracker
+        self._make_matte = make_matte
+
+    def open(self, config: StreamConfig) -> "AvatarStream":
+        """A participant's stream. Raises PortraitError without a portrait with a face, ModelUnavailable."""
+        if config.avatar is None:
+            raise PortraitError("The avatar needs a portrait.", "upload one, or snap one from the camera")
+        tracker, matte = self._make_tracker(), self._make_matte()
+        try:
+            reference = make_reference(config.avatar.portrait_rgb, SIZE, tracker, matte)
+            mask = matte(reference.rgb)
+        except LightError as error:
+            tracker.close()
+            raise PortraitError(
+                f"The portrait's light cannot be read: {error}", "choose a larger, brighter face"
+            ) from None
+        except BaseException:
+            tracker.close()
+            raise
+        tracker.reset()
+        return AvatarStream(config, reference, portrait_layers(reference.rgb, mask), tracker)
+
+    def warmup(self) -> None:
+        """Compile the kernels and touch the networks, so that the first frame is not the slow one."""
+        from engine.avatar.warmup import warm_up
+
+        warm_up(self)
+
+    def touch(self, rgb: NDArray[np.uint8]) -> None:
+        """Run the networks once on a picture [H,W,3]. Raises ModelUnavailable."""
+        tracker = self._make_tracker()
+        tracker.track(rgb, 0.0)
+        tracker.close()
+        self._make_matte()(rgb)
+
+    def close(self) -> None:
+        """Nothing is shared between streams."""
+
+
+class AvatarStream:
+    """One participant. `prepare` in one thread, `render` in another, `set_lighting` in any."""
+
+    def __init__(self, config: StreamConfig, reference: Reference, layers: PortraitLayers, tracker: Tracker) -> None:
+        self.reference = reference
+        self._stats = config.stats
+        self._tracker = tracker
+        self._puppet = Puppet(reference.face, SIZE)
+        self._mouth = Mouth(reference.face, reference.rgb)
+        self._pose = HeldPose(reference.face, AvatarMotion(reference.face))
+        self._glide = LightGlide(config.lighting)
+        self._own = own_light(reference.lighting)
+        self._painter = AvatarPainter(reference.face, layers, self._own, self._mouth, config)
+        self._shape: tuple[int, ...] | None = None
+        self._closed = False
+
+    def prepare(self, frame: Frame) -> Work:
+        """Where the moved portrait's pixels come from, and their light. Raises StreamClosed, FrameError."""
+        if self._closed:
+            raise StreamClosed("the stream is closed", "open another one")
+        rgb = frame.rgb
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+            raise FrameError(f"frame {frame.index}: {rgb.dtype} {rgb.shape}", "give uint8 [H,W,3]")
+        lighting = self._glide.at(frame.t_s)
+        if self._shape not in (None, rgb.shape):
+            self._tracker.reset()  # the camera was turned or changed; the portrait is not of its pixels
+        self._shape = rgb.shape
+        with self._stats.stage("track"):
+            seen = self._tracker.track(rgb, frame.t_s)
+        with self._stats.stage("move"):
+            face = self._pose.at(seen, frame.t_s)
+            driver = None if seen is None or seen.held else seen
+            mouth = self._mouth.amount(face) if driver is not None else 0.0
+            match = self._mouth.match(rgb, driver) if driver is not None else np.ones(3, np.float32)
+        with self._stats.stage("look-up"):
+            where = self._puppet.look_up(face)
+        light = interpolate(self._own, replace(lighting, strength=1.0), lighting.strength)
+        return Work((frame,), (seen,), (light,), Pose(face, where, driver, match, mouth))
+
+    def render(self, work: Work) -> list[Frame]:
+        """The avatar [512,512,3]."""
+        (frame,), (lighting,) = work.frames, work.lightings
+        return [replace(frame, rgb=self._painter.paint(frame.rgb, work.host, lighting))]
+
+    def push(self, frame: Frame) -> list[Frame]:
+        """Both halves, one after the other."""
+        return self.render(self.prepare(frame))
+
+    def set_lighting(self, lighting: Lighting) -> None:
+        """Glide to `lighting`, starting with the next prepared frame."""
+        self._glide.set(lighting)
+
+    def close(self) -> None:
+        """No more frames."""
+        self._closed = True
+        self._tracker.close()
+
+
+class AvatarPainter:
+    """The device half of one stream."""
+
+    def __init__(
+        self, reference: Face, layers: PortraitLayers, own: Lighting, mouth: Mouth, config: StreamConfig
+    ) -> None:
+        self._layers, self._mouth, self._stats = layers, mouth, config.stats
+        self._grid = WorkingGrid(0, 0, SIZE, SIZE, GRID, GRID, (SIZE, SIZE))
+        size = (GRID, GRID)
+        squares = (layers.person[..., :3].astype(np.float32) / 255) ** 2 @ np.array(
+            [0.2126, 0.7152, 0.0722], np.float32
+        )
+        weight = cv2.resize(layers.alpha, size, interpolation=cv2.INTER_AREA)
+        bright = cv2.resize(squares * layers.alpha, size, interpolation=cv2.INTER_AREA)
+        side = (9, 9)
+        self._luma = (cv2.blur(bright, side) / np.maximum(cv2.blur(weight, side), 1e-2)).astype(np.float32)
+        self._own = np.ascontiguousarray(
+            self._fields(reference, np.asarray(weight, np.float32), self._luma, own)[:3].transpose(1, 2, 0)
+        )
+
+    def paint(self, rgb: NDArray[np.uint8], pose: Pose, lighting: Lighting) -> NDArray[np.uint8]:
+        """The picture of `pose`; `rgb` is the driver's frame."""
+        with self._stats.stage("remap"):
+            person = fetch(self._layers.person, pose.where, cv2.BORDER_REFLECT_101)
+        if pose.driver is not None and pose.mouth > 0:
+            with self._stats.stage("mouth"):
+                self._mouth.paint(person, pose.face, rgb, pose.driver, pose.match, pose.mouth)
+        step = SIZE // GRID
+        coarse = pose.where[step // 2 :: step, step // 2 :: step] / np.float32(step)
+        own, luma = fetch(self._own, coarse), fetch(self._luma, coarse)
+        alpha = cv2.resize(np.ascontiguousarray(person[..., 3]), (GRID, GRID), interpolation=cv2.INTER_AREA)
+        fields = self._fields(pose.face, np.asarray(alpha, np.float32) / np.float32(255), luma, lighting)
+        fields[:3] = limited_ratio(fields[:3], own.transpose(2, 0, 1))
+        with self._stats.stage("compose"):
+            return compose(person, self._layers.backdrop, fields, backdrop_gain(lighting, 1.0))
+
+    def _fields(self, face: Face, alpha: FloatArray, luma: FloatArray, lighting: Lighting) -> FloatArray:
+        light = pack(lighting)
+        with self._stats.stage("surface"):
+            surface = person_surface(face, alpha, self._grid)
+        with self._stats.stage("shadow"):
+            shadows = cast_shadows(surface.depth, light, self._grid.cell_px / face.width_px)
+        with self._stats.stage("shade"):
+            return shade(Surface(surface.normal, surface.rim, surface.skin, luma), NO_LIGHT, light, shadows, 1.0)
+
+
+def own_light(lighting: Lighting) -> Lighting:
+    """The portrait's light as it is taken off and put back: no shadow, which would be dug out where none was cast."""
+    lamps = tuple(replace(lamp, shadow=0.0) for lamp in lighting.directionals)
+    return replace(lighting, directionals=lamps, specular=0.0, strength=1.0, background=Background("keep", 1.0))
+
+
+def limited_ratio(target: FloatArray, own: FloatArray) -> FloatArray:
+    """Gains [3,H,W] of the wanted light over those of the portrait's own, soft-limited in luminance."""
+    ratio = target / np.maximum(own, np.float32(0.05))
+    bright = np.tensordot(np.array([0.2126, 0.7152, 0.0722], np.float32), ratio, 1)
+    room = np.float32(RATIO_CAP - RATIO_KNEE)
+    over = np.maximum(bright - np.float32(RATIO_KNEE), 0)
+    limited = np.minimum(bright, np.float32(RATIO_KNEE)) + room * (1 - np.exp(-over / room))
+    return (ratio * (limited / np.maximum(bright, np.float32(1e-4)))).astype(np.float32)

@@ -1,0 +1,1 @@
+"""LCVD live: rolling windows of frames, denoised in few steps."""

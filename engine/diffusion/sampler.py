@@ -1,0 +1,149 @@
+"""Noise → clean latents of one rolling window in a few steps, causally: what is known is pinned at every step.
+
+The live twin of `lcvd.sampling.sampler`, with the levels of `lcvd.networks.few_steps`. `Predict` is all it knows of the
+network.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.diffusion.carry import carry_gain
+from lcvd.networks.few_steps import few_step_sigmas
+from lcvd.networks.guidance import OMEGA, guided
+from lcvd.networks.schedule import SamplerName, step, v_from_x0, x0_from_v
+from lcvd.networks.student import Student
+
+# (x [F,4,h,w], σ) -> (v1 or None where one branch is asked, v2), each [F,4,h,w]
+Predict = Callable[[Tensor, float], tuple[Tensor | None, Tensor]]
+GuidanceName = Literal["guided", "none", "student"]
+JoinName = Literal["carry", "pin"]
+
+STEPS = (1, 2, 4, 8, 25)
+GUIDANCES = ("guided", "none", "student")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerPlan:
+    """How a window is denoised. ValueError names the legal values.
+
+    guidance "guided": Eq. 6, both branches in one batch. "none": ω is 1, so one branch is enough. "student": one
+    branch, of a model into which the guidance was distilled; ω is its own and not used here. join "pin" is the
+    released hook alone; "carry" also lets fresh rows know what the known ones tell (`engine.diffusion.carry`).
+    """
+
+    steps: int = 4
+    sampler: SamplerName = "euler"
+    guidance: GuidanceName = "guided"
+    omega: float = OMEGA
+    join: JoinName = "carry"
+
+    def __post_init__(self) -> None:
+        if self.steps not in STEPS:
+            raise ValueError(f"steps={self.steps}: use one of {', '.join(map(str, STEPS))}")
+        if self.sampler not in ("euler", "ddim"):
+            raise ValueError(f"sampler={self.sampler!r}: use euler or ddim")
+        if self.guidance not in GUIDANCES:
+            raise ValueError(f"guidance={self.guidance!r}: use one of {', '.join(GUIDANCES)}")
+        if self.join not in ("carry", "pin"):
+            raise ValueError(f"join={self.join!r}: use carry or pin")
+        if not 0 <= self.omega <= 20:
+            raise ValueError(f"omega={self.omega}: must lie in 0 … 20; the paper studies 2 … 8")
+
+    @classmethod
+    def of_weights(cls, student: Student | None, live: Mapping[str, Any] | None = None) -> "SamplerPlan":
+        """The plan weights ask for: a student's own steps and levels, one branch; else the defaults.
+
+        `live` is what a manifest wants to start with, of steps and guidance; a small model knows what it can.
+        """
+        if student is not None:
+            return cls(student.steps, student.sampler, "student", student.omega)
+        wanted = live or {}
+        return replace(cls(), **{name: wanted[name] for name in ("steps", "guidance") if name in wanted})
+
+    def asked(self, steps: int | None, omega: float | None) -> "SamplerPlan":
+        """With what a participant asked for; None leaves it. A student keeps what it was taught. Raises ValueError."""
+        changed = replace(
+            self, steps=self.steps if steps is None else steps, omega=self.omega if omega is None else omega
+        )
+        return self if self.guidance == "student" else changed
+
+    @property
+    def branches(self) -> int:
+        """Predictions a step: 2 with guidance."""
+        return 2 if self.guidance == "guided" and self.omega != 1 else 1
+
+    @property
+    def sigmas(self) -> NDArray[np.float64]:
+        """[steps + 1] levels, falling, the last one 0."""
+        return few_step_sigmas(self.sampler, self.steps)
+
+
+def denoise_window(
+    predict: Predict,
+    noise: Tensor,  # [F,4,h,w]
+    plan: SamplerPlan,
+    known: Tensor | None = None,  # [n < F,4,h,w]
+) -> Tensor:
+    """`window_steps` with a network at hand: clean scaled latents [F,4,h,w]."""
+    steps = window_steps(noise, plan, known)
+    try:
+        asked = next(steps)
+        while True:
+            asked = steps.send(predict(*asked))
+    except StopIteration as done:
+        latents: Tensor = done.value
+        return latents
+
+
+def window_steps(
+    noise: Tensor,  # [F,4,h,w] standard normal, of these frames of the clip
+    plan: SamplerPlan,
+    known: Tensor | None = None,  # [n < F,4,h,w] clean latents of rows 0 … n - 1: anchor and context
+) -> Generator[tuple[Tensor, float], tuple[Tensor | None, Tensor], Tensor]:
+    """Asks for (x, σ) → (v1 or None, v2) at every step and returns clean scaled latents [F,4,h,w].
+
+    Known rows come back as they were. Who drives it owns the network, so that windows may share its calls.
+    """
+    sigmas = [float(sigma) for sigma in plan.sigmas]
+    x = noise * (sigmas[0] ** 2 + 1) ** 0.5
+    if known is not None:
+        known = known.to(x)
+        # Where a known frame is at this level. The release leaves x0 out, which only σ = 700 forgives.
+        x = torch.cat([known + sigmas[0] * noise[: len(known)], x[len(known) :]])
+    omega = torch.tensor(plan.omega, device=noise.device)  # here: a copy at every step would wait for the device
+    for sigma, sigma_next in pairwise(sigmas):
+        v1, v2 = yield x, sigma
+        v = v2 if v1 is None else guided(v1, v2, omega)
+        if known is not None:
+            if plan.join == "carry":
+                v = _carried(x, v, sigma, known)
+            # The released hook (`KnownFrames` of lcvd.sampling), all rows at once: 12 rows one by one are 100 launches.
+            v = torch.cat([v_from_x0(x[: len(known)], known, sigma), v[len(known) :]])
+        x = step(plan.sampler, x, v, sigma, sigma_next)
+    return x
+
+
+def _carried(x: Tensor, v: Tensor, sigma: float, known: Tensor) -> Tensor:
+    """v with the fresh rows corrected by what the context rows show; the anchor is another picture and has no say."""
+    n = len(known)
+    if n < 2:
+        return v
+    x0 = x0_from_v(x, v, sigma)
+    error = known[1:] - x0[1:n]
+    gain = _held_gain(n - 1, len(x) - n, sigma, x0.dtype, x0.device)
+    fresh = x0[n:] + torch.einsum("fk,kchw->fchw", gain, error)
+    return torch.cat([v[:n], v_from_x0(x[n:], fresh, sigma)])
+
+
+@lru_cache(maxsize=256)
+def _held_gain(context: int, fresh: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`carry_gain` on the device, kept as the backends keep σ."""
+    return torch.from_numpy(carry_gain(context, fresh, sigma)).to(device, dtype)

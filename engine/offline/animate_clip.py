@@ -1,0 +1,283 @@
+"""A driver clip + a reference portrait + a light → the portrait, moved like the driver and lit as asked, by LCVD.
+
+Offline and in three passes, each in bounded memory: every driver frame becomes a hint on disk (track → motion → hint),
+the model turns hints into latents window by window (`lcvd.sampling.pipeline`), frames are decoded and written beside
+the driver's sound. An interrupted run goes on from its `state` folder. Motion: LCVD supplement §8 (`lcvd.motion`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import PortraitError
+from engine.offline.options import PortraitOptions, check_options
+from engine.offline.video_file import ClipReader, ClipWriter
+from lcvd.face.raster import rasterize
+from lcvd.face.raster_pytorch3d import make_rasterizer
+from lcvd.hints import render_hints
+from lcvd.lighting.estimate import estimate_lighting
+from lcvd.lighting.lighting import sh_projection
+from lcvd.matting.portrait import make_matte, portrait_mask
+from lcvd.motion import CodeMotion, FaceMotion
+from lcvd.protocols import Matte, Rasterizer, Tracker
+from lcvd.tracking.crop import Roi, crop
+from lcvd.tracking.deca import DecaTracker, face_from_code, make_tracker
+from lcvd.types import Face, FloatArray, Lighting
+
+Rgb = NDArray[np.uint8]
+OnProgress = Callable[[str, int, int | None], None]  # pass, done, of how many (None: not known)
+FACES_HIGH = 2.6  # side of the square cut around a face, in heights of its mesh: head and shoulders, as LCVD saw them
+STATE_FILES = ("hints.u8", "latents_0.f32", "latents_1.f32", "progress.part", "progress.safetensors")
+REFERENCE_TRIES = 4  # a still is tracked a few times, so that the mesh settles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """The portrait, cut to the model's size, and what is known of it."""
+
+    rgb: Rgb  # [S,S,3]
+    face: Face
+    lighting: Lighting  # the light it was taken in
+    hint: Rgb  # [S,S,3] its own shading under that light
+    mask: FloatArray  # [S,S], 1 = portrait
+
+
+def discard_state(state: Path) -> None:
+    """Remove what `animate_clip` keeps in `state`, and the folder where nothing else is in it."""
+    if not state.is_dir():
+        return
+    for name in STATE_FILES:
+        (state / name).unlink(missing_ok=True)
+    if not any(state.iterdir()):
+        state.rmdir()
+
+
+def has_progress(state: Path) -> bool:
+    """Whether a run that starts with `state` would go on and not begin."""
+    return (state / "progress.safetensors").exists()
+
+
+def square_around(face: Face, size: tuple[int, int]) -> Roi:
+    """Head and shoulders around `face` in a picture of `size` = (height, width), inside it where it fits."""
+    height, width = size
+    low, high = face.vertices_px[:, :2].min(0), face.vertices_px[:, :2].max(0)
+    side = min(FACES_HIGH * float(high[1] - low[1]), float(min(height, width)))
+    x, y = (float(v) for v in (low + high) / 2)
+    half = side / 2
+    return Roi(min(max(x, half), width - half), min(max(y + 0.1 * side, half), height - half), side)
+
+
+def make_reference(
+    rgb: Rgb,
+    size: int,
+    tracker: Tracker,
+    matte: Matte,
+    square: Roi | None = None,
+    rasterizer: Rasterizer = rasterize,
+) -> Reference:
+    """Find the face in `rgb` [H,W,3], cut `square` (else one around it) and learn its light.
+
+    PortraitError without a face.
+    """
+    face = _settled(tracker, rgb)
+    if face is None:
+        raise PortraitError(
+            f"no face was found in the reference of {rgb.shape[1]}×{rgb.shape[0]} px",
+            "choose a portrait where one face is seen well from the front",
+        )
+    small = crop(rgb, square or square_around(face, (rgb.shape[0], rgb.shape[1])), size)
+    face = _settled(tracker, small)
+    if face is None:
+        raise PortraitError("the face in the reference is too near its edge", "choose one with space around the head")
+    # DECA estimates the light with the shape; for MediaPipe's mesh we estimate it from the skin.
+    if isinstance(tracker, DecaTracker):
+        lighting = Lighting("reference", (0.0, 0.0, 0.0), sh=tracker.light())
+    else:
+        lighting = estimate_lighting(small, face)
+    hint = render_hints(face, lighting, (size, size), rasterizer).rgb
+    return Reference(small, face, lighting, hint, portrait_mask(small, matte))
+
+
+def _settled(tracker: Tracker, rgb: Rgb) -> Face | None:
+    tracker.reset()
+    face = None
+    for index in range(REFERENCE_TRIES):
+        face = tracker.track(rgb, index / 30)
+    return face
+
+
+def at_strength(lighting: Lighting, own: Lighting) -> Lighting:
+    """`lighting` at its strength; what it lacks of 1 is `own` light: hints are linear in light."""
+    share = lighting.strength
+    if share >= 1:
+        return lighting
+    sh = share * sh_projection(lighting) + (1 - share) * sh_projection(own)
+    return Lighting(lighting.name, (0.0, 0.0, 0.0), sh=np.asarray(sh, np.float32))
+
+
+def animate_clip(
+    weights: Path | str,
+    reference_rgb: Rgb | None,  # [H,W,3]; None: the driver's own first face is the portrait
+    driver: Path,
+    target: Path,
+    lighting: Lighting,
+    options: PortraitOptions,
+    state: Path,
+    compare: bool = False,
+    on_progress: OnProgress = lambda stage, done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,  # which tracker and mask were chosen, and why
+) -> int:
+    """Write the relit portrait to `target` [S,S] at the driver's times, with its sound; returns the frames written.
+
+    `compare` writes reference | hint | result | driver. `state` keeps what an interrupted run needs; the caller
+    calls `discard_state`. Strength goes from the reference's own light (0) to `lighting` (1). Raises PortraitError,
+    ClipError, LcvdError.
+    """
+    check_options(options)
+    from lcvd.networks.few_steps import few_step_sigmas
+    from lcvd.sampling.pipeline import load_lcvd, relight_frames
+    from lcvd.weights.load import find_weights
+
+    if reference_rgb is not None and options.motion == "driver":
+        raise PortraitError(
+            'motion="driver" would put the driver\'s face shape on the reference',
+            "use relative or scale with a reference; driver is for a clip that relights itself",
+        )
+    find_weights(weights)  # what is missing is told before anything is read
+    tracker, tracker_note = make_tracker(options.deca_dir, device=options.device)
+    matte, matte_note = make_matte(options.u2net, device=options.device)
+    on_note(tracker_note)
+    on_note(matte_note)
+    rasterizer: Rasterizer = rasterize
+    if isinstance(tracker, DecaTracker):  # MediaPipe's mesh is ours alone: no published renderer to agree with
+        rasterizer, rasterizer_note = make_rasterizer(options.device)
+        on_note(rasterizer_note)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PortraitError(f"state folder {state}: cannot be made ({error.strerror})", "name another folder") from None
+    part = target.with_name(f".{target.stem}.part{target.suffix}")
+    try:
+        with ClipReader(driver) as reader:
+            first, driver_square = _first_face(reader, tracker)
+            if reference_rgb is None:
+                options = replace(options, motion="driver")
+                reference = make_reference(first, options.size, tracker, matte, driver_square, rasterizer)
+            else:
+                reference = make_reference(reference_rgb, options.size, tracker, matte, rasterizer=rasterizer)
+            light = at_strength(lighting, reference.lighting)
+            # Before the hints: damaged weights are told at once, not after the whole clip was tracked.
+            model = load_lcvd(weights, device=options.device, dtype=options.dtype)
+            student = model.student
+            if student is not None:
+                on_note(
+                    f"weights: a student, {student.steps} steps of its own levels; ω {student.omega:g} is folded in"
+                )
+            hints = _hints(driver, driver_square, reference, light, options, tracker, rasterizer, state, on_progress)
+            frames = relight_frames(
+                model,
+                reference.rgb,
+                reference.hint,
+                hints,
+                reference.mask,
+                steps=options.steps,
+                omega=1.0 if student else options.omega,
+                sampler=student.sampler if student else options.sampler,
+                sigmas=few_step_sigmas(student.sampler, student.steps).tolist() if student else None,
+                seed=options.seed,
+                batched=options.batched,
+                state_dir=state,
+                on_progress=lambda done, total: on_progress("denoise", done, total),
+            )
+            written = _write(reader, part, frames, hints, reference, driver_square, compare, on_progress)
+        part.replace(target)
+    finally:
+        tracker.close()
+        part.unlink(missing_ok=True)
+    return written
+
+
+def _first_face(reader: ClipReader, tracker: Tracker) -> tuple[Rgb, Roi]:
+    """The first frame with a face, and the square around it that all frames are cut by."""
+    with ClipReader(reader.path) as look:
+        for frame in look.frames():
+            face = tracker.track(frame.rgb, frame.t_s)
+            if face is not None:
+                tracker.reset()
+                return frame.rgb, square_around(face, (frame.rgb.shape[0], frame.rgb.shape[1]))
+    raise PortraitError(f"{reader.path}: no face in any frame", "the driver must show a face")
+
+
+def _hints(
+    driver: Path,
+    square: Roi,
+    reference: Reference,
+    lighting: Lighting,
+    options: PortraitOptions,
+    tracker: Tracker,
+    rasterizer: Rasterizer,
+    state: Path,
+    on_progress: OnProgress,
+) -> NDArray[np.uint8]:
+    """[T,S,S,3] memory-mapped: one hint a driver frame. Without a face the last one stays."""
+    size = options.size
+    pose = _poser(reference, options, tracker)
+    tracker.reset()
+    path, count, face = state / "hints.u8", 0, reference.face
+    with ClipReader(driver) as reader, path.open("wb") as file:
+        for frame in reader.frames():
+            seen = tracker.track(crop(frame.rgb, square, size), frame.t_s)
+            if seen is not None and not seen.held:
+                face = pose(seen)
+            file.write(render_hints(face, lighting, (size, size), rasterizer).rgb.tobytes())
+            count += 1
+            on_progress("hints", count, reader.info.frames)
+    return np.memmap(path, np.uint8, "r", shape=(count, size, size, 3))
+
+
+def _poser(reference: Reference, options: PortraitOptions, tracker: Tracker) -> Callable[[Face], Face]:
+    """Driver's face → the face whose hint is drawn."""
+    if options.motion == "driver":
+        return lambda seen: seen
+    if not isinstance(tracker, DecaTracker):
+        return FaceMotion(reference.face, options.motion)
+    tracker.reset()
+    tracker.track(reference.rgb, 0.0)
+    assert tracker.code is not None, "the reference's face was found before"
+    motion, flame = CodeMotion(tracker.code, options.motion), tracker.flame
+
+    def pose(seen: Face) -> Face:
+        assert tracker.code is not None
+        return face_from_code(flame, motion(tracker.code), seen.t_s, seen.score)
+
+    return pose
+
+
+def _write(
+    reader: ClipReader,
+    part: Path,
+    frames: Iterator[Rgb],
+    hints: NDArray[np.uint8],
+    reference: Reference,
+    square: Roi,
+    compare: bool,
+    on_progress: OnProgress,
+) -> int:
+    size = reference.rgb.shape[0]
+    written = 0
+    with ClipWriter(part, reader, size * (4 if compare else 1), size) as writer:
+        for packet in reader.packets():
+            if packet.stream.type == "audio":
+                writer.write_audio(packet)
+                continue
+            for rgb, t_s in reader.decode(packet):
+                picture = next(frames)
+                if compare:
+                    picture = np.hstack([reference.rgb, hints[written], picture, crop(rgb, square, size)])
+                writer.write(picture, t_s)
+                written += 1
+                on_progress("decode", written, len(hints))
+    return written

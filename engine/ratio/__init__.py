@@ -1,0 +1,1 @@
+"""The CPU engine: relights the camera's own picture by a ratio of shadings."""

@@ -1,0 +1,206 @@
+"""The CPU engine: track → matte → source light → surface → shadow → ratio → relit frame.
+
+`prepare` (host half) learns what the frame shows and which light it shall have; `render` (device half) paints it. Each
+half runs in its own thread and shares nothing but Work, so the two pipeline on two cores. A face that comes or goes
+fades the effect in or out over 200 ms of the stream's own time; without one, and at strength 0, the very frame that
+came goes out. Ratio images: engine.relighting.shading; light beyond the face: engine.relighting.surface.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from engine.errors import FrameError, StreamClosed
+from engine.frames import Frame, Work
+from engine.light_transition import LightGlide
+from engine.protocols import StreamConfig
+from engine.ratio.person_mask import PersonMask
+from engine.ratio.source_light import SourceLight
+from engine.relighting.alpha import alpha_at, alpha_coefficients, mean_within
+from engine.relighting.apply import MAX_WIDTH_PX, relight
+from engine.relighting.background import backdrop_gain
+from engine.relighting.grid import WorkingGrid, grid_around
+from engine.relighting.shading import Surface, shade
+from engine.relighting.shadow import cast_shadows
+from engine.relighting.surface import person_surface
+from lcvd.face.geometry import face_mesh
+from lcvd.lighting.lighting import pack
+from lcvd.matting.selfie import SelfieMatte
+from lcvd.protocols import Matte, Tracker
+from lcvd.tracking.mesh import MeshTracker
+from lcvd.types import Face, FloatArray, Lighting
+
+FADE_S = 0.2
+ALPHA_SIDE = 160  # long side of the coarse alpha: four pixels a cell at 640
+MIN_SIDE_PX = 16
+UNSEEN = 1 / 512  # less effect than this changes no byte
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What `prepare` learned about one frame."""
+
+    face: Face  # also while the effect fades out after a loss: the last one seen
+    small: FloatArray  # [h,w,3] the picture at alpha's coarse size
+    coefficients: FloatArray  # [h,w,7] alpha as a function of colour (engine.relighting.alpha)
+    alpha: FloatArray  # [h,w] person, coarse
+    source: FloatArray  # [9] irradiance coefficients of the light in the picture
+    amount: float  # how much of the effect, fade and strength together, (0,1]
+
+
+class RatioEngine:
+    """Engine (protocol). `make_tracker` and `make_matte` serve one stream each."""
+
+    name = "ratio"
+    tracks_faces = True
+
+    def __init__(
+        self,
+        make_tracker: Callable[[], Tracker] = MeshTracker,
+        make_matte: Callable[[], Matte] = SelfieMatte,
+    ) -> None:
+        self._make_tracker = make_tracker
+        self._make_matte = make_matte
+
+    def open(self, config: StreamConfig) -> "RatioStream":
+        """A participant's stream. Raises ModelUnavailable where the networks cannot be found."""
+        return RatioStream(config, self._make_tracker(), self._make_matte())
+
+    def warmup(self) -> None:
+        """Compile the kernels and touch the networks, so that the first frame is not the slow one."""
+        from engine.ratio.warmup import warm_up
+
+        warm_up(self)
+
+    def close(self) -> None:
+        """Nothing is shared between streams."""
+
+
+class RatioStream:
+    """One participant. `prepare` in one thread, `render` in another, `set_lighting` in any."""
+
+    def __init__(self, config: StreamConfig, tracker: Tracker, matte: Matte) -> None:
+        self._stats = config.stats
+        self._tracker = tracker
+        self._mask = PersonMask(matte)
+        self._source = SourceLight(face_mesh())
+        self._glide = LightGlide(config.lighting)
+        self._fade = 0.0
+        self._before: tuple[float, tuple[int, ...]] | None = None  # last frame's time and shape
+        self._last: tuple[Face, FloatArray] | None = None
+        self._grid: WorkingGrid | None = None  # render's own
+        self._closed = False
+
+    def prepare(self, frame: Frame) -> Work:
+        """What the frame shows, and the light it shall have. Raises StreamClosed, FrameError."""
+        if self._closed:
+            raise StreamClosed("the stream is closed", "open another one")
+        _require_picture(frame)
+        lighting = self._glide.at(frame.t_s)
+        elapsed_s = self._elapsed_s(frame)
+        with self._stats.stage("track"):
+            face = self._tracker.track(frame.rgb, frame.t_s)
+        step = elapsed_s / FADE_S
+        self._fade = min(self._fade + step, 1.0) if face is not None else max(self._fade - step, 0.0)
+        amount = self._fade * lighting.strength
+        if face is not None:
+            if face.held and self._last is not None:
+                mask = self._last[1]
+            else:
+                with self._stats.stage("matte"):
+                    mask = self._mask.of(frame.rgb, face)
+            self._last = face, mask
+            with self._stats.stage("source"):
+                self._source.update(frame.rgb, face)
+        elif self._fade == 0:
+            self._forget()
+        scene = None
+        if self._last is not None and amount > UNSEEN:
+            shown, mask = self._last
+            # On this side of the seam although only `render` needs it: the two halves then weigh about the same.
+            with self._stats.stage("alpha"):
+                small = _shrunk(frame.rgb)
+                coefficients = alpha_coefficients(small, _resized(mask, small))
+                alpha = alpha_at(coefficients, small)
+            scene = Scene(shown, small, coefficients, alpha, self._source.coefficients, amount)
+        return Work((frame,), (face,), (lighting,), scene)
+
+    def render(self, work: Work) -> list[Frame]:
+        """The relit frame; the very frame that came where there is nothing to do."""
+        (frame,), (lighting,) = work.frames, work.lightings
+        if work.host is None:
+            return [frame]
+        return [replace(frame, rgb=self._paint(frame.rgb, work.host, lighting))]
+
+    def push(self, frame: Frame) -> list[Frame]:
+        """Both halves, one after the other."""
+        return self.render(self.prepare(frame))
+
+    def set_lighting(self, lighting: Lighting) -> None:
+        """Glide to `lighting`, starting with the next prepared frame."""
+        self._glide.set(lighting)
+
+    def close(self) -> None:
+        """No more frames."""
+        self._closed = True
+        self._tracker.close()
+
+    def _paint(self, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
+        light = pack(lighting)
+        with self._stats.stage("surface"):
+            self._grid = grid = grid_around(scene.face, rgb.shape[:2], self._grid)
+            person = grid.sample(scene.alpha)
+            luma = grid.sample(mean_within(scene.small, scene.alpha))
+            surface = person_surface(scene.face, person, grid)
+        with self._stats.stage("shadow"):
+            shadows = cast_shadows(surface.depth, light, grid.cell_px / scene.face.width_px)
+        with self._stats.stage("shade"):
+            lit = Surface(surface.normal, surface.rim, surface.skin, luma)
+            fields = shade(lit, scene.source, light, shadows, scene.amount)
+            background = backdrop_gain(lighting, scene.amount)
+        with self._stats.stage("relight"):
+            return relight(rgb, fields, grid, scene.coefficients, background)
+
+    def _elapsed_s(self, frame: Frame) -> float:
+        """Since the last frame. The first frame counts as faded in; a new size starts over but does not fade."""
+        before, self._before = self._before, (frame.t_s, frame.rgb.shape)
+        if before is None or before[1] != frame.rgb.shape:
+            self._forget()
+            self._tracker.reset()
+            return FADE_S
+        return max(frame.t_s - before[0], 0.0)
+
+    def _forget(self) -> None:
+        self._last = None
+        self._mask.reset()
+        self._source.reset()
+
+
+def _shrunk(rgb: np.ndarray) -> FloatArray:
+    """The picture at the coarse size of alpha, float32 in [0,1]."""
+    height, width = rgb.shape[:2]
+    scale = min(ALPHA_SIDE / max(height, width), 1.0)
+    size = max(round(width * scale), 4), max(round(height * scale), 4)
+    # Halving has a fast path in OpenCV: 640 → 320 → 160 takes a third of 640 → 160.
+    while rgb.shape[1] >= 2 * size[0] and rgb.shape[0] >= 2 * size[1] and not (rgb.shape[0] | rgb.shape[1]) & 1:
+        rgb = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if rgb.shape[1::-1] != size else rgb
+    return small.astype(np.float32) * np.float32(1 / 255)
+
+
+def _resized(mask: FloatArray, like: FloatArray) -> FloatArray:
+    size = like.shape[1], like.shape[0]
+    return cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def _require_picture(frame: Frame) -> None:
+    rgb = frame.rgb
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise FrameError(f"frame {frame.index}: {rgb.dtype} {rgb.shape}", "give uint8 [H,W,3]")
+    if min(rgb.shape[:2]) < MIN_SIDE_PX or max(rgb.shape[:2]) > MAX_WIDTH_PX:
+        raise FrameError(
+            f"frame {frame.index}: {rgb.shape[1]}×{rgb.shape[0]} px",
+            f"each side must be {MIN_SIDE_PX}…{MAX_WIDTH_PX} px",
+        )

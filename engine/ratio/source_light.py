@@ -1,0 +1,139 @@
+"""The light already in the picture, from the face's own skin, over time: 9 SH coefficients of irradiance, luminance.
+
+Skin is taken as one albedo: brightness y at normal n fits Σ c_k Y_k(n) by iteratively reweighted least squares (Tukey's
+biweight, so that brows, beards, glasses and cast shadows drop out), with a ridge toward what rooms are like (three
+quarters ambient, one quarter from the camera's side). Normal equations and exposure are remembered with a time
+constant, so the estimate is steady; timestamps drive it. Only ratios matter: the light is scaled to 1 on the face.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from lcvd.face.geometry import picture_normals
+from lcvd.lighting.sh import Y00, Y1, sh_basis
+from lcvd.types import Face, FloatArray, MeshTopology
+
+MEMORY_S = 0.32  # forgetting 0.9 a frame at 30 fps
+EXPOSURE_S = 0.2
+EVERY_S = 0.045  # a fit costs 1 ms, and a memory of a third of a second does not need each frame's
+MIN_SAMPLES = 60
+MIN_Z = 0.25  # more grazing samples see the rim, not the skin
+TUKEY = 2.5
+ROUNDS = 4
+RIDGE = np.array([1e-4, 0.007, 0.007, 0.007, 0.05, 0.05, 0.05, 0.05, 0.05], np.float64)
+EXCLUDED = ("lips", "left_eye", "right_eye", "left_brow", "right_brow", "face_oval")
+
+
+def prior() -> FloatArray:
+    """Irradiance coefficients [9] of 0.75 ambient + 0.25 · a broad light at the camera, 1 on a facing surface."""
+    c = np.zeros(9, np.float32)
+    c[0] = 0.75 / Y00
+    c[2] = 0.25 / Y1
+    return c
+
+
+class SourceLight:
+    """Follows the light of one stream. Not for two threads at once."""
+
+    def __init__(self, mesh: MeshTopology) -> None:
+        self._triangles = sample_triangles(mesh)
+        self._all = mesh.triangles
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the prior."""
+        self.coefficients: FloatArray = prior()
+        self._normal: NDArray[np.float64] = np.zeros((9, 9))
+        self._right: NDArray[np.float64] = np.zeros(9)
+        self._exposure = 0.0
+        self._t_s: float | None = None
+
+    def update(self, rgb: NDArray[np.uint8], face: Face) -> FloatArray:
+        """Irradiance coefficients [9] in the basis of lcvd.lighting.sh, 1 on the middle of the face."""
+        if face.held or (self._t_s is not None and 0 <= face.t_s - self._t_s < EVERY_S):
+            return self.coefficients
+        at, normals = _samples(face, self._triangles, picture_normals(face.vertices_px, self._all))
+        luma = np.empty(len(at), np.float32)
+        _gather(rgb, at, max(round(0.012 * face.width_px), 1), luma)
+        good = (normals[:, 2] > MIN_Z) & (luma >= 0)
+        if good.sum() < MIN_SAMPLES:
+            return self.coefficients
+        # Squared code values → light as a 2.2 display shows it, the space of engine.relighting.shading's ratio.
+        bright, normals = luma[good].astype(np.float64) ** 1.1, normals[good]
+        dt_s = 1e3 if self._t_s is None else max(face.t_s - self._t_s, 0.0)
+        self._t_s = face.t_s
+        level = max(float(np.median(bright)), 1e-4)
+        keep = np.exp(-dt_s / EXPOSURE_S)
+        self._exposure = keep * self._exposure + (1 - keep) * level if self._exposure else level
+        normal, right = _robust_equations(sh_basis(normals).astype(np.float64), bright / self._exposure)
+        keep = np.exp(-dt_s / MEMORY_S)
+        self._normal = keep * self._normal + (1 - keep) * normal
+        self._right = keep * self._right + (1 - keep) * right
+        fit = _ridge(self._normal, self._right)
+        front = float(sh_basis(np.array([0.0, 0.0, 1.0])) @ fit)
+        middle = float(np.median(sh_basis(normals) @ fit))
+        self.coefficients = (fit / max(0.5 * (front + middle), 0.2)).astype(np.float32)
+        return self.coefficients
+
+
+def sample_triangles(mesh: MeshTopology) -> NDArray[np.int32]:
+    """Skin triangles [S,3] that touch neither lips, eyes, brows nor the mesh's rim."""
+    out = np.zeros(len(mesh.neutral), bool)
+    for name in EXCLUDED:
+        out[mesh.regions[name]] = True
+    keep = np.asarray(mesh.skin_triangles, bool) & ~out[mesh.triangles].any(1)
+    return np.ascontiguousarray(mesh.triangles[keep])
+
+
+def _samples(face: Face, triangles: NDArray[np.int32], normals: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Centres [S,2] in pixels and unit normals [S,3]."""
+    at = face.vertices_px[triangles, :2].mean(1)
+    n = normals[triangles].mean(1)
+    return at, n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-6)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _gather(rgb, at, radius, out):  # type: ignore[no-untyped-def]
+    """Mean luma of squared code values in a small square; -1 outside the picture or where it is clipped."""
+    height, width = rgb.shape[0], rgb.shape[1]
+    for s in range(at.shape[0]):
+        x, y = int(at[s, 0]), int(at[s, 1])
+        if x < radius or y < radius or x >= width - radius or y >= height - radius:
+            out[s] = -1
+            continue
+        total, peak = np.float32(0.0), 0
+        for i in range(y - radius, y + radius + 1):
+            for j in range(x - radius, x + radius + 1):
+                r, g, b = np.float32(rgb[i, j, 0]), np.float32(rgb[i, j, 1]), np.float32(rgb[i, j, 2])
+                total += np.float32(0.2126) * r * r + np.float32(0.7152) * g * g + np.float32(0.0722) * b * b
+                peak = max(peak, rgb[i, j, 1])
+        count = (2 * radius + 1) ** 2
+        out[s] = total / np.float32(count * 255.0 * 255.0)
+        if peak >= 254:
+            out[s] = -1
+
+
+def _robust_equations(
+    basis: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Normal matrix [9,9] and right side [9] after IRLS, per sample, so that memory does not depend on their number."""
+    base = 1 / (0.3 + y)  # bright skin is not surer than dark skin
+    # Start from the usual room: least squares would already lean toward a beard.
+    weight = base * _tukey(y - basis @ (np.median(y) * prior()))
+    for _ in range(ROUNDS):
+        scaled = basis * weight[:, None]
+        normal, right = scaled.T @ basis / len(y), scaled.T @ y / len(y)
+        weight = base * _tukey(y - basis @ _ridge(normal, right))
+    return normal, right
+
+
+def _tukey(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    size = np.abs(residual)
+    u = np.minimum(size / (TUKEY * (1.4826 * np.median(size) + 0.02)), 1)
+    return (1 - u * u) ** 2
+
+
+def _ridge(normal: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix = normal + np.diag(RIDGE)
+    return np.linalg.solve(matrix, right + RIDGE * prior()).astype(np.float64, copy=False)

@@ -1,0 +1,254 @@
+"""Face + person mask → the whole person's surface on the working grid: normals, depth, contour, skin.
+
+The mesh ends at the cheeks; the light must not. Normals and depth are continued by a membrane
+(engine.relighting.membrane) at half the grid's resolution between what is known: the mesh (strong), the mask's contour
+(turned outward), a skull behind the face (weak, for hair and ears) and a body that faces the viewer. Smooth across the
+contour: edges come from alpha alone. Depth is in face widths from the head's centre, normals y up.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numba
+import numpy as np
+
+from engine.relighting.grid import WorkingGrid
+from engine.relighting.membrane import solve_membrane
+from lcvd.face.geometry import picture_normals
+from lcvd.face.raster import interpolate, rasterize
+from lcvd.types import Face, FloatArray
+
+FACET_BLUR_FW = 0.022  # facets show under hard light
+RIM_FW = 0.04  # width of the contour that a lamp from behind can reach
+SKULL_CENTRE_CM = np.array([0.0, 2.6, -2.4], np.float32)
+SKULL_RADII_CM = np.array([8.4, 11.3, 9.6], np.float32)
+RELIEF = 1.25  # of the mesh's depth: blurring the facets away and the network itself flatten the nose
+# Hair is taken this much further back: hardly on top, where it stands over the forehead, much at the sides, where it
+# must not shade the cheek beside it.
+TOP_BACK_FW, SIDE_BACK_FW = 0.05, 0.30
+MESH_WEIGHT, CONTOUR_WEIGHT, SKULL_WEIGHT, PRIOR_WEIGHT = 8.0, 3.0, 0.06, 0.03
+BODY_WEIGHT = 0.10
+SKULL_DEPTH_WEIGHT, BODY_DEPTH_WEIGHT = 0.5, 0.25
+CONTOUR_Z = 0.35
+NECK_FW, CHEST_FW = -0.22, -0.10  # depth of the neck below the jaw, and of the chest further down
+NOTHING_FW = -9.0  # depth of the background: throws no shadow
+
+
+class PersonSurface(NamedTuple):
+    """Float32, a cell of the working grid each."""
+
+    normal: FloatArray  # [H,W,3] unit
+    depth: FloatArray  # [H,W] face widths; NOTHING_FW outside the person
+    rim: FloatArray  # [H,W] 1 at the contour, 0 a RIM_FW inside it
+    skin: FloatArray  # [H,W] 1 where the mesh shows skin
+
+
+def person_surface(face: Face, mask: FloatArray, grid: WorkingGrid) -> PersonSurface:
+    """`mask` [rows,cols] in [0,1] on `grid`, 1 = person."""
+    mesh = _mesh_layers(face, grid)
+    cell_fw = grid.cell_px / face.width_px
+    half_mesh, half_mask = _halved(mesh), _halved(mask[..., None])[..., 0]
+    half = half_mask.shape
+    weighted = np.empty((*half, 3), np.float32)
+    weight = np.empty(half, np.float32)
+    weighted_z = np.empty((*half, 1), np.float32)
+    weight_z = np.empty(half, np.float32)
+    outward = _outward(half_mask)
+    # Cell (row, column) of the half grid → canonical cm, y up: what the skull needs.
+    step_cm = np.array([grid.width / half[1], grid.height / half[0]], np.float32) / face.scale_px_per_cm
+    start_cm = (np.array([grid.x0, grid.y0], np.float32) - face.translation_px[:2]) / face.scale_px_per_cm
+    chin_cm = (face.vertices_px[face.mesh.regions["face_oval"], 1].max() - face.translation_px[1]) / (
+        face.scale_px_per_cm
+    )
+    fw_cm = face.width_px / face.scale_px_per_cm
+    _targets(
+        half_mesh,
+        outward,
+        np.ascontiguousarray(face.rotation, np.float32),
+        start_cm + 0.5 * step_cm,
+        step_cm,
+        np.float32(chin_cm),
+        np.float32(fw_cm),
+        weighted,
+        weight,
+        weighted_z,
+        weight_z,
+    )
+    smooth = solve_membrane(weighted, weight)
+    smooth_z = solve_membrane(weighted_z, weight_z)
+    size = (grid.cols, grid.rows)
+    fine = cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR)
+    fine_z = cv2.resize(smooth_z[..., 0], size, interpolation=cv2.INTER_LINEAR)
+    normal = np.empty((grid.rows, grid.cols, 3), np.float32)
+    depth = np.empty(mask.shape, np.float32)
+    rim = _box(mask, RIM_FW / cell_fw)
+    # A patch the mask is in two minds about has no contour, and would shine as a mist.
+    contour = cv2.resize(np.ascontiguousarray(outward[..., 2]), size, interpolation=cv2.INTER_LINEAR)
+    _combine(mesh, fine, fine_z, mask, contour, normal, depth, rim)
+    return PersonSurface(normal, depth, rim, np.ascontiguousarray(mesh[..., 5]))
+
+
+def _mesh_layers(face: Face, grid: WorkingGrid) -> FloatArray:
+    """[rows,cols,6]: normal · coverage, depth · coverage (face widths), coverage, skin; facets blurred away."""
+    layers = np.zeros((grid.rows, grid.cols, 6), np.float32)
+    vertices = grid.vertices(face.vertices_px)
+    radius = FACET_BLUR_FW * face.width_px / grid.cell_px
+    # Only the box around the face: it is a tenth of the grid, and blurs are what costs here.
+    margin = 2 * (int(radius) + 1)
+    left, top = (max(int(low) - margin, 0) for low in vertices[:, :2].min(0))
+    right, bottom = (int(high) + 2 + margin for high in vertices[:, :2].max(0))
+    right, bottom = min(right, grid.cols), min(bottom, grid.rows)
+    if left >= right or top >= bottom:
+        return layers
+    vertices -= np.array([left, top, 0], np.float32)
+    raster = rasterize(vertices, face.mesh.triangles, (bottom - top, right - left))
+    attributes = np.empty((len(vertices), 6), np.float32)
+    attributes[:, :3] = picture_normals(face.vertices_px, face.mesh.triangles)
+    attributes[:, 3] = (face.vertices_px[:, 2] - face.translation_px[2]) * np.float32(RELIEF / face.width_px)
+    attributes[:, 4] = 1
+    attributes[:, 5] = 0
+    drawn = interpolate(raster, face.mesh.triangles, attributes)
+    seen = raster.triangle >= 0
+    drawn[..., 5][seen] = face.mesh.skin_triangles[raster.triangle[seen]]
+    layers[top:bottom, left:right] = _box(_box(drawn, radius), radius)
+    return layers
+
+
+def _box(field: FloatArray, radius: float) -> FloatArray:
+    """Box filter of a fractional radius in cells, a blend of the two whole ones around it: size is continuous."""
+    low = int(radius)
+    share = radius - low
+    small = _whole_box(field, low)
+    if share < 1e-3:
+        return small
+    return small + np.float32(share) * (_whole_box(field, low + 1) - small)
+
+
+def _whole_box(field: FloatArray, radius: int) -> FloatArray:
+    if radius == 0:
+        return field
+    side = (2 * radius + 1, 2 * radius + 1)
+    return cv2.blur(field, side, borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _halved(field):  # type: ignore[no-untyped-def]
+    """[H,W,C] → [⌈H/2⌉,⌈W/2⌉,C], means of what each cell covers (cv2.resize takes at most four channels)."""
+    height, width, count = field.shape
+    out = np.zeros(((height + 1) // 2, (width + 1) // 2, count), np.float32)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            i1, j1 = min(2 * i + 1, height - 1), min(2 * j + 1, width - 1)
+            for c in range(count):
+                upper = field[2 * i, 2 * j, c] + field[2 * i, j1, c]
+                out[i, j, c] = np.float32(0.25) * (upper + field[i1, 2 * j, c] + field[i1, j1, c])
+    return out
+
+
+def _outward(mask: FloatArray) -> FloatArray:
+    """[H,W,3]: outward direction in the picture (x, y up; unit) and how much of a contour this cell is, in [0,1]."""
+    soft = cv2.blur(mask, (3, 3), borderType=cv2.BORDER_REPLICATE)
+    dx = cv2.Sobel(soft, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
+    dy = cv2.Sobel(soft, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
+    size = np.sqrt(dx * dx + dy * dy)
+    scale = 1 / np.maximum(size, 1e-4)
+    return np.stack([-dx * scale, dy * scale, np.minimum(size * 5, 1) ** 2], -1)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _targets(  # type: ignore[no-untyped-def]
+    mesh, outward, rotation, start, step, chin, fw, weighted, weight, weighted_z, weight_z
+):
+    """Sum of weight · target for the normal and for the depth (face widths)."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    flat = np.sqrt(one - np.float32(CONTOUR_Z * CONTOUR_Z))
+    origin = np.empty(3, np.float32)
+    ray = np.empty(3, np.float32)
+    for i in range(weight.shape[0]):
+        y = -(start[1] + i * step[1])
+        for j in range(weight.shape[1]):
+            x = start[0] + j * step[0]
+            # Prior: a body that faces the viewer, and leans back a little so that light from above reaches it.
+            below = max((-chin - y) / fw, zero)  # face widths below the chin
+            torso = min(below, one)
+            # Arms and chest are flatter than a head: the contour's turn must not reach far into them.
+            w = np.float32(PRIOR_WEIGHT) + np.float32(BODY_WEIGHT) * torso
+            nx, ny, nz = zero, w * np.float32(0.12), w
+            wz = np.float32(BODY_DEPTH_WEIGHT)
+            z = wz * (np.float32(NECK_FW) + np.float32(CHEST_FW - NECK_FW) * torso)
+            cover = mesh[i, j, 4]
+            solid = cover * cover * cover * cover
+            heavy = np.float32(MESH_WEIGHT) * solid
+            if cover > np.float32(1e-3):
+                share = heavy / cover
+                nx += share * mesh[i, j, 0]
+                ny += share * mesh[i, j, 1]
+                nz += share * mesh[i, j, 2]
+                z += share * mesh[i, j, 3]
+                w += heavy
+                wz += heavy
+            edge = np.float32(CONTOUR_WEIGHT) * outward[i, j, 2] * (one - solid)
+            edge *= one - np.float32(0.6) * torso
+            nx += edge * flat * outward[i, j, 0]
+            ny += edge * flat * outward[i, j, 1]
+            nz += edge * np.float32(CONTOUR_Z)
+            w += edge
+            # Skull: the ray (x, y, ·) in canonical axes, scaled so that the ellipsoid is the unit sphere.
+            a, b, c = zero, zero, zero
+            for k in range(3):
+                radius = np.float32(SKULL_RADII_CM[k])
+                origin[k] = (rotation[0, k] * x + rotation[1, k] * y - np.float32(SKULL_CENTRE_CM[k])) / radius
+                ray[k] = rotation[2, k] / radius
+                a += ray[k] * ray[k]
+                b += ray[k] * origin[k]
+                c += origin[k] * origin[k]
+            inside = b * b - a * (c - one)
+            if inside > zero:
+                depth = (-b + np.sqrt(inside)) / a
+                sx, sy, sz = zero, zero, zero
+                for k in range(3):
+                    g = (origin[k] + depth * ray[k]) / np.float32(SKULL_RADII_CM[k])
+                    sx += rotation[0, k] * g
+                    sy += rotation[1, k] * g
+                    sz += rotation[2, k] * g
+                weak = np.float32(SKULL_WEIGHT) / np.sqrt(sx * sx + sy * sy + sz * sz)
+                nx += weak * sx
+                ny += weak * sy
+                nz += weak * sz
+                w += np.float32(SKULL_WEIGHT)
+                above = min(max((y + chin) / fw * np.float32(3.0), zero), one)  # the neck hides the skull below
+                deep = np.float32(SKULL_DEPTH_WEIGHT) * above
+                back = np.float32(TOP_BACK_FW) + np.float32(SIDE_BACK_FW) * origin[0] * origin[0]
+                z += deep * (depth / fw - back)
+                wz += deep
+            weighted[i, j, 0], weighted[i, j, 1], weighted[i, j, 2] = nx, ny, nz
+            weight[i, j] = w
+            weighted_z[i, j, 0] = z
+            weight_z[i, j] = wz
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _combine(mesh, smooth, smooth_z, mask, contour, normal, depth, rim):  # type: ignore[no-untyped-def]
+    """Mesh where it is, membrane elsewhere; `rim` comes in as the blurred mask and leaves as the contour."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    for i in range(mask.shape[0]):
+        for j in range(mask.shape[1]):
+            cover = mesh[i, j, 4]
+            t = min(max((cover - np.float32(0.55)) * np.float32(2.5), zero), one)
+            t = t * t * (np.float32(3.0) - np.float32(2.0) * t)
+            inverse = t / max(cover, np.float32(1e-3))
+            x = smooth[i, j, 0] * (one - t) + mesh[i, j, 0] * inverse
+            y = smooth[i, j, 1] * (one - t) + mesh[i, j, 1] * inverse
+            z = smooth[i, j, 2] * (one - t) + mesh[i, j, 2] * inverse
+            # Membranes shorten where directions disagree; what faces away from the viewer is not seen.
+            z = max(z, np.float32(0.05))
+            length = np.sqrt(x * x + y * y + z * z)
+            normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = x / length, y / length, z / length
+            deep = smooth_z[i, j] * (one - t) + mesh[i, j, 3] * inverse
+            # All or nothing: a depth between the head's and nowhere's would lie in everybody's shadow.
+            depth[i, j] = deep if mask[i, j] > np.float32(0.4) else np.float32(NOTHING_FW)
+            # A blurred step: 1/2 on the contour, so that the light peaks there, falls off inward and hardly spills out.
+            # Exact zeros off the contour: blurring leaves residues whose squares are denormal, and slow.
+            edge = min(max(np.float32(1.99) - np.float32(2.0) * rim[i, j], zero), one)
+            edge *= edge * min(np.float32(1.5) * contour[i, j], one)
+            rim[i, j] = edge * min(max(np.float32(4.0) * rim[i, j] - np.float32(0.01), zero), one)

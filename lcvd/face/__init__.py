@@ -1,0 +1,1 @@
+"""The face as geometry: the canonical mesh, its normals and rasterizers."""

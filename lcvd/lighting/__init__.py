@@ -1,0 +1,1 @@
+"""Lights: spherical harmonics, presets, environment maps, and estimates from pictures."""

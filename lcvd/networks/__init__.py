@@ -1,0 +1,1 @@
+"""The networks of LCVD and the formulas around them."""

@@ -1,0 +1,1 @@
+"""Noise → latents of a whole clip, window by window."""

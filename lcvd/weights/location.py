@@ -1,0 +1,43 @@
+"""Where LCVD's weights lie, and what their folder says of them, without torch, so that a menu can ask."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+MANIFEST = "lcvd.json"  # of the converted layout
+TRAINED_SIZE = 512  # px, as published
+PACKAGED = Path(__file__).parent.parent / "data"  # weights that come with the package: nano
+
+
+def weights_home() -> Path:
+    """Where named weights live: `relight weights fetch` writes there, `--weights NAME` reads there."""
+    return Path(platformdirs.user_data_dir("relight-live")) / "weights"
+
+
+def weights_folder(path: Path | str) -> Path:
+    """The folder meant by `path`: itself, or a name under `weights_home()`, or one that comes with the package.
+
+    It need not exist.
+    """
+    root = Path(path).expanduser()
+    if root.exists() or len(root.parts) != 1:
+        return root
+    own, packaged = weights_home() / root, PACKAGED / root
+    return packaged if not own.exists() and (packaged / MANIFEST).is_file() else own
+
+
+def weights_manifest(path: Path | str) -> dict[str, Any]:
+    """The manifest of a converted folder; empty where there is none or it cannot be read (`find_weights` says why)."""
+    try:
+        manifest = json.loads((weights_folder(path) / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def trained_size(path: Path | str) -> int:
+    """Side in px of the pictures these weights were trained on: what the manifest says, else 512 as published."""
+    size = weights_manifest(path).get("size")
+    return size if isinstance(size, int) and 64 <= size <= 1024 and size % 8 == 0 else TRAINED_SIZE

@@ -1,0 +1,215 @@
+"""`relight bench`: where the milliseconds go, as a table for people and one JSON line for programs."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from engine.bench.throughput import BenchResult
+
+LCVD = "LCVD"  # the panel of --engine lcvd's own options
+
+
+def bench(
+    engine: Annotated[str, typer.Option(help="Engine: ratio, avatar, lcvd or passthrough.")] = "ratio",
+    loopback: Annotated[
+        bool, typer.Option("--loopback", help="Through a real server and WebRTC on this machine: glass to glass.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long to measure, after warming up.")] = 10.0,
+    clip: Annotated[Path | None, typer.Option(help="Clip to send; default: the sample portrait, moving.")] = None,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; default: 640x480, or the clip's own.")] = "",
+    sessions: Annotated[int, typer.Option(min=1, max=64, help="Participants side by side.")] = 1,
+    light: Annotated[str, typer.Option("--light", "-l", help="Preset of `relight lights`.")] = "rembrandt-left",
+    codec: Annotated[str, typer.Option(help="vp8 or h264, with --loopback.")] = "vp8",
+    plot: Annotated[Path | None, typer.Option(help="Write the distributions as a PNG.")] = None,
+    max_p95_ms: Annotated[
+        float | None, typer.Option(help="Exit 1 if p95 (glass to glass, or the whole frame) is above.")
+    ] = None,
+    json_only: Annotated[bool, typer.Option("--json-only", help="No table, only the JSON line.")] = False,
+    weights: Annotated[
+        str, typer.Option(help="random-full, random-tiny, a name or a folder; auto: what fits.", rich_help_panel=LCVD)
+    ] = "auto",
+    backends: Annotated[str, typer.Option(help="Of the grid, with commas.", rich_help_panel=LCVD)] = "eager,compiled",
+    precisions: Annotated[str, typer.Option(help="fp32, bf16, fp16; default: by device.", rich_help_panel=LCVD)] = "",
+    steps: Annotated[str, typer.Option(help="Denoising steps.", rich_help_panel=LCVD)] = "1,2,4,8,25",
+    strides: Annotated[str, typer.Option(help="Fresh frames a window.", rich_help_panel=LCVD)] = "4,8,10",
+    branches: Annotated[str, typer.Option(help="2 with guidance, 1 without.", rich_help_panel=LCVD)] = "1,2",
+    pixels: Annotated[
+        int, typer.Option(help="Side of the avatar; default 512, 64 for a tiny model.", rich_help_panel=LCVD)
+    ] = 0,
+    camera_fps: Annotated[
+        float | None, typer.Option(min=1, max=60, help="Of live runs; default 25, with --loopback 30.")
+    ] = None,
+    live_seconds: Annotated[float, typer.Option(min=0, help="Each live run; 0: none.", rich_help_panel=LCVD)] = 6.0,
+    budget_s: Annotated[
+        float, typer.Option(min=1, help="After this many seconds the rest is left out.", rich_help_panel=LCVD)
+    ] = 420.0,
+    quality: Annotated[str, typer.Option(help="Of the avatar, with --loopback.", rich_help_panel=LCVD)] = "",
+) -> None:
+    """Measure an engine alone, or the whole way through WebRTC. The last line of stdout is one JSON document."""
+    from engine import ENGINES, make_engine
+    from engine.bench.throughput import bench_engine, pictures
+    from lcvd.lighting.presets import preset
+
+    if engine not in ENGINES:
+        raise typer.BadParameter(
+            f"{engine!r} does not exist; choose one of {', '.join(ENGINES)}", param_hint="--engine"
+        )
+    if codec not in ("vp8", "h264"):
+        raise typer.BadParameter(f"codec {codec!r} is unknown; use vp8 or h264", param_hint="--codec")
+    if plot is not None:
+        check_plot(plot)
+    if engine == "lcvd" and not loopback:  # a grid of its own: nothing of a camera's picture is measured there
+        from server.cli.bench_lcvd import GridOptions, run
+
+        run(
+            GridOptions(
+                weights,
+                pixels,
+                backends,
+                precisions,
+                steps,
+                strides,
+                branches,
+                camera_fps or 25.0,
+                live_seconds,
+                budget_s,
+            ),
+            plot,
+            json_only,
+        )
+        return
+    lighting = preset(light).lighting
+    loop = pictures(clip, parse_size(size))
+    console = Console(stderr=json_only, quiet=json_only)
+    if loopback:
+        from server.rtc.loopback import bench_loopback
+
+        environment = {} if weights == "auto" else {"RELIGHT_LCVD_WEIGHTS": weights}
+        if pixels:
+            environment["RELIGHT_LCVD_SIZE"] = f"{pixels}"
+        result, series = bench_loopback(
+            engine,
+            light,
+            loop,
+            seconds,
+            sessions,
+            codec,
+            camera_fps=camera_fps or 30.0,
+            quality=quality,
+            environment=environment,
+        )
+    else:
+        result, series = bench_engine(make_engine(engine), lighting, loop, seconds, sessions), []
+    show(result, console)
+    if plot is not None:
+        draw_plot(result, series, plot)
+        console.print(f"[dim]plot:[/] {plot}", highlight=False)
+    failed = max_p95_ms is not None and result.limit_ms() > max_p95_ms
+    if failed:
+        Console(stderr=True).print(f"[bold red]too slow:[/] p95 {result.limit_ms():.1f} ms > {max_p95_ms:g} ms")
+    print(json.dumps(result.as_json()), flush=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """`640x480` → (480, 640); empty → None."""
+    if not text:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()) or not (64 <= int(width) <= 4096 and 64 <= int(height) <= 4096):
+        raise typer.BadParameter(f"{text!r} is no size; write WIDTHxHEIGHT, 64 to 4096 each", param_hint="--size")
+    return int(height), int(width)
+
+
+def show(result: "BenchResult", console: Console) -> None:
+    """Card, table, and the distance to the frame budget."""
+    from engine.bench.throughput import BUDGET_FPS
+
+    card = result.machine
+    console.print(
+        f"[bold]relight bench[/]  {result.engine}, {result.mode}, light {result.light}, commit {result.commit}"
+    )
+    console.print(
+        f"[dim]{card['cpu']}, {card['cores']} cores, {card['system']}, Python {card['python']}[/]", highlight=False
+    )
+    versions = ", ".join(f"{name} {card[name]}" for name in list(card)[4:])
+    console.print(f"[dim]{versions}[/]", highlight=False)
+    table = Table(
+        "stage", "p50 ms", "p95 ms", "p99 ms", title=f"{result.width}x{result.height}, {result.sessions} session(s)"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, stage in sorted(result.stages.items(), key=lambda item: -item[1]["p50_ms"]):
+        table.add_row(name, *(f"{stage[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")))
+    table.add_section()
+    table.add_row(
+        "[bold]whole frame[/]",
+        *(f"{result.frame_ms[key]:.2f}" if key in result.frame_ms else "" for key in ("p50", "p95", "p99")),
+    )
+    if result.glass_to_glass_ms is not None:
+        table.add_row(
+            "[bold]glass to glass[/]", *(f"{result.glass_to_glass_ms[key]:.1f}" for key in ("p50", "p95", "p99"))
+        )
+    console.print(table)
+    budget, cores = 1e3 / BUDGET_FPS, float(card["cores"])
+    rate = f"[bold]{result.fps:.1f} fps[/] a session over {result.seconds:.1f} s, {result.frames} frames"
+    console.print(f"{rate}, {result.drops} dropped")
+    if result.engine_states and set(result.engine_states) != {"ok"}:
+        console.print(f"[yellow]the engine was not always ok:[/] {result.engine_states}")
+    load = f"CPU {result.cpu_ms_per_frame:.1f} ms a frame, {result.cpu_cores:.2f} of {cores:.0f} cores"
+    memory = f"RSS {result.rss_mb:.0f} MB"
+    if result.rss_growth_mb is not None:
+        memory += f" ({result.rss_growth_mb:+.1f} MB since the first minute)"
+    console.print(f"{load}, {memory}")
+    if result.bytes_sent is not None and result.bytes_received is not None:
+        up, down = (8e-6 * n / result.seconds / result.sessions for n in (result.bytes_sent, result.bytes_received))
+        console.print(f"network up {up:.2f} Mbit/s, down {down:.2f} Mbit/s a session")
+    if result.first_minute_p95_ms is not None and result.last_minute_p95_ms is not None:
+        console.print(f"p95 first minute {result.first_minute_p95_ms:.1f} ms, last {result.last_minute_p95_ms:.1f} ms")
+    used = result.cpu_ms_per_frame / (budget * cores)
+    console.print(f"budget at 30 fps: {budget:.1f} ms x {cores:.0f} cores; a session uses {used:.0%} of it")
+
+
+def check_plot(path: Path) -> None:
+    """Fail before measuring rather than after."""
+    import importlib.util
+
+    if importlib.util.find_spec("matplotlib") is None:
+        raise typer.BadParameter("matplotlib is not installed; pip install matplotlib", param_hint="--plot")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"{path.parent} is no folder", param_hint="--plot")
+
+
+def draw_plot(result: "BenchResult", series: list[tuple[float, float]], path: Path) -> None:
+    """Stages as bars (p50, p95 as whisker); glass-to-glass over time where it was measured."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2 if series else 1, figsize=(11 if series else 7, 4), squeeze=False)
+    stages = sorted(result.stages.items(), key=lambda item: item[1]["p50_ms"])
+    left = axes[0][0]
+    middle = [stage["p50_ms"] for _, stage in stages]
+    left.barh([name for name, _ in stages], middle, color="#3b6ea8")
+    left.hlines(range(len(stages)), middle, [stage["p95_ms"] for _, stage in stages], color="#d98c3f", label="to p95")
+    left.set_xlabel("ms (bar: p50)")
+    left.legend(frameon=False, loc="lower right")
+    left.set_title(f"{result.engine} {result.width}x{result.height}: {result.fps:.1f} fps")
+    if series:
+        right = axes[0][1]
+        right.plot([t for t, _ in series], [1e3 * d for _, d in series], ".", markersize=2, color="#3b6ea8")
+        right.set_ylim(bottom=0)
+        right.set_xlabel("s")
+        right.set_title("glass to glass, ms")
+    for axis in axes[0]:
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

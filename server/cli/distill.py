@@ -1,0 +1,94 @@
+"""`relight distill`: students of few steps, guidance folded in, beside their teacher. The work is in `training`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from server.cli.train import COLUMNS, log_to, main_process, say
+
+if TYPE_CHECKING:
+    from training.comparison import Comparison
+    from training.distill import DistillResult
+    from training.loop.trainer import StepReport
+
+
+def distill(
+    config: Annotated[
+        Path, typer.Argument(help="TOML file as of `relight train`, with a [distill] table; see training/configs.")
+    ],
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on from the newest checkpoints, or remove what is there.")
+    ] = True,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting over the file's: distill.steps=[2]. May be repeated.")
+    ] = None,
+) -> None:
+    """Teach students of 4, 2 and 1 step, then measure them and their teacher on held-out heads.
+
+    The live engine sees in a student's weights what they are. SIGTERM and Ctrl-C save and end with exit status 0. The
+    last line of stdout is one JSON document. Exit status 2: a mistake, a full disk, or numbers that were not finite.
+    """
+    from training.config import load_config
+    from training.distill import distill as run
+
+    settings = load_config(config, changes or ())
+    console, main = Console(stderr=True), main_process()
+    log_to(console)
+    with Progress(*COLUMNS, console=console, disable=not main) as progress:
+        tasks: dict[str, Any] = {}
+
+        def task(name: str, total: int) -> Any:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total, said="")
+            return tasks[name]
+
+        def step(steps: int, report: "StepReport", rate: float) -> None:
+            said = f"{steps} steps: loss {report.loss:.4f}, {rate:.2f} steps/s"
+            progress.update(task(f"student {steps}", settings.steps), completed=report.step, said=said)
+
+        def row(done: int, total: int) -> None:
+            progress.update(task("comparison", total), completed=done, said="comparing on held-out heads")
+
+        result = run(settings, resume=resume, on_step=step, on_row=row, main=main)
+    if not main:
+        return
+    if result.stopped_by:
+        say(console, f"{result.stopped_by}: saved; the same command goes on")
+    for student in result.students:
+        if student.weights:
+            say(console, f"weights: {student.weights}")
+    if result.comparison is not None:
+        console.print(comparison_table(result.comparison))
+    print(json.dumps(_document(result), allow_nan=False), flush=True)
+
+
+def comparison_table(found: "Comparison") -> Table:
+    """For eyes."""
+    title = f"{found.heads} held-out heads; no relighting: {found.psnr_no_relight:.2f} dB"
+    table = Table("", "steps", "calls a window", "PSNR dB", "light error", "s a window", title=title)
+    for row in found.rows:
+        light = "–" if row.light_error is None else f"{row.light_error:.3f}"
+        numbers = (f"{row.psnr:.2f}", light, f"{row.seconds:.2f}")
+        table.add_row(row.name, str(row.steps), str(row.calls), *numbers)
+    return table
+
+
+def _document(result: "DistillResult") -> dict[str, Any]:
+    students = [
+        {
+            "output": str(each.output),
+            "step": each.step,
+            "loss": each.loss,
+            "weights": str(each.weights) if each.weights else None,
+            "skipped": each.skipped,
+            "seconds": round(each.seconds, 2),
+        }
+        for each in result.students
+    ]
+    comparison = None if result.comparison is None else result.comparison.document()
+    return {"students": students, "stopped_by": result.stopped_by, "comparison": comparison}

@@ -1,0 +1,32 @@
+"""The `--light` argument of the command line becomes a Lighting: a preset, a light file, a photo or an HDRI."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from lcvd.errors import LightError
+from lcvd.lighting.presets import preset
+from lcvd.types import Lighting
+from server.http.uploads import light_of_panorama, light_of_photo
+from server.light_message import Light
+from server.settings import Settings
+
+
+def lighting_from_argument(text: str) -> Lighting:
+    """`text` names a preset (`relight lights`), or a file: .json (docs/protocol.md), .hdr, .exr or a face photo.
+
+    Raises LightError or ImageError with the remedy.
+    """
+    path = Path(text)
+    if not path.suffix or not path.exists():
+        if path.suffix.lower() in (".json", ".hdr", ".exr", ".jpg", ".jpeg", ".png", ".webp"):
+            raise LightError(f"light {text!r}: no such file", "check the path, or name a preset of `relight lights`")
+        return preset(text).lighting
+    if path.suffix.lower() == ".json":
+        try:
+            return Light.model_validate_json(path.read_bytes()).lighting()
+        except (ValidationError, ValueError) as error:
+            raise LightError(f"light {text!r}: {error}", "docs/protocol.md shows a full light") from None
+    if path.suffix.lower() in (".hdr", ".exr"):
+        return light_of_panorama(path.read_bytes(), path.name, Settings())
+    return light_of_photo(path.read_bytes(), path.name, Settings()).lighting

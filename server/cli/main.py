@@ -1,0 +1,104 @@
+"""`relight`: the console command. Wires the sub-commands; each imports what it needs when it is called."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from server.cli.bench import bench
+from server.cli.data import data
+from server.cli.distill import distill
+from server.cli.doctor import doctor
+from server.cli.engine import engine
+from server.cli.evaluate import evaluate
+from server.cli.lights import lights
+from server.cli.nano import nano
+from server.cli.train import train
+from server.cli.video import video
+from server.cli.weights import weights
+
+app = typer.Typer(
+    name="relight",
+    help="Light people in video calls, live. Start with [bold]relight serve[/] and open the page it prints.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind. Default: loopback only.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one. Default: 8080.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Engine a session starts with: ratio, avatar, lcvd or passthrough.")
+    ] = None,
+    max_sessions: Annotated[int | None, typer.Option(min=1, help="Participants admitted at once.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder that holds the tracking models already.")] = None,
+    weights: Annotated[str | None, typer.Option(help="LCVD's weights: a folder, or a name known to `weights`.")] = None,
+    backend: Annotated[str | None, typer.Option(help="What LCVD's networks run on. Default: auto.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Serve the page, the API and the live picture. Options override RELIGHT_* environment variables."""
+    from server.http.serve import run
+
+    given = {
+        "host": host,
+        "port": port,
+        "engine": engine,
+        "max_sessions": max_sessions,
+        "models_dir": models,
+        "lcvd_weights": weights,
+        "lcvd_backend": backend,
+        "log_level": log_level,
+    }
+    raise typer.Exit(run({name: value for name, value in given.items() if value is not None}))
+
+
+app.command()(video)
+app.command()(train)
+app.command()(distill)
+app.command()(nano)
+app.command()(bench)
+app.command()(evaluate)
+app.command()(lights)
+app.command()(doctor)
+app.add_typer(weights)
+app.add_typer(engine)
+app.add_typer(data)
+
+
+def fail(message: str, hint: str = "") -> NoReturn:
+    """One door for trouble on the command line: what is wrong, what to do, exit status 2."""
+    console = Console(stderr=True)
+    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    if hint:
+        console.print(f"[dim]try:[/] {escape(hint)}", highlight=False, soft_wrap=True)
+    raise SystemExit(2)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    from engine.errors import EngineError
+    from lcvd.errors import LcvdError
+    from server.errors import ServerError
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # diffusers imports it wherever it lies, and it then misses kernels that nothing here asks for
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    try:
+        app()
+    except (EngineError, LcvdError, ServerError) as error:
+        fail(error.message, error.hint)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

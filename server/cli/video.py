@@ -1,0 +1,234 @@
+"""`relight video`: a clip file in, a relit clip file out, by the CPU engine or by LCVD."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from engine import ENGINES
+from engine.errors import ClipError, PortraitError, UnknownEngine
+from engine.offline.options import PortraitOptions
+from engine.offline.video_file import ClipInfo, ClipReader
+from lcvd.errors import LightError
+from lcvd.types import Lighting
+from server.cli.weights import DEFAULT_NAME
+
+SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv")
+LCVD = "Diffusion (--engine lcvd)"
+COLUMNS = (
+    TextColumn("{task.description:>12}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[rate]}"),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
+
+
+def video(
+    source: Annotated[Path, typer.Argument(help="Clip to relight: anything ffmpeg plays.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .mp4, .mov or .mkv.")],
+    light: Annotated[
+        str, typer.Option("--light", "-l", help="Preset of `relight lights`, or a .json, .hdr, .exr or face photo.")
+    ] = "rembrandt-left",
+    strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 keeps the original, 1 relights fully.")] = 1.0,
+    background: Annotated[str, typer.Option(help="keep, dim or lit; default: what the light asks for.")] = "",
+    engine: Annotated[str, typer.Option(help="ratio (CPU), avatar (CPU), lcvd (diffusion) or passthrough.")] = "ratio",
+    compare: Annotated[bool, typer.Option("--compare", help="Write source and result side by side.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing output.")] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Portrait to animate, also by --engine avatar; without one LCVD takes the clip's own first face.",
+            rich_help_panel=LCVD,
+        ),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Weights folder or name.", rich_help_panel=LCVD)] = DEFAULT_NAME,
+    steps: Annotated[int, typer.Option(min=1, max=999, help="Denoising steps.", rich_help_panel=LCVD)] = 25,
+    omega: Annotated[float, typer.Option(help="Guidance: more follows the light more.", rich_help_panel=LCVD)] = 4.5,
+    size: Annotated[int, typer.Option(help="Side of the result in px.", rich_help_panel=LCVD)] = 512,
+    sampler: Annotated[
+        str, typer.Option(help="euler (as released) or ddim (the paper).", rich_help_panel=LCVD)
+    ] = "euler",
+    motion: Annotated[
+        str, typer.Option(help="relative, scale, or driver (same person).", rich_help_panel=LCVD)
+    ] = "relative",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same clip.", rich_help_panel=LCVD)] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=LCVD)] = "cpu",
+    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.", rich_help_panel=LCVD)] = "fp32",
+    low_memory: Annotated[
+        bool, typer.Option("--low-memory", help="Guidance branches one after the other.", rich_help_panel=LCVD)
+    ] = False,
+    deca: Annotated[Path | None, typer.Option(help="Folder with DECA and FLAME.", rich_help_panel=LCVD)] = None,
+    u2net: Annotated[Path | None, typer.Option(help="u2net_human_seg.pth.", rich_help_panel=LCVD)] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Where an interrupted run is kept; default: beside the output.", rich_help_panel=LCVD),
+    ] = None,
+) -> None:
+    """Relight a clip offline; sound is kept. LCVD animates and relights a portrait with the clip as its driver."""
+    if output.exists() and not overwrite:
+        raise ClipError(f"{output}: exists already", "add --overwrite, or name another file")
+    if engine not in ENGINES:
+        raise UnknownEngine(f"engine {engine!r} does not exist", f"one of {', '.join(ENGINES)}")
+    if output.suffix.lower() not in SUFFIXES:  # before hours of work rather than after
+        raise ClipError(f"{output}: unknown kind of file", f"name a file ending in {', '.join(SUFFIXES)}")
+    if not output.parent.is_dir():
+        raise ClipError(f"{output}: the folder {output.parent} does not exist", "make it first")
+    if output.resolve() == source.resolve():
+        raise ClipError(f"{output}: is the source itself", "name another file")
+    with ClipReader(source) as reader:
+        info = reader.info
+    lighting = _lighting(light, strength, background)
+    console = Console(stderr=True)
+    if engine == "lcvd":
+        if background:
+            raise PortraitError("--background: LCVD keeps the reference's background", "leave it out")
+        options = PortraitOptions(
+            size=size,
+            steps=steps,
+            omega=omega,
+            sampler=sampler,  # type: ignore[arg-type]
+            seed=seed,
+            motion=motion,  # type: ignore[arg-type]
+            dtype=dtype,
+            device=device,
+            batched=not low_memory,
+            deca_dir=deca,
+            u2net=u2net,
+        )
+        folder = state or output.with_name(f".{output.name}.lcvd")
+        written = _portrait(weights, reference, source, output, lighting, options, folder, compare, console)
+        width = height = size
+    else:
+        written, (height, width) = _relit(engine, lighting, source, output, light, info, compare, console, reference)
+    sound = "with sound" if info.has_audio else "no sound in the source"
+    text = f"{output}: {written} frames, {width}x{height} at {float(info.fps):.2f} fps, {sound}"
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _lighting(light: str, strength: float, background: str) -> Lighting:
+    from server.cli.light_argument import lighting_from_argument
+
+    lighting = lighting_from_argument(light)
+    if light != "original":
+        lighting = replace(lighting, strength=strength)
+    if not background:
+        return lighting
+    modes: dict[str, Literal["keep", "dim", "lit"]] = {"keep": "keep", "dim": "dim", "lit": "lit"}
+    if background not in modes:
+        raise LightError(f"background {background!r} is unknown", "use keep, dim or lit")
+    return replace(lighting, background=replace(lighting.background, mode=modes[background]))
+
+
+def _relit(
+    engine: str,
+    lighting: Lighting,
+    source: Path,
+    output: Path,
+    title: str,
+    info: ClipInfo,
+    compare: bool,
+    console: Console,
+    reference: Path | None,
+) -> tuple[int, tuple[int, int]]:
+    """Frames written, and the (height, width) of each."""
+    from engine import make_engine
+    from engine.offline.relight_clip import relight_clip
+    from engine.protocols import Avatar
+
+    total = info.frames or (round(info.duration_s * float(info.fps)) if info.duration_s else None)
+    made = make_engine(engine)
+    size = getattr(made, "output_size", None)
+    avatar = None
+    if size is not None:
+        if reference is None:
+            raise PortraitError(f"engine {engine} animates a portrait", "add --reference PORTRAIT")
+        avatar = Avatar(_portrait_rgb(reference, 4 * size[0]))
+    try:
+        with console.status("warming up"):
+            made.warmup()
+        with Progress(*COLUMNS, console=console) as progress:
+            task = progress.add_task(title, total=total, rate="")
+
+            def show(done: int) -> None:
+                speed = progress.tasks[0].speed
+                progress.update(task, completed=done, rate=f"{speed:.0f} fps" if speed else "")
+
+            written = relight_clip(made, lighting, source, output, compare, show, avatar)
+            progress.update(task, completed=written, total=written)
+    finally:
+        made.close()
+    return written, size or (info.height, info.width)
+
+
+def _portrait(
+    weights: str,
+    reference: Path | None,
+    source: Path,
+    output: Path,
+    lighting: Lighting,
+    options: PortraitOptions,
+    state: Path,
+    compare: bool,
+    console: Console,
+) -> int:
+    import importlib.util
+
+    from engine.offline.animate_clip import animate_clip, discard_state, has_progress
+    from lcvd.errors import ModelUnavailable
+
+    for package in ("torch", "diffusers", "transformers", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            raise ModelUnavailable(f"engine lcvd needs {package}", "pip install -e '.[lcvd]'")
+    portrait = None if reference is None else _portrait_rgb(reference, 4 * options.size)
+
+    def say(note: str) -> None:
+        console.print(note, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+    with Progress(*COLUMNS, console=console) as progress:
+        tasks = {
+            name: progress.add_task(name, total=None, rate="", start=False) for name in ("hints", "denoise", "decode")
+        }
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            progress.start_task(tasks[stage])
+            progress.update(tasks[stage], completed=done, total=total)
+
+        try:
+            written = animate_clip(weights, portrait, source, output, lighting, options, state, compare, show, say)
+        except BaseException:
+            if has_progress(state):
+                say(f"{state} keeps what was done; the command it was done with goes on from there.")
+            else:
+                discard_state(state)
+            raise
+    discard_state(state)
+    return written
+
+
+def _portrait_rgb(path: Path, max_side: int) -> NDArray[np.uint8]:
+    """The portrait [H,W,3] of a picture file."""
+    from server.http.uploads import open_photo
+    from server.settings import Settings
+
+    settings = Settings()
+    rgb, _ = open_photo(_read(path, settings.max_upload_bytes), path.name, settings.max_image_pixels, max_side)
+    return rgb
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """The bytes of a file no larger than `limit`: a stranger's picture, or a device, must not fill the memory."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise PortraitError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    if len(data) > limit:
+        raise PortraitError(f"{path}: is over {limit / 2**20:.0f} MiB", "give a smaller copy")
+    return data

@@ -1,0 +1,169 @@
+"""The HTTP side: page, lights, health, metrics, and the WebSocket that opens a Session.
+
+`create_app` builds all of it from Settings; engines can be injected by tests. The event loop never computes: engine
+warm-up, image decoding and light estimation run on threads of their own, encoders have the loop's pool to themselves.
+"""
+
+import asyncio
+import logging
+import mimetypes
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, WebSocket
+from fastapi.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from engine.protocols import Engine
+from server.errors import Busy, ForeignOrigin, NotReady, explain
+from server.http import uploads
+from server.http.middleware import add_doors
+from server.http.origin import check_origin
+from server.http.routes import add_api
+from server.http.websocket import ImpatientWebSocket
+from server.logs import session_id
+from server.protocol import ErrorReply
+from server.rtc import codecs
+from server.session.session import VERSION, Session
+from server.session.state import Server
+from server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RECOVER_EVERY_S = 60.0
+
+
+def create_app(settings: Settings | None = None, make: Callable[[str], Engine] | None = None) -> FastAPI:
+    """The application. `make(name)` builds engines (tests inject fakes). `app.state.server` is the Server."""
+    settings = settings or Settings()
+    server = Server(settings, make)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        codecs.tune()
+        # aiortc encodes on the loop's default pool: room for a picture and a sound of everyone, and what else comes.
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(2 * settings.max_sessions + 4, "relight-encode")
+        )
+        await asyncio.to_thread(server.engines.warm)
+        if server.engines.ready:  # not where it was told to stop meanwhile
+            logger.info("engine %s is warm", server.engines.stopgap)
+        recovering = asyncio.create_task(_recover(server))
+        try:
+            yield
+        finally:
+            recovering.cancel()
+            await server.close()
+
+    app = FastAPI(
+        title="relight-live",
+        version=VERSION,
+        description="Light people in video calls, live. The WebSocket /ws is described in docs/protocol.md.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.server = server
+    app.add_middleware(uploads.UploadLimit, limit=settings.max_upload_bytes, time_limit_s=settings.upload_timeout_s)
+    add_doors(app, server)
+    add_api(app, server)
+    _add_websocket(app, server)
+    _add_page(app, server)
+    return app
+
+
+async def _recover(server: Server) -> None:
+    """A server that started without its engine (no network for the models, say) gets it back by itself."""
+    while not server.engines.whole:
+        await asyncio.sleep(RECOVER_EVERY_S)
+        await asyncio.to_thread(server.engines.recover)
+
+
+def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: Any) -> uvicorn.Config:
+    """How to serve it: message limits, heartbeat, and an end within 5 s of SIGTERM."""
+    options: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": None,  # the CLI configures logging
+        "access_log": False,
+        "ws": ImpatientWebSocket,
+        "ws_max_size": settings.max_message_bytes,
+        "ws_ping_interval": 10.0,
+        "ws_ping_timeout": 10.0,
+        "ws_per_message_deflate": False,
+        "timeout_graceful_shutdown": 1,
+        "timeout_keep_alive": 5,
+        "server_header": False,
+    }
+    return uvicorn.Config(app or create_app(settings), **{**options, **changes})
+
+
+def _add_websocket(app: FastAPI, server: Server) -> None:
+    @app.websocket("/ws")
+    async def ws(socket: WebSocket) -> None:
+        await socket.accept()
+        refusal: ForeignOrigin | NotReady | Busy | None = None
+        try:
+            check_origin(socket.headers, server.settings)
+        except ForeignOrigin as error:
+            refusal = error
+        if server.stopping:
+            refusal = NotReady("the server is shutting down", "reload the page in a moment")
+        elif len(server.sessions) >= server.settings.max_sockets:
+            refusal = Busy(f"{len(server.sessions)} pages are open already", "close some, or try again later")
+        if refusal is not None:
+            # Accepted first: only an open socket can say why.
+            server.metrics.refused.labels(refusal.code).inc()
+            await socket.send_text(ErrorReply.about(explain(refusal)).text())
+            await socket.close(1013 if isinstance(refusal, Busy) else 1008, refusal.code)
+            return
+        session = Session(socket, server.settings, server.engines, server.metrics, server.admission)
+        session_id.set(session.id)
+        server.sessions[session.id] = session
+        server.metrics.sockets.inc()
+        try:
+            await session.start()
+            reading = asyncio.ensure_future(_read(socket, session))
+            over = asyncio.ensure_future(session.over.wait())
+            try:
+                await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                reading.cancel()
+                over.cancel()
+                ended, _ = await asyncio.gather(reading, over, return_exceptions=True)
+                if isinstance(ended, Exception):
+                    logger.error("the socket could not be read", exc_info=ended)
+        finally:
+            server.metrics.sockets.dec()
+            try:
+                await session.close()
+            finally:
+                server.sessions.pop(session.id, None)
+
+
+async def _read(socket: WebSocket, session: Session) -> None:
+    """Hand every message to the session until the socket ends."""
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        await session.handle(message.get("text") or "")
+
+
+class _Page(StaticFiles):
+    """The browser client. Modules are revalidated, so that an update shows at the next reload."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = "no-store" if path in (".", "", "index.html") else "no-cache"
+        return response
+
+
+def _add_page(app: FastAPI, server: Server) -> None:
+    # A machine's own table may call modules text/plain, which browsers refuse to run.
+    mimetypes.add_type("text/javascript", ".js")
+    mimetypes.add_type("text/javascript", ".mjs")
+    mimetypes.add_type("image/svg+xml", ".svg")
+    mimetypes.add_type("image/webp", ".webp")
+    app.mount("/", _Page(directory=server.settings.client_dir, html=True, check_dir=False), name="page")

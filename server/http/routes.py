@@ -1,0 +1,169 @@
+"""The HTTP routes: lights and uploads, ICE servers, health, metrics and the OpenAPI page; every answer has a model."""
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, File, Form, Query, UploadFile
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from pydantic import BaseModel, Field
+
+from engine.diffusion.quality import QUALITIES
+from lcvd.lighting.presets import PRESETS
+from server.errors import BadMessage, BadUpload, Busy, NotReady
+from server.http import openapi_page, uploads
+from server.light_message import Light
+from server.protocol import AvatarMode
+from server.session.avatar_settings import DEFAULT_FPS, AvatarBody, avatar_at, quality_body
+from server.session.state import Server
+
+
+class ErrorBody(BaseModel):
+    """Every HTTP error."""
+
+    code: str = Field(description="Stable, for programs.")
+    message: str = Field(description="What is wrong, for people.")
+    hint: str = Field(description="What to do about it.")
+
+
+class GalleryLight(BaseModel):
+    """One preset of the gallery."""
+
+    name: str
+    title: str
+    description: str
+    lighting: Light
+
+
+class LightBody(BaseModel):
+    """A light made from an upload."""
+
+    lighting: Light
+
+
+class PhotoLightBody(LightBody):
+    """The light of a photo."""
+
+    face: tuple[int, int, int, int] = Field(description="x, y, width, height of the face in px of the photo.")
+
+
+class PortraitBody(BaseModel):
+    """A portrait that was taken over."""
+
+    face: tuple[int, int, int, int] = Field(description="x, y, width, height of the face in px of the photo.")
+
+
+class IceBody(BaseModel):
+    """STUN and TURN servers for the browser's RTCPeerConnection."""
+
+    ice_servers: list[dict[str, Any]]
+
+
+class HealthBody(BaseModel):
+    """Alive, or ready."""
+
+    status: str
+    sessions: int = 0
+    max_sessions: int = 0
+    engine: str = ""
+
+
+UPLOAD_ERRORS: dict[int | str, dict[str, Any]] = {
+    403: {"model": ErrorBody, "description": "The page is of another site."},
+    413: {"model": ErrorBody, "description": "The file is over the limit."},
+    422: {"model": ErrorBody, "description": "The file is not what it should be."},
+    503: {"model": ErrorBody, "description": "Other uploads are being read, or a model is missing."},
+}
+
+
+def add_api(app: FastAPI, server: Server) -> None:
+    settings = server.settings
+    gallery = [
+        GalleryLight(name=p.name, title=p.title, description=p.description, lighting=Light.of(p.lighting))
+        for p in PRESETS
+    ]
+
+    @app.get("/api/lights", tags=["lights"], summary="Gallery", response_description="In gallery order.")
+    async def lights() -> list[GalleryLight]:
+        """The presets in gallery order; the first leaves the picture as it is."""
+        return gallery
+
+    @app.post("/api/lights/from-photo", tags=["lights"], summary="Light of a photo", responses=UPLOAD_ERRORS)
+    async def from_photo(
+        file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
+    ) -> PhotoLightBody:
+        """Copy the light on the face of a photo."""
+        name = file.filename or "photo"
+        # Read on the upload thread, one at a time: many uploads at once wait on disk, not in memory.
+        found = await server.off_loop(lambda: uploads.light_of_photo(file.file.read(), name, settings))
+        return PhotoLightBody(lighting=Light.of(found.lighting), face=found.face)
+
+    @app.post("/api/lights/from-hdri", tags=["lights"], summary="Light of a panorama", responses=UPLOAD_ERRORS)
+    async def from_hdri(
+        file: Annotated[UploadFile, File(description=".hdr, .exr, or an equirectangular .jpg or .png")],
+    ) -> LightBody:
+        """Turn a panorama into a light."""
+        name = file.filename or "panorama"
+        found = await server.off_loop(lambda: uploads.light_of_panorama(file.file.read(), name, settings))
+        return LightBody(lighting=Light.of(found))
+
+    @app.post("/api/portrait", tags=["avatar"], summary="Portrait of the avatar", responses=UPLOAD_ERRORS)
+    async def portrait(
+        file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
+        session: Annotated[str, Form(description="The session's name, from its welcome.", max_length=64)],
+    ) -> PortraitBody:
+        """Give one's session the portrait that the avatar engine animates. Kept in memory, gone with the session."""
+        # The name is as secret as the socket: nobody else is told it.
+        if session not in server.sessions:
+            raise BadUpload("this session does not exist", "open the WebSocket first and send the name of its welcome")
+        name = file.filename or "portrait"
+        found = await server.off_loop(lambda: uploads.portrait_of(file.file.read(), name, settings))
+        if (owner := server.sessions.get(session)) is None:
+            raise BadUpload("this session has ended", "connect again and send the portrait once more")
+        await owner.set_portrait(found.rgb, found.look)
+        return PortraitBody(face=found.face)
+
+    @app.get("/api/avatar", tags=["avatar"], summary="Qualities of the avatar")
+    async def avatar(
+        fps: Annotated[float, Query(ge=1, le=60, description="Of the camera.", allow_inf_nan=False)] = DEFAULT_FPS,
+        mode: Annotated[AvatarMode | None, Query(description="As in set_avatar; none: the engine's own.")] = None,
+    ) -> AvatarBody:
+        """The stops between the smallest delay and the finest picture, with the delay each would have now."""
+        try:
+            stops = [quality_body(stop, server.engines.predict(avatar_at(stop, mode), fps)) for stop in QUALITIES]
+        except ValueError as error:  # of an engine that knows what its model can do
+            raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
+        return AvatarBody(qualities=stops, default=server.engines.quality, backend=server.engines.backend)
+
+    @app.get("/api/ice", tags=["connection"], summary="STUN and TURN")
+    async def ice() -> IceBody:
+        """STUN and TURN servers the browser should use."""
+        return IceBody(ice_servers=settings.ice_servers)
+
+    @app.get("/healthz", tags=["health"], summary="Alive")
+    async def healthz() -> HealthBody:
+        """The process is alive."""
+        return HealthBody(status="ok", sessions=len(server.admission), max_sessions=settings.max_sessions)
+
+    @app.get(
+        "/readyz", tags=["health"], summary="Ready", responses={503: {"model": ErrorBody, "description": "Not now."}}
+    )
+    async def readyz() -> HealthBody:
+        """Warmed up and admitting another participant."""
+        if server.stopping or not server.engines.ready:
+            raise NotReady("the engine is not warm", "try again in a few seconds")
+        if server.admission.full:
+            raise Busy(f"all {settings.max_sessions} places are taken", "raise RELIGHT_MAX_SESSIONS")
+        return HealthBody(
+            status="ok",
+            sessions=len(server.admission),
+            max_sessions=settings.max_sessions,
+            engine=server.engines.default,
+        )
+
+    @app.get("/metrics", tags=["health"], summary="Metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Prometheus text."""
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(openapi_page.render(app.openapi()))

@@ -1,0 +1,1 @@
+"""WebRTC: the only folder that imports aiortc."""

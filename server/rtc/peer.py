@@ -1,0 +1,226 @@
+"""One RTCPeerConnection of one session: offer → answer → pictures both ways → everything freed.
+
+Owns the connection, its LiveStream and the tasks that drain its tracks. `on_end` tells the session that the connection
+is over (ICE failed, consent lost, no media in time). aiortc does not trickle: the answer has all our candidates.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamTrack
+from aiortc.sdp import SessionDescription, candidate_from_sdp
+from numpy.typing import NDArray
+
+from engine.live.device import EngineHost
+from engine.live.stream import LiveStream, OutputFrame
+from engine.protocols import Avatar
+from lcvd.types import Lighting
+from server.errors import BadMessage, BadOffer
+from server.protocol import IceCandidate
+from server.rtc.jitter import AUDIO_PREFETCH
+from server.rtc.tracks import AudioDelay, VideoInput, VideoOutput
+from server.settings import FrameLimits, Settings
+
+logger = logging.getLogger(__name__)
+
+REST_S = 2.0  # how long a source of impossible pictures is not even decoded
+AUDIO_BUFFER_S = AUDIO_PREFETCH * 0.020  # the receiver already holds the sound back this long
+GATHER_LIMIT_S = 6.0
+
+
+class Peer:
+    """One connection. All methods on the event loop."""
+
+    def __init__(
+        self,
+        host: EngineHost,
+        lighting: Lighting,
+        settings: Settings,
+        *,
+        on_end: Callable[[str], None],
+        on_bad_size: Callable[[int, int], None],
+        on_sent: Callable[[OutputFrame, float], None],
+        avatar: Avatar | None = None,
+        standby: EngineHost | None = None,
+        look: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self._limits: FrameLimits = settings.frame_limits
+        self._media_timeout_s = settings.media_timeout_s
+        self._on_end = on_end
+        self._on_bad_size = on_bad_size
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._input: VideoInput | None = None
+        self._audio: AudioDelay | None = None
+        self._closed = False
+        self._resting = False
+        self.opened_s = time.monotonic()
+        self.output = VideoOutput(on_sent)
+        self.live = LiveStream(host, lighting, self.output.wake, avatar=avatar, standby=standby, look=look)
+        self.output.attach(self.live)
+        servers = [RTCIceServer(**server) for server in settings.ice_servers]  # type: ignore[arg-type]
+        # An explicit list, empty too: aiortc's default asks a public STUN server.
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._pc.on("track", self._on_track)
+        self._pc.on("connectionstatechange", self._on_state)
+
+    @property
+    def frames_in(self) -> int:
+        return self._input.frames if self._input else 0
+
+    @property
+    def state(self) -> str:
+        return self._pc.connectionState
+
+    async def answer(self, sdp: str) -> str:
+        """The answer to an offer with a video section. Raises BadOffer."""
+        sdp = checked_offer(sdp)
+        try:
+            async with asyncio.timeout(GATHER_LIMIT_S):
+                await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
+                self._pc.addTrack(self.output)
+                await self._pc.setLocalDescription(await self._pc.createAnswer())
+        except TimeoutError as error:
+            raise BadOffer("no network address could be gathered in time", "check the STUN/TURN servers") from error
+        except Exception as error:  # aiortc raises a dozen kinds on hostile SDP; none of them is ours
+            logger.info("offer refused: %r", error)
+            raise BadOffer(
+                f"the offer cannot be answered: {error}", "offer sendrecv video with VP8 or H.264"
+            ) from error
+        return self._pc.localDescription.sdp
+
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
+        """One trickled candidate, or None after the last. Raises BadMessage."""
+        if candidate is None or not candidate.candidate:
+            await self._pc.addIceCandidate(None)
+            return
+        try:
+            parsed = candidate_from_sdp(candidate.candidate.removeprefix("candidate:").removeprefix("a=candidate:"))
+        except (ValueError, IndexError, AssertionError) as error:
+            raise BadMessage(
+                f"candidate={candidate.candidate[:80]!r} is not an ICE candidate", "send it as it came"
+            ) from error
+        parsed.sdpMid, parsed.sdpMLineIndex = candidate.sdpMid, candidate.sdpMLineIndex
+        if parsed.sdpMid is None and parsed.sdpMLineIndex is None:
+            parsed.sdpMLineIndex = 0
+        if parsed.protocol.lower() != "udp" or parsed.ip.endswith(".local"):
+            return  # see checked_offer
+        await self._pc.addIceCandidate(parsed)
+
+    def match_audio(self, video_delay_s: float) -> None:
+        """Keep the sound with the picture."""
+        if self._audio is not None:
+            self._audio.match(video_delay_s - AUDIO_BUFFER_S)
+
+    async def close(self) -> None:
+        """Free the connection, its threads and its stream. Again: nothing happens."""
+        if self._closed:
+            return
+        self._closed = True
+        self._pc.remove_all_listeners()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        self.output.stop()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self._pc.close()
+        finally:
+            await asyncio.to_thread(self.live.close)
+
+    # ---- inside
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a track's task failed", exc_info=error)
+            self._end("the picture could not be read")
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        if track.kind == "video" and self._input is None:
+            self._input = VideoInput(track, self.live, self._limits, self._bad_size)
+            self._spawn(self._input.run())
+            self._spawn(self._watch())
+        elif track.kind == "audio" and self._audio is None:
+            self._audio = AudioDelay(track)
+            self._spawn(self._audio.run())
+            self._pc.addTrack(self._audio)
+
+    def _on_state(self) -> None:
+        state = self._pc.connectionState
+        logger.debug("connection %s", state)
+        if state in ("failed", "closed"):
+            self._end("the connection was lost")
+
+    def _end(self, reason: str) -> None:
+        if not self._closed:
+            self._on_end(reason)
+
+    async def _watch(self) -> None:
+        """A connection that brings no media in time is over. Muted video still brings (black) pictures."""
+        await asyncio.sleep(self._media_timeout_s)
+        if self._pc.connectionState != "connected":
+            self._end("no connection came about in time")
+        elif self._input is not None and self._input.last_s == float("-inf"):
+            self._end("no picture came in time")
+
+    def _bad_size(self, width: int, height: int) -> None:
+        self._on_bad_size(width, height)
+        if width * height > self._limits.max_pixels and not self._resting:
+            self._resting = True
+            self._spawn(self._rest())
+
+    async def _rest(self) -> None:
+        """Do not even decode for a while: an 8K source would starve everyone else."""
+        receivers = [r for r in self._pc.getReceivers() if r.track is not None and r.track.kind == "video"]
+        for receiver in receivers:
+            receiver._enabled = False
+        await asyncio.sleep(REST_S)
+        for receiver in receivers:
+            receiver._enabled = True
+        self._resting = False
+
+
+def checked_offer(sdp: str) -> str:
+    """The offer, without candidates we cannot use. Raises BadOffer when it is no SDP or brings no video.
+
+    TCP is not spoken by aiortc; mDNS names would cost a second each to resolve, and the peer's own checks, which come
+    from its real address, do the same job.
+    """
+    lines = [line for line in sdp.splitlines() if not _useless(line)]
+    sdp = "\r\n".join(lines) + "\r\n"
+    try:
+        description = SessionDescription.parse(sdp)
+    except Exception as error:  # aiortc's parser has no error of its own
+        raise BadOffer("the offer is not SDP", "send RTCSessionDescription.sdp unchanged") from error
+    video = [m for m in description.media if m.kind == "video" and m.port != 0]
+    if not video:
+        raise BadOffer("the offer has no video", "add a video track before createOffer")
+    if not any(m.direction in ("sendrecv", "sendonly") for m in video):
+        raise BadOffer("the offer sends no video", "make the video transceiver sendrecv")
+    if len(description.media) > 8:
+        raise BadOffer(f"the offer has {len(description.media)} media sections", "offer one video and one audio")
+    for media in description.media:
+        if media.ice is None or media.ice.usernameFragment is None or media.ice.password is None:
+            raise BadOffer("the offer has no ICE credentials", "send RTCSessionDescription.sdp unchanged")
+        if media.dtls is None or not media.dtls.fingerprints:
+            raise BadOffer("the offer has no DTLS fingerprint", "send RTCSessionDescription.sdp unchanged")
+    return sdp
+
+
+def _useless(line: str) -> bool:
+    if not line.startswith("a=candidate:"):
+        return False
+    fields = line.split()
+    return len(fields) < 6 or fields[2].lower() != "udp" or fields[4].endswith(".local")

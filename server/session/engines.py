@@ -1,0 +1,240 @@
+"""The engines this server runs: name → EngineHost, made once, shared by every session.
+
+A default that cannot start does not take the page down: the next best runs, and `reason` says why. An engine that shows
+avatars is not waited for: it warms up behind while the engine that lights whoever has no portrait yet (`stopgap`) is.
+"""
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from engine import LCVD_WEIGHTS, available_engines, make_engine
+from engine.diffusion.latency import Prediction
+from engine.diffusion.quality import DEFAULT_QUALITY
+from engine.errors import EngineError
+from engine.live.device import EngineHost
+from engine.live.fallback import needs_portrait
+from engine.protocols import Avatar, Engine
+from server.errors import BadMessage, explain
+from server.protocol import EngineChoice
+
+logger = logging.getLogger(__name__)
+
+CAMERA_ENGINES = ("ratio", "passthrough")  # the best there is to relight with, then the picture as it is
+STANDBY = "avatar"  # shows an avatar on any machine: the preview of, and the fallback for, one that needs a GPU
+NEXT_BEST = {
+    "lcvd": (STANDBY, *CAMERA_ENGINES),
+    STANDBY: CAMERA_ENGINES,
+    "ratio": ("passthrough",),
+    "passthrough": (),
+}
+WARMUP_LIMIT_S = 300.0  # a cold numba cache takes 13 s; a slow network fetches the models in minutes
+
+
+class Running(NamedTuple):
+    """What a session's connection runs on."""
+
+    name: str
+    host: EngineHost
+    standby: EngineHost | None  # stands in for `host`, where that shows an avatar
+
+
+class Engines:
+    """Makes hosts on demand. Methods that make or wait for one take their time: call them off the event loop."""
+
+    def __init__(
+        self,
+        default: str,
+        make: Callable[[str], Engine] = make_engine,
+        lcvd_weights: str = LCVD_WEIGHTS,
+        streams: Callable[[str], int] = lambda name: 0,  # live streams on an engine
+    ) -> None:
+        self.asked = self.default = self.stopgap = default
+        self._lcvd_weights = lcvd_weights
+        self._reason = ""
+        self._late = ""  # why the default, which is not waited for, is not warm yet
+        self._make = make
+        self._streams = streams
+        self._hosts: dict[str, EngineHost] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def host(self, name: str) -> EngineHost:
+        """The shared host of engine `name`, made (and warming up on its own thread) if need be.
+
+        Raises ValueError for an unknown name, EngineUnavailable for one that cannot run here.
+        """
+        with self._lock:
+            if self._closed:
+                raise BadMessage("the server is shutting down", "reload the page in a moment")
+            if name not in self._hosts:
+                self._hosts[name] = EngineHost(self._make(name))
+            return self._hosts[name]
+
+    def run(self, name: str, portrait: bool) -> Running:
+        """What a session runs on that asked for engine `name`: until it has a portrait, no avatar. Raises as `host`."""
+        host = self.host(name)
+        if not needs_portrait(host.engine):
+            return Running(name, host, None)
+        if not portrait:
+            return Running(self.stopgap, self.host(self.stopgap), None)
+        return Running(name, host, self._standby(name))
+
+    def _standby(self, name: str) -> EngineHost | None:
+        """The host that stands in for avatars of `name`; None: only stills do."""
+        if name == STANDBY:
+            return None
+        try:
+            return self.host(STANDBY)
+        except Exception as error:  # the worker door: without it the portrait stands in
+            logger.warning("no engine stands in for %s: %s", name, error)
+            return None
+
+    # ---- start and recovery
+
+    def warm(self) -> None:
+        """Return once people can be relit: with what was asked for, or the next best."""
+        self.menu()  # may import torch, seconds long: here, and not at the first participant on the event loop
+        self.default = self._first((self.asked, *NEXT_BEST.get(self.asked, CAMERA_ENGINES)))
+        self.stopgap = self.default
+        if not self._closed and needs_portrait(self.host(self.default).engine):
+            self._standby(self.default)  # warms up behind, too
+            threading.Thread(target=self._watch, name="relight-warm-up", daemon=True).start()
+            self.stopgap = self._first(CAMERA_ENGINES)
+
+    def _first(self, names: tuple[str, ...]) -> str:
+        """The first of `names` that can run; raises what keeps the last from it."""
+        error: Exception = EngineError("there is no engine")
+        for name in names:
+            trouble = self._trouble(name)
+            if trouble is None or self._closed:  # told to stop meanwhile
+                return name
+            error = trouble
+            problem = explain(error)
+            self._reason = self._reason or f"{name} cannot run: {problem.message}"
+            logger.error("engine %s cannot run: %s; %s", name, problem.message, problem.hint, exc_info=error)
+        raise error
+
+    def _trouble(self, name: str) -> Exception | None:
+        """Why engine `name` cannot be used; None where it can, be it that an avatar's is warm later."""
+        try:
+            host = self.host(name)
+            if needs_portrait(host.engine):
+                return None
+            return _not_warm(host)
+        except Exception as error:  # the worker door: whatever keeps one engine from starting, the page works
+            return error
+
+    def _watch(self) -> None:
+        """Say when the default, which nobody waits for, is warm, or that it is late."""
+        name, host = self.default, self._hosts[self.default]
+        error = _not_warm(host)
+        if error is None:
+            logger.info("engine %s is warm", name)
+        elif not self._closed:
+            problem = explain(error)
+            self._late = f"{name} cannot run: {problem.message}"
+            logger.error("engine %s is not warm: %s; %s", name, problem.message, problem.hint)
+
+    @property
+    def reason(self) -> str:
+        """Why something else runs than what was asked for, for the participant; "" where it does not."""
+        host = self._hosts.get(self.default)
+        return self._reason or (self._late if host is not None and not host.ready else "")
+
+    @property
+    def whole(self) -> bool:
+        """What was asked for runs, and what lights the camera in its place is the best there is."""
+        return self.default == self.asked and self.stopgap in (self.asked, CAMERA_ENGINES[0])
+
+    def recover(self) -> bool:
+        """Try again what could not run: True when everything does."""
+        if self.whole or self._closed:
+            return False
+        for name in (CAMERA_ENGINES[0], self.asked):
+            if name in (self.default, self.stopgap):
+                continue
+            try:
+                host = self.host(name)
+            except Exception as error:  # the worker door: as in `warm`
+                logger.debug("%s still cannot be made: %s", name, error)
+                continue
+            if needs_portrait(host.engine):
+                self.default = name
+                continue
+            host.rewarm()
+            if _not_warm(host) is not None:
+                continue
+            self.stopgap = name
+            if name == self.asked or not needs_portrait(self.host(self.default).engine):
+                self.default = name
+        if not self.whole:
+            return False
+        logger.info("engine %s runs after all", self.asked)
+        self._reason = ""
+        return True
+
+    @property
+    def ready(self) -> bool:
+        """People can be relit."""
+        host = self._hosts.get(self.stopgap)
+        return host is not None and host.ready and not self._closed
+
+    # ---- what there is
+
+    @property
+    def hosts(self) -> list[EngineHost]:
+        return list(self._hosts.values())
+
+    def predict(self, avatar: Avatar, source_fps: float) -> Prediction | None:
+        """What `avatar` would cost now; None where no engine has measured itself. ValueError: it cannot be made."""
+        for name, host in list(self._hosts.items()):
+            predict = getattr(host.engine, "predict", None)
+            if predict is not None:
+                found: Prediction | None = predict(avatar, source_fps, max(1, self._streams(name)))
+                return found
+        return None
+
+    @property
+    def quality(self) -> str:
+        """The stop nearest to what the predicting engine does when nobody asks."""
+        return self._said("quality") or DEFAULT_QUALITY
+
+    @property
+    def backend(self) -> str:
+        """What the networks of the predicting engine run on, or ""."""
+        return self._said("backend")
+
+    def _said(self, about: str) -> str:
+        """The first engine's word on what only some have, or ""."""
+        words: list[str] = [getattr(host.engine, about, "") for host in self.hosts]
+        return next((word for word in words if word), "")
+
+    def menu(self) -> list[EngineChoice]:
+        """What a participant may choose from."""
+        known = [EngineChoice(**dataclasses.asdict(info)) for info in available_engines(self._lcvd_weights)]
+        names = {choice.name for choice in known}
+        own = [
+            EngineChoice(name=name, title=name, available=True, needs_portrait=needs_portrait(host.engine))
+            for name, host in list(self._hosts.items())
+            if name not in names
+        ]
+        return known + own
+
+    def close(self) -> None:
+        """Free every engine. Waits for renders under way."""
+        with self._lock:
+            self._closed = True
+            hosts = list(self._hosts.values())
+        for host in hosts:
+            host.close()
+
+
+def _not_warm(host: EngineHost) -> Exception | None:
+    """Wait for `host`; why it is not warm after the time its engine may take."""
+    limit_s = getattr(host.engine, "warmup_limit_s", WARMUP_LIMIT_S)
+    if host.wait_ready(limit_s):
+        return None
+    return host.error or EngineError(f"not ready after {limit_s:.0f} s")

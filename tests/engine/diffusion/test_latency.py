@@ -1,0 +1,89 @@
+"""engine.diffusion.latency against the pacer itself, run for ten minutes of a clock that is only a number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from engine.diffusion.latency import Pace, predicted
+from engine.live.pacer import Pacer
+
+
+@dataclass
+class Timed:
+    t_s: float
+
+
+def played(fps: float, fresh: int, window_s: float, seconds: float) -> np.ndarray:
+    """Delay [N] in seconds of every frame that left; window k is done `window_s` (±10 %) after its last frame came."""
+    rng = np.random.default_rng(0)
+    pacer: Pacer[Timed] = Pacer()
+    busy, delays = 0.0, []
+    done: list[tuple[float, list[Timed]]] = []
+    for k in range(int(seconds * fps / fresh)):
+        frames = [Timed((k * fresh + i) / fps) for i in range(fresh)]
+        busy = max(busy, frames[-1].t_s) + window_s * rng.uniform(0.9, 1.0)
+        done.append((busy, frames))
+    now, done = 0.0, done[::-1]
+    while now < seconds - 2:
+        if done and done[-1][0] <= now:
+            pacer.put(done.pop()[1], now)
+        frame, wait_s = pacer.take(now)
+        if frame is not None:
+            delays.append(now - frame.t_s)
+            continue
+        now = min(now + wait_s + 1e-6, done[-1][0]) if done else now + wait_s + 1e-6
+    return np.array(delays)
+
+
+@pytest.mark.parametrize(("fresh", "window_s"), [(10, 0.25), (8, 0.3), (4, 0.1)])
+def test_ten_minutes_keep_the_predicted_delay(fresh: int, window_s: float) -> None:
+    """Every frame leaves, the last minute is no later than the first, and both are as predicted."""
+    delays = played(25.0, fresh, window_s, 600.0)
+    told = predicted(25.0, fresh, window_s)
+    assert told.keeps_up
+    assert told.fps == 25
+    assert len(delays) >= 25 * 600 - 200
+    first, last = delays[:1500], delays[-1500:]
+    assert np.median(last) <= np.median(first) + 0.01
+    assert delays.max() <= told.delay_s + 0.01
+    assert np.median(last) >= told.delay_s - 0.1 * window_s - 0.02
+
+
+def test_too_slow_a_device_is_told_before() -> None:
+    """10 frames in 0.8 s are 12.5 a second; two participants halve it and wait for one another."""
+    alone, together = predicted(25.0, 10, 0.8), predicted(10.0, 10, 0.8, streams=2)
+    assert (alone.fps, alone.keeps_up) == (12.5, False)
+    assert alone.delay_s == pytest.approx(0.36 + 0.8)
+    assert (together.fps, together.keeps_up) == (6.25, False)
+    assert together.delay_s == pytest.approx(0.9 + 1.6)
+
+
+def test_impossible_values_are_refused() -> None:
+    """The message shows them."""
+    with pytest.raises(ValueError, match="source_fps=0"):
+        predicted(0, 10, 0.1)
+
+
+def test_the_pace_follows_what_windows_take() -> None:
+    """1 before the first; then measured over expected, older windows fading, within bounds."""
+    pace = Pace()
+    assert pace.ratio == 1.0
+    for i in range(50):
+        pace.window(i * 1.0, i * 1.0 + 0.3, expected_s=0.2)
+    assert pace.ratio == pytest.approx(1.5)
+    for i in range(50, 80):
+        pace.window(i * 1.0, i * 1.0 + 0.2, expected_s=0.2)
+    assert 1.0 <= pace.ratio < 1.03
+    for i in range(80, 200):
+        pace.window(i * 100.0, i * 100.0 + 50.0, expected_s=0.2)
+    assert pace.ratio == 4.0
+
+
+def test_windows_that_overlap_count_once() -> None:
+    """Two windows in one shared call of 0.4 s, expected 0.2 s each: the pace is as predicted."""
+    pace = Pace()
+    for i in range(50):
+        pace.window(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
+        pace.window(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
+    assert pace.ratio == pytest.approx(1.0, abs=0.06)

@@ -1,0 +1,113 @@
+"""Shading a cell: the light of lcvd.lighting.lighting over the light that was there, limited and floored."""
+
+import numpy as np
+import pytest
+
+from engine.ratio.source_light import prior
+from engine.relighting.shading import GAIN_CAP, GAIN_FLOOR, GAMMA_POWER, LEAK, Surface, shade
+from lcvd.lighting.lighting import pack, shading
+from lcvd.lighting.sh import sh_from_directional
+from lcvd.types import DirectionalLight, Lighting
+from tests.engine.made_up_person import lamp
+
+EVEN = np.array([1 / 0.2820948, 0, 0, 0, 0, 0, 0, 0, 0], np.float32)
+NO_SHADOW = np.zeros((0, 12, 12), np.float32)
+
+
+def ball(rim=0.0, skin=1.0, luma=0.3):
+    y, x = np.mgrid[-1:1:12j, -1:1:12j] * 0.6
+    normal = np.dstack([x, -y, np.sqrt(1 - x * x - y * y)]).astype(np.float32)
+    layer = np.ones((12, 12), np.float32)
+    return Surface(normal, rim * layer, skin * layer, luma * layer)
+
+
+def linear(fields):
+    return fields[:3] ** (1 / GAMMA_POWER)
+
+
+@pytest.mark.parametrize(
+    "lighting",
+    [
+        Lighting("ambient", (0.7, 0.7, 0.7)),
+        Lighting("lamps", (0.2,) * 3, (lamp(-1, 0.5, 1, 0.8), lamp(1, -0.2, 0.6, 0.3))),
+        Lighting("sh", (0.1,) * 3, sh=sh_from_directional((0, 0.6, 0.8), (0.8, 0.8, 0.8))),
+    ],
+)
+def test_gain_is_the_light_of_the_lighting_module(lighting):
+    """In even source light, below the limits, the gain is lcvd.lighting.lighting.shading."""
+    surface = ball()
+    gain = linear(shade(surface, EVEN, pack(lighting), NO_SHADOW, 1.0))
+    expected = np.maximum(shading(lighting, surface.normal), GAIN_FLOOR)
+    np.testing.assert_allclose(gain, expected.transpose(2, 0, 1), rtol=0.03, atol=0.01)
+
+
+def test_own_light_gives_back_the_picture():
+    """Relit by the light that is already there, nothing changes much."""
+    c = prior()
+    like = Lighting("like", (0.75,) * 3, sh=None)
+    facing = ball().normal[..., 2]
+    gain = linear(shade(ball(), c, pack(like), NO_SHADOW, 1.0))[1]
+    np.testing.assert_allclose(gain, 0.75 / (0.75 + 0.25 * facing), rtol=0.03)
+
+
+def test_gain_is_limited_and_floored():
+    """However strong or black the light, the gain stays within its limits."""
+    strong = linear(shade(ball(), EVEN, pack(Lighting("l", (50.0,) * 3)), NO_SHADOW, 1.0))
+    black = linear(shade(ball(), EVEN, pack(Lighting("l", (0.0,) * 3)), NO_SHADOW, 1.0))
+    assert strong.max() <= GAIN_CAP + 0.02
+    np.testing.assert_allclose(black, GAIN_FLOOR, rtol=0.01)
+
+
+def test_dark_source_does_not_divide_by_zero():
+    """Where the source light is estimated as black or negative, the gain is finite and capped."""
+    gain = shade(ball(), -EVEN, pack(Lighting("l", (1.0,) * 3)), NO_SHADOW, 1.0)
+    assert np.isfinite(gain).all()
+    assert linear(gain).max() <= GAIN_CAP + 0.02
+
+
+def test_amount_fades():
+    """Amount 0 is gain 1 and no sheen; half lies between."""
+    light = pack(Lighting("l", (0.2,) * 3, (lamp(0, 0, 1),), specular=1.0))
+    none, half, full = (shade(ball(), EVEN, light, NO_SHADOW, a) for a in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(none[:3], 1, atol=1e-6)
+    assert not none[3:].any()
+    np.testing.assert_allclose(half, (none + full) / 2, atol=1e-5)
+
+
+def test_shadow_takes_away_its_lamp_only():
+    """In full shadow of strength 1 only the ambient is left."""
+    light = pack(Lighting("l", (0.3,) * 3, (lamp(0, 0, 1, shadow=1.0),)))
+    gain = linear(shade(ball(), EVEN, light, np.ones((1, 12, 12), np.float32), 1.0))
+    np.testing.assert_allclose(gain, 0.3, rtol=0.03)
+
+
+def test_colour_survives_the_limit():
+    """A strong red lamp is limited in brightness, and stays red as far as the leak allows."""
+    red = DirectionalLight((0, 0, 1), (6.0, 0.0, 0.0), 0.2, 0.0)
+    r, g, _ = linear(shade(ball(), EVEN, pack(Lighting("l", (0.0,) * 3, (red,))), NO_SHADOW, 1.0))[:, 6, 6]
+    assert g / r == pytest.approx(LEAK / (LEAK + (1 - LEAK) / 0.2126), rel=0.1)
+
+
+def test_lamp_from_behind_draws_the_contour():
+    """A lamp behind the head adds sheen at the contour on its own side, and none inside."""
+    light = pack(Lighting("l", (0.2,) * 3, (lamp(-1, 0, -1, 1.5),)))
+    edge = shade(ball(rim=1.0, skin=0.0), EVEN, light, NO_SHADOW, 1.0)
+    inside = shade(ball(rim=0.0, skin=0.0), EVEN, light, NO_SHADOW, 1.0)
+    assert edge[3, 6, 0] > 0.2
+    assert edge[3, 6, 0] > 3 * edge[3, 6, 11]
+    assert inside[3].max() == 0
+
+
+def test_dark_hair_gets_more_sheen_per_brightness():
+    """The rim aims at a brightness, so dark hair is raised by more than fair hair."""
+    light = pack(Lighting("l", (0.2,) * 3, (lamp(-1, 0, -1, 1.5),)))
+    dark = shade(ball(1.0, 0.0, luma=0.02), EVEN, light, NO_SHADOW, 1.0)[3, 6, 0]
+    fair = shade(ball(1.0, 0.0, luma=0.5), EVEN, light, NO_SHADOW, 1.0)[3, 6, 0]
+    assert dark > 5 * fair
+
+
+def test_specular_only_on_skin():
+    """Sheen of a lamp in front shows on skin and not on cloth."""
+    light = pack(Lighting("l", (0.2,) * 3, (lamp(0, 0, 1),), specular=1.0))
+    assert shade(ball(skin=1.0), EVEN, light, NO_SHADOW, 1.0)[3].max() > 0.1
+    assert shade(ball(skin=0.0), EVEN, light, NO_SHADOW, 1.0)[3].max() == 0

@@ -1,0 +1,134 @@
+"""`relight serve`: what it refuses, what it says once it runs, and how it ends while still warming up."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from server.http.serve import run
+from server.settings import Settings
+
+SERVING = """
+import sys, time
+from engine.errors import EngineUnavailable
+from engine.passthrough import PassthroughEngine
+from server.http.serve import run
+
+
+class Slow(PassthroughEngine):
+    name = "ratio"
+
+    def warmup(self):
+        print("compiling", flush=True)
+        time.sleep(60)
+
+
+def slow(name):
+    return Slow()
+
+
+def broken(name):
+    if name == "ratio":
+        raise EngineUnavailable("the [models] are missing", "relight doctor --download")
+    return PassthroughEngine()
+
+
+sys.exit(run({"port": int(sys.argv[2])}, globals()[sys.argv[1]]))
+"""
+
+
+@contextlib.contextmanager
+def serving(maker: str, port: int = 0) -> Iterator[subprocess.Popen]:
+    """`relight serve` in a process of its own, with the engines of `maker`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVING, maker, str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "60"},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_announcement_names_the_engine_that_runs_and_why() -> None:
+    """Where the engine asked for cannot run, the fallback and the reason are said, each on one line."""
+    with serving("broken") as process:
+        assert process.stdout is not None
+        why, ready = process.stdout.readline(), process.stdout.readline()
+    assert "ratio cannot run: the [models] are missing" in why
+    assert "engine passthrough ready at http://localhost:" in ready
+    assert "ratio" not in ready
+
+
+async def test_sigterm_ends_a_server_that_is_still_warming_up() -> None:
+    """A warm-up takes as long as a compiler or a download; the end does not wait for it."""
+    with serving("slow") as process:
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "compiling\n"
+        then = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.wait, 20)
+        assert time.monotonic() - then < 5  # the promise itself, not a measure of speed
+        assert "ready" not in process.stdout.read()
+
+
+def test_a_port_is_taken_from_the_first_moment_on() -> None:
+    """A second server hears of the first even while that one is only warming up."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serving("slow", port) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert run({"port": port}) == 2
+
+
+def test_an_engine_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt engine is an error with the legal names, not a silent fallback."""
+    assert run({"engine": "ration", "port": 0}) == 2
+    assert "ratio, avatar, lcvd, passthrough" in capsys.readouterr().err
+
+
+def test_a_list_that_is_no_json_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable that should be JSON is told in words."""
+    monkeypatch.setenv("RELIGHT_ALLOWED_ORIGINS", "https://meet.example.org")
+    assert run({}) == 2
+    told = capsys.readouterr().err
+    assert "allowed_origins" in told
+    assert '["https://example.org"]' in told
+
+
+def test_a_misspelt_variable_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """RELIGHT_PROT changes nothing, and says so instead of nothing."""
+    monkeypatch.setenv("RELIGHT_PROT", "9000")
+    monkeypatch.setenv("RELIGHT_LOG_LEVEL", "info")
+    assert run({"host": "192.0.2.1"}) == 2  # an address that is not ours: it ends there
+    told = capsys.readouterr().err
+    assert "RELIGHT_PROT is no setting of the server" in told
+    assert "RELIGHT_LOG_LEVEL" not in told
+
+
+def test_the_avatars_weights_and_backend_are_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`relight serve --engine lcvd --weights … --backend …` overrides the settings of these names."""
+    from typer.testing import CliRunner
+
+    from server.cli.main import app
+
+    given: list[dict] = []
+    monkeypatch.setattr("server.http.serve.run", lambda overrides: given.append(overrides) or 0)
+    result = CliRunner().invoke(app, ["serve", "--engine", "lcvd", "--weights", "tiny", "--backend", "eager"])
+    assert result.exit_code == 0, result.output
+    assert given == [{"engine": "lcvd", "lcvd_weights": "tiny", "lcvd_backend": "eager"}]
+    assert Settings(**given[0]).lcvd_backend == "eager"

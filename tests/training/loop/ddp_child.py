@@ -1,0 +1,29 @@
+"""One of the processes of test_ddp: `ddp_child.py CONFIG.json GRADIENT.pt`, launched with torchrun's variables."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from training.config import config_from
+from training.loop.runtime import make_accelerator
+from training.loop.train import Run
+
+
+def main(config: Path, gradient: Path) -> None:
+    """Write the gradient of the first batch, then train the run from its beginning."""
+    settings = config_from(json.loads(config.read_text()))
+    accelerator = make_accelerator(settings)
+    with Run(settings, accelerator, resume=False) as run:
+        run.trainer._accumulate()
+        if accelerator.is_main_process:
+            torch.save({n: p.grad for n, p in run.trainer.bare.named_parameters() if p.requires_grad}, gradient)
+    accelerator.free_memory()
+    with Run(settings, accelerator, resume=False) as run:
+        run.go(None)
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

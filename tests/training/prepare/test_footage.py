@@ -1,0 +1,90 @@
+"""Footage: the frames the engine's reader gives, the asked part of them, and words for what cannot be read."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.offline.video_file import ClipReader
+from tests.clips import make_clip
+from tests.training.made_up_footage import sway, write_video
+from training.errors import FootageError
+from training.prepare.footage import Box, Source, read_footage
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "a.mp4", sway(60, 96), fps=25)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180])
+def test_frames_are_those_of_the_engines_reader(tmp_path: Path, rotation: int) -> None:
+    """Pixels, turns and times agree with engine.offline.video_file, which training may not import."""
+    path = make_clip(tmp_path / "a.mp4", [0, 0.03, 0.07, 0.2, 0.21, 0.3], rotation_deg=rotation)
+    with ClipReader(path) as reader:
+        expected = list(reader.frames())
+    found = list(read_footage(Source("a", path)))
+    assert len(found) == 6
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(found, expected, strict=True))
+    assert [frame.t_s for frame in found] == pytest.approx([frame.t_s for frame in expected])
+
+
+def test_a_part_of_a_video_is_sought_and_cut_by_its_box(video: Path) -> None:
+    """start and end are seconds of the video, the box leaves only its pixels."""
+    whole = list(read_footage(Source("a", video)))
+    box = Box(0.25, 0.0, 1.0, 0.5, 1, 1)
+    part = list(read_footage(Source("a", video, start_s=0.8, end_s=1.6, box=box)))
+    assert [frame.number for frame in part] == list(range(21))
+    assert part[0].t_s == pytest.approx(0.8)
+    assert all(np.array_equal(a.rgb, b.rgb[:48, 24:]) for a, b in zip(part, whole[20:41], strict=True))
+
+
+def test_numbered_pictures_are_frames_at_the_folders_rate(tmp_path: Path) -> None:
+    """VFHQ's way: sorted by name, time is number over rate."""
+    stills = sway(3, 64)
+    for i, rgb in enumerate(stills):
+        cv2.imwrite(str(tmp_path / f"{i:08d}.png"), rgb[:, :, ::-1])
+    found = list(read_footage(Source("a", tmp_path, fps=30)))
+    assert [frame.t_s for frame in found] == pytest.approx([0, 1 / 30, 2 / 30])
+    assert all(np.array_equal(frame.rgb, rgb) for frame, rgb in zip(found, stills, strict=True))
+
+
+def test_missing_footage_is_a_gap(tmp_path: Path) -> None:
+    """A jump in time is told, a variable rate is not."""
+    times = [0, 0.033, 0.1, 0.133, 0.9, 0.933]
+    found = list(read_footage(Source("a", make_clip(tmp_path / "a.mp4", times))))
+    assert [frame.gap for frame in found] == [False, False, False, False, True, False]
+
+
+def cut_short(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:2000])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p, v: p / "gone.mp4", "not a readable video"),
+        (lambda p, v: ((p / "text.mp4").write_text("no video at all"), p / "text.mp4")[1], "not a readable video"),
+        (lambda p, v: cut_short(write_video(p / "cut.mp4", sway(4, 64))), "readable"),
+        (lambda p, v: (p / "empty").mkdir() or p / "empty", "no readable frame"),
+        (lambda p, v: ((p / "0.png").write_bytes(b"x"), p)[1], "0.png is not a picture"),
+    ],
+)
+def test_what_cannot_be_read_is_told_without_the_machines_paths(
+    tmp_path: Path, video: Path, make: object, said: str
+) -> None:
+    """Every way to fail is a FootageError in words, the same on every machine."""
+    path = make(tmp_path, video)  # type: ignore[operator]
+    with pytest.raises(FootageError, match=said) as caught:
+        list(read_footage(Source("a", path)))
+    assert str(tmp_path) not in caught.value.message
+
+
+def test_boxes_and_times_outside_the_video_are_told(video: Path) -> None:
+    """An annotation that does not fit its video is the video's trouble, not a crash."""
+    with pytest.raises(FootageError, match="box is"):
+        list(read_footage(Source("a", video, box=Box(500, 0, 900, 400, 0, 0))))
+    with pytest.raises(FootageError, match=r"between 99\.0 and 100\.0 s"):
+        list(read_footage(Source("a", video, start_s=99, end_s=100)))

@@ -1,0 +1,163 @@
+"""SyntheticClips: heads that we render, as TrainingClips, in the order that (seed, position) alone decides.
+
+Each head is filmed under two lights, so a share of the clips can show
+the reference under one light and the frames under another, both true. Seeds of heads for training and for held-out
+checks lie in disjoint ranges. Knows nothing of torch.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.dataset import ClipStream
+from training.data.sample import TrainingClip
+from training.errors import DataError
+from training.heads import HeadClip, head_clip
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = 2**31  # heads below are for training, from here on for checks
+_CHANNELS = 13  # rgb, relit, hints, target hints, mask
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSource:
+    """Heads of consecutive seeds, rendered once where a cache folder is given. Safe for several threads and processes.
+
+    Raises DataError where training and held-out seeds would overlap.
+    """
+
+    heads: int
+    first: int = 0
+    frames: int = 16
+    size: int = 128
+    cache: Path | None = None
+    cache_bytes: int = 4 * 2**30
+
+    def __post_init__(self) -> None:
+        if self.heads < 1:
+            raise DataError(f"heads is {self.heads}", "give at least 1")
+        if self.first < HELD_OUT < self.first + self.heads:
+            raise DataError(
+                f"heads {self.first} … {self.first + self.heads - 1} reach into the held-out ones",
+                f"training uses seeds below {HELD_OUT}",
+            )
+
+    def pictures(self, index: int) -> NDArray[np.uint8]:
+        """[F,S,S,13] of head `index`: rgb, relit, hints, target hints, mask. Perhaps a memory map: do not write."""
+        seed = self.first + index
+        if self.cache is None:
+            return _stacked(head_clip(seed, self.frames, self.size))
+        path = self.cache / f"{seed}-{self.frames}x{self.size}.npy"
+        try:
+            stored: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+            if stored.shape != (self.frames, self.size, self.size, _CHANNELS) or stored.dtype != np.uint8:
+                raise ValueError(f"{stored.dtype} {stored.shape}")
+            return stored
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, EOFError) as error:
+            logger.warning("%s: rendered again (%s)", path, error)
+        made = _stacked(head_clip(seed, self.frames, self.size))
+        # By its number and not by what lies there: the same heads are kept at every start, in every process.
+        if index < self.cache_bytes // made.nbytes:
+            self._store(path, made)
+        return made
+
+    def _store(self, path: Path, made: NDArray[np.uint8]) -> None:
+        part = path.with_name(f"{path.stem}.{os.getpid()}-{id(made)}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                np.save(file, made)
+            part.replace(path)
+        except OSError as error:  # a cache is a convenience: the picture itself is there
+            part.unlink(missing_ok=True)
+            logger.warning("%s: not kept (%s)", path, error.strerror or error)
+
+
+def renderer(heads: HeadSource) -> Callable[[range, Callable[[int], None]], None]:
+    """For `training.prepare.workers`: a job's heads are put into the cache. Here: a worker need not load torch."""
+
+    def render(job: range, report: Callable[[int], None]) -> None:
+        for index in job:
+            heads.pictures(index)
+
+    return render
+
+
+class SyntheticHeads:
+    """Clips of rendered heads by number, as ClipDataset has them of footage. Raises DataError."""
+
+    def __init__(
+        self,
+        source: HeadSource,
+        frames: int,  # of a clip, reference included; at most the source's
+        relit_pairs: float = 0.5,  # share whose reference stands under the other light
+    ) -> None:
+        if not 2 <= frames <= source.frames:
+            raise DataError(f"frames is {frames}", f"heads are filmed for {source.frames} frames: give 2…that")
+        self.source, self.frames, self.relit_pairs = source, frames, relit_pairs
+        self.places = range(source.first, source.first + source.heads)
+        about = f"{source.heads} {source.first} {source.frames} {source.size} {frames} {relit_pairs}"
+        self.fingerprint = f"heads {about}"
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures, px."""
+        return self.source.size
+
+    def __len__(self) -> int:
+        return self.source.heads
+
+    def load(self, index: int, rng: np.random.Generator) -> TrainingClip:
+        """Head `index`; `rng` draws reference, stretch, and which of the two lights falls on what."""
+        side = int(rng.integers(2))
+        pair = bool(rng.random() < self.relit_pairs)
+        reference = int(rng.integers(self.source.frames))
+        start = int(rng.integers(self.source.frames - self.frames + 1))
+        return self.clip(index, side, pair, reference, start)
+
+    def clip(self, index: int, side: int, pair: bool, reference: int, start: int = 0) -> TrainingClip:
+        """Frames `start` + 1 … under light `side`, the reference under the other one (`pair`) or the same."""
+        pictures = self.source.pictures(index)
+        anchor, rows = pictures[reference][None], pictures[start + 1 : start + self.frames]
+        other = 1 - side if pair else side
+        frames, hints = (
+            np.concatenate([anchor[..., 3 * a : 3 * a + 3], rows[..., 3 * b : 3 * b + 3]])
+            for a, b in ((other, side), (2 + other, 2 + side))
+        )
+        masks = np.concatenate([anchor[..., 12], rows[..., 12]])
+        name = f"head{self.places[index]}-{start}-{reference}{'ab'[other]}{'ab'[side]}"
+        return TrainingClip(frames, hints, masks, frames[0], name)
+
+
+class SyntheticClips(ClipStream):
+    """ClipStream over rendered heads; `threads` render ahead."""
+
+    def __init__(
+        self,
+        source: HeadSource,
+        *,
+        frames: int,
+        seed: int,
+        relit_pairs: float = 0.5,
+        rank: int = 0,
+        world: int = 1,
+        shuffle: bool = True,
+        threads: int = 0,
+    ) -> None:
+        heads = SyntheticHeads(source, frames, relit_pairs)
+        super().__init__(heads, seed=seed, rank=rank, world=world, shuffle=shuffle, threads=threads)
+
+
+def _stacked(clip: HeadClip) -> NDArray[np.uint8]:
+    mask = np.rint(clip.masks * 255).astype(np.uint8)[..., None]
+    stacked = np.concatenate([clip.rgb, clip.relit, clip.hints, clip.target_hints, mask], axis=3)
+    assert stacked.shape[3] == _CHANNELS
+    return stacked

@@ -1,0 +1,92 @@
+"""The trained model as a folder that `load_lcvd` and the server read: the converted safetensors layout."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lcvd.weights.convert import write_part
+from lcvd.weights.load import FORMAT, FORMAT_VERSION, MANIFEST
+from training.loop.checkpoint import told_when_disk_full
+from training.loop.networks import Networks, part_configs
+
+_PREFIX = {"unet": "denoiser.unet.svd.", "adapters": "adapters."}
+
+
+def export(
+    destination: Path,
+    parts: Networks,
+    trained: Mapping[str, Tensor],  # names of Trainee; parts take their other tensors from themselves
+    about: Mapping[str, Any],  # for the card and the manifest: step, seed, data, …
+    preprocess: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+    notes: Mapping[str, Any] = MappingProxyType({}),  # what loaders read: `lcvd.networks.student`
+    whole: bool = False,  # `trained` has every tensor of its parts, which themselves hold shards
+) -> Path:
+    """Write or replace `destination`; the old folder stays until the new one is whole. Raises DiskFull, DataError."""
+    part_folder = destination.with_name(f".{destination.name}.part")
+    with told_when_disk_full(destination.parent):
+        shutil.rmtree(part_folder, ignore_errors=True)
+        part_folder.mkdir(parents=True)
+        try:
+            written: dict[str, dict[str, Any]] = {}
+            for name, config in part_configs(parts):
+                network = parts[name].svd if name == "unet" else parts[name]
+                prefix = _PREFIX.get(name)
+                given: dict[str, Tensor] = {}
+                if prefix is not None:
+                    given = {key[len(prefix) :]: value for key, value in trained.items() if key.startswith(prefix)}
+                tensors = given if given and whole else dict(network.state_dict()) | given
+                kept = {key: value.detach().to("cpu", dtype).contiguous() for key, value in tensors.items()}
+                # transformers keeps a table of positions that no weights file has
+                kept = {key: value for key, value in kept.items() if not key.endswith("position_ids")}
+                written[name] = write_part(part_folder, name, kept, json.loads(json.dumps(config)), ["relight train"])
+            manifest = {
+                "format": FORMAT,
+                "version": FORMAT_VERSION,
+                "parts": written,
+                "preprocess": dict(preprocess),
+                "training": dict(about),
+                **notes,
+            }
+            (part_folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            (part_folder / "README.md").write_text(_card(written, {**about, **notes}), encoding="utf-8")
+            put_in_place(part_folder, destination)
+        finally:
+            shutil.rmtree(part_folder, ignore_errors=True)
+    return destination
+
+
+def put_in_place(part: Path, destination: Path) -> None:
+    """A whole folder takes its name; the one that had it goes only then."""
+    old = destination.with_name(f".{destination.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if destination.exists():
+        destination.rename(old)
+    part.rename(destination)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _card(parts: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    rows = "\n".join(
+        f"| `{part['file']}` | {part['parameters']:,} | {', '.join(part['dtypes'])} | `{part['sha256']}` |"
+        for part in parts.values()
+    )
+    told = "\n".join(f"- {name}: {value}" for name, value in about.items())
+    return f"""# LCVD weights trained with `relight train`
+
+Use: `relight video CLIP -o OUT.mp4 --engine lcvd --weights THIS_FOLDER`. Check: `relight weights verify THIS_FOLDER`.
+
+{told}
+
+| file | parameters | dtype | SHA-256 |
+|---|---|---|---|
+{rows}
+
+What the data and the model that training began with bind, binds these weights too.
+"""

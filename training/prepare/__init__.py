@@ -1,0 +1,1 @@
+"""Footage → sharded training data."""
