@@ -75,8 +75,9 @@ def make_engine(
             raise EngineUnavailable(*reason)
         import torch
 
-        from engine.backends import PlanOptions, make_backend
         from engine.backends.chain import BackendChain, chain_limit_s, chain_names
+        from engine.backends.make_backend import make_backend
+        from engine.backends.options import PlanOptions
         from engine.diffusion.engine import WARMUP_LIMIT_S, DiffusionEngine, DiffusionOptions
         from engine.diffusion.memory import fit_to_memory
         from engine.diffusion.sampler import SamplerPlan

@@ -7,9 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.face.neutral import centred_face
-from lcvd.types import Face, FloatArray
+from lcvd.types import DirectionalLight, Face, FloatArray, Lighting
 
 NOD_RAD, NOD_HZ = 0.15, 0.4
+WARMUP_LIGHT = Lighting(
+    "warm-up", (0.3, 0.3, 0.3), (DirectionalLight((-0.6, 0.4, 0.69), (1, 1, 1), 0.2, 0.7),), specular=0.3
+)
 
 
 class StillFace:

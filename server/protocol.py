@@ -18,8 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from engine.diffusion.latency import Prediction
-from engine.diffusion.quality import QUALITIES
+from engine.diffusion.latency import QUALITIES, Prediction
 from engine.diffusion.window import STRIDES
 from server.errors import Problem
 from server.light_message import STRICT, Adjust, Light, Unit

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lcvd.model import LcvdModel
-from lcvd.networks.few_steps import few_step_sigmas
+from lcvd.networks.schedule import few_step_sigmas
 from lcvd.sampling.pipeline import relight_frames
 from training.config import DistillConfig
 from training.evaluation import Case, Scores, held_out_case, scored

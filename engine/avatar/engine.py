@@ -22,14 +22,15 @@ from engine.errors import FrameError, PortraitError, StreamClosed
 from engine.frames import Frame, Work
 from engine.held_pose import HeldPose
 from engine.light_transition import LightGlide
-from engine.offline.animate_clip import Reference, make_reference
-from engine.protocols import StreamConfig
+from engine.protocols import Avatar, StreamConfig
+from engine.reference import Reference, make_reference
 from engine.relighting.background import backdrop_gain
 from engine.relighting.compose import compose
 from engine.relighting.grid import GRID, WorkingGrid
 from engine.relighting.shading import Surface, shade
 from engine.relighting.shadow import cast_shadows
 from engine.relighting.surface import person_surface
+from engine.synthetic_face import WARMUP_LIGHT, StillFace
 from lcvd.errors import LightError
 from lcvd.lighting.lighting import interpolate, pack
 from lcvd.lighting.sh import Y00
@@ -93,9 +94,7 @@ class AvatarEngine:
 
     def warmup(self) -> None:
         """Compile the kernels and touch the networks, so that the first frame is not the slow one."""
-        from engine.avatar.warmup import warm_up
-
-        warm_up(self)
+        _warm_up(self)
 
     def touch(self, rgb: NDArray[np.uint8]) -> None:
         """Run the networks once on a picture [H,W,3]. Raises ModelUnavailable."""
@@ -226,3 +225,14 @@ def limited_ratio(target: FloatArray, own: FloatArray) -> FloatArray:
     over = np.maximum(bright - np.float32(RATIO_KNEE), 0)
     limited = np.minimum(bright, np.float32(RATIO_KNEE)) + room * (1 - np.exp(-over / room))
     return (ratio * (limited / np.maximum(bright, np.float32(1e-4)))).astype(np.float32)
+
+
+def _warm_up(engine: AvatarEngine) -> None:
+    """Compile (or load from the cache on disk) and touch the networks."""
+    rgb = np.random.default_rng(0).integers(60, 200, (SIZE, SIZE, 3), np.uint8)
+    engine.touch(rgb)
+    made_up = AvatarEngine(StillFace, lambda: lambda _: np.ones((9, 16), np.float32))
+    stream = made_up.open(StreamConfig(WARMUP_LIGHT, avatar=Avatar(rgb)))
+    for index in range(3):
+        stream.push(Frame(index, index / 10, rgb))
+    stream.close()

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.backends import BACKENDS, make_backend
 from engine.backends.agreement import require_agreement
 from engine.backends.eager import EagerBackend
+from engine.backends.options import BACKENDS
 from engine.backends.own_thread import HungCall, OwnThread
 from engine.errors import EngineError, EngineUnavailable
 from engine.protocols import Answer, Ask, Backend
@@ -69,7 +69,7 @@ class BackendChain:
         self,
         model: LcvdModel,
         names: Sequence[str],
-        make: Callable[[str, LcvdModel], Backend] = make_backend,
+        make: Callable[[str, LcvdModel], Backend],
         limits_s: Mapping[str, float] = LIMITS_S,
         grace_s: float = GRACE_S,
     ) -> None:

@@ -1,4 +1,4 @@
-"""What runs a plan: one Runtime each for onnxruntime, TensorRT and torch-tensorrt. `make_runtime` knows them all."""
+"""What runs a plan: one Runtime each for onnxruntime, TensorRT and torch-tensorrt."""
 
 import hashlib
 import platform
@@ -14,7 +14,6 @@ from engine.backends.networks import Network
 from engine.backends.plans import PlanKey
 from lcvd.model import DTYPES, LcvdModel
 
-RUNTIMES = ("onnx", "tensorrt", "torch-tensorrt")
 PRECISIONS = ("fp32", "fp16", "bf16", "fp8")
 
 Runner = Callable[[Mapping[str, Tensor]], Tensor]  # inputs by name, of the plan's shapes → output
@@ -35,23 +34,6 @@ class Runtime(Protocol):
 
     def load(self, folder: Path, output: str) -> Runner:
         """What computes `output`; its result may be overwritten by the next call."""
-
-
-def make_runtime(name: str, device: torch.device, cache: Path) -> Runtime:
-    """The runtime called `name`, with a folder for notes of its own. ValueError names the legal ones."""
-    if name == "onnx":
-        from engine.backends.onnx import OnnxRuntime
-
-        return OnnxRuntime(device)
-    if name == "tensorrt":
-        from engine.backends.tensorrt import TensorRTRuntime
-
-        return TensorRTRuntime(device, cache)
-    if name == "torch-tensorrt":
-        from engine.backends.torch_tensorrt import TorchTensorRTRuntime
-
-        return TorchTensorRTRuntime(device)
-    raise ValueError(f"backend={name!r} builds no plans; choose one of {', '.join(RUNTIMES)}")
 
 
 def plan_key(

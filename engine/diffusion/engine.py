@@ -12,8 +12,7 @@ from typing import Literal
 
 from engine.diffusion.batching import Steps, run_alone, run_together
 from engine.diffusion.benchmark import measured_cost
-from engine.diffusion.latency import Pace, Prediction, WindowCost, predicted
-from engine.diffusion.quality import nearest_quality
+from engine.diffusion.latency import Pace, Prediction, WindowCost, nearest_quality, predicted
 from engine.diffusion.renderer import WindowRenderer
 from engine.diffusion.sampler import SamplerPlan
 from engine.diffusion.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow
@@ -22,8 +21,8 @@ from engine.errors import EngineUnavailable, PortraitError, StreamClosed
 from engine.frames import Frame, Work
 from engine.held_pose import HeldPose
 from engine.light_transition import LightGlide
-from engine.offline.animate_clip import Reference, make_reference
 from engine.protocols import Avatar, Backend, Stream, StreamConfig, Take
+from engine.reference import Reference, make_reference
 from lcvd.hints import render_hints
 from lcvd.lighting.lighting import interpolate
 from lcvd.matting.portrait import make_matte

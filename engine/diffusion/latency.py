@@ -1,10 +1,16 @@
-"""What a windowed engine will cost in delay and frame rate, from the time a window takes. Pure arithmetic.
+"""What a windowed engine costs in delay and frame rate, and the quality presets that choose among such costs.
 
 A window cannot start before its last fresh frame came, and frames leave with the spacing they came with: so every one
-of them is as late as the first of its window.
+of them is as late as the first of its window. A preset is nothing but values of an `Avatar`; whoever wants others names
+them one by one. Without guidance (ω = 1) a step costs half; with a stride of 4 a frame waits for 3 others instead of 9,
+but every frame costs 2.5 times the work. Pure arithmetic.
 """
 
+import math
 from dataclasses import dataclass
+
+from engine.diffusion.window import DEFAULT_STRIDE
+from lcvd.networks.guidance import OMEGA
 
 PACE_SHARE = 0.1  # of the newest window in the running mean: some ten windows are remembered
 PACE_BOUNDS = (0.5, 4.0)  # one odd window must not promise the impossible, nor frighten everyone away
@@ -74,3 +80,34 @@ def predicted(
     turn_s = window_s * streams  # at worst every other participant's window comes first
     most = fresh / turn_s if turn_s > 0 else float("inf")
     return Prediction(fill_s + turn_s, min(source_fps, most), source_fps <= most)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """One stop."""
+
+    name: str
+    title: str
+    steps: int
+    omega: float  # 1 is no guidance
+    stride: int
+
+
+QUALITIES = (
+    Quality("instant", "Instant", 1, 1.0, 4),
+    Quality("quick", "Quick", 2, 1.0, 8),
+    Quality("balanced", "Balanced", 2, OMEGA, DEFAULT_STRIDE),
+    Quality("fine", "Fine", 4, OMEGA, DEFAULT_STRIDE),
+    Quality("finer", "Finer", 8, OMEGA, DEFAULT_STRIDE),
+    Quality("studio", "Studio", 25, OMEGA, DEFAULT_STRIDE),
+)
+DEFAULT_QUALITY = "fine"
+
+
+def nearest_quality(steps: int, omega: float, stride: int) -> str:
+    """The stop most like these settings: what the slider shows of an engine that was asked for nothing."""
+
+    def unlike(stop: Quality) -> tuple[float, bool, int]:
+        return abs(math.log(stop.steps / steps)), (stop.omega > 1) != (omega > 1), abs(stop.stride - stride)
+
+    return min(QUALITIES, key=unlike).name

@@ -15,8 +15,8 @@ from engine.diffusion.batching import Steps
 from engine.diffusion.sampler import SamplerPlan, window_steps
 from engine.diffusion.staggered import StaggeredShape, staggered_steps
 from engine.diffusion.window import WINDOW, Window, WindowShape
-from engine.offline.animate_clip import Reference
 from engine.protocols import Answer, Ask, Backend
+from engine.reference import Reference
 from engine.stats import Stats
 
 

@@ -1,14 +1,19 @@
-"""What the participant sees beside the relit picture: the before/after split and the inset with the shading hint.
+"""The picture that goes out: before/after split, hint inset, and never the camera where an avatar is shown.
 
-Drawn on the server, so that both halves show the same instant. RGB uint8 [H,W,3] in and out; inputs stay as they are.
+Drawn on the server, so that both halves show the same instant, on the thread that rendered; holds no lock. RGB uint8
+[H,W,3] in and out; inputs stay as they are.
 """
 
+import logging
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.frames import Frame, Work
+from engine.live.output import OutputFrame
+from engine.stats import Stats
 from lcvd.types import Face, Lighting
 
 INSET_WIDTH = 0.28  # of the picture
@@ -107,3 +112,40 @@ def _rounded(height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.boo
             cv2.circle(mask, (cx, cy), radius, 1, -1)
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,))
     return mask > 0, (mask - inner) > 0
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """How results are to be shown at this moment."""
+
+    view: View
+    hidden: bool  # an avatar is shown
+    portrait: NDArray[np.uint8] | None  # [h,w,3]: the avatar's "before", of its size
+    fresh_from: int  # results of earlier frames are stale
+
+    def draw(self, work: Work, frames: list[Frame], name: str, stats: Stats) -> list[OutputFrame]:
+        """The pictures that engine `name` made of `work`."""
+        outputs = []
+        for i, (given, made) in enumerate(zip(work.frames, frames, strict=True)):
+            if given.index < self.fresh_from:
+                continue
+            if self.hidden and np.may_share_memory(given.rgb, made.rgb):
+                stats.count("withheld")  # an engine that lets the camera pass is no avatar
+                continue
+            rgb = self._composed(given, made, work, i, stats)
+            outputs.append(OutputFrame(given.index, given.t_s, rgb, given.arrived_s, True, name))
+        return outputs
+
+    def _composed(self, given: Frame, made: Frame, work: Work, i: int, stats: Stats) -> NDArray[np.uint8]:
+        before = given.rgb
+        if self.hidden:
+            before = made.rgb if self.portrait is None else self.portrait
+        try:
+            return compose(before, made.rgb, work.faces[i], work.lightings[i], self.view)
+        except Exception as error:  # the worker door: an inset must not cost the picture
+            if stats.count("undrawn") == 1:  # one traceback a participant: it may be every frame
+                log.error("the view cannot be drawn", exc_info=error)
+            return made.rgb

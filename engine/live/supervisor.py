@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.frames import Frame, Work
-from engine.live.arrivals import NEXT_S, Arrivals
 from engine.live.device import EngineHost, public_message
-from engine.live.drawing import Drawing
 from engine.live.face_advice import FaceCoach
 from engine.live.fallback import PORTRAIT, Standby, needs_portrait, stall_of
 from engine.live.health import Health
 from engine.live.lane import Lane
-from engine.live.output import OutputFrame
-from engine.live.overlay import View
+from engine.live.output import NEXT_S, Arrivals, OutputFrame
+from engine.live.overlay import Drawing, View
 from engine.live.pacer import Pacer
 from engine.protocols import Avatar
 from engine.stats import Stats

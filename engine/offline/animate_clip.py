@@ -6,7 +6,7 @@ the driver's sound. An interrupted run goes on from its `state` folder. Motion: 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,34 +15,21 @@ from numpy.typing import NDArray
 from engine.errors import PortraitError
 from engine.offline.options import PortraitOptions, check_options
 from engine.offline.video_file import ClipReader, ClipWriter
+from engine.reference import Reference, make_reference, square_around
 from lcvd.face.raster import rasterize
 from lcvd.face.raster_pytorch3d import make_rasterizer
 from lcvd.hints import render_hints
-from lcvd.lighting.estimate import estimate_lighting
 from lcvd.lighting.lighting import sh_projection
-from lcvd.matting.portrait import make_matte, portrait_mask
+from lcvd.matting.portrait import make_matte
 from lcvd.motion import CodeMotion, FaceMotion
-from lcvd.protocols import Matte, Rasterizer, Tracker
+from lcvd.protocols import Rasterizer, Tracker
 from lcvd.tracking.crop import Roi, crop
 from lcvd.tracking.deca import DecaTracker, face_from_code, make_tracker
-from lcvd.types import Face, FloatArray, Lighting
+from lcvd.types import Face, Lighting
 
 Rgb = NDArray[np.uint8]
 OnProgress = Callable[[str, int, int | None], None]  # pass, done, of how many (None: not known)
-FACES_HIGH = 2.6  # side of the square cut around a face, in heights of its mesh: head and shoulders, as LCVD saw them
 STATE_FILES = ("hints.u8", "latents_0.f32", "latents_1.f32", "progress.part", "progress.safetensors")
-REFERENCE_TRIES = 4  # a still is tracked a few times, so that the mesh settles
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reference:
-    """The portrait, cut to the model's size, and what is known of it."""
-
-    rgb: Rgb  # [S,S,3]
-    face: Face
-    lighting: Lighting  # the light it was taken in
-    hint: Rgb  # [S,S,3] its own shading under that light
-    mask: FloatArray  # [S,S], 1 = portrait
 
 
 def discard_state(state: Path) -> None:
@@ -58,55 +45,6 @@ def discard_state(state: Path) -> None:
 def has_progress(state: Path) -> bool:
     """Whether a run that starts with `state` would go on and not begin."""
     return (state / "progress.safetensors").exists()
-
-
-def square_around(face: Face, size: tuple[int, int]) -> Roi:
-    """Head and shoulders around `face` in a picture of `size` = (height, width), inside it where it fits."""
-    height, width = size
-    low, high = face.vertices_px[:, :2].min(0), face.vertices_px[:, :2].max(0)
-    side = min(FACES_HIGH * float(high[1] - low[1]), float(min(height, width)))
-    x, y = (float(v) for v in (low + high) / 2)
-    half = side / 2
-    return Roi(min(max(x, half), width - half), min(max(y + 0.1 * side, half), height - half), side)
-
-
-def make_reference(
-    rgb: Rgb,
-    size: int,
-    tracker: Tracker,
-    matte: Matte,
-    square: Roi | None = None,
-    rasterizer: Rasterizer = rasterize,
-) -> Reference:
-    """Find the face in `rgb` [H,W,3], cut `square` (else one around it) and learn its light.
-
-    PortraitError without a face.
-    """
-    face = _settled(tracker, rgb)
-    if face is None:
-        raise PortraitError(
-            f"no face was found in the reference of {rgb.shape[1]}×{rgb.shape[0]} px",
-            "choose a portrait where one face is seen well from the front",
-        )
-    small = crop(rgb, square or square_around(face, (rgb.shape[0], rgb.shape[1])), size)
-    face = _settled(tracker, small)
-    if face is None:
-        raise PortraitError("the face in the reference is too near its edge", "choose one with space around the head")
-    # DECA estimates the light with the shape; for MediaPipe's mesh we estimate it from the skin.
-    if isinstance(tracker, DecaTracker):
-        lighting = Lighting("reference", (0.0, 0.0, 0.0), sh=tracker.light())
-    else:
-        lighting = estimate_lighting(small, face)
-    hint = render_hints(face, lighting, (size, size), rasterizer).rgb
-    return Reference(small, face, lighting, hint, portrait_mask(small, matte))
-
-
-def _settled(tracker: Tracker, rgb: Rgb) -> Face | None:
-    tracker.reset()
-    face = None
-    for index in range(REFERENCE_TRIES):
-        face = tracker.track(rgb, index / 30)
-    return face
 
 
 def at_strength(lighting: Lighting, own: Lighting) -> Lighting:
@@ -137,7 +75,7 @@ def animate_clip(
     ClipError, LcvdError.
     """
     check_options(options)
-    from lcvd.networks.few_steps import few_step_sigmas
+    from lcvd.networks.schedule import few_step_sigmas
     from lcvd.sampling.pipeline import load_lcvd, relight_frames
     from lcvd.weights.load import find_weights
 

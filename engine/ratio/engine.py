@@ -25,6 +25,7 @@ from engine.relighting.grid import WorkingGrid, grid_around
 from engine.relighting.shading import Surface, shade
 from engine.relighting.shadow import cast_shadows
 from engine.relighting.surface import person_surface
+from engine.synthetic_face import WARMUP_LIGHT, StillFace
 from lcvd.face.geometry import face_mesh
 from lcvd.lighting.lighting import pack
 from lcvd.matting.selfie import SelfieMatte
@@ -70,9 +71,7 @@ class RatioEngine:
 
     def warmup(self) -> None:
         """Compile the kernels and touch the networks, so that the first frame is not the slow one."""
-        from engine.ratio.warmup import warm_up
-
-        warm_up(self)
+        _warm_up(self)
 
     def close(self) -> None:
         """Nothing is shared between streams."""
@@ -204,3 +203,15 @@ def _require_picture(frame: Frame) -> None:
             f"frame {frame.index}: {rgb.shape[1]}×{rgb.shape[0]} px",
             f"each side must be {MIN_SIDE_PX}…{MAX_WIDTH_PX} px",
         )
+
+
+def _warm_up(engine: RatioEngine) -> None:
+    """Compile (or load from the cache on disk) and touch the networks."""
+    rgb = np.random.default_rng(0).integers(60, 200, (240, 320, 3), np.uint8)
+    stream = engine.open(StreamConfig(lighting=WARMUP_LIGHT))
+    stream.push(Frame(0, 0.0, rgb))  # the networks
+    painted = RatioStream(StreamConfig(lighting=WARMUP_LIGHT), StillFace(), lambda _: np.ones((9, 16), np.float32))
+    for index in range(3):
+        painted.push(Frame(index, index / 10, rgb))
+    for opened in (stream, painted):
+        opened.close()

@@ -5,13 +5,10 @@ Importing this package imports neither torch nor any metric's own package.
 """
 
 from lcvd.metrics.background import BackgroundPsnr
-from lcvd.metrics.deca_codes import DecaCodes
-from lcvd.metrics.deca_light_error import DecaLightError
-from lcvd.metrics.deca_pose import DecaPose
+from lcvd.metrics.deca import DecaCodes, DecaLightError, DecaPose
 from lcvd.metrics.expression import Expression
-from lcvd.metrics.fid import Fid
 from lcvd.metrics.flicker import Flicker
-from lcvd.metrics.fvd import Fvd
+from lcvd.metrics.frechet import Fid, Fvd
 from lcvd.metrics.identity import Identity
 from lcvd.metrics.image_quality import ImageQuality
 from lcvd.metrics.light_error import LightError

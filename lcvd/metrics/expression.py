@@ -7,8 +7,7 @@ so two people can be compared. `relative_mm` takes each clip's first frame out, 
 import numpy as np
 
 from lcvd.errors import ShapeError
-from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Request, Score
-from lcvd.metrics.running_mean import RunningMean
+from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Request, RunningMean, Score
 from lcvd.types import FloatArray
 
 MM_PER_CM = 10.0

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from lcvd.errors import ModelUnavailable, ShapeError
 from lcvd.face.geometry import similarity
-from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
-from lcvd.metrics.running_mean import RunningMean
+from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, RunningMean, Score
 from lcvd.metrics.weight_files import find, first_line, load_torchscript, require, require_package, require_torch
 from lcvd.types import Face, FloatArray
 

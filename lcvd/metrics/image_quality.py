@@ -11,8 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lcvd.errors import ModelUnavailable
-from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
-from lcvd.metrics.running_mean import RunningMean
+from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, RunningMean, Score
 from lcvd.metrics.weight_files import TROUBLES, every, first_line, require_package, require_torch
 from lcvd.types import FloatArray
 

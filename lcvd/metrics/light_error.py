@@ -3,7 +3,7 @@
 Per frame the face's skin gives nine SH numbers (`lcvd.lighting.estimate`), the request gives nine (`sh_projection`);
 both become the luminance of a matte ball as the camera sees it, scaled to mean 1 (exposure and skin tone are unknown),
 and the error is the RMS of the difference over the ball's picture. The paper's LE compares DECA's coefficients instead
-(`lcvd.metrics.deca_light_error`); both are 0 for the right light and grow with its distance, but their units differ.
+(`lcvd.metrics.deca`); both are 0 for the right light and grow with its distance, but their units differ.
 """
 
 import math
@@ -16,8 +16,7 @@ from lcvd.lighting.estimate import MIN_SAMPLES, estimate_sh
 from lcvd.lighting.lighting import sh_projection
 from lcvd.lighting.sh import LAMBERT, sh_basis
 from lcvd.lighting.skin_samples import skin_samples
-from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
-from lcvd.metrics.running_mean import RunningMean
+from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, RunningMean, Score
 from lcvd.types import Face, Lighting
 
 BALL_NORMALS = 1000

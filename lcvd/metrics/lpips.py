@@ -9,8 +9,7 @@ number suggests neighbouring frames of the result: `adjacent` gives that.
 import numpy as np
 
 from lcvd.errors import ModelUnavailable
-from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, Score
-from lcvd.metrics.running_mean import RunningMean
+from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Picture, Request, RunningMean, Score
 from lcvd.metrics.weight_files import TROUBLES, every, find, first_line, require, require_package, require_torch
 
 FILES = ("alexnet-owt-7be5be79.pth", "alexnet-owt-4df8aa71.pth", "checkpoints/alexnet-owt-7be5be79.pth")

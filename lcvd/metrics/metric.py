@@ -4,6 +4,7 @@ A metric sees a clip and its driver frame by frame, once, in order, and keeps wh
 the clip. What it cannot compute it says (`Missing`): the reason and the remedy, never a made-up number.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -97,3 +98,26 @@ class Metric(Protocol):
     def result(self) -> Score | Missing:
         """The value over all pairs taken."""
         ...
+
+
+@dataclass(slots=True)
+class RunningMean:
+    """Steady whatever the count; `mean` of nothing is NaN."""
+
+    count: int = 0
+    mean: float = math.nan
+    worst: float = -math.inf  # the largest
+    _squares: float = 0.0
+
+    def add(self, value: float) -> None:
+        """Take one number."""
+        last = self.mean if self.count else 0.0
+        self.count += 1
+        self.mean = last + (value - last) / self.count
+        self._squares += (value - last) * (value - self.mean)
+        self.worst = max(self.worst, value)
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation; 0 for fewer than two numbers."""
+        return math.sqrt(self._squares / self.count) if self.count > 1 else 0.0

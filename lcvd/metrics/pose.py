@@ -1,6 +1,6 @@
 """Whether the result's head turns as the driver's: the angle between two head rotations, in degrees.
 
-Rotations are our tracker's (`pose`), or DECA's (`POSE`, `lcvd.metrics.deca_pose`). Per frame the geodesic distance on
+Rotations are our tracker's (`pose`), or DECA's (`POSE`, `lcvd.metrics.deca`). Per frame the geodesic distance on
 SO(3) (Huynh 2009, eq. 23): acos((tr(R₁ R₂ᵀ) − 1)/2). `relative_deg` first takes each clip's own first frame out:
 relative motion alignment (LCVD supplement §8) keeps the portrait's own pose, so only the motion can agree.
 """
@@ -10,8 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Request, Score
-from lcvd.metrics.running_mean import RunningMean
+from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Request, RunningMean, Score
 
 Rotation = NDArray[np.floating]  # [3,3] viewer_from_canonical
 

@@ -39,7 +39,7 @@ def bench_lcvd(options: GridOptions, console: Console) -> "LcvdBench":
     """Run the grid. A backend that cannot run here costs its rows and a line, not the rest."""
     import torch
 
-    from engine.backends import make_backend
+    from engine.backends.make_backend import make_backend
     from engine.bench.lcvd import (
         GridPoint,
         LcvdBench,

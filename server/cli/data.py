@@ -62,9 +62,9 @@ def prepare(
     came of any video, 2 for a mistake or a full disk, 130 after Ctrl-C.
     """
     from server.settings import Settings
-    from training.loop.settings import PrepareSettings
     from training.prepare.layouts import find_sources
     from training.prepare.run import prepare as run
+    from training.prepare.settings import PrepareSettings
 
     console = Console(stderr=True)
     signal.signal(signal.SIGTERM, _terminated)
@@ -171,7 +171,7 @@ def _document(outcome: "Outcome", output: Path, seconds: float) -> dict[str, Any
 
 
 def _summary(console: Console, outcome: "Outcome", output: Path, document: dict[str, Any]) -> None:
-    from training.loop.assembly import REJECTED
+    from training.data.assembly import REJECTED
 
     rows = [json.loads(line) for line in (output / REJECTED).read_text().splitlines()]
     if rows:

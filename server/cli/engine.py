@@ -233,7 +233,7 @@ def _prepared(
     import torch
 
     from engine.backends.build import BuildRequest
-    from engine.backends.runtime import RUNTIMES, make_runtime
+    from engine.backends.make_runtime import RUNTIMES, make_runtime
     from lcvd.model import DecoderName, load_lcvd
 
     if decoder not in get_args(DecoderName):
@@ -273,7 +273,8 @@ def _fits(plan: "Plan", weights: str) -> str:
         return "no: torch is not installed"
     import torch
 
-    from engine.backends.runtime import arch_of, make_runtime, package_versions, weights_digest
+    from engine.backends.make_runtime import make_runtime
+    from engine.backends.runtime import arch_of, package_versions, weights_digest
 
     key = plan.key
     here = {**package_versions(), "recipe": RECIPE}

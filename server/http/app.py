@@ -17,6 +17,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from engine.protocols import Engine
 from server.errors import Busy, ForeignOrigin, NotReady, explain
@@ -24,7 +25,6 @@ from server.http import uploads
 from server.http.middleware import add_doors
 from server.http.origin import check_origin
 from server.http.routes import add_api
-from server.http.websocket import ImpatientWebSocket
 from server.logs import session_id
 from server.protocol import ErrorReply
 from server.rtc import codecs
@@ -167,3 +167,18 @@ def _add_page(app: FastAPI, server: Server) -> None:
     mimetypes.add_type("image/svg+xml", ".svg")
     mimetypes.add_type("image/webp", ".webp")
     app.mount("/", _Page(directory=server.settings.client_dir, html=True, check_dir=False), name="page")
+
+
+LINGER_S = 3.0
+
+
+class ImpatientWebSocket(WebSocketsSansIOProtocol):
+    """Ends `LINGER_S` after the application is done with it, or after a ping went unanswered."""
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.loop.call_later(LINGER_S, self.transport.abort)

@@ -6,7 +6,7 @@ from fastapi import FastAPI, File, Form, Query, UploadFile
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
-from engine.diffusion.quality import QUALITIES
+from engine.diffusion.latency import QUALITIES
 from lcvd.lighting.presets import PRESETS
 from server.errors import BadMessage, BadUpload, Busy, NotReady
 from server.http import openapi_page, uploads

@@ -116,7 +116,7 @@ class Portrait(NamedTuple):
 
 def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
     """The portrait in a JPEG, PNG or WebP. Raises LcvdError, BadUpload."""
-    from engine.offline.animate_clip import square_around
+    from engine.reference import square_around
     from lcvd.tracking.crop import crop
 
     rgb, scale = open_photo(data, filename, settings.max_image_pixels)

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from engine.diffusion.latency import Prediction
-from engine.diffusion.quality import QUALITIES, Quality
+from engine.diffusion.latency import QUALITIES, Prediction, Quality
 from engine.protocols import Avatar
 from server.protocol import AvatarMode, Predicted, SetAvatar
 

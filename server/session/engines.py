@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine import LCVD_WEIGHTS, available_engines, make_engine
-from engine.diffusion.latency import Prediction
-from engine.diffusion.quality import DEFAULT_QUALITY
+from engine.diffusion.latency import DEFAULT_QUALITY, Prediction
 from engine.errors import EngineError
 from engine.live.device import EngineHost
 from engine.live.fallback import needs_portrait

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine import available_engines, make_engine  # noqa: E402
 from lcvd.model import LcvdModel, load_lcvd  # noqa: E402
-from lcvd.networks.few_steps import few_step_sigmas  # noqa: E402
+from lcvd.networks.schedule import few_step_sigmas  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames  # noqa: E402
 from lcvd.weights.convert import describe, verify  # noqa: E402
 from lcvd.weights.load import find_weights  # noqa: E402

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.assembly import STATE, Assembly, part_path, record_path
 from training.data.members import encode
+from training.data.processed_clip import PreparedClip
 from training.data.shards import PartWriter, write_json, written_whole
-from training.loop.assembly import STATE, Assembly, part_path, record_path
-from training.loop.settings import PrepareSettings
-from training.prepare.prepared import PreparedClip
+from training.prepare.settings import PrepareSettings
 
 FRAMES, SIZE = 4, 64
 

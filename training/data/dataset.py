@@ -18,11 +18,11 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.assembly import FORMAT, INDEX
 from training.data.members import frame_of, hint_of, mask_of
 from training.data.sample import TrainingClip
 from training.data.shards import Entry, entry_from_json, read_sample
 from training.errors import ConfigError, DataError
-from training.loop.assembly import FORMAT, INDEX
 
 logger = logging.getLogger(__name__)
 

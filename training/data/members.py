@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.errors import DataError
 
 if TYPE_CHECKING:
-    from training.prepare.prepared import PreparedClip
+    from training.data.processed_clip import PreparedClip
 
 PNG_LEVEL = 3  # 1 is 20 % faster and 9 % larger on hints, 6 takes twice as long for 18 % less
 

@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lcvd.networks.few_steps import staggered_sigmas
-from lcvd.networks.schedule import SIGMA_MIN
+from lcvd.networks.schedule import SIGMA_MIN, staggered_sigmas
 from training.config import NoiseConfig, StaggeredConfig
 
 

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from lcvd.model import LcvdModel
 from lcvd.networks.adapters import DOWNSAMPLING, Adapters, ConditionName
-from lcvd.networks.few_steps import few_step_sigmas
-from lcvd.networks.schedule import SamplerName
+from lcvd.networks.schedule import SamplerName, few_step_sigmas
 from lcvd.networks.vae import decode_chunks, latents_from_rgb
 from lcvd.sampling.pipeline import relight_frames
 from lcvd.sampling.sampler import OnProgress

@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcvd.networks.few_steps import nested_sigmas
-from lcvd.networks.schedule import SamplerName
+from lcvd.networks.schedule import SamplerName, nested_sigmas
 
 # (x [B,F,4,h,w], σ [B]) -> x0 [B,F,4,h,w]
 PredictX0 = Callable[[Tensor, Tensor], Tensor]

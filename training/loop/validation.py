@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lcvd.model import LcvdModel
-from lcvd.networks.few_steps import few_step_sigmas
+from lcvd.networks.schedule import few_step_sigmas
 from lcvd.sampling.pipeline import relight_frames
 from training.config import TrainConfig
 from training.data.batch import make_row

@@ -1,4 +1,4 @@
-"""The square a clip is cut by: head and shoulders, still for the whole clip, as engine.offline.animate_clip cuts.
+"""The square a clip is cut by: head and shoulders, still for the whole clip, as engine.reference cuts.
 
 Faces in pixels of the frame → one Roi → faces in pixels of the crop, without tracking them again. Says in words why a
 face cannot be used.
@@ -12,9 +12,7 @@ import numpy as np
 from lcvd.tracking.crop import Roi
 from lcvd.types import Face
 
-FACES_HIGH = (
-    2.6  # side of the square in heights of the face's mesh: the value of engine.offline.animate_clip, bound by a test
-)
+FACES_HIGH = 2.6  # side of the square in heights of the face's mesh: the value of engine.reference, bound by a test
 DOWN = 0.1  # the square's centre lies this part of its side below the face's: shoulders, not ceiling
 MAX_YAW_DEG = 60.0  # beyond, the far half of the mesh is a guess (docs/tracking.md)
 MIN_INSIDE = 0.98  # of the mesh's vertices inside the picture

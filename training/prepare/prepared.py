@@ -1,6 +1,6 @@
 """A raw clip → crops, hints, masks, tracker parameters and a quality score: what one sample holds.
 
-The crop, the tracker, the hints, the light and the mask are inference's own (engine.offline.animate_clip; lcvd). DECA
+The crop, the tracker, the hints, the light and the mask are inference's own (engine.reference; lcvd). DECA
 gives a light a frame, as in the paper. With MediaPipe's mesh one light holds for the clip, the median of three
 estimates: a room's light does not change within 2.5 s, while single estimates spread by 6 % and cost 0.15 s each.
 """
@@ -23,25 +23,14 @@ from lcvd.protocols import Matte, Rasterizer, Tracker
 from lcvd.tracking.crop import Roi, crop
 from lcvd.tracking.deca import DecaTracker, make_tracker
 from lcvd.types import Face, FloatArray, Lighting
-from training.loop.settings import PrepareSettings
+from training.data.processed_clip import PreparedClip
 from training.prepare.framing import face_in_square, square_around
 from training.prepare.quality import Look, Quality, make_quality
+from training.prepare.settings import PrepareSettings
 from training.prepare.takes import RawClip
 
 LIGHT_FRAMES = 3  # of a clip that its light is estimated from
 MIN_PORTRAIT, MAX_PORTRAIT = 0.05, 0.98  # share of the crop that is portrait
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedClip:
-    """One sample before it is written."""
-
-    name: str
-    frames: NDArray[np.uint8]  # [F,S,S,3]
-    hints: NDArray[np.uint8]  # [F,S,S,3]
-    masks: NDArray[np.uint8]  # [F,S,S], 255 = portrait
-    tracking: dict[str, NDArray[Any]]  # see `tracker_parameters`
-    notes: dict[str, Any]  # JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 
 import cv2
 
+from training.data.assembly import FORMAT, INDEX, STATE, Assembly, part_path, record_path
 from training.data.members import encode
 from training.data.shards import PartWriter, told_when_full, write_json, written_whole
 from training.errors import DataError, FootageError
 from training.lock import alone
-from training.loop.assembly import FORMAT, INDEX, STATE, Assembly, part_path, record_path
-from training.loop.settings import PrepareSettings
 from training.prepare.footage import PICTURES, Footage, Source, read_footage
 from training.prepare.prepared import Tools, make_tools, prepare_clip
+from training.prepare.settings import PrepareSettings
 from training.prepare.takes import Tally, raw_clips, span
 from training.prepare.workers import Report, run_jobs
 

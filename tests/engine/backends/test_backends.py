@@ -5,9 +5,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from engine.backends import make_backend  # noqa: E402
 from engine.backends.compiled import CompiledBackend  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
+from engine.backends.make_backend import make_backend  # noqa: E402
 from engine.protocols import Ask  # noqa: E402
 from lcvd.networks.vae import rgb_from_latents  # noqa: E402
 from lcvd.sampling.conditions import ClipConditions  # noqa: E402

@@ -7,11 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from engine.backends import make_backend  # noqa: E402
 from engine.backends.agreement import FP8_TOLERANCE, TOLERANCE, agreement  # noqa: E402
 from engine.backends.build import TOLERANCES  # noqa: E402
 from engine.backends.chain import BackendChain, chain_limit_s, chain_names  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
+from engine.backends.make_backend import make_backend  # noqa: E402
 from engine.backends.own_thread import HungCall, OwnThread  # noqa: E402
 from engine.errors import EngineUnavailable  # noqa: E402
 from lcvd.errors import ShapeError  # noqa: E402

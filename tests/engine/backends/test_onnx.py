@@ -14,15 +14,17 @@ from dataclasses import replace  # noqa: E402
 
 from torch import nn  # noqa: E402
 
-from engine.backends import PlanOptions, make_backend  # noqa: E402
 from engine.backends.build import key_of  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.backends.fp8 import Fp8Layer, fp8_network  # noqa: E402
+from engine.backends.make_backend import make_backend  # noqa: E402
+from engine.backends.make_runtime import make_runtime  # noqa: E402
 from engine.backends.networks import Network, decoder_network, shading_network, unet_network  # noqa: E402
 from engine.backends.onnx import FILE, OnnxRuntime  # noqa: E402
 from engine.backends.onnx_export import export_onnx  # noqa: E402
+from engine.backends.options import PlanOptions  # noqa: E402
 from engine.backends.plans import PlanMismatch, PlanMissing  # noqa: E402
-from engine.backends.runtime import make_runtime, plan_key  # noqa: E402
+from engine.backends.runtime import plan_key  # noqa: E402
 from engine.errors import EngineUnavailable  # noqa: E402
 from engine.protocols import Ask  # noqa: E402
 from tests.engine.backends.tiny_plans import FRAMES, SIZE, tiny_model, tiny_store  # noqa: E402

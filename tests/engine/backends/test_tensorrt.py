@@ -11,12 +11,13 @@ pytest.importorskip("onnx", reason="pip install onnx==1.22.0")
 pytest.importorskip("onnxscript", reason="pip install onnxscript")
 pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
 
-from engine.backends import PlanOptions, make_backend  # noqa: E402
 from engine.backends.build import BuildRequest, build_plans, key_of, verified  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
+from engine.backends.make_backend import make_backend  # noqa: E402
+from engine.backends.make_runtime import make_runtime  # noqa: E402
 from engine.backends.networks import shading_network  # noqa: E402
+from engine.backends.options import PlanOptions  # noqa: E402
 from engine.backends.plans import PlanMismatch, PlanStore  # noqa: E402
-from engine.backends.runtime import make_runtime  # noqa: E402
 from engine.backends.tensorrt import FILE, TIMINGS, TensorRTRuntime  # noqa: E402
 from engine.backends.torch_tensorrt import TorchTensorRTRuntime  # noqa: E402
 from engine.errors import EngineUnavailable  # noqa: E402

@@ -34,8 +34,8 @@ def tiny_model():  # -> lcvd.model.LcvdModel
 @functools.cache
 def _built() -> Path:
     from engine.backends.build import BuildRequest, build_plans
+    from engine.backends.make_runtime import make_runtime
     from engine.backends.plans import PlanStore
-    from engine.backends.runtime import make_runtime
 
     model, store = tiny_model(), PlanStore(tiny_folder().parent / "plans")
     runtime = make_runtime("onnx", model.device, store.root)

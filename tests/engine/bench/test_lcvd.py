@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from engine.backends import make_backend  # noqa: E402
+from engine.backends.make_backend import make_backend  # noqa: E402
 from engine.bench.lcvd import (  # noqa: E402
     GridPoint,
     chip_rate,

@@ -25,7 +25,7 @@ from engine.protocols import Avatar, StreamConfig  # noqa: E402
 from lcvd.hints import render_hints  # noqa: E402
 from lcvd.lighting.estimate import estimate_lighting  # noqa: E402
 from lcvd.motion import FaceMotion  # noqa: E402
-from lcvd.networks.few_steps import few_step_sigmas  # noqa: E402
+from lcvd.networks.schedule import few_step_sigmas  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames  # noqa: E402
 from lcvd.types import Lighting  # noqa: E402
 from tests.engine.fakes import Clock, is_open, until  # noqa: E402
@@ -41,7 +41,7 @@ COST = WindowCost((0.05, 0.09), 0.004)  # what these tests pretend was measured:
 @pytest.fixture(autouse=True)
 def _light_estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """All streams here have one portrait; its light takes 0.2 s to estimate, more than a window takes."""
-    monkeypatch.setattr("engine.offline.animate_clip.estimate_lighting", _estimated)
+    monkeypatch.setattr("engine.reference.estimate_lighting", _estimated)
 
 
 _ESTIMATES: dict[bytes, Lighting] = {}

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from engine.diffusion.latency import Pace, predicted
+from engine.diffusion.latency import DEFAULT_QUALITY, QUALITIES, Pace, nearest_quality, predicted
+from engine.diffusion.window import DEFAULT_STRIDE
 from engine.live.pacer import Pacer
+from lcvd.networks.guidance import OMEGA
 
 
 @dataclass
@@ -87,3 +89,17 @@ def test_windows_that_overlap_count_once() -> None:
         pace.window(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
         pace.window(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
     assert pace.ratio == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.mark.parametrize("stop", QUALITIES, ids=lambda stop: stop.name)
+def test_a_stop_is_nearest_to_itself(stop) -> None:
+    """Whoever has a stop's settings is shown at it."""
+    assert nearest_quality(stop.steps, stop.omega, stop.stride) == stop.name
+
+
+def test_steps_count_first_then_guidance() -> None:
+    """One unguided step in long windows is shown as instant; two guided ones as balanced; the engine's own as fine."""
+    assert nearest_quality(1, 1.0, DEFAULT_STRIDE) == "instant"
+    assert nearest_quality(2, 1.0, DEFAULT_STRIDE) == "quick"
+    assert nearest_quality(2, 2.0, 4) == "balanced"
+    assert nearest_quality(4, OMEGA, DEFAULT_STRIDE) == DEFAULT_QUALITY

@@ -7,11 +7,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from engine.diffusion.carry import RHO, SPREAD, carry_gain  # noqa: E402
-from engine.diffusion.sampler import GUIDANCES, STEPS, SamplerPlan, denoise_window  # noqa: E402
+from engine.diffusion.sampler import GUIDANCES, RHO, SPREAD, STEPS, SamplerPlan, carry_gain, denoise_window  # noqa: E402  # noqa: E402
 from engine.diffusion.window import WINDOW, WindowShape  # noqa: E402
-from lcvd.networks.few_steps import few_step_sigmas  # noqa: E402
-from lcvd.networks.schedule import ddim_sigmas, karras_sigmas, v_from_x0, x0_from_v  # noqa: E402
+from lcvd.networks.schedule import (  # noqa: E402
+    ddim_sigmas,
+    few_step_sigmas,
+    karras_sigmas,
+    v_from_x0,
+    x0_from_v,
+)
 from lcvd.sampling.latent_file import ClipState  # noqa: E402
 from lcvd.sampling.sampler import KnownFrames, sample_clip  # noqa: E402
 

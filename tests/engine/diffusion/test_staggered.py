@@ -12,8 +12,12 @@ from engine.diffusion.sampler import SamplerPlan, denoise_window  # noqa: E402
 from engine.diffusion.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow, staggered_steps  # noqa: E402
 from engine.diffusion.window import WINDOW, WindowShape  # noqa: E402
 from engine.frames import Frame  # noqa: E402
-from lcvd.networks.few_steps import few_step_sigmas  # noqa: E402
-from lcvd.networks.schedule import SIGMA_MIN, v_from_x0, x0_from_v  # noqa: E402
+from lcvd.networks.schedule import (  # noqa: E402
+    SIGMA_MIN,
+    few_step_sigmas,
+    v_from_x0,
+    x0_from_v,
+)
 from lcvd.types import Lighting  # noqa: E402
 
 SIZE = (4, 2, 3)

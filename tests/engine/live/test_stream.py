@@ -431,7 +431,7 @@ def test_a_view_that_cannot_be_drawn_does_not_cost_the_picture(monkeypatch: pyte
     def broken(*_: object) -> None:
         raise RuntimeError("no pencil")
 
-    monkeypatch.setattr("engine.live.drawing.compose", broken)
+    monkeypatch.setattr("engine.live.overlay.compose", broken)
     hand = opened(FakeEngine())
     hand.send_and_get(2)
     assert [f.relit for f in hand.outputs] == [True, True]

@@ -14,8 +14,9 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 pytest.importorskip("diffusers", reason="pip install 'relight-live[lcvd]'")
 
 from engine.errors import PortraitError  # noqa: E402
-from engine.offline.animate_clip import PortraitOptions, animate_clip, at_strength, make_reference, square_around  # noqa: E402
+from engine.offline.animate_clip import PortraitOptions, animate_clip, at_strength  # noqa: E402
 from engine.offline.video_file import ClipReader  # noqa: E402
+from engine.reference import make_reference, square_around  # noqa: E402
 from lcvd.errors import LcvdError  # noqa: E402
 from lcvd.face.raster import rasterize  # noqa: E402
 from lcvd.lighting.lighting import sh_projection  # noqa: E402

@@ -8,9 +8,7 @@ import pytest
 
 from lcvd.lighting.lighting import sh_projection
 from lcvd.lighting.sh import deca_from_sh
-from lcvd.metrics.deca_codes import DecaCodes
-from lcvd.metrics.deca_light_error import DecaLightError
-from lcvd.metrics.deca_pose import DecaPose
+from lcvd.metrics.deca import DecaCodes, DecaLightError, DecaPose
 from lcvd.metrics.metric import Missing, Score
 from tests.lcvd.metrics.made_up_pairs import face_at, pair, request
 

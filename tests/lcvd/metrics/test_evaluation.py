@@ -10,8 +10,7 @@ import pytest
 from lcvd.errors import ModelUnavailable
 from lcvd.metrics import metrics_for
 from lcvd.metrics.evaluation import evaluate
-from lcvd.metrics.metric import FramePair, MetricInfo, Missing, Score
-from lcvd.metrics.running_mean import RunningMean
+from lcvd.metrics.metric import FramePair, MetricInfo, Missing, RunningMean, Score
 from lcvd.metrics.weight_files import every, find
 from lcvd.types import Face
 from tests.lcvd.metrics.made_up_pairs import face_at, request, texture

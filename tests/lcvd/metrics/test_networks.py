@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lcvd.errors import ModelUnavailable
-from lcvd.metrics.fid import TORCHSCRIPT, Fid, load_inception
-from lcvd.metrics.fvd import Fvd, i3d_picture
+from lcvd.metrics.frechet import TORCHSCRIPT, Fid, Fvd, i3d_picture, load_inception
 from lcvd.metrics.image_quality import ImageQuality
 from lcvd.metrics.lpips import Lpips
 from lcvd.metrics.metric import Metric, Missing, Score

@@ -11,6 +11,7 @@ pytest.importorskip("onnx", reason="pip install onnx==1.22.0")
 pytest.importorskip("onnxscript", reason="pip install onnxscript")
 pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
 
+from engine.backends.build import TOLERANCES  # noqa: E402
 from server.cli.main import main  # noqa: E402
 from tests.engine.backends.tiny_plans import SIZE, tiny_folder, tiny_store  # noqa: E402
 
@@ -68,7 +69,7 @@ def test_a_refused_plan_is_exit_1(plans, run, monkeypatch) -> None:
     for folder in plans.folders():
         if folder.name.startswith("shading-2x3x64x64-fp32-onnx"):
             plans.remove(folder)
-    monkeypatch.setitem(__import__("engine.backends.build").build.TOLERANCES, "fp32", (1.5, 0.0))
+    monkeypatch.setitem(TOLERANCES, "fp32", (1.5, 0.0))
     status, out, err = run("build", *shape())
     assert status == 1
     assert "differs too much from eager" in json.loads(out.splitlines()[-1])["refused"]

@@ -20,8 +20,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 pytest.importorskip("diffusers", reason="pip install 'relight-live[lcvd]'")
 
-from engine.offline.animate_clip import square_around  # noqa: E402
 from engine.offline.video_file import ClipReader  # noqa: E402
+from engine.reference import square_around  # noqa: E402
 from lcvd.networks.precond import Denoiser  # noqa: E402
 from lcvd.sampling.latent_file import ClipState  # noqa: E402
 from lcvd.tracking.crop import crop  # noqa: E402

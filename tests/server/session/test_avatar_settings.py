@@ -6,8 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
-from engine.diffusion.latency import Prediction
-from engine.diffusion.quality import QUALITIES
+from engine.diffusion.latency import QUALITIES, Prediction
 from engine.passthrough import PassthroughEngine
 from engine.protocols import Avatar
 from server import protocol

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tests.training.made_up_data import clip, made_up_data, write_source
+from training.data.assembly import STATE, Assembly, part_path
 from training.data.members import encode, frame_of, hint_of, mask_of, notes_of
 from training.data.shards import entry_from_json, files_of, read_sample, sample_bytes, written_whole
 from training.errors import DataError, DiskFull
-from training.loop.assembly import STATE, Assembly, part_path
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from lcvd.errors import ShapeError
 from lcvd.lighting.presets import PRESETS
 from lcvd.model import LcvdModel, load_lcvd
-from lcvd.networks.few_steps import few_step_sigmas
+from lcvd.networks.schedule import few_step_sigmas
 from lcvd.sampling.pipeline import relight_frames
 from lcvd.weights.tiny import write_tiny
 from server.cli.evaluate import evaluate

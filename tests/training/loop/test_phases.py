@@ -8,8 +8,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="the lcvd extra is not installed")
 
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402
-from lcvd.networks.few_steps import nested_sigmas  # noqa: E402
-from lcvd.networks.schedule import euler_step, v_from_x0, x0_from_v  # noqa: E402
+from lcvd.networks.schedule import (  # noqa: E402
+    euler_step,
+    nested_sigmas,
+    v_from_x0,
+    x0_from_v,
+)
 from training.loop.phases import Phases, distilled_target, landed, pseudo_huber  # noqa: E402
 
 MEAN, SPREAD = 0.7, 1.3  # of a toy Gaussian prior whose best denoiser and whose ODE are known

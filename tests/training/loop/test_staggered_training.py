@@ -13,9 +13,12 @@ from engine.diffusion.sampler import SamplerPlan  # noqa: E402
 from engine.diffusion.staggered import CHUNK, StaggeredShape, staggered_steps  # noqa: E402
 from engine.diffusion.window import WINDOW  # noqa: E402
 from lcvd.model import load_lcvd  # noqa: E402
-from lcvd.networks.few_steps import staggered_sigmas  # noqa: E402
 from lcvd.networks.precond import region_means  # noqa: E402
-from lcvd.networks.schedule import SIGMA_MIN, SamplerName  # noqa: E402
+from lcvd.networks.schedule import (  # noqa: E402
+    SIGMA_MIN,
+    SamplerName,
+    staggered_sigmas,
+)
 from tests.training.tiny_run import tiny_config  # noqa: E402
 from training.config import NoiseConfig, StaggeredConfig  # noqa: E402
 from training.data.noise import counted_rows, draw_sigma  # noqa: E402

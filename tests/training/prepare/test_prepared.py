@@ -12,10 +12,11 @@ from lcvd.hints import render_hints
 from lcvd.lighting.sh import sh_from_deca
 from lcvd.tracking.deca import DecaCode, DecaCrop
 from lcvd.types import Lighting
-from training.loop.settings import PrepareSettings
+from training.data.processed_clip import PreparedClip
 from training.prepare.footage import Footage
-from training.prepare.prepared import PreparedClip, Tools, prepare_clip
+from training.prepare.prepared import Tools, prepare_clip
 from training.prepare.quality import Look, Verdict
+from training.prepare.settings import PrepareSettings
 from training.prepare.takes import RawClip
 
 SIZE = (200, 240)

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 
 from tests.training.made_up_footage import sway, walls, write_video
+from training.data.assembly import STATE, record_path
 from training.data.dataset import ClipDataset
 from training.data.members import notes_of
 from training.data.shards import read_sample
 from training.errors import DataError, DiskFull
-from training.loop.assembly import STATE, record_path
-from training.loop.settings import PrepareSettings
 from training.prepare.footage import Source
 from training.prepare.layouts import find_sources
 from training.prepare.run import Job, SourcePreparer, prepare
+from training.prepare.settings import PrepareSettings
 from training.prepare.workers import Report
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,7 +38,7 @@ import sys
 from pathlib import Path
 from training.prepare.layouts import find_sources
 from training.prepare.run import prepare
-from training.loop.settings import PrepareSettings
+from training.prepare.settings import PrepareSettings
 if __name__ == "__main__":
     settings = PrepareSettings(size=64, frames=2, rate=6, min_face_px=30, quality="basic", threshold=0.0,
                                shard_bytes=2**16 + 2**15)

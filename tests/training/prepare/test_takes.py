@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import engine.offline.animate_clip
+import engine.reference
 from lcvd.face.neutral import centred_face
 from lcvd.hints import render_hints
 from lcvd.tracking.crop import crop, frame_from_crop
@@ -98,7 +98,7 @@ def test_small_and_turned_faces_are_named() -> None:
 
 def test_the_square_of_a_still_face_is_inferences() -> None:
     """Training crops as engine.offline.animate_clip does, whose constants it may not import."""
-    assert FACES_HIGH == engine.portrait.FACES_HIGH
+    assert FACES_HIGH == engine.reference.FACES_HIGH
     for size in ((120, 160), (400, 400), (700, 300)):
         face = centred_face((120, 160), 0.0)
         expected = engine.offline.animate_clip.square_around(face, size)
