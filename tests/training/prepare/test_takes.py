@@ -101,7 +101,7 @@ def test_the_square_of_a_still_face_is_inferences() -> None:
     assert FACES_HIGH == engine.reference.FACES_HIGH
     for size in ((120, 160), (400, 400), (700, 300)):
         face = centred_face((120, 160), 0.0)
-        expected = engine.offline.animate_clip.square_around(face, size)
+        expected = engine.reference.square_around(face, size)
         found = square_around([face], size)
         assert found is not None
         assert (found.x_px, found.y_px, found.size_px) == pytest.approx(
