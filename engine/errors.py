@@ -1,20 +1,19 @@
 """Errors of the live engines.
 
-EngineError
+EngineError (HintedError)
 ├── UnknownEngine (ValueError)  there is no engine of this name
 ├── EngineUnavailable           this engine cannot run here (missing extra, weights or device); hint names the remedy
-├── FrameError (ValueError)  a frame has an impossible size or type
+├── FrameError (ValueError)     a frame has an impossible size or type
+├── ClipError (ValueError)      a video file cannot be read or written
+├── PortraitError (ValueError)  a reference or driver cannot be animated
 └── StreamClosed                the stream was closed
 """
 
+from lcvd.errors import HintedError
 
-class EngineError(Exception):
-    """Root of the package's errors. `hint` is the remedy, in words for a person."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class EngineError(HintedError):
+    """Root of the package's errors."""
 
 
 class UnknownEngine(EngineError, ValueError):

@@ -1,6 +1,6 @@
-"""Errors of the model and geometry package; each says what came, and what to do about it.
+"""Errors of the model and geometry package, and `HintedError`, the base of every package's.
 
-LcvdError
+LcvdError (HintedError)
 ├── ShapeError (ValueError)        an array has the wrong rank, size or dtype
 ├── LightError (ValueError)        a light, preset or environment map is not usable
 ├── ImageError (ValueError)        an image cannot be decoded or is over a limit
@@ -9,13 +9,17 @@ LcvdError
 """
 
 
-class LcvdError(Exception):
-    """Root of the package's errors. `hint` is the remedy, in words for a person."""
+class HintedError(Exception):
+    """Base of every error of this project: `message` names the field and the value, `hint` the remedy."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class LcvdError(HintedError):
+    """Root of the package's errors."""
 
 
 class ShapeError(LcvdError, ValueError):

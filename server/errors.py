@@ -1,15 +1,16 @@
 """Errors of the server; every one becomes {code, message, hint} for the client.
 
-    ServerError
-    ├── BadMessage          the message is not one of docs/protocol.md
-    ├── BadOffer            the SDP cannot be answered
-    ├── Busy                no room for another participant
-    ├── TooFast             the client floods
-    ├── TooLarge            a message or upload is over its limit
-    ├── TooSlow             an upload trickles
-    ├── BadUpload           an uploaded file is not what it should be
-    ├── ForeignOrigin       another site's page tries to drive this server
-    └── NotReady            warming up or shutting down
+ServerError (HintedError)
+├── BadMessage          the message is not one of docs/protocol.md
+├── BadOffer            the SDP cannot be answered
+├── Busy                no room for another participant
+├── TooFast             the client floods
+├── TooLarge            a message or upload is over its limit
+├── TooSlow             an upload trickles
+├── BadUpload           an uploaded file is not what it should be
+├── ForeignOrigin       another site's page tries to drive this server
+└── NotReady            warming up or shutting down
+
 `explain` turns any exception of this project into a Problem.
 """
 
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pydantic import ValidationError
 
 from engine.errors import EngineError, EngineUnavailable, FrameError
-from lcvd.errors import ImageError, LcvdError, LightError, ModelUnavailable
+from lcvd.errors import HintedError, ImageError, LcvdError, LightError, ModelUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,11 @@ class Problem:
         return {key: value for key, value in asdict(self).items() if key != "status"}
 
 
-class ServerError(Exception):
-    """Root of the package's errors. `hint` is the remedy, in words for a person."""
+class ServerError(HintedError):
+    """Root of the package's errors."""
 
     code = "server_error"
     status = 500
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 class BadMessage(ServerError):
