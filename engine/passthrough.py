@@ -2,15 +2,15 @@
 
 from engine.errors import StreamClosed
 from engine.frames import Frame, Work
-from engine.protocols import StreamConfig
+from engine.protocols import Engine, EngineTraits, StreamConfig
 from lcvd.types import Lighting
 
 
-class PassthroughEngine:
+class PassthroughEngine(Engine):
     """An Engine that touches nothing."""
 
     name = "passthrough"
-    tracks_faces = False  # so that nobody is told there is no face
+    traits = EngineTraits("Untouched picture", tracks_faces=False)
 
     def open(self, config: StreamConfig) -> "PassthroughStream":
         return PassthroughStream(config)

@@ -1,4 +1,4 @@
-"""The seams of the live core. Weights and device belong to the Engine, the participant to the Stream."""
+"""The interfaces of the live core. Weights and device belong to the Engine, the participant to the Stream."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -50,20 +50,64 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-class Engine(Protocol):
-    """Shared by every participant; holds no participant.
+STALL_S = 0.25  # an engine that gives a result for every frame is behind after this long
 
-    It may also say: `tracks_faces` (False: nobody is coached), `needs_portrait` (True: it shows an avatar, opens no
-    stream without one, and its participant's camera is not shown in its place), `output_size` ((height, width) of what
-    it gives, where that is not the frame's; its streams then live through a change of the frame's size), `stall_s` (how
-    long it may take for a result, where that is more than one frame), `batch_limit` and `render_together` (below).
+
+@dataclass(frozen=True, slots=True)
+class EngineTraits:
+    """Describes what an engine's callers must know of it; the defaults fit an engine that relights single frames."""
+
+    title: str = ""  # for menus; empty: its name
+    shows_avatar: bool = False  # it opens no stream without a portrait, and the camera is never shown in its place
+    output_size: tuple[int, int] | None = None  # (height, width) of its pictures; None: the frame's own
+    stall_s: float = STALL_S  # no result for this long while frames arrive means that it is behind
+    batch_limit: int = 1  # windows of several participants that may share a call; 1 shares none
+    tracks_faces: bool = True  # False: a participant is not told that no face is seen
+    warmup_limit_s: float = 300.0  # a cold numba cache takes 13 s; a slow network fetches the models in minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicts what a setting costs, before a participant chooses it."""
+
+    delay_s: float  # from a frame's arrival to its avatar, encoders and network not counted
+    fps: float  # of the output
+    keeps_up: bool  # the device finishes a window before the next is full
+
+
+class Engine(Protocol):
+    """Serves every participant and holds none. An engine inherits the defaults from this protocol.
+
+    An engine with `output_size` keeps its streams through a change of the frame's size.
     """
 
     name: str
 
+    @property
+    def traits(self) -> EngineTraits:
+        """The engine's traits; they may change with the warm-up, and with nothing else."""
+        return EngineTraits()
+
+    @property
+    def quality(self) -> str:
+        """The quality preset nearest to the engine's own settings; "" where it has none."""
+        return ""
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend its networks run on; "" where it has none, or before the warm-up."""
+        return ""
+
     def open(self, config: StreamConfig) -> Stream: ...
 
     def warmup(self) -> None: ...
+
+    def predict(self, avatar: Avatar | None, source_fps: float, streams: int = 1) -> Prediction | None:
+        """Predicts the cost of `avatar`'s settings (None: the engine's own); None where it does not depend on them.
+
+        Raises ValueError for a setting that cannot be.
+        """
+        return None
 
     def close(self) -> None: ...
 
@@ -72,9 +116,7 @@ Take = Callable[[int], Sequence[tuple[Stream, Work]]]  # what waits, oldest firs
 
 
 class BatchingEngine(Engine, Protocol):
-    """An engine that renders windows of several participants at once better than one after the other."""
-
-    batch_limit: int  # windows that may share a call; 1 shares none
+    """An engine whose `batch_limit` is above 1: it renders windows of several participants in shared calls."""
 
     def render_together(self, take: Take) -> Iterator[tuple[int, list[Frame] | Exception]]:
         """(place in the order taken, its frames or what ended it), each as soon as it is done. Device thread.

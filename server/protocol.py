@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from engine.diffusion.latency import QUALITIES, Prediction
+from engine.diffusion.latency import QUALITIES
 from engine.diffusion.window import STRIDES
+from engine.protocols import Prediction
 from server.errors import Problem
 from server.light_message import STRICT, Adjust, Light, Unit
 

@@ -22,7 +22,7 @@ from engine.errors import FrameError, PortraitError, StreamClosed
 from engine.frames import Frame, Work
 from engine.held_pose import HeldPose
 from engine.light_transition import LightGlide
-from engine.protocols import Avatar, StreamConfig
+from engine.protocols import Avatar, Engine, EngineTraits, StreamConfig
 from engine.reference import Reference, make_reference
 from engine.relighting.background import backdrop_gain
 from engine.relighting.compose import compose
@@ -57,13 +57,11 @@ class Pose:
     mouth: float  # how much of the driver's mouth shows
 
 
-class AvatarEngine:
+class AvatarEngine(Engine):
     """Engine (protocol). `make_tracker` and `make_matte` serve one stream each."""
 
     name = "avatar"
-    tracks_faces = True
-    needs_portrait = True
-    output_size = (SIZE, SIZE)
+    traits = EngineTraits("Avatar (CPU preview)", shows_avatar=True, output_size=(SIZE, SIZE))
 
     def __init__(
         self,

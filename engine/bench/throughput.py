@@ -163,7 +163,7 @@ class _Run:
         self.warm = threading.Event()
         self.error: Exception | None = None
         self._host, self._stats, self._loop = host, stats, loop
-        animates = getattr(host.engine, "needs_portrait", False)
+        animates = host.engine.traits.shows_avatar
         self._stream = host.engine.open(StreamConfig(lighting, stats, Avatar(load_portrait()) if animates else None))
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, name="relight-bench", daemon=True)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from engine.diffusion.batching import Steps, run_alone, run_together
 from engine.diffusion.benchmark import measured_cost
-from engine.diffusion.latency import Pace, Prediction, WindowCost, nearest_quality, predicted
+from engine.diffusion.latency import Pace, WindowCost, nearest_quality, predicted
 from engine.diffusion.renderer import WindowRenderer
 from engine.diffusion.sampler import SamplerPlan
 from engine.diffusion.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow
@@ -21,7 +21,7 @@ from engine.errors import EngineUnavailable, PortraitError, StreamClosed
 from engine.frames import Frame, Work
 from engine.held_pose import HeldPose
 from engine.light_transition import LightGlide
-from engine.protocols import Avatar, Backend, Stream, StreamConfig, Take
+from engine.protocols import Avatar, Backend, Engine, EngineTraits, Prediction, Stream, StreamConfig, Take
 from engine.reference import Reference, make_reference
 from lcvd.hints import render_hints
 from lcvd.lighting.lighting import interpolate
@@ -64,12 +64,10 @@ class DiffusionOptions:
         return StaggeredShape.of_steps(self.plan.steps) if self.mode == "staggered" else WindowShape(self.stride)
 
 
-class DiffusionEngine:
+class DiffusionEngine(Engine):
     """Engine (protocol). `load` brings the networks (minutes, gigabytes): it is called by `warmup`."""
 
     name = "lcvd"
-    tracks_faces = True
-    needs_portrait = True
 
     def __init__(
         self,
@@ -82,7 +80,7 @@ class DiffusionEngine:
         measure: Callable[[Backend, int], WindowCost] = measured_cost,
         warmup_limit_s: float = WARMUP_LIMIT_S,  # how long `warmup` may take at worst
     ) -> None:
-        self.warmup_limit_s = warmup_limit_s
+        self._warmup_limit_s = warmup_limit_s
         self._load, self._fit, self._measure = load, fit, measure
         self._cost: WindowCost | None = None
         self._pace = Pace()
@@ -92,15 +90,17 @@ class DiffusionEngine:
         self.options = options or DiffusionOptions()
 
     @property
-    def output_size(self) -> tuple[int, int]:
-        """(height, width) of every frame that leaves."""
-        return self.options.size, self.options.size
-
-    @property
-    def stall_s(self) -> float:
-        """A result comes once a window, not once a frame."""
+    def traits(self) -> EngineTraits:
+        """The traits of an avatar engine whose results come once a window, not once a frame."""
         longest = max(self.options.stride, MAX_LEVELS * CHUNK)  # a participant may choose the other mode
-        return longest / SLOWEST_FPS + COMPUTE_S
+        return EngineTraits(
+            "Avatar (LCVD)",
+            shows_avatar=True,
+            output_size=(self.options.size, self.options.size),
+            stall_s=longest / SLOWEST_FPS + COMPUTE_S,
+            batch_limit=self.options.batch,
+            warmup_limit_s=self._warmup_limit_s,
+        )
 
     def open(self, config: StreamConfig) -> "DiffusionStream":
         """A participant's stream. Raises PortraitError without a portrait with a face, EngineUnavailable unwarmed."""
@@ -128,7 +128,7 @@ class DiffusionEngine:
         if backend is None:
             self.options = self._fit(self.options)
             backend = self._load()
-        backend.warmup(self.options.size, WINDOW, (1, 2), range(1, self.batch_limit + 1))
+        backend.warmup(self.options.size, WINDOW, (1, 2), range(1, self.options.batch + 1))
         self._cost = self._measure(backend, self.options.size)
         self._backend = backend
 
@@ -161,15 +161,12 @@ class DiffusionEngine:
         plan = self.options.plan
         return nearest_quality(plan.steps, 1.0 if plan.guidance == "none" else plan.omega, self.options.stride)
 
-    @property
-    def batch_limit(self) -> int:
-        """Windows of several participants that may share a call of the denoiser."""
-        return self.options.batch
-
     def render_together(self, take: Take) -> Iterator[tuple[int, list[Frame] | Exception]]:
         """`Stream.render` of each, in step."""
         assert self._backend is not None
-        return run_together(self._backend, lambda free: [_steps(*waiting) for waiting in take(free)], self.batch_limit)
+        return run_together(
+            self._backend, lambda free: [_steps(*waiting) for waiting in take(free)], self.options.batch
+        )
 
     def close(self) -> None:
         """Let go of the networks."""

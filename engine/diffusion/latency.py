@@ -10,19 +10,11 @@ import math
 from dataclasses import dataclass
 
 from engine.diffusion.window import DEFAULT_STRIDE
+from engine.protocols import Prediction
 from lcvd.networks.guidance import OMEGA
 
 PACE_SHARE = 0.1  # of the newest window in the running mean: some ten windows are remembered
 PACE_BOUNDS = (0.5, 4.0)  # one odd window must not promise the impossible, nor frighten everyone away
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a participant is told before a setting is chosen."""
-
-    delay_s: float  # from a frame's arrival to its avatar, encoders and network not counted
-    fps: float  # of the output
-    keeps_up: bool  # the device finishes a window before the next is full
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ class EngineHost:
                 warm, self._warm_asked = self._warm_asked, False
             if warm:
                 self._warm()
-            elif getattr(self.engine, "batch_limit", 1) > 1:
+            elif self.engine.traits.batch_limit > 1:
                 self._render_together()
             else:
                 self._render_next()

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from engine.frames import Frame
 from engine.live.device import EngineHost
-from engine.live.health import STALL_S, STEADY_S, Health
+from engine.live.health import STEADY_S, Health
 from engine.live.lane import Lane, LaneOwner
 from engine.live.output import OutputFrame
-from engine.protocols import Avatar, Engine
+from engine.protocols import STALL_S, Avatar, Engine
 
 Rgb = NDArray[np.uint8]
 SLOWEST_S = 1.0  # without a picture before a still replaces the avatar, which may be slow and be better than that
@@ -25,20 +25,15 @@ PORTRAIT = "portrait"  # what `showing` says of the still
 ABOVE = 1 / 3  # share of a tall portrait's surplus that is cut off above: heads are in its upper half
 
 
-def needs_portrait(engine: Engine) -> bool:
-    """Whether `engine` shows an avatar in place of the person."""
-    return bool(getattr(engine, "needs_portrait", False))
-
-
 def avatars_only(host: EngineHost | None) -> EngineHost | None:
     """`host`, unless its engine would show the camera's picture."""
-    return host if host is not None and needs_portrait(host.engine) else None
+    return host if host is not None and host.engine.traits.shows_avatar else None
 
 
 def stall_of(engine: Engine) -> float:
     """How long `engine` may take for a result before it is behind."""
-    stall_s: float = getattr(engine, "stall_s", STALL_S)
-    return max(stall_s, SLOWEST_S) if needs_portrait(engine) else stall_s
+    traits = engine.traits
+    return max(traits.stall_s, SLOWEST_S) if traits.shows_avatar else traits.stall_s
 
 
 def still_of(engine: Engine, avatar: Avatar | None, look: Rgb | None = None) -> Rgb | None:
@@ -46,10 +41,10 @@ def still_of(engine: Engine, avatar: Avatar | None, look: Rgb | None = None) -> 
 
     Up to 20 ms where it is not of the engine's size already.
     """
-    if avatar is None or not needs_portrait(engine):
+    if avatar is None or not engine.traits.shows_avatar:
         return None
     rgb = avatar.portrait_rgb if look is None else look
-    return fitted(rgb, getattr(engine, "output_size", None) or (rgb.shape[0], rgb.shape[1]))
+    return fitted(rgb, engine.traits.output_size or (rgb.shape[0], rgb.shape[1]))
 
 
 class Standby:

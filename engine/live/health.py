@@ -6,9 +6,10 @@ immediate, coming back needs a run of good results, and a longer one each time i
 
 from typing import Literal
 
+from engine.protocols import STALL_S
+
 EngineState = Literal["warming", "ok", "behind", "failed", "paused"]
 
-STALL_S = 0.25  # no result for this long while frames arrive: behind
 GOOD_RUN = 8  # results in a row, each younger than GOOD_AGE · stall, that end `behind`
 GOOD_AGE = 0.6
 PROBE_EVERY = 3  # frames; of those the engine is tried with before its results are shown again

@@ -194,7 +194,7 @@ class Lane:
     @property
     def _output_size(self) -> tuple[int, int] | None:
         """(height, width) of what the engine gives, where it is not the frame's."""
-        return getattr(self.host.engine, "output_size", None)
+        return self.host.engine.traits.output_size
 
     def _check_host(self) -> None:
         if self.host.closed:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.errors import FrameError
 from engine.live.device import EngineHost
-from engine.live.fallback import needs_portrait, still_of, words
+from engine.live.fallback import still_of, words
 from engine.live.health import BACKOFF_S, EngineState
 from engine.live.output import LiveSnapshot, OutputFrame
 from engine.live.overlay import View
@@ -56,7 +56,7 @@ class LiveStream:
         self._lanes = Lanes(
             host, lighting, avatar, self._tell, clock, stall_s=stall_s, hang_s=hang_s, backoff_s=backoff_s
         )
-        if needs_portrait(host.engine):
+        if host.engine.traits.shows_avatar:
             with self._lanes.lock:
                 self._lanes.hide_camera(standby, still)
 
@@ -131,7 +131,7 @@ class LiveStream:
             if engine is not lanes.lane.host.engine:
                 engine = lanes.lane.host.engine
                 still = still_of(engine, avatar, look)
-            if not needs_portrait(engine) and getattr(engine, "output_size", None) is None:
+            if not engine.traits.shows_avatar and engine.traits.output_size is None:
                 return
             if lanes.standby is not None and not same:
                 lanes.standby.set_portrait(still)
@@ -184,7 +184,7 @@ class LiveStream:
                 lanes.retire(stale)
             if host is lanes.lane.host:
                 return
-            if needs_portrait(host.engine):
+            if host.engine.traits.shows_avatar:
                 lanes.switch_to_avatar(host, standby, still)
             else:
                 lanes.next_lane = lanes.open(host)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.frames import Frame, Work
 from engine.live.device import EngineHost, public_message
 from engine.live.face_advice import FaceCoach
-from engine.live.fallback import PORTRAIT, Standby, needs_portrait, stall_of
+from engine.live.fallback import PORTRAIT, Standby, stall_of
 from engine.live.health import Health
 from engine.live.lane import Lane
 from engine.live.output import NEXT_S, Arrivals, OutputFrame
@@ -105,7 +105,7 @@ class Lanes:
         self.retire(self.lane)
         self.lane, self.next_lane = lane, None
         self.health.wait_at_most(self._stall_of(lane.host))
-        if self.standby is not None and not needs_portrait(lane.host.engine):  # the camera by the person's own wish
+        if self.standby is not None and not lane.host.engine.traits.shows_avatar:  # the camera by the person's own wish
             if (other := self.standby.leave()) is not None:
                 self.retire(other)
             self.standby = None
@@ -205,7 +205,7 @@ class Lanes:
             shown = health.result(now - work.frames[-1].arrived_s, now)
             if standing_in is not None:
                 shown = shown and self.health.state != "ok"
-            coaches = getattr(lane.host.engine, "tracks_faces", True)  # the null engine looks for no face
+            coaches = lane.host.engine.traits.tracks_faces  # the null engine looks for no face
             if coaches and (shown or standing_in is None):
                 for frame, face in zip(work.frames, work.faces, strict=True):
                     self.coach.update(face, frame.rgb.shape[:2], frame.t_s)

@@ -29,7 +29,7 @@ def relight_clip(
     Raises ClipError for a file that cannot be read or written; a target that was not finished is removed, an existing
     file is only replaced by a finished one.
     """
-    if getattr(engine, "output_size", None) is not None and avatar is None:
+    if engine.traits.shows_avatar and avatar is None:
         raise ClipError(f"engine {engine.name} animates a portrait", "name one: relight video --reference PORTRAIT")
     # Written beside the target and moved at the end: a crash half-way leaves the old file.
     part = target.with_name(f".{target.stem}.part{target.suffix}")
@@ -51,7 +51,7 @@ def _relight(
     on_frame: Callable[[int], None],
     avatar: Avatar | None,
 ) -> int:
-    height, width = getattr(engine, "output_size", None) or (reader.info.height, reader.info.width)
+    height, width = engine.traits.output_size or (reader.info.height, reader.info.width)
     stream = engine.open(StreamConfig(lighting=lighting, avatar=avatar))
     originals: dict[int, Frame] = {}  # only the frames an engine still holds back: at most one window
     index, written = 0, 0

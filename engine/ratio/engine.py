@@ -15,7 +15,7 @@ import numpy as np
 from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame, Work
 from engine.light_transition import LightGlide
-from engine.protocols import StreamConfig
+from engine.protocols import Engine, EngineTraits, StreamConfig
 from engine.ratio.person_mask import PersonMask
 from engine.ratio.source_light import SourceLight
 from engine.relighting.alpha import alpha_at, alpha_coefficients, mean_within
@@ -51,11 +51,11 @@ class Scene:
     amount: float  # how much of the effect, fade and strength together, (0,1]
 
 
-class RatioEngine:
+class RatioEngine(Engine):
     """Engine (protocol). `make_tracker` and `make_matte` serve one stream each."""
 
     name = "ratio"
-    tracks_faces = True
+    traits = EngineTraits("Ratio image (CPU)")
 
     def __init__(
         self,

@@ -144,12 +144,11 @@ def _relit(
 
     total = info.frames or (round(info.duration_s * float(info.fps)) if info.duration_s else None)
     made = make_engine(engine)
-    size = getattr(made, "output_size", None)
     avatar = None
-    if size is not None:
+    if made.traits.shows_avatar:
         if reference is None:
             raise PortraitError(f"engine {engine} animates a portrait", "add --reference PORTRAIT")
-        avatar = Avatar(_portrait_rgb(reference, 4 * size[0]))
+        avatar = Avatar(_portrait_rgb(reference, 4 * (made.traits.output_size or (512,))[0]))
     try:
         with console.status("warming up"):
             made.warmup()
@@ -164,7 +163,7 @@ def _relit(
             progress.update(task, completed=written, total=written)
     finally:
         made.close()
-    return written, size or (info.height, info.width)
+    return written, made.traits.output_size or (info.height, info.width)
 
 
 def _portrait(

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from engine.diffusion.latency import QUALITIES, Prediction, Quality
-from engine.protocols import Avatar
+from engine.diffusion.latency import QUALITIES, Quality
+from engine.protocols import Avatar, Prediction
 from server.protocol import AvatarMode, Predicted, SetAvatar
 
 DEFAULT_FPS = 25.0  # of a camera that has not been measured yet

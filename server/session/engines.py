@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine import LCVD_WEIGHTS, available_engines, make_engine
-from engine.diffusion.latency import DEFAULT_QUALITY, Prediction
+from engine.diffusion.latency import DEFAULT_QUALITY
 from engine.errors import EngineError
 from engine.live.device import EngineHost
-from engine.live.fallback import needs_portrait
-from engine.protocols import Avatar, Engine
+from engine.protocols import Avatar, Engine, Prediction
 from server.errors import BadMessage, explain
 from server.protocol import EngineChoice
 
@@ -29,7 +28,6 @@ NEXT_BEST = {
     "ratio": ("passthrough",),
     "passthrough": (),
 }
-WARMUP_LIMIT_S = 300.0  # a cold numba cache takes 13 s; a slow network fetches the models in minutes
 
 
 class Running(NamedTuple):
@@ -75,7 +73,7 @@ class Engines:
     def run(self, name: str, portrait: bool) -> Running:
         """What a session runs on that asked for engine `name`: until it has a portrait, no avatar. Raises as `host`."""
         host = self.host(name)
-        if not needs_portrait(host.engine):
+        if not host.engine.traits.shows_avatar:
             return Running(name, host, None)
         if not portrait:
             return Running(self.stopgap, self.host(self.stopgap), None)
@@ -98,7 +96,7 @@ class Engines:
         self.menu()  # may import torch, seconds long: here, and not at the first participant on the event loop
         self.default = self._first((self.asked, *NEXT_BEST.get(self.asked, CAMERA_ENGINES)))
         self.stopgap = self.default
-        if not self._closed and needs_portrait(self.host(self.default).engine):
+        if not self._closed and self.host(self.default).engine.traits.shows_avatar:
             self._standby(self.default)  # warms up behind, too
             threading.Thread(target=self._watch, name="relight-warm-up", daemon=True).start()
             self.stopgap = self._first(CAMERA_ENGINES)
@@ -120,7 +118,7 @@ class Engines:
         """Why engine `name` cannot be used; None where it can, be it that an avatar's is warm later."""
         try:
             host = self.host(name)
-            if needs_portrait(host.engine):
+            if host.engine.traits.shows_avatar:
                 return None
             return _not_warm(host)
         except Exception as error:  # the worker door: whatever keeps one engine from starting, the page works
@@ -160,14 +158,14 @@ class Engines:
             except Exception as error:  # the worker door: as in `warm`
                 logger.debug("%s still cannot be made: %s", name, error)
                 continue
-            if needs_portrait(host.engine):
+            if host.engine.traits.shows_avatar:
                 self.default = name
                 continue
             host.rewarm()
             if _not_warm(host) is not None:
                 continue
             self.stopgap = name
-            if name == self.asked or not needs_portrait(self.host(self.default).engine):
+            if name == self.asked or not self.host(self.default).engine.traits.shows_avatar:
                 self.default = name
         if not self.whole:
             return False
@@ -190,33 +188,27 @@ class Engines:
     def predict(self, avatar: Avatar, source_fps: float) -> Prediction | None:
         """What `avatar` would cost now; None where no engine has measured itself. ValueError: it cannot be made."""
         for name, host in list(self._hosts.items()):
-            predict = getattr(host.engine, "predict", None)
-            if predict is not None:
-                found: Prediction | None = predict(avatar, source_fps, max(1, self._streams(name)))
+            found = host.engine.predict(avatar, source_fps, max(1, self._streams(name)))
+            if found is not None:
                 return found
         return None
 
     @property
     def quality(self) -> str:
         """The stop nearest to what the predicting engine does when nobody asks."""
-        return self._said("quality") or DEFAULT_QUALITY
+        return next((host.engine.quality for host in self.hosts if host.engine.quality), DEFAULT_QUALITY)
 
     @property
     def backend(self) -> str:
         """What the networks of the predicting engine run on, or ""."""
-        return self._said("backend")
-
-    def _said(self, about: str) -> str:
-        """The first engine's word on what only some have, or ""."""
-        words: list[str] = [getattr(host.engine, about, "") for host in self.hosts]
-        return next((word for word in words if word), "")
+        return next((host.engine.backend for host in self.hosts if host.engine.backend), "")
 
     def menu(self) -> list[EngineChoice]:
         """What a participant may choose from."""
         known = [EngineChoice(**dataclasses.asdict(info)) for info in available_engines(self._lcvd_weights)]
         names = {choice.name for choice in known}
         own = [
-            EngineChoice(name=name, title=name, available=True, needs_portrait=needs_portrait(host.engine))
+            EngineChoice(name=name, title=name, available=True, needs_portrait=host.engine.traits.shows_avatar)
             for name, host in list(self._hosts.items())
             if name not in names
         ]
@@ -233,7 +225,7 @@ class Engines:
 
 def _not_warm(host: EngineHost) -> Exception | None:
     """Wait for `host`; why it is not warm after the time its engine may take."""
-    limit_s = getattr(host.engine, "warmup_limit_s", WARMUP_LIMIT_S)
+    limit_s = host.engine.traits.warmup_limit_s
     if host.wait_ready(limit_s):
         return None
     return host.error or EngineError(f"not ready after {limit_s:.0f} s")

@@ -15,7 +15,6 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.live.fallback import needs_portrait
 from engine.live.overlay import View
 from engine.live.stream import LiveSnapshot, OutputFrame
 from engine.protocols import Avatar
@@ -267,7 +266,7 @@ class Session:
         if not choice.available:
             raise BadMessage(f"engine={name!r} cannot run here: {choice.reason}", "run `relight doctor` on the server")
         host = await asyncio.to_thread(self._engines.host, name)
-        if self._avatar is None and needs_portrait(host.engine):
+        if self._avatar is None and host.engine.traits.shows_avatar:
             raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
         self._engine = name
         await self._settle()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.frames import Frame, Work
 from engine.live.device import EngineHost
 from engine.live.stream import LiveStream, OutputFrame
-from engine.protocols import StreamConfig
+from engine.protocols import Engine, EngineTraits, StreamConfig
 from lcvd.types import Lighting
 
 DAY = Lighting("day")
@@ -28,8 +28,10 @@ class Clock:
         return self.now
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """Paints every frame with `paint`; the hooks raise, sleep or wait where a test wants trouble."""
+
+    traits = EngineTraits()
 
     def __init__(
         self,

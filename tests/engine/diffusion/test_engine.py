@@ -408,11 +408,12 @@ def test_the_engine_of_the_menu_runs_a_chain(tiny_lcvd_folder) -> None:
     """make_engine("lcvd") on a CPU: eager, no reasons, a warm-up limit of the whole chain, and nothing left behind."""
     before = threading.active_count()
     engine = make_engine("lcvd", weights=tiny_lcvd_folder, size=64)
-    assert engine.batch_limit == (2 if torch.cuda.is_available() else 1)
+    assert engine.traits.batch_limit == (2 if torch.cuda.is_available() else 1)
     engine.warmup()
     if not torch.cuda.is_available():
         assert (engine.backend, engine.reasons) == ("eager", [])
-        assert engine.warmup_limit_s < make_engine("lcvd", weights=tiny_lcvd_folder, backend="compiled").warmup_limit_s
+        compiled = make_engine("lcvd", weights=tiny_lcvd_folder, backend="compiled")
+        assert engine.traits.warmup_limit_s < compiled.traits.warmup_limit_s
     engine.close()
     until(lambda: threading.active_count() <= before)
     with pytest.raises(ValueError, match="backend='fastest'"):
@@ -589,8 +590,8 @@ def test_without_a_portrait_the_participant_is_told(tiny_lcvd) -> None:
 def test_the_engine_says_how_long_a_window_takes(tiny_lcvd) -> None:
     """The live core waits for a window and not for a frame before it calls the engine behind."""
     engine = engine_of(tiny_lcvd)
-    assert engine.output_size == (SIZE, SIZE)
-    assert engine.stall_s > engine.options.stride / 10
+    assert engine.traits.output_size == (SIZE, SIZE)
+    assert engine.traits.stall_s > engine.options.stride / 10
 
 
 def test_the_menu_says_why_lcvd_cannot_run(tiny_lcvd_folder, tmp_path, monkeypatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from engine.frames import Frame, Work
 from engine.live.device import EngineHost
 from engine.live.stream import LiveStream
-from engine.protocols import Stream, Take
+from engine.protocols import EngineTraits, Stream, Take
 from tests.engine.fakes import DAY, Clock, FakeEngine, FakeStream, lanes_and_devices, picture, until
 
 
@@ -33,7 +33,7 @@ class BatchingFake(FakeEngine):
         **hooks: object,
     ) -> None:
         super().__init__(**hooks)  # type: ignore[arg-type]
-        self.batch_limit = limit
+        self.traits = EngineTraits(batch_limit=limit)
         self.steps_of, self.on_step = steps_of, on_step
         self.calls: list[list[int]] = []  # who shared each step
 
@@ -41,7 +41,7 @@ class BatchingFake(FakeEngine):
         left: dict[int, tuple[Stream, Work, int]] = {}
         count = 0
         while True:
-            new = take(self.batch_limit - len(left))
+            new = take(self.traits.batch_limit - len(left))
             for stream, work in new:
                 left[count] = stream, work, self.steps_of(work)
                 count += 1

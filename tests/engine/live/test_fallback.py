@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from engine.live.fallback import ABOVE, Standby, fitted, words
 from engine.live.health import STEADY_S
 from engine.live.overlay import View
 from engine.live.stream import LiveStream, OutputFrame
-from engine.protocols import Avatar, StreamConfig
+from engine.protocols import Avatar, EngineTraits, StreamConfig
 from lcvd.types import Lighting
 from tests.engine.fakes import DAY, NIGHT, Clock, FakeEngine, FakeStream, lanes_and_devices, picture, until
 
@@ -34,12 +35,10 @@ def _no_thread_is_left() -> Iterator[None]:
 class AvatarEngine(FakeEngine):
     """Paints squares of its own level plus the portrait's, of its own size; nothing of the camera is in them."""
 
-    needs_portrait = True
-
     def __init__(self, level: int, side: int = 24, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
         self.level, self.side = level, side
-        self.output_size = (side, side)
+        self.traits = EngineTraits(shows_avatar=True, output_size=(side, side))
         self.portraits: list[int] = []
 
     def open(self, config: StreamConfig) -> FakeStream:
@@ -421,7 +420,7 @@ def test_back_to_the_camera_by_choice(room: Room) -> None:
 def test_another_portrait_replaces_the_first(room: Room) -> None:
     """In mid-window, standing in or not: pictures of the first one stop at once, the new still stands in."""
     main, simple = AvatarEngine(100, name="lcvd", window=4), AvatarEngine(120, name="avatar")
-    main.stall_s = 5.0  # type: ignore[attr-defined]
+    main.traits = replace(main.traits, stall_s=5.0)
     room.enter(main, simple)
     room.until_showing("lcvd")
     for _ in range(2):
@@ -554,12 +553,11 @@ def test_what_an_avatar_engine_held_back_is_not_passed(room: Room) -> None:
 
     class Plain(AvatarEngine):
         def open(self, config: StreamConfig) -> FakeStream:
-            self.output_size = None  # type: ignore[assignment]
+            self.traits = replace(self.traits, output_size=None)
             return super().open(config)
 
     main = Plain(100, side=12, name="lcvd", window=4, result=lambda frames: frames)
-    main.output_size = None  # type: ignore[assignment]
-    main.stall_s = 5.0  # type: ignore[attr-defined]
+    main.traits = replace(main.traits, output_size=None, stall_s=5.0)
     room.enter(main)
     room.until_open()
     given = len(main.prepared)
@@ -650,7 +648,7 @@ def test_an_avatar_engine_that_lets_the_camera_pass_is_not_shown(room: Room) -> 
     """A result that is the very picture of the camera is withheld, and counted."""
 
     class Leaky(FakeEngine):
-        needs_portrait = True
+        traits = EngineTraits(shows_avatar=True)
 
         def open(self, config: StreamConfig) -> FakeStream:
             stream = super().open(config)
@@ -698,7 +696,7 @@ def test_the_delay_is_measured_afresh_when_something_else_is_shown(room: Room) -
     """A minute of stills says nothing about the windows that follow: the sound follows what is shown."""
     warm = Gate(shut=True)
     main = AvatarEngine(100, name="lcvd", on_warmup=warm, window=6)
-    main.stall_s = 5.0  # type: ignore[attr-defined]
+    main.traits = replace(main.traits, stall_s=5.0)
     room.enter(main)
     for _ in range(400):
         room.frame()
@@ -772,7 +770,7 @@ def test_an_avatar_live_equals_offline(room: Room, make: Callable[[], AvatarEngi
     """Without overload every frame that the engine gives comes out, as through push."""
     expected = offline(make(), 24, {8: NIGHT})
     engine = make()
-    engine.stall_s = 60.0  # type: ignore[attr-defined]
+    engine.traits = replace(engine.traits, stall_s=60.0)
     room.enter(engine)
     room.until_open()
     for i in range(24):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from engine.frames import Frame
-from engine.live.health import STALL_S
 from engine.live.overlay import View, compose
 from engine.live.stream import LiveStream
-from engine.protocols import Avatar
+from engine.protocols import STALL_S, Avatar, EngineTraits
 from tests.engine.fakes import DAY, FakeEngine, Hand, picture, until
 
 
@@ -19,7 +18,7 @@ def sized(size: tuple[int, int], declared: tuple[int, int] | None) -> FakeEngine
 
     engine = FakeEngine(result=resized)
     if declared is not None:
-        engine.output_size = declared  # type: ignore[attr-defined]
+        engine.traits = EngineTraits(output_size=declared)
     return engine
 
 
@@ -78,7 +77,7 @@ def test_a_new_portrait_opens_the_stream_again_where_it_matters() -> None:
 def test_a_windowed_engine_is_given_the_time_it_asks_for() -> None:
     """`stall_s` of the engine is what the live core waits; after a switch, that of the other engine."""
     slow, quick = FakeEngine(window=12), FakeEngine(name="quick")
-    slow.stall_s = 2.0  # type: ignore[attr-defined]
+    slow.traits = EngineTraits(stall_s=2.0)
     hand = Hand(slow)
     until(lambda: hand.state() == "ok")
     for i in range(11):  # 11/30 s without a result is more than the default
@@ -100,7 +99,7 @@ def test_a_windowed_engine_is_given_the_time_it_asks_for() -> None:
 def test_whoever_says_a_stall_time_is_obeyed() -> None:
     """The caller's value wins over the engine's."""
     engine = FakeEngine()
-    engine.stall_s = 2.0  # type: ignore[attr-defined]
+    engine.traits = EngineTraits(stall_s=2.0)
     hand = Hand(engine, stall_s=0.5)
     assert hand.stream._lanes.health._stall_s == 0.5
     assert isinstance(hand.stream, LiveStream)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.passthrough import PassthroughEngine
+from engine.protocols import EngineTraits
 from tests.engine.fakes import FakeEngine
 from tests.server.client import Participant, running
 
@@ -15,8 +16,7 @@ from tests.server.client import Participant, running
 class AvatarEngine(FakeEngine):
     """Gives squares of the portrait's mean colour, whatever comes."""
 
-    output_size = (64, 64)
-    needs_portrait = True
+    traits = EngineTraits(shows_avatar=True, output_size=(64, 64))
 
     def open(self, config):
         stream = super().open(config)
@@ -128,7 +128,7 @@ def test_the_operator_chooses_the_avatars_weights(tmp_path, monkeypatch: pytest.
     write_tiny(folder)
     assert {c.name: c for c in engines.menu()}["lcvd"].available
     host = engines.host("lcvd")
-    assert host.engine.output_size == (128, 128)
+    assert host.engine.traits.output_size == (128, 128)
     assert host.wait_ready(60)
     engines.close()
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from aiortc.mediastreams import AudioStreamTrack
 from engine.errors import EngineUnavailable
 from engine.frames import Frame, Work
 from engine.passthrough import PassthroughEngine
-from engine.protocols import Engine, StreamConfig
+from engine.protocols import Engine, EngineTraits, StreamConfig
 from lcvd.errors import LcvdError
 from tests.engine.fakes import FakeEngine, FakeStream
 from tests.server.client import CameraTrack, Participant, Running, running
@@ -26,8 +27,7 @@ PORTRAIT = np.full((80, 60, 3), PORTRAIT_LEVEL, np.uint8)
 class Avatar(FakeEngine):
     """Squares of one level."""
 
-    needs_portrait = True
-    output_size = (64, 64)
+    traits = EngineTraits(shows_avatar=True, output_size=(64, 64))
 
     def __init__(self, level: int, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
@@ -212,7 +212,7 @@ async def test_the_sound_waits_for_the_window() -> None:
     """The audio's delay becomes the measured one of the pictures, whatever was shown before."""
     warm = threading.Event()
     fine = Avatar(FINE_LEVEL, name="lcvd", window=8, on_warmup=lambda: warm.wait(30) and None)
-    fine.stall_s = 5.0  # type: ignore[attr-defined]
+    fine.traits = replace(fine.traits, stall_s=5.0)
     async with running(engines(lcvd=fine), engine="lcvd") as server, Participant(server.ws) as tab:
         await tab.wait(type="welcome")
         await session_of(server).set_portrait(PORTRAIT)

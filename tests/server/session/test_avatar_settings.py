@@ -6,9 +6,9 @@ import httpx
 import numpy as np
 import pytest
 
-from engine.diffusion.latency import QUALITIES, Prediction
+from engine.diffusion.latency import QUALITIES
 from engine.passthrough import PassthroughEngine
-from engine.protocols import Avatar
+from engine.protocols import Avatar, EngineTraits, Prediction
 from server import protocol
 from server.session.avatar_settings import AvatarWish
 from tests.engine.fakes import FakeEngine
@@ -68,7 +68,7 @@ async def test_the_ack_says_what_the_wish_will_cost() -> None:
 async def test_the_wish_reaches_the_engine_and_outlives_portraits_and_offers() -> None:
     """Every stream is opened with the newest portrait and all that was chosen so far."""
     fake = FakeEngine(add=0)
-    fake.output_size = (64, 64)  # type: ignore[attr-defined]
+    fake.traits = EngineTraits(output_size=(64, 64))
     opened: list[Avatar] = []
     plain = fake.open
     fake.open = lambda config: opened.append(config.avatar) or plain(config)  # type: ignore[method-assign]
