@@ -248,7 +248,7 @@ def test_the_document_names_every_message() -> None:
 def test_the_document_names_every_error_and_notice_code() -> None:
     """A code the client may meet is in docs/protocol.md."""
     text = DOC.read_text()
-    sources = "\n".join(p.read_text() for p in (DOC.parents[1] / "server").glob("*.py"))
+    sources = "\n".join(p.read_text() for p in (DOC.parents[1] / "server").rglob("*.py"))
     codes = set(re.findall(r'code, status = "(\w+)"', sources)) | set(re.findall(r'Problem\("(\w+)"', sources))
     codes |= set(re.findall(r'\.notice\(\s*"(\w+)"', sources)) | set(re.findall(r'\(\w+, "(\w+)", \d{3}\)', sources))
     assert {"busy", "bad_offer", "frame_size", "bad_light"} <= codes
