@@ -8,10 +8,10 @@ them to its own lane.
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.fit import PORTRAIT_ANCHOR, cover
 from engine.frames import Frame
 from engine.live.device import EngineHost
 from engine.live.health import STEADY_S, Health
@@ -22,7 +22,6 @@ from engine.protocols import STALL_S, Avatar, Engine
 Rgb = NDArray[np.uint8]
 SLOWEST_S = 1.0  # without a picture before a still replaces the avatar, which may be slow and be better than that
 PORTRAIT = "portrait"  # what `showing` says of the still
-ABOVE = 1 / 3  # share of a tall portrait's surplus that is cut off above: heads are in its upper half
 
 
 def avatars_only(host: EngineHost | None) -> EngineHost | None:
@@ -44,7 +43,7 @@ def still_of(engine: Engine, avatar: Avatar | None, look: Rgb | None = None) -> 
     if avatar is None or not engine.traits.shows_avatar:
         return None
     rgb = avatar.portrait_rgb if look is None else look
-    return fitted(rgb, engine.traits.output_size or (rgb.shape[0], rgb.shape[1]))
+    return cover(rgb, engine.traits.output_size or (rgb.shape[0], rgb.shape[1]), PORTRAIT_ANCHOR)
 
 
 class Standby:
@@ -144,20 +143,6 @@ class Standby:
 
     def _fresh_health(self) -> Health:
         return Health(STALL_S if self.host is None else stall_of(self.host.engine), self._backoff_s)
-
-
-def fitted(rgb: Rgb, size: tuple[int, int]) -> Rgb:
-    """`rgb` [H,W,3] scaled to cover `size` = (height, width), what is too much cut off: [height,width,3]."""
-    height, width = size
-    if rgb.shape[:2] == size:
-        return rgb
-    scale = min(rgb.shape[0] / height, rgb.shape[1] / width)
-    h, w = max(1, round(height * scale)), max(1, round(width * scale))
-    y, x = round((rgb.shape[0] - h) * ABOVE), (rgb.shape[1] - w) // 2
-    part = rgb[y : y + h, x : x + w]
-    shrinks = h >= height
-    made = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(made, np.uint8)
 
 
 def words(state: str, message: str, name: str, showing: str) -> str:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.fit import cover
 from engine.frames import Frame, Work
 from engine.live.output import OutputFrame
 from engine.stats import Stats
@@ -45,21 +46,12 @@ def compose(
         return relit
     picture = relit.copy()
     if original.shape != relit.shape:  # an avatar has a size of its own
-        original = _covering(original, relit.shape[0], relit.shape[1])
+        original = cover(original, (relit.shape[0], relit.shape[1]))
     if view.split is not None:
         _draw_split(picture, original, view.split)
     if view.hint:
         _draw_hint(picture, face, lighting)
     return picture
-
-
-def _covering(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The middle of `rgb` that has the shape of [height,width], at that size."""
-    scale = min(rgb.shape[0] / height, rgb.shape[1] / width)
-    h, w = max(1, round(height * scale)), max(1, round(width * scale))
-    y, x = (rgb.shape[0] - h) // 2, (rgb.shape[1] - w) // 2
-    part = rgb[y : y + h, x : x + w]
-    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _draw_split(picture: NDArray[np.uint8], original: NDArray[np.uint8], split: float) -> None:

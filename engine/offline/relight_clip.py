@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.errors import ClipError
+from engine.fit import letterbox
 from engine.frames import Frame
 from engine.offline.video_file import ClipReader, ClipWriter
 from engine.protocols import Avatar, Engine, StreamConfig
@@ -67,7 +66,9 @@ def _relight(
                     index += 1
                     for relit in stream.push(frame):
                         original = originals.pop(relit.index)
-                        picture = np.hstack([_fitted(original.rgb, height, width), relit.rgb]) if compare else relit.rgb
+                        picture = (
+                            np.hstack([letterbox(original.rgb, (height, width)), relit.rgb]) if compare else relit.rgb
+                        )
                         writer.write(picture, relit.t_s)
                         written += 1
                         on_frame(written)
@@ -78,15 +79,3 @@ def _relight(
     finally:
         stream.close()
     return written
-
-
-def _fitted(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The whole of `rgb` in the middle of [height,width,3], black beside it; `rgb` itself where it has that size."""
-    if rgb.shape[:2] == (height, width):
-        return rgb
-    scale = min(height / rgb.shape[0], width / rgb.shape[1])
-    h, w = max(round(rgb.shape[0] * scale), 1), max(round(rgb.shape[1] * scale), 1)
-    out = np.zeros((height, width, 3), np.uint8)
-    y, x = (height - h) // 2, (width - w) // 2
-    out[y : y + h, x : x + w] = cv2.resize(rgb, (w, h), interpolation=cv2.INTER_AREA)
-    return out

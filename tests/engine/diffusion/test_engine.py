@@ -15,9 +15,9 @@ from engine.diffusion.engine import DiffusionEngine, DiffusionOptions, Diffusion
 from engine.diffusion.latency import WindowCost, predicted  # noqa: E402
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402
 from engine.errors import ClipError, EngineUnavailable, PortraitError, StreamClosed  # noqa: E402
+from engine.fit import PORTRAIT_ANCHOR, cover  # noqa: E402
 from engine.frames import Frame, Work  # noqa: E402
 from engine.live.device import EngineHost  # noqa: E402
-from engine.live.fallback import fitted  # noqa: E402
 from engine.live.overlay import View  # noqa: E402
 from engine.live.stream import LiveStream  # noqa: E402
 from engine.offline.relight_clip import relight_clip  # noqa: E402
@@ -538,7 +538,7 @@ def test_live_goes_on_through_a_change_of_size(tiny_lcvd) -> None:
     got, _ = live(engine, 12, {0: FULL}, lambda i: CAMERA if i < 7 else (40, 80), View(split=0.5))
     assert [f.index for f in got] == list(range(12))
     assert {f.rgb.shape for f in got} == {(SIZE, SIZE, 3)}
-    portrait = fitted(avatar().portrait_rgb, (SIZE, SIZE))
+    portrait = cover(avatar().portrait_rgb, (SIZE, SIZE), PORTRAIT_ANCHOR)
     for made in got:
         assert (made.rgb[:, : SIZE // 2 - 2] == portrait[:, : SIZE // 2 - 2]).all()
 

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import PortraitError
 from engine.frames import Frame, Work
 from engine.live.device import EngineHost
-from engine.live.fallback import ABOVE, Standby, fitted, words
+from engine.live.fallback import Standby, words
 from engine.live.health import STEADY_S
 from engine.live.overlay import View
 from engine.live.stream import LiveStream, OutputFrame
@@ -719,19 +719,6 @@ def test_a_change_of_the_cameras_size_changes_nothing(room: Room) -> None:
         until(lambda: room.collect() or room.outputs)
     assert {f.rgb.shape for f in room.outputs} == {(24, 24, 3)}
     assert main.opened == 1
-
-
-@pytest.mark.parametrize(("height", "width"), [(60, 30), (30, 60), (24, 24), (7, 9)])
-def test_a_fitted_portrait_covers_its_place_and_keeps_the_head(height: int, width: int) -> None:
-    """A square stays a square; of a tall portrait more is cut below than above."""
-    rgb = np.zeros((height, width, 3), np.uint8)
-    top = round((height - min(height, width)) * ABOVE)
-    side = min(height, width)
-    left = (width - side) // 2
-    rgb[top : top + side, left : left + side] = 90
-    made = fitted(rgb, (48, 48))
-    assert made.shape == (48, 48, 3)
-    assert (made == 90).all()
 
 
 @pytest.mark.parametrize(
