@@ -22,7 +22,7 @@ ADJUSTS: list[dict[str, object]] = [
 SHADE = """
 async ([lights, adjusts, normals]) => {
   const { shading } = await import("./shade.js");
-  const { adjusted } = await import("./aim.js");
+  const { adjusted } = await import("./light_math.js");
   return lights.map((light) =>
     adjusts.map((adjust) => normals.map((normal) => shading(adjusted(light, adjust), ...normal))));
 }
@@ -55,7 +55,7 @@ def test_pad(page: Page, untouched: Serving) -> None:
     page.goto(untouched.url)
     worst = page.evaluate(
         """async () => {
-          const { REACH, directionFromPad, padFromDirection } = await import("./aim.js");
+          const { REACH, directionFromPad, padFromDirection } = await import("./light_math.js");
           let worst = 0;
           for (let x = -1; x <= 1; x += 0.1)
             for (let y = -1; y <= 1; y += 0.1) {
