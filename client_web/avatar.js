@@ -1,45 +1,45 @@
 // @ts-check
-// Me or an avatar: which engine follows from the choice, the portrait and what the server can run; and all that belongs
-// to the avatar in the page. The server learns of an avatar engine only once it has the portrait.
+// The choice between oneself and an avatar. The engine that should run follows from the choice, the portrait and what the
+// server can run; this file sends it, and keeps the avatar's part of the panel up to date. The server is asked for an avatar
+// engine only once it has the portrait.
 
 import { showBadge } from "./badge.js";
 import { PortraitCard } from "./card.js";
+import { segments } from "./controls.js";
 import { find, write } from "./dom.js";
 import { Portrait } from "./portrait.js";
 import { QualitySlider } from "./quality.js";
-import { segments } from "./controls.js";
 import { Snap } from "./snap.js";
 
-/** @typedef {import("./protocol.js").EngineInfo} EngineInfo */
+/** @typedef {import("./engines.js").EngineList} EngineList */
+/** @typedef {import("./protocol.js").AvatarOptions} AvatarOptions */
 /** @typedef {import("./protocol.js").Stats} Stats */
 /** @typedef {import("./store.js").Store} Store */
 
-const AVATARS = ["lcvd", "avatar"]; // the better one first
-const PLAIN = ["ratio", "passthrough"];
-const ASK_AGAIN_MS = 4000;
+const FETCH_INTERVAL_MS = 4000;
 const DEFAULT_FPS = 25; // of a camera that has not been measured yet
 
-/** @param {EngineInfo} engine */
-export const isAvatar = ({ needs_portrait }) => needs_portrait;
-
-/** @param {boolean} staggered */
-const modeOf = (staggered) => (staggered ? "staggered" : "window");
-
 export class Avatar {
-  /** @type {EngineInfo[]} */
-  #engines = [];
+  /** The engine the server starts with. */
   #default = "";
-  /** Engines that were refused in this session. @type {Set<string>} */
+  /** Engines that the server refused in this session. @type {Set<string>} */
   #refused = new Set();
-  #told = false;
+  #engineSent = false;
+  #settingsSent = false;
   #live = false;
   /** @type {Stats | null} */
   #stats = null;
+  /** The camera's frame rate that the predictions on the page are for; 0 before the first ones. */
   #fps = 0;
-  #asked = -Infinity;
+  #fetchedAt = -Infinity;
+  /** True for a new session: the server may have restarted with other weights. */
+  #outdated = true;
   #defaultQuality = "";
+  /** True where the server says that its weights were trained for the staggered mode. */
+  #staggeredTrained = false;
   #store;
-  #tell;
+  #engines;
+  #send;
   #stage;
   #portrait;
   #card;
@@ -49,27 +49,29 @@ export class Avatar {
 
   /**
    * @param {Store} store
-   * @param {(type: string, fields: Record<string, unknown>) => void} tell the server, last value wins
+   * @param {EngineList} engines filled before `welcome` is called
+   * @param {(type: string, fields: Record<string, unknown>) => void} send sends a message; the last value of a type wins
    * @param {import("./stage.js").Stage} stage
    */
-  constructor(store, tell, stage) {
+  constructor(store, engines, send, stage) {
     this.#store = store;
-    this.#tell = tell;
+    this.#engines = engines;
+    this.#send = send;
     this.#stage = stage;
     this.#portrait = new Portrait(() => this.update());
     this.#snap = new Snap({
       framing: (on) => stage.framing(on),
-      keep: (photo) => this.#keep(() => this.#portrait.keep(photo, "Snapshot")),
-      trouble: (error) => this.#portrait.refuse(error),
-      over: () => this.#card.focus(),
+      keep: (photo) => this.#replacePortrait(() => this.#portrait.usePhoto(photo, "Snapshot")),
+      failed: (error) => this.#portrait.setError(error),
+      closed: () => this.#card.focus(),
     });
     this.#card = new PortraitCard({
-      file: (file) => this.take(file),
+      file: (file) => this.useFile(file),
       snap: () => {
-        this.#portrait.forgive();
+        this.#portrait.clearError();
         this.#snap.start();
       },
-      sample: () => this.#sample(),
+      sample: () => this.#useSample(),
       remove: () => {
         this.#portrait.remove();
         store.set({ portrait: "" });
@@ -79,73 +81,78 @@ export class Avatar {
       choose: (quality) => store.set({ quality }),
       stagger: (staggered) => {
         store.set({ staggered });
-        this.#ask(this.#fps || DEFAULT_FPS); // every stop has another delay now
+        this.#fetchOptions(this.#fps || DEFAULT_FPS); // every preset has another delay in the other mode
       },
     });
-    this.#who = segments("#who", (who) => this.be(/** @type {"me" | "avatar"} */ (who)));
-    if (store.now.portrait === "sample") this.#sample();
+    this.#who = segments("#who", (who) => this.setWho(/** @type {"me" | "avatar"} */ (who)));
+    if (store.now.portrait === "sample") this.#useSample();
   }
 
-  /** @param {"me" | "avatar"} who */
-  be(who) {
+  /** @param {"me" | "avatar"} who @returns {void} */
+  setWho(who) {
     this.#snap.cancel();
     this.#store.set({ who });
   }
 
+  /** True while the participant wants to be seen as an avatar. @returns {boolean} */
   get chosen() {
     return this.#store.now.who === "avatar";
   }
 
-  /** A file as the portrait. @param {File} file */
-  take(file) {
-    return this.#keep(() => this.#portrait.take(file, file.name || "Picture"));
+  /** Makes a file the portrait. @param {File} file @returns {Promise<void>} */
+  useFile(file) {
+    return this.#replacePortrait(() => this.#portrait.useFile(file, file.name || "Picture"));
   }
 
-  /** A portrait of one's own is forgotten with the tab, so only the sample is remembered. @param {() => Promise<boolean>} take */
-  async #keep(take) {
-    if (await take()) this.#store.set({ portrait: "" });
+  /** Only the sample is remembered: a portrait of one's own is forgotten with the tab. @param {() => Promise<boolean>} replace */
+  async #replacePortrait(replace) {
+    if (await replace()) this.#store.set({ portrait: "" });
   }
 
-  async #sample() {
+  async #useSample() {
     const response = await fetch(new URL("sample/portrait.jpg", import.meta.url)).catch(() => null);
-    if (!response?.ok) return this.#portrait.refuse(new Error("The sample portrait could not be loaded"));
-    if (await this.#portrait.take(await response.blob(), "Sample portrait")) this.#store.set({ portrait: "sample" });
+    if (!response?.ok) return this.#portrait.setError(new Error("The sample portrait could not be loaded"));
+    if (await this.#portrait.useFile(await response.blob(), "Sample portrait")) this.#store.set({ portrait: "sample" });
   }
 
   /**
-   * A new session: it gets the portrait before it gets our picture, so that no camera picture slips in between.
+   * Prepares a new session. The server gets the portrait before it gets the picture, so that no camera picture is shown first.
    * @param {import("./protocol.js").Welcome} welcome
+   * @returns {Promise<void>} rejects where an avatar is wanted and the portrait could not be sent
    */
   async welcome(welcome) {
-    this.#engines = welcome.engines;
     this.#default = welcome.engine;
     this.#refused.clear();
-    this.#portrait.session(welcome.session);
+    this.#outdated = true;
+    this.#fetchedAt = -Infinity;
+    this.#portrait.setSession(welcome.session);
     if (this.chosen) await this.#portrait.send();
-    // Whoever wears an avatar is not shown by camera for want of an upload: rather no connection, until the next try.
+    // Without the portrait the camera would be shown in the avatar's place, so there is no connection until the next attempt.
     if (this.chosen && this.#portrait.held && !this.#portrait.ready)
       throw new Error(this.#portrait.error?.message ?? "The portrait could not be sent.");
     this.update();
   }
 
-  /** @param {import("./link.js").LinkState} state */
+  /** @param {import("./link.js").LinkState} state @returns {void} */
   link(state) {
     this.#live = state === "live";
     if (this.#live) return this.update();
     this.#stats = null;
-    if (state !== "connecting") this.#portrait.session("");
+    if (state !== "connecting") this.#portrait.setSession("");
     this.update();
   }
 
-  /** An engine the menu was asked for. @param {string} name */
-  pick(name) {
-    const engine = this.#engines.find((each) => each.name === name);
+  /** Stores the engine that was chosen in the menu. @param {string} name @returns {void} */
+  chooseEngine(name) {
     this.#refused.delete(name);
-    if (engine && isAvatar(engine)) this.#store.set({ who: "avatar", avatarEngine: name });
+    if (this.#engines.isAvatar(name)) this.#store.set({ who: "avatar", avatarEngine: name });
     else this.#store.set({ who: "me", engine: name });
   }
 
-  /** The server said no. @param {string} type @param {Record<string, unknown>} fields what it was asked */
+  /**
+   * Reacts to a message that the server refused.
+   * @param {string} type @param {Record<string, unknown>} fields of the message @returns {void}
+   */
   refused(type, fields) {
     if (type === "set_avatar") this.#store.set({ staggered: false });
     if (type !== "set_engine") return;
@@ -153,100 +160,141 @@ export class Avatar {
     this.update();
   }
 
-  /** What is promised for the settings the server now has. @param {import("./protocol.js").Prediction | null | undefined} predicted */
-  promised(predicted) {
-    this.#slider.promise(predicted ?? null);
+  /**
+   * Shows the server's prediction for the settings it now has.
+   * @param {import("./protocol.js").Prediction | null | undefined} predicted @returns {void}
+   */
+  predicted(predicted) {
+    this.#slider.setPrediction(predicted ?? null);
   }
 
-  /** @param {Stats} stats */
+  /** @param {Stats} stats @returns {void} */
   stats(stats) {
     this.#stats = stats;
     const { engine } = stats;
     const running = engine.showing ?? engine.name;
-    this.#slider.measured(running === "lcvd" ? stats.latency_ms.p50 : null);
+    this.#slider.setMeasured(this.#engines.hasQualities(running) ? stats.latency_ms.p50 : null);
     const fps = Math.max(5, Math.round(stats.fps_in / 5) * 5);
-    const news = fps !== this.#fps || this.#slider.waiting;
-    if (this.#wanted() === "lcvd" && news && performance.now() - this.#asked > ASK_AGAIN_MS) this.#ask(fps);
-    this.#badge();
+    const isNew = fps !== this.#fps || this.#incomplete;
+    if (this.#engines.hasQualities(this.#wanted()) && isNew && this.#mayFetch) this.#fetchOptions(fps);
+    this.#showBadge();
   }
 
-  /** @param {number} fps of the camera: a window fills as fast as it */
-  async #ask(fps) {
-    this.#asked = performance.now();
-    const { staggered } = this.#store.now;
+  /** True where what the page knows of the presets is missing, lacks predictions, or is another session's. */
+  get #incomplete() {
+    return this.#outdated || this.#slider.waiting;
+  }
+
+  get #mayFetch() {
+    return performance.now() - this.#fetchedAt > FETCH_INTERVAL_MS;
+  }
+
+  /** The mode that counts: a remembered choice has no effect on weights that were not trained for it. */
+  get #staggered() {
+    return this.#store.now.staggered && this.#staggeredTrained;
+  }
+
+  /**
+   * Asks the server for the quality presets and their predictions.
+   * @param {number} fps of the camera: a window fills as fast as it
+   */
+  async #fetchOptions(fps) {
+    this.#fetchedAt = performance.now();
+    const staggered = this.#staggered;
     const response = await fetch(`api/avatar?fps=${fps}&mode=${modeOf(staggered)}`).catch(() => null);
-    if (!response?.ok || staggered !== this.#store.now.staggered) return;
-    const { qualities, default: standard, backend } = await response.json();
+    if (!response?.ok || staggered !== this.#staggered) return;
+    /** @type {AvatarOptions} */
+    const options = await response.json();
+    this.#outdated = false;
     this.#fps = fps;
-    this.#defaultQuality = standard;
-    this.#slider.list(qualities, backend);
-    this.#slider.show(this.#store.now.quality || standard, this.#store.now.staggered);
+    this.#defaultQuality = options.default;
+    this.#staggeredTrained = options.staggered === true;
+    this.#slider.setPresets(options.qualities, options.backend, this.#staggeredTrained);
+    if (staggered === this.#staggered) return this.#showQuality();
+    // The remembered mode counts from now on, or does not any more: the predictions were asked for the other one.
+    this.update();
+    this.#fetchOptions(fps);
   }
 
-  /** @param {boolean} on whether the camera is what is sent */
+  /** @param {boolean} on true while the camera is what is sent @returns {void} */
   camera(on) {
     this.#card.camera(on);
     if (!on) this.#snap.cancel();
   }
 
-  /** The engine that ought to run; "" as long as the server's own choice is not known. */
+  /** Name of the engine that should run; "" as long as the server's own choice is not known. @returns {string} */
   #wanted() {
     const { who, engine, avatarEngine } = this.#store.now;
-    const can = (/** @type {string} */ name, /** @type {boolean} */ avatar) =>
-      this.#engines.some((each) => each.name === name && each.available && isAvatar(each) === avatar) && !this.#refused.has(name);
-    const avatar = who === "avatar" && this.#portrait.ready ? [avatarEngine, ...AVATARS].find((name) => can(name, true)) : "";
-    return avatar || ([engine, this.#default, ...PLAIN].find((name) => can(name, false)) ?? "");
+    const best = (/** @type {import("./protocol.js").EngineInfo[]} */ engines, /** @type {string[]} */ ...preferred) => {
+      const usable = engines.filter(({ name, available }) => available && !this.#refused.has(name)).map(({ name }) => name);
+      return preferred.find((name) => usable.includes(name)) ?? usable[0] ?? "";
+    };
+    const avatar = who === "avatar" && this.#portrait.ready ? best(this.#engines.avatars, avatarEngine) : "";
+    return avatar || best(this.#engines.cameras, engine, this.#default);
   }
 
-  /** Choices, portrait or server changed: all that follows from them. */
+  /** Brings the server and the page in line with the choices, the portrait and the connection. @returns {void} */
   update() {
-    const { who, quality, staggered } = this.#store.now;
+    const { who, quality } = this.#store.now;
     const chosen = who === "avatar";
     if (chosen && !this.#portrait.ready && this.#portrait.state === "waiting") this.#portrait.send();
     const wanted = this.#wanted();
-    if (wanted && (this.#told || wanted !== this.#default)) {
-      this.#told = true;
-      this.#tell("set_engine", { engine: wanted });
+    if (wanted && (this.#engineSent || wanted !== this.#default)) {
+      this.#engineSent = true;
+      this.#send("set_engine", { engine: wanted });
     }
-    const lcvd = wanted === "lcvd";
-    if (lcvd && (quality || staggered)) {
-      const chosenQuality = quality || this.#defaultQuality;
-      this.#tell("set_avatar", { ...(chosenQuality ? { quality: chosenQuality } : {}), mode: modeOf(staggered) });
+    const hasQualities = this.#engines.hasQualities(wanted);
+    // Without a choice the engine's own values count, but once a mode was sent, going back must be sent too.
+    if (hasQualities && (quality || this.#staggered || this.#settingsSent)) {
+      this.#settingsSent = true;
+      const sent = quality || this.#defaultQuality;
+      this.#send("set_avatar", { ...(sent ? { quality: sent } : {}), mode: modeOf(this.#staggered) });
     }
-    if (lcvd && performance.now() - this.#asked > ASK_AGAIN_MS && this.#slider.waiting) this.#ask(this.#fps || DEFAULT_FPS);
-    this.#slider.show(quality || this.#defaultQuality, staggered);
+    if (hasQualities && this.#incomplete && this.#mayFetch) this.#fetchOptions(this.#fps || DEFAULT_FPS);
+    this.#showQuality();
 
     this.#who.show(who);
-    this.#stage.avatar(chosen && this.#isAvatar(wanted));
+    this.#stage.avatar(chosen && this.#engines.isAvatar(wanted));
     find("#avatar-card").hidden = !chosen;
-    find("#quality-block").hidden = !lcvd;
+    find("#quality-block").hidden = !hasQualities;
     this.#card.show(this.#portrait);
-    write(find("#avatar-text"), this.#words(wanted));
-    find("#avatar-text").title = this.#engines.find(({ name }) => name === "lcvd")?.reason ?? "";
-    this.#badge();
+    write(find("#avatar-text"), this.#statusText(wanted));
+    find("#avatar-text").title = this.#finest?.reason ?? "";
+    this.#showBadge();
   }
 
-  /** @param {string} name */
-  #isAvatar(name) {
-    return this.#engines.some((each) => each.name === name && isAvatar(each));
+  #showQuality() {
+    this.#slider.show(this.#store.now.quality || this.#defaultQuality, this.#staggered);
   }
 
-  /** @param {string} wanted */
-  #words(wanted) {
-    const known = this.#engines.filter(isAvatar);
-    const able = known.filter(({ available }) => available);
-    if (this.#engines.length && !able.length)
-      return `This server cannot run avatars: ${known.find(({ reason }) => reason)?.reason || "none is installed"}`;
+  /** The best avatar engine with quality presets, whether it is available here or not. */
+  get #finest() {
+    return this.#engines.avatars.find(({ name }) => this.#engines.hasQualities(name));
+  }
+
+  /** @param {string} wanted @returns {string} */
+  #statusText(wanted) {
+    const avatars = this.#engines.avatars;
+    const available = avatars.filter((engine) => engine.available);
+    if (!this.#engines.empty && !available.length) {
+      const reason = avatars.map((engine) => engine.reason).filter(Boolean).at(-1);
+      return `This server cannot run avatars: ${reason || "none is installed"}`;
+    }
     if (!this.#portrait.held) return "A portrait that moves as you move, in the light you choose.";
-    if (wanted !== "avatar") return "";
-    const lcvd = able.some(({ name }) => name === "lcvd");
-    return lcvd ? "A quick preview, made on the CPU." : "A quick preview, made on the CPU. The finer avatar (LCVD) is not installed on this server.";
+    if (!this.#engines.isAvatar(wanted) || this.#engines.hasQualities(wanted)) return "";
+    const preview = "A quick preview, made on the CPU.";
+    const finest = this.#finest;
+    if (!finest || available.some(({ name }) => this.#engines.hasQualities(name))) return preview;
+    return `${preview} The finer avatar (${this.#engines.avatarTitle(finest.name)}) is not installed on this server.`;
   }
 
-  #badge() {
+  #showBadge() {
     const engine = this.chosen && this.#live ? (this.#stats?.engine ?? null) : null;
-    const mine = engine && !this.#isAvatar(engine.name);
-    if (mine) showBadge({ ...engine, showing: "me", message: this.#portrait.held ? "" : "choose a portrait" });
-    else showBadge(engine);
+    const camera = engine && !this.#engines.isAvatar(engine.name);
+    const message = this.#portrait.held ? "" : "choose a portrait";
+    showBadge(camera ? { ...engine, showing: "me", message } : engine, this.#engines);
   }
 }
+
+/** @param {boolean} staggered @returns {"staggered" | "window"} as `set_avatar` spells it */
+const modeOf = (staggered) => (staggered ? "staggered" : "window");

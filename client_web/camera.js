@@ -1,11 +1,11 @@
 // @ts-check
-// The participant's camera: opening it, naming what went wrong, and listing what else there is.
+// Opens the participant's camera, explains why it does not open, and lists the cameras there are.
 
 /** @typedef {{deviceId: string, label: string}} CameraInfo */
 
 const SIZES = { "480p": [640, 480], "720p": [1280, 720] };
 
-/** Why there is no camera picture: a title for people and what to do about it. */
+/** There is no camera picture; `message` is a title for people, and `hint` says what to do. */
 export class NoCamera extends Error {
   /** @param {string} code @param {string} message @param {string} hint */
   constructor(code, message, hint) {
@@ -15,7 +15,7 @@ export class NoCamera extends Error {
   }
 }
 
-/** @param {unknown} error @returns {NoCamera} */
+/** Words an error of `getUserMedia` for people. @param {unknown} error @returns {NoCamera} */
 function explain(error) {
   const name = error instanceof Error ? error.name : "";
   if (name === "NotAllowedError" || name === "SecurityError")
@@ -27,7 +27,10 @@ function explain(error) {
   return new NoCamera("camera_failed", "The camera did not start", name || String(error));
 }
 
-/** @param {string} deviceId empty: any @param {"480p" | "720p"} size @returns {Promise<MediaStream>} throws NoCamera */
+/**
+ * Opens a camera, or any other where it is gone.
+ * @param {string} deviceId empty: any @param {"480p" | "720p"} size @returns {Promise<MediaStream>} rejects with NoCamera
+ */
 export async function openCamera(deviceId, size) {
   if (!navigator.mediaDevices?.getUserMedia)
     throw new NoCamera(
@@ -41,7 +44,7 @@ export async function openCamera(deviceId, size) {
   try {
     const stream = await open(deviceId ? { ...ideal, deviceId: { exact: deviceId } } : { ...ideal, facingMode: "user" }).catch(
       (error) => {
-        // The camera of last time is unplugged: any other will do.
+        // The remembered camera is unplugged: any other one is opened.
         if (error?.name === "OverconstrainedError" || error?.name === "NotFoundError") return open(ideal);
         throw error;
       },
@@ -53,7 +56,7 @@ export async function openCamera(deviceId, size) {
   }
 }
 
-/** Cameras by name; before permission the browser hides the labels. @returns {Promise<CameraInfo[]>} */
+/** Lists the cameras by name; the browser hides the names until it has permission. @returns {Promise<CameraInfo[]>} */
 export async function listCameras() {
   const devices = (await navigator.mediaDevices?.enumerateDevices?.()) ?? [];
   return devices
@@ -61,7 +64,7 @@ export async function listCameras() {
     .map((device, index) => ({ deviceId: device.deviceId, label: device.label || `Camera ${index + 1}` }));
 }
 
-/** @param {() => void} listener */
+/** Calls a listener when a camera is plugged in or out. @param {() => void} listener @returns {void} */
 export function onCamerasChanged(listener) {
   navigator.mediaDevices?.addEventListener?.("devicechange", listener);
 }

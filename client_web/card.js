@@ -1,12 +1,12 @@
 // @ts-check
-// The portrait's card: the ways to a portrait, the portrait that is worn, and what was wrong with another.
+// The portrait's card shows the portrait in use, the ways to choose another, and the error of one that was refused.
 
 import { find, make, write } from "./dom.js";
 import { drawThumb } from "./thumb.js";
 
 /** @typedef {import("./portrait.js").Portrait} Portrait */
 
-const WORDS = {
+const STATE_TEXTS = {
   none: "",
   reading: "Looking for the face…",
   waiting: "Sent as soon as the picture is live",
@@ -20,7 +20,7 @@ export class PortraitCard {
   #replace = find("#replace-portrait");
   #replacing = false;
   /** @type {Error | null} */
-  #said = null;
+  #shownError = null;
   /** @type {Portrait | null} */
   #portrait = null;
 
@@ -43,7 +43,7 @@ export class PortraitCard {
     find("#sample-portrait").addEventListener("click", on.sample);
     this.#replace.addEventListener("click", () => {
       this.#replacing = !this.#replacing;
-      this.#show();
+      this.#update();
       if (this.#replacing) find("#upload-portrait").focus();
     });
     find("#remove-portrait").addEventListener("click", () => {
@@ -52,9 +52,9 @@ export class PortraitCard {
     });
   }
 
-  /** @param {Portrait} portrait */
+  /** @param {Portrait} portrait @returns {void} */
   show(portrait) {
-    // A new portrait closes the ways to another.
+    // Once a new portrait is accepted, the ways to choose another are closed.
     if (portrait.state === "ready" && this.#portrait && !portrait.error) this.#replacing = false;
     this.#portrait = portrait;
     const { held, state, error } = portrait;
@@ -64,32 +64,33 @@ export class PortraitCard {
       thumb.setAttribute("aria-label", held.face ? `${held.name}, with the face that was found` : held.name);
     }
     write(find("#portrait-name"), held?.name ?? "");
-    write(find("#portrait-state"), WORDS[state]);
+    write(find("#portrait-state"), STATE_TEXTS[state]);
     find("#portrait-state").dataset.state = state;
     this.#card.setAttribute("aria-busy", String(state === "reading"));
     const problem = find("#portrait-error");
-    const news = Boolean(error) && error !== this.#said;
-    this.#said = error;
+    const isNew = Boolean(error) && error !== this.#shownError;
+    this.#shownError = error;
     problem.hidden = !error;
     problem.replaceChildren(
       ...(error ? [make("strong", {}, sentence(error.message)), ...(error.hint ? [make("span", {}, sentence(error.hint))] : [])] : []),
     );
-    this.#show();
-    if (news) problem.scrollIntoView({ block: "nearest" });
+    this.#update();
+    if (isNew) problem.scrollIntoView({ block: "nearest" });
   }
 
-  /** @param {boolean} on whether a camera is there to snap from */
+  /** Enables the snapshot. @param {boolean} on true while there is a camera to snap from @returns {void} */
   camera(on) {
     const snap = /** @type {HTMLButtonElement} */ (find("#snap-portrait"));
     snap.disabled = !on;
     snap.title = on ? "A picture of you, after a count of three" : "Turn your camera on first";
   }
 
+  /** Focuses the button that leads to another portrait. @returns {void} */
   focus() {
     (this.#portrait?.held ? this.#replace : find("#upload-portrait")).focus();
   }
 
-  #show() {
+  #update() {
     const held = Boolean(this.#portrait?.held);
     find("#portrait").hidden = !held;
     const focused = this.#ways.contains(document.activeElement);
@@ -101,5 +102,5 @@ export class PortraitCard {
   }
 }
 
-/** What the server says begins small and has no full stop. @param {string} text */
+/** Makes a sentence of a server's message, which begins small and has no full stop. @param {string} text @returns {string} */
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replace(/\.?$/, ".");

@@ -1,5 +1,5 @@
 // @ts-check
-// The panel's sliders: labelled ranges that show their value, fill their track, and go home on a double click.
+// The panel's controls: sliders, segmented controls and buttons that stay pressed.
 
 import { find, write } from "./dom.js";
 
@@ -9,13 +9,14 @@ import { find, write } from "./dom.js";
  */
 
 /**
+ * Makes a slider of a labelled range: it shows its value and fills its track up to it.
  * @param {string} id of the range input; its output is `#id-value`
  * @param {(value: number) => string} format
  * @param {(value: number) => void} onInput
- * @param {() => void} [onHome] double click
+ * @param {() => void} [onReset] called on a double click
  * @returns {Slider}
  */
-export function slider(id, format, onInput, onHome) {
+export function slider(id, format, onInput, onReset) {
   const input = /** @type {HTMLInputElement} */ (find(`#${id}`));
   const output = find(`#${id}-value`);
   const paint = () => {
@@ -28,7 +29,7 @@ export function slider(id, format, onInput, onHome) {
     paint();
     onInput(input.valueAsNumber);
   });
-  if (onHome) input.addEventListener("dblclick", onHome);
+  if (onReset) input.addEventListener("dblclick", onReset);
   paint();
   return {
     show(value) {
@@ -39,7 +40,7 @@ export function slider(id, format, onInput, onHome) {
 }
 
 /**
- * A segmented control: a fieldset of radio inputs.
+ * Makes a segmented control of a group of radio inputs.
  * @param {string} selector @param {(value: string) => void} onChoose @returns {{show: (value: string) => void}}
  */
 export function segments(selector, onChoose) {
@@ -52,12 +53,14 @@ export function segments(selector, onChoose) {
   };
 }
 
-/** A button that is either on or off. @param {string} selector @param {(on: boolean) => void} onToggle */
+/**
+ * Makes a button that is either on or off.
+ * @param {string} selector @param {(on: boolean) => void} onToggle @returns {{show: (on: boolean) => void}}
+ */
 export function toggle(selector, onToggle) {
   const button = find(selector);
   button.addEventListener("click", () => onToggle(button.getAttribute("aria-pressed") !== "true"));
   return {
-    /** @param {boolean} on */
     show(on) {
       button.setAttribute("aria-pressed", String(on));
     },

@@ -1,16 +1,19 @@
 // @ts-check
-// Copies the light of a photo or of an HDRI: picked here, or dropped and pasted (drops.js).
+// Copies the light of a photo or of an HDRI, which is picked here, dropped or pasted (drops.js).
 
 import { find } from "./dom.js";
 import { Refused } from "./protocol.js";
 
 /** @typedef {import("./shade.js").Lighting} Lighting */
 
-const PANORAMA = 0.06; // how far from 2:1 an equirectangular picture may be
+const PANORAMA_TOLERANCE = 0.06; // how far from 2:1 an equirectangular picture may be
 const PHOTOS = /\.(jpe?g|png|webp)$/i;
 const ENVIRONMENTS = /\.(hdr|exr)$/i;
 
-/** @param {File} file @returns {Promise<"photo" | "hdri" | null>} null: the participant thought better of it */
+/**
+ * Tells what a file is.
+ * @param {File} file @returns {Promise<"photo" | "hdri" | null>} null: the participant cancelled; rejects with Refused
+ */
 async function kindOf(file) {
   if (ENVIRONMENTS.test(file.name)) return "hdri";
   if (!PHOTOS.test(file.name) && !file.type.startsWith("image/"))
@@ -20,12 +23,12 @@ async function kindOf(file) {
       hint: "Use a photo (JPEG, PNG, WebP) or an HDRI (.hdr, .exr).",
     });
   const picture = await createImageBitmap(file).catch(() => null);
-  const wide = picture && Math.abs(picture.width / picture.height - 2) < 2 * PANORAMA;
+  const isWide = picture && Math.abs(picture.width / picture.height - 2) < 2 * PANORAMA_TOLERANCE;
   picture?.close();
-  return wide ? ask() : "photo";
+  return isWide ? ask() : "photo";
 }
 
-/** A picture of 2:1 may be either. @returns {Promise<"photo" | "hdri" | null>} */
+/** Asks the participant what a picture of 2:1 is, because it may be either. @returns {Promise<"photo" | "hdri" | null>} */
 function ask() {
   const dialog = /** @type {HTMLDialogElement} */ (find("#panorama-dialog"));
   dialog.returnValue = "";
@@ -39,7 +42,10 @@ function ask() {
   );
 }
 
-/** @param {File} file @param {"photo" | "hdri"} kind @returns {Promise<Lighting>} throws Refused */
+/**
+ * Sends a file to the server, which estimates its light.
+ * @param {File} file @param {"photo" | "hdri"} kind @returns {Promise<Lighting>} rejects with Refused
+ */
 async function upload(file, kind) {
   const body = new FormData();
   body.append("file", file, file.name);
@@ -52,10 +58,11 @@ async function upload(file, kind) {
 }
 
 /**
+ * Makes the button and the file picker work.
  * @param {object} on
  * @param {(lighting: Lighting, title: string) => void} on.light
- * @param {(error: unknown) => void} on.trouble
- * @returns {(file: File) => Promise<void>} for files that come another way
+ * @param {(error: unknown) => void} on.error
+ * @returns {(file: File) => Promise<void>} takes a file that was dropped or pasted; never rejects
  */
 export function acceptLights(on) {
   const button = find("#copy-light");
@@ -69,7 +76,7 @@ export function acceptLights(on) {
       button.setAttribute("aria-busy", "true");
       on.light(await upload(file, kind), file.name.replace(/\.[^.]+$/, "").slice(0, 40) || "Copied light");
     } catch (error) {
-      on.trouble(error);
+      on.error(error);
     } finally {
       button.removeAttribute("aria-busy");
     }

@@ -1,9 +1,10 @@
 // @ts-check
-// Finding and making elements. Text only ever enters as text.
+// Finds and makes elements. Text is always inserted as text, never as HTML.
 
 /**
+ * Finds an element that the page must have; throws where it does not.
  * @template {Element} [T=HTMLElement]
- * @param {string} selector @param {ParentNode} [root] @returns {T} throws where the page lacks it: a bug of ours
+ * @param {string} selector @param {ParentNode} [root] @returns {T}
  */
 export function find(selector, root = document) {
   const element = root.querySelector(selector);
@@ -12,6 +13,7 @@ export function find(selector, root = document) {
 }
 
 /**
+ * Makes an element.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag @param {Record<string, string>} [attributes] @param {(Node | string)[]} children
  * @returns {HTMLElementTagNameMap[K]}
@@ -23,7 +25,10 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Text that changes often: written only when it differs, so that screen readers hear it once. @param {Element} element @param {string} text */
+/**
+ * Sets an element's text, only where it differs, so that screen readers read it once.
+ * @param {Element} element @param {string} text @returns {void}
+ */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// The engine menu: what the server can run, which engine runs now, and what is wrong with it.
+// The engine menu lists the engines of the server's welcome, and shows which of them runs and what is wrong with it.
 
 import { find, make, write } from "./dom.js";
 
@@ -8,14 +8,14 @@ import { find, make, write } from "./dom.js";
 
 export class EngineMenu {
   #menu = /** @type {HTMLSelectElement} */ (find("#engine"));
-  #said = "";
+  #shownText = "";
 
   /** @param {(name: string) => void} onChoose */
   constructor(onChoose) {
     this.#menu.addEventListener("change", () => onChoose(this.#menu.value));
   }
 
-  /** @param {EngineInfo[]} engines @param {string} chosen */
+  /** Fills the menu. @param {readonly EngineInfo[]} engines @param {string} chosen name @returns {void} */
   list(engines, chosen) {
     this.#menu.replaceChildren(
       ...engines.map(({ name, title, available, reason }) => {
@@ -28,18 +28,18 @@ export class EngineMenu {
     this.#menu.value = chosen;
   }
 
-  /** Nothing is known while nothing flows. */
-  forget() {
+  /** Clears the state while there is no connection. @returns {void} */
+  clear() {
     this.show({ name: this.#menu.value, state: "ok", message: "" });
   }
 
-  /** @param {Stats["engine"]} engine */
+  /** Shows the engine that runs and its state. @param {Stats["engine"]} engine @returns {void} */
   show({ name, state, message }) {
     if (document.activeElement !== this.#menu) this.#menu.value = name;
-    const words = { ok: "", warming: "Warming up…", behind: "Behind", failed: "Failed", paused: "" };
-    const text = state === "ok" || state === "paused" ? "" : message || words[state];
-    if (text === this.#said) return;
-    this.#said = text;
+    const texts = { ok: "", warming: "Warming up…", behind: "Behind", failed: "Failed", paused: "" };
+    const text = state === "ok" || state === "paused" ? "" : message || texts[state];
+    if (text === this.#shownText) return;
+    this.#shownText = text;
     write(find("#engine-state"), text);
     find("#engine-state").dataset.state = state;
   }

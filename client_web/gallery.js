@@ -1,5 +1,6 @@
 // @ts-check
-// The strip of lights: one small ball each; a radio group with roving focus, so that arrow keys try one light after the other.
+// The gallery shows each light as a small ball. It is a radio group with a roving tab index: the arrow keys choose one light after
+// the other.
 
 import { find, make } from "./dom.js";
 import { drawBall } from "./shade.js";
@@ -13,13 +14,13 @@ export class Gallery {
   /** @type {Light[]} */
   #lights = [];
   #selected = "";
-  #drawn = "";
+  #shownNames = "";
   #on;
 
   /**
    * @param {object} on
    * @param {(light: Light) => void} on.choose
-   * @param {(light: Light) => void} on.remove a copied light
+   * @param {(light: Light) => void} on.remove called for copied lights only
    */
   constructor(on) {
     this.#on = on;
@@ -31,7 +32,7 @@ export class Gallery {
       if (element.closest(".tile-remove")) this.#on.remove(light);
       else this.#on.choose(light);
     });
-    // A mouse has only one wheel; the strip has only one direction.
+    // The vertical wheel of a mouse scrolls the strip sideways.
     this.#strip.addEventListener(
       "wheel",
       (event) => {
@@ -41,25 +42,29 @@ export class Gallery {
       },
       { passive: false },
     );
-    const edges = () => {
+    const markEdges = () => {
       const { scrollLeft, scrollWidth, clientWidth } = this.#strip;
       this.#strip.classList.toggle("more-left", scrollLeft > 4);
       this.#strip.classList.toggle("more-right", scrollLeft < scrollWidth - clientWidth - 4);
     };
-    this.#strip.addEventListener("scroll", edges, { passive: true });
-    new ResizeObserver(edges).observe(this.#strip);
+    this.#strip.addEventListener("scroll", markEdges, { passive: true });
+    new ResizeObserver(markEdges).observe(this.#strip);
   }
 
+  /** Lights in the order they are shown. @returns {Light[]} */
   get lights() {
     return this.#lights;
   }
 
-  /** @param {Light[]} lights @param {string} selected @param {(light: Light) => boolean} removable */
+  /**
+   * Shows the lights.
+   * @param {Light[]} lights @param {string} selected name @param {(light: Light) => boolean} removable @returns {void}
+   */
   show(lights, selected, removable) {
     this.#lights = lights;
     const names = lights.map((light) => light.name).join();
-    if (names !== this.#drawn) {
-      this.#drawn = names;
+    if (names !== this.#shownNames) {
+      this.#shownNames = names;
       const focused = this.#lightOf(document.activeElement)?.name;
       this.#strip.replaceChildren(...lights.map((light, index) => this.#tile(light, index, removable(light))));
       if (focused) (this.#tileOf(focused) ?? this.#tileOf(selected))?.focus();
@@ -126,7 +131,7 @@ export class Gallery {
     if (!light) return;
     const count = this.#lights.length;
     const at = this.#lights.indexOf(light);
-    const goal = {
+    const target = {
       ArrowRight: (at + 1) % count,
       ArrowDown: (at + 1) % count,
       ArrowLeft: (at + count - 1) % count,
@@ -136,9 +141,9 @@ export class Gallery {
       Enter: at,
     }[event.key];
     if (event.key === "Delete" && this.#tileOf(light.name)?.querySelector(".tile-remove")) this.#on.remove(light);
-    else if (goal !== undefined) {
-      this.#on.choose(this.#lights[goal]);
-      this.#tileOf(this.#lights[goal].name)?.focus();
+    else if (target !== undefined) {
+      this.#on.choose(this.#lights[target]);
+      this.#tileOf(this.#lights[target].name)?.focus();
     } else return;
     event.preventDefault();
   }

@@ -1,22 +1,25 @@
 // @ts-check
-// Keyboard shortcuts of the whole page, and the dialog that lists them.
+// The keyboard shortcuts of the page, and the dialog that lists them.
 
 import { find } from "./dom.js";
 
-/** What uses letters, digits or the space bar itself. @param {EventTarget | null} target */
-function typing(target) {
-  return target instanceof Element && target.closest("input:not([type=range]):not([type=radio]), select, textarea, dialog[open]");
+/** Tells whether an element uses letters, digits or the space bar itself. @param {EventTarget | null} target @returns {boolean} */
+function isTyping(target) {
+  const typed = "input:not([type=range]):not([type=radio]), select, textarea, dialog[open]";
+  return target instanceof Element && target.closest(typed) !== null;
 }
 
 /**
+ * Listens to the shortcuts.
  * @param {object} on
  * @param {(index: number) => void} on.light
  * @param {() => void} on.hint
  * @param {() => void} on.split
  * @param {() => void} on.mirror
  * @param {() => void} on.pause
- * @param {() => void} on.who me or the avatar
+ * @param {() => void} on.who changes between me and the avatar
  * @param {(held: boolean) => void} on.peek
+ * @returns {void}
  */
 export function listenToKeys(on) {
   const help = /** @type {HTMLDialogElement} */ (find("#help-dialog"));
@@ -25,10 +28,10 @@ export function listenToKeys(on) {
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
     const onControl = event.target instanceof Element && event.target.closest("button, summary, a, [role=radio], input");
     if (event.key === " ") {
-      if (onControl) return; // the space bar presses what has the focus
+      if (onControl) return; // the space bar presses the focused control
       event.preventDefault();
       if (!event.repeat) on.peek(true);
       return;

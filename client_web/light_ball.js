@@ -1,5 +1,6 @@
 // @ts-check
-// The light ball: a ball under the chosen light and a handle where the key stands. Drag it, use the arrow keys or the wheel.
+// The light ball shows a ball under the chosen light, and a handle where its key light is. The pointer and the arrow keys move
+// the key light, the wheel changes the intensity.
 
 import { REACH, describe, directionFromPad, keyOf, padFromDirection } from "./light_math.js";
 import { find } from "./dom.js";
@@ -17,7 +18,7 @@ export class LightBall {
   #handle = find("#ball-handle");
   #drawn = "";
   #frame = 0;
-  /** @type {[number, number] | null} where the handle is, in radii, y up; null: the light has no key */
+  /** Position of the handle in radii, y up; null: the light has no key light. @type {[number, number] | null} */
   #at = null;
   #dragging = false;
   #on;
@@ -56,7 +57,11 @@ export class LightBall {
     pad.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /** @param {Lighting} light @param {Vec3 | undefined} aimed where the participant put the key; otherwise the light's own */
+  /**
+   * Shows a light.
+   * @param {Lighting} light @param {Vec3 | undefined} aimed the participant's direction of the key light; otherwise the light's own
+   * @returns {void}
+   */
   show(light, aimed) {
     const key = keyOf(light);
     const direction = aimed ?? key?.direction;

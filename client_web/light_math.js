@@ -1,37 +1,43 @@
 // @ts-check
-// `adjust` of the protocol, in the page: where the key light points, on the sphere and on the flat pad around the ball.
-// The pad: the disc of radius 1 is the front hemisphere seen from the camera; from 1 to REACH the light walks behind the head.
+// Computes `adjust` of the protocol in the page, and maps the direction of the key light to the flat pad around the ball and back.
+// The pad's disc of radius 1 is the front hemisphere seen from the camera; from radius 1 to REACH the light goes behind the head.
 
 /** @typedef {import("./shade.js").Vec3} Vec3 */
 /** @typedef {import("./shade.js").Lighting} Lighting */
-/** @typedef {import("./shade.js").Lamp} Lamp */
+/** @typedef {import("./shade.js").DirectionalLight} DirectionalLight */
 /** @typedef {{direction?: Vec3, intensity?: number, temperature_k?: number, softness?: number}} Adjust */
 
 export const REACH = 1.32;
-/** Furthest the light goes behind the head, in radians from the front: beyond it nothing reaches the face. */
-const BEHIND = (150 / 180) * Math.PI;
+/** Largest angle from the front, in radians: beyond it no light reaches the face. */
+const MAX_ANGLE = (150 / 180) * Math.PI;
 
-/** @param {number} x pad, right @param {number} y pad, up @returns {Vec3} unit direction to the light */
+/**
+ * Maps the pad to the sphere.
+ * @param {number} x pad, right @param {number} y pad, up @returns {Vec3} unit direction to the light
+ */
 export function directionFromPad(x, y) {
   const radius = Math.min(REACH, Math.hypot(x, y));
   if (radius < 1e-6) return [0, 0, 1];
   const angle =
-    radius <= 1 ? Math.asin(radius) : Math.PI / 2 + ((radius - 1) / (REACH - 1)) * (BEHIND - Math.PI / 2);
+    radius <= 1 ? Math.asin(radius) : Math.PI / 2 + ((radius - 1) / (REACH - 1)) * (MAX_ANGLE - Math.PI / 2);
   const scale = Math.sin(angle) / Math.hypot(x, y);
   return [x * scale, y * scale, Math.cos(angle)];
 }
 
-/** @param {Vec3} direction @returns {[number, number]} pad position, the inverse of `directionFromPad` */
+/**
+ * Maps the sphere to the pad: the inverse of `directionFromPad`.
+ * @param {Vec3} direction @returns {[number, number]} pad position
+ */
 export function padFromDirection([x, y, z]) {
   const across = Math.hypot(x, y);
   if (across < 1e-6) return z >= 0 ? [0, 0] : [0, REACH];
-  const angle = Math.min(BEHIND, Math.atan2(across, z));
+  const angle = Math.min(MAX_ANGLE, Math.atan2(across, z));
   const radius =
-    angle <= Math.PI / 2 ? Math.sin(angle) : 1 + ((angle - Math.PI / 2) / (BEHIND - Math.PI / 2)) * (REACH - 1);
+    angle <= Math.PI / 2 ? Math.sin(angle) : 1 + ((angle - Math.PI / 2) / (MAX_ANGLE - Math.PI / 2)) * (REACH - 1);
   return [(x / across) * radius, (y / across) * radius];
 }
 
-/** @param {Vec3} direction @returns {string} what a person would call it */
+/** Describes a direction to the light in words. @param {Vec3} direction @returns {string} */
 export function describe([x, y, z]) {
   const side = Math.abs(x) < 0.2 ? "" : x < 0 ? "left" : "right";
   const height = Math.abs(y) < 0.2 ? "" : y > 0 ? "above" : "below";
@@ -40,21 +46,24 @@ export function describe([x, y, z]) {
   return where ? `From ${where}, ${depth}` : `From ${depth}`;
 }
 
-/** @param {Vec3} rgb linear */
+/** @param {Vec3} rgb linear @returns {number} */
 const luminance = (rgb) => 0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2];
 
-/** @param {Lighting} light @returns {Lamp | undefined} the lamp of largest luminance: the key */
+/**
+ * Finds the key light, the directional light of largest luminance.
+ * @param {Lighting} light @returns {DirectionalLight | undefined}
+ */
 export function keyOf(light) {
   return light.directionals.reduce(
-    (/** @type {Lamp | undefined} */ best, lamp) =>
-      !best || luminance(lamp.rgb) > luminance(best.rgb) ? lamp : best,
+    (/** @type {DirectionalLight | undefined} */ best, each) =>
+      !best || luminance(each.rgb) > luminance(best.rgb) ? each : best,
     undefined,
   );
 }
 
 /**
- * `adjust` of lcvd/lighting/lighting.py, so that the ball answers before the server does. An environment (`sh`) is not turned
- * here: the server's acknowledgement brings the exact light a moment later.
+ * Computes `adjust` of lcvd/lighting/lighting.py, so that the ball follows before the server answers. An environment (`sh`) is not
+ * rotated here: the server's acknowledgement brings the exact light a moment later.
  * @param {Lighting} light @param {Adjust} adjust @returns {Lighting}
  */
 export function adjusted(light, adjust) {
@@ -62,22 +71,25 @@ export function adjusted(light, adjust) {
   const gain = tint.map((value) => value * (adjust.intensity ?? 1));
   const scale = (/** @type {Vec3} */ rgb) => /** @type {Vec3} */ (rgb.map((value, i) => value * gain[i]));
   const key = keyOf(light);
-  const turn = adjust.direction && key ? turnBetween(key.direction, adjust.direction) : (/** @type {Vec3} */ v) => v;
+  const rotate = adjust.direction && key ? rotationBetween(key.direction, adjust.direction) : (/** @type {Vec3} */ v) => v;
   return {
     ...light,
     ambient_rgb: scale(light.ambient_rgb),
     sh: light.sh?.map(scale) ?? null,
-    directionals: light.directionals.map((lamp) => ({
-      ...lamp,
-      direction: turn(lamp.direction),
-      rgb: scale(lamp.rgb),
-      wrap: lamp === key ? (adjust.softness ?? lamp.wrap) : lamp.wrap,
+    directionals: light.directionals.map((each) => ({
+      ...each,
+      direction: rotate(each.direction),
+      rgb: scale(each.rgb),
+      wrap: each === key ? (adjust.softness ?? each.wrap) : each.wrap,
     })),
   };
 }
 
-/** The shortest turn that takes a to b (Rodrigues); opposite vectors turn about the vertical. @param {Vec3} a @param {Vec3} b */
-function turnBetween(a, b) {
+/**
+ * The shortest rotation that takes a to b (Rodrigues); opposite vectors are rotated about the vertical.
+ * @param {Vec3} a @param {Vec3} b @returns {(v: Vec3) => Vec3}
+ */
+function rotationBetween(a, b) {
   const c = a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
   const v = cross(a, b);
   return (/** @type {Vec3} */ p) => {
@@ -91,7 +103,10 @@ function turnBetween(a, b) {
 /** @param {Vec3} a @param {Vec3} b @returns {Vec3} */
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 
-/** Colour of a glowing body relative to 6500 K, luminance 1 (Kim et al. 2006, as in lcvd/lighting/lighting.py). @param {number} k */
+/**
+ * Colour of a black body relative to 6500 K, luminance 1 (Kim et al. 2006, as in lcvd/lighting/lighting.py).
+ * @param {number} k kelvin @returns {number[]} linear sRGB
+ */
 export function tintOf(k) {
   const [now, neutral] = [planckian(k), planckian(6500)];
   const ratio = /** @type {Vec3} */ (now.map((value, i) => Math.max(0, value / neutral[i])));

@@ -1,8 +1,8 @@
 // @ts-check
-// Keeps a Channel and a Peer alive together: whichever is lost, both are replaced, with growing pauses between attempts.
-// The one place that reconnects. Everything it learns it says through `on…` handlers.
+// Keeps a Channel and a Peer alive together: when either is lost, both are replaced, with growing pauses between attempts.
+// No other file reconnects. Everything it learns it passes on to its handlers.
 
-import { Channel, Gone, Refused } from "./protocol.js";
+import { Channel, Disconnected, Refused } from "./protocol.js";
 import { Peer } from "./peer.js";
 
 /** @typedef {"connecting" | "live" | "reconnecting" | "resting"} LinkState */
@@ -10,9 +10,9 @@ import { Peer } from "./peer.js";
 
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 8000;
-const SILENCE_MS = 6000;
-/** An answer that has not come by then will not come: the server hangs. */
-const PATIENCE_MS = 15000;
+const STALL_TIMEOUT_MS = 6000;
+/** A server that has not answered by then hangs. */
+const ANSWER_TIMEOUT_MS = 15000;
 
 export class Link {
   /** @type {Channel | null} */
@@ -24,8 +24,8 @@ export class Link {
   /** @type {"480p" | "720p"} */
   #size = "480p";
   #attempts = 0;
-  #timer = 0;
-  #watch = 0;
+  #retryTimer = 0;
+  #watchTimer = 0;
   #url;
   #on;
 
@@ -33,119 +33,120 @@ export class Link {
    * @param {string} url
    * @param {object} on
    * @param {(state: LinkState, message: string) => void} on.state
-   * @param {(welcome: import("./protocol.js").Welcome) => Promise<void>} on.welcome the moment to restore the choices; our picture waits for it
+   * @param {(welcome: import("./protocol.js").Welcome) => Promise<void>} on.welcome restores the choices; our picture waits for it
    * @param {(stream: MediaStream) => void} on.picture
    * @param {(message: Message) => void} on.message stats and notices
-   * @param {(error: Error) => void} on.trouble
+   * @param {(error: Error) => void} on.error
    */
   constructor(url, on) {
     this.#url = url;
     this.#on = on;
-    window.addEventListener("online", () => this.#hurry());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#hurry());
-  }
-
-  get peer() {
-    return this.#peer;
+    window.addEventListener("online", () => this.#retryNow());
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#retryNow());
   }
 
   /**
-   * Send this picture from now on; null: hang up, and give the place on the server back until there is one again.
-   * @param {MediaStreamTrack | null} track @param {"480p" | "720p"} size
+   * Sends a picture from now on. Without one it disconnects, which frees the place on the server, until there is one again.
+   * @param {MediaStreamTrack | null} track @param {"480p" | "720p"} size @returns {Promise<void>}
    */
   async send(track, size) {
-    const rested = !this.#track;
+    const disconnected = !this.#track;
     this.#track = track;
     this.#size = size;
-    if (track && rested) this.open();
+    if (track && disconnected) this.open();
     else if (track) await this.#peer?.send(track, size);
-    else this.#rest();
+    else this.#disconnect();
   }
 
-  /** @param {string} type @param {Record<string, unknown>} [fields] @returns {Promise<Message>} */
-  ask(type, fields) {
-    return this.#channel ? this.#channel.ask(type, fields) : Promise.reject(new Gone("not connected"));
+  /**
+   * @param {string} type @param {Record<string, unknown>} [fields]
+   * @returns {Promise<Message>} rejects with Refused or Disconnected
+   */
+  request(type, fields) {
+    return this.#channel ? this.#channel.request(type, fields) : Promise.reject(new Disconnected("not connected"));
   }
 
-  #rest() {
-    clearTimeout(this.#timer);
-    this.#drop();
+  #disconnect() {
+    clearTimeout(this.#retryTimer);
+    this.#discard();
     this.#attempts = 0;
     this.#on.state("resting", "");
   }
 
+  /** Connects, in place of the connection there is. @returns {void} */
   open() {
-    clearTimeout(this.#timer);
-    this.#drop();
+    clearTimeout(this.#retryTimer);
+    this.#discard();
     this.#on.state(this.#attempts ? "reconnecting" : "connecting", "");
     /** @type {Channel} */
     const channel = new Channel(this.#url, {
-      onMessage: (message) => channel === this.#channel && this.#heard(message),
-      onClose: (reason) => channel === this.#channel && this.#lost(reason),
+      onMessage: (message) => channel === this.#channel && this.#dispatch(message),
+      onClose: (reason) => channel === this.#channel && this.#reconnect(reason),
     });
     this.#channel = channel;
-    this.#watch = window.setTimeout(() => this.#lost("The server does not answer."), PATIENCE_MS);
+    this.#watchTimer = window.setTimeout(() => this.#reconnect("The server does not answer."), ANSWER_TIMEOUT_MS);
   }
 
+  /** Disconnects for good. @returns {void} */
   close() {
     this.#track = null;
-    this.#rest();
+    this.#disconnect();
   }
 
   /** @param {Message} message */
-  #heard(message) {
+  #dispatch(message) {
     if (message.type === "welcome") {
       const welcome = /** @type {any} */ (message);
       const channel = this.#channel;
-      const call = async () => {
+      const connect = async () => {
         await this.#on.welcome(welcome);
-        if (channel === this.#channel) await this.#call(welcome.ice_servers ?? []);
+        if (channel === this.#channel) await this.#connect(welcome.ice_servers ?? []);
       };
-      call().catch((error) => {
+      connect().catch((error) => {
         if (channel !== this.#channel) return;
-        if (error instanceof Refused) this.#on.trouble(error);
-        if (!(error instanceof Gone)) this.#lost(error.message);
+        if (error instanceof Refused) this.#on.error(error);
+        if (!(error instanceof Disconnected)) this.#reconnect(error.message);
       });
     } else if (message.type === "candidate") {
-      this.#peer?.candidate(message.candidate).catch(() => {}); // a candidate of a network we do not have
+      this.#peer?.candidate(message.candidate).catch(() => {}); // of a network that this machine does not have
     } else if (message.type === "notice" && message.code === "connection_ended") {
-      this.#lost(message.message);
+      this.#reconnect(message.message);
     } else {
       this.#on.message(message);
     }
   }
 
   /** @param {RTCIceServer[]} iceServers */
-  async #call(iceServers) {
+  async #connect(iceServers) {
     const channel = /** @type {Channel} */ (this.#channel);
     /** @type {(value?: unknown) => void} */
-    let offered = () => {};
-    const sent = new Promise((resolve) => (offered = resolve));
+    let markOffered = () => {};
+    const offered = new Promise((resolve) => (markOffered = resolve));
     /** @type {Peer} */
     const peer = new Peer({
       iceServers,
       onPicture: (stream) => peer === this.#peer && this.#on.picture(stream),
       onCandidate: async (candidate) => {
-        await sent; // the server must know the offer before its candidates
-        if (peer === this.#peer) channel.ask("candidate", { candidate: candidate?.toJSON() ?? null }).catch(() => {});
+        await offered; // the server must know the offer before its candidates
+        if (peer === this.#peer) channel.request("candidate", { candidate: candidate?.toJSON() ?? null }).catch(() => {});
       },
-      onLost: (why) => peer === this.#peer && this.#lost(why),
+      onLost: (why) => peer === this.#peer && this.#reconnect(why),
     });
     this.#peer = peer;
     await peer.send(this.#track, this.#size);
-    const answer = channel.ask("offer", { sdp: await peer.offer() });
-    offered();
+    const answer = channel.request("offer", { sdp: await peer.offer() });
+    markOffered();
     await peer.accept((await answer).sdp);
     await peer.send(this.#track, this.#size); // the track may have changed, and bitrates can be set only now
-    clearTimeout(this.#watch);
-    this.#listen(peer);
+    clearTimeout(this.#watchTimer);
+    this.#watch(peer);
   }
 
-  /** The picture itself is the proof of life: no decoded frame for a while and the link counts as lost. @param {Peer} peer */
-  #listen(peer) {
+  /** Reconnects when no frame was decoded for a while, for whatever reason. @param {Peer} peer */
+  #watch(peer) {
     let frames = -1;
     let since = performance.now();
-    const look = async () => {
+    const poll = async () => {
       if (peer !== this.#peer) return;
       const report = await peer.report().catch(() => null);
       if (peer !== this.#peer) return;
@@ -159,18 +160,18 @@ export class Link {
         frames = report.frames;
         this.onReport?.(report);
       }
-      const patience = frames > 0 ? SILENCE_MS : PATIENCE_MS;
-      if (performance.now() - since > patience) return this.#lost("No picture arrives.");
-      this.#watch = window.setTimeout(look, frames > 0 ? 500 : 150);
+      const timeout_ms = frames > 0 ? STALL_TIMEOUT_MS : ANSWER_TIMEOUT_MS;
+      if (performance.now() - since > timeout_ms) return this.#reconnect("No picture arrives.");
+      this.#watchTimer = window.setTimeout(poll, frames > 0 ? 500 : 150);
     };
-    look();
+    poll();
   }
 
   /** @type {((report: import("./peer.js").NetworkReport) => void) | null} */
   onReport = null;
 
-  #drop() {
-    clearTimeout(this.#watch);
+  #discard() {
+    clearTimeout(this.#watchTimer);
     const [channel, peer] = [this.#channel, this.#peer];
     this.#channel = this.#peer = null;
     peer?.close();
@@ -178,18 +179,18 @@ export class Link {
   }
 
   /** @param {string} why */
-  #lost(why) {
-    this.#drop();
+  #reconnect(why) {
+    this.#discard();
     if (!this.#track) return;
-    // Jitter keeps a room of clients from returning in step after a restart.
+    // Random pauses keep a room of clients from all coming back at the same moment after a restart.
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#attempts) * (0.5 + Math.random() / 2);
     this.#attempts += 1;
     this.#on.state("reconnecting", why);
-    clearTimeout(this.#timer);
-    this.#timer = window.setTimeout(() => this.open(), pause);
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = window.setTimeout(() => this.open(), pause);
   }
 
-  #hurry() {
+  #retryNow() {
     if (!this.#channel && this.#track) this.open();
   }
 }

@@ -1,22 +1,23 @@
 // @ts-check
-// Wires only: controls write choices into the store; the picture, the controls and the server follow it.
+// Connects the parts of the page: the controls write choices into the store; the picture, the controls and the server follow it.
 
-import { adjusted, keyOf } from "./light_math.js";
 import { Avatar } from "./avatar.js";
+import { segments, slider, toggle } from "./controls.js";
 import { acceptLights } from "./copy.js";
 import { find, write } from "./dom.js";
 import { acceptFiles } from "./drops.js";
 import { EngineMenu } from "./engine_menu.js";
+import { EngineList } from "./engines.js";
 import { Gallery } from "./gallery.js";
 import { listenToKeys } from "./keys.js";
 import { LightBall } from "./light_ball.js";
+import { adjusted, keyOf } from "./light_math.js";
 import { Link } from "./link.js";
-import { segments, slider, toggle } from "./controls.js";
+import { ReadOut } from "./readout.js";
 import { Source } from "./source.js";
 import { SourceMenu } from "./source_menu.js";
 import { SplitHandle } from "./split.js";
 import { Stage } from "./stage.js";
-import { ReadOut } from "./readout.js";
 import { Store } from "./store.js";
 import { createSync } from "./sync.js";
 import { followTheme } from "./theme.js";
@@ -27,16 +28,17 @@ import { trouble, troubleFrom } from "./trouble.js";
 
 const FIRST_LIGHT = "rembrandt-left";
 const NEUTRAL_K = 6500;
-const MOST_COPIED = 12;
+const MAX_COPIED = 12;
 
 const store = new Store();
 followTheme(store);
 const stage = new Stage();
 const readOut = new ReadOut();
+const engines = new EngineList();
 
 /** @type {Light[]} */
 let presets = [];
-/** The light as the server has it, until something newer is chosen. @type {import("./shade.js").Lighting | null} */
+/** The light that the server acknowledged, until another one is chosen. @type {import("./shade.js").Lighting | null} */
 let acknowledged = null;
 const lights = () => [...presets, ...store.now.copied];
 const chosen = () => lights().find((light) => light.name === store.now.light) ?? presets[0];
@@ -50,12 +52,13 @@ const link = new Link(url.href, {
     stage.link(state, why);
     avatar.link(state);
     if (state !== "live") {
-      readOut.forget();
-      engines.forget();
+      readOut.clear();
+      engineMenu.clear();
     }
   },
   async welcome(welcome) {
-    engines.list(welcome.engines, store.now.engine || welcome.engine);
+    engines.replace(welcome.engines);
+    engineMenu.list(welcome.engines, store.now.engine || welcome.engine);
     if (!presets.length) loadLights();
     await avatar.welcome(welcome);
     sync.restore();
@@ -65,25 +68,25 @@ const link = new Link(url.href, {
     if (message.type === "stats") {
       const stats = /** @type {import("./protocol.js").Stats} */ (/** @type {unknown} */ (message));
       stage.stats(stats);
-      readOut.show(stats);
-      engines.show(stats.engine);
+      readOut.show(stats, engines.hasQualities(stats.engine.showing ?? stats.engine.name));
+      engineMenu.show(stats.engine);
       avatar.stats(stats);
     } else if (message.type === "notice" || message.type === "error") {
       trouble(/** @type {any} */ (message));
     }
   },
-  trouble: troubleFrom,
+  error: troubleFrom,
 });
 link.onReport = (/** @type {import("./peer.js").NetworkReport} */ report) => readOut.network(report);
 
 const sync = createSync(
-  (type, fields) => link.ask(type, fields),
+  (type, fields) => link.request(type, fields),
   (error, type, fields) => {
     troubleFrom(error);
     avatar.refused(type, fields);
   },
   (type, ack) => {
-    if (type === "set_avatar") avatar.promised(ack.predicted);
+    if (type === "set_avatar") avatar.predicted(ack.predicted);
     if (type !== "set_light" || !ack.lighting) return;
     acknowledged = ack.lighting;
     showLight();
@@ -104,24 +107,27 @@ async function loadLights() {
   }
   showGallery();
   showLight();
-  tellLight();
+  sendLight();
 }
 
 // Light
 
-function tellLight() {
+function sendLight() {
   const light = chosen();
   if (!light) return;
   const adjust = Object.keys(store.now.adjust).length ? { adjust: store.now.adjust } : {};
   const copied = store.now.copied.includes(light);
-  sync.tell("set_light", { ...(copied ? { lighting: light.lighting } : { preset: light.name }), ...adjust });
+  sync.send("set_light", { ...(copied ? { lighting: light.lighting } : { preset: light.name }), ...adjust });
 }
 
 /** @param {Light} light */
 const choose = (light) => store.set({ light: light.name, adjust: {} });
 const reset = () => store.set({ adjust: {} });
 
-/** A light without lamps cannot be aimed; who tries wants one that can. @param {import("./light_math.js").Adjust} change */
+/**
+ * Adjusts the light, or the first one with a key light where the original was chosen: it has nothing to adjust.
+ * @param {import("./light_math.js").Adjust} change
+ */
 function adjust(change) {
   const original = chosen()?.name === presets[0]?.name;
   const light = original ? presets.find((each) => keyOf(each.lighting)) : chosen();
@@ -163,21 +169,21 @@ function showLight() {
   strength.show(store.now.strength);
 }
 
-const takeLight = acceptLights({
-  trouble: troubleFrom,
+const copyLight = acceptLights({
+  error: troubleFrom,
   light(lighting, title) {
     const name = `copied-${Date.now().toString(36)}`;
     const light = { name, title, description: `Copied from ${title}`, lighting: { ...lighting, name } };
-    store.set({ copied: [...store.now.copied, light].slice(-MOST_COPIED), light: name, adjust: {} });
+    store.set({ copied: [...store.now.copied, light].slice(-MAX_COPIED), light: name, adjust: {} });
   },
 });
 
 // Me or an avatar
 
-const avatar = new Avatar(store, (type, fields) => sync.tell(type, fields), stage);
+const avatar = new Avatar(store, engines, (type, fields) => sync.send(type, fields), stage);
 acceptFiles({
   avatar: () => avatar.chosen,
-  file: (file, place) => (place === "portrait" ? avatar.take(file) : takeLight(file)),
+  file: (file, place) => (place === "portrait" ? avatar.useFile(file) : copyLight(file)),
 });
 
 // View and background
@@ -190,9 +196,10 @@ const gain = slider("gain", (v) => `${Math.round(v * 100)} %`, (v) => store.set(
 const splitButton = toggle("#split", (on) => store.set({ view: { ...store.now.view, split: on ? 0.5 : null } }));
 const hintButton = toggle("#hint", (on) => store.set({ view: { ...store.now.view, hint: on } }));
 const pauseButton = toggle("#pause", (on) => store.set({ paused: on }));
-const mirrorButton = toggle("#mirror", (on) => store.set({ mirror: { ...store.now.mirror, [habit()]: on } }));
-const engines = new EngineMenu((engine) => avatar.pick(engine));
-const habit = () => (source.now.kind === "sample" ? "sample" : "camera");
+const mirrorButton = toggle("#mirror", (on) => store.set({ mirror: { ...store.now.mirror, [mirrored()]: on } }));
+const engineMenu = new EngineMenu((engine) => avatar.chooseEngine(engine));
+/** Name of the source whose mirror counts. @returns {"sample" | "camera"} */
+const mirrored = () => (source.now.kind === "sample" ? "sample" : "camera");
 
 const peek = find("#peek");
 peek.addEventListener("pointerdown", (event) => {
@@ -209,7 +216,7 @@ listenToKeys({
   split: () => find("#split").click(),
   mirror: () => find("#mirror").click(),
   pause: () => find("#pause").click(),
-  who: () => avatar.be(avatar.chosen ? "me" : "avatar"),
+  who: () => avatar.setWho(avatar.chosen ? "me" : "avatar"),
   peek: (held) => stage.peek(held),
 });
 
@@ -225,55 +232,55 @@ const source = new Source((picture) => {
 });
 const sources = new SourceMenu(store, source);
 function showMirror() {
-  const on = store.now.mirror[habit()];
+  const on = store.now.mirror[mirrored()];
   mirrorButton.show(on);
   stage.mirror(on);
-  sync.tell("mirror", { on });
+  sync.send("mirror", { on });
 }
 
 // Choices → page and server
 
-store.follow((choices, changed) => {
+store.subscribe((choices, changed) => {
   const has = (/** @type {(keyof Choices)[]} */ ...keys) => keys.some((key) => changed.has(key));
   if (has("light", "adjust", "copied")) {
-    // An environment is turned by the server alone: its last answer is nearer the truth than our guess.
+    // Only the server can rotate an environment: its last answer is nearer to the light than what is computed here.
     if (has("light") || !chosen()?.lighting.sh) acknowledged = null;
-    tellLight();
+    sendLight();
     showGallery();
   }
   if (has("light", "adjust", "strength")) showLight();
-  if (has("strength")) sync.tell("set_strength", { value: choices.strength });
+  if (has("strength")) sync.send("set_strength", { value: choices.strength });
   if (has("background")) {
     const { mode } = choices.background;
     background.show(mode);
     gain.show(choices.background.gain);
-    find("#gain-row").hidden = mode === "keep" || mode === "auto"; // they have nothing to set
-    sync.tell("set_background", { ...choices.background });
+    find("#gain-row").hidden = mode === "keep" || mode === "auto"; // these modes have no gain
+    sync.send("set_background", { ...choices.background });
   }
   if (has("view")) {
     split.show(choices.view.split);
     splitButton.show(choices.view.split !== null);
     hintButton.show(choices.view.hint);
-    sync.tell("set_view", { ...choices.view });
+    sync.send("set_view", { ...choices.view });
   }
   if (has("paused")) {
     pauseButton.show(choices.paused);
     stage.pause(choices.paused);
-    sync.tell("pause", { on: choices.paused });
+    sync.send("pause", { on: choices.paused });
   }
   if (has("who", "engine", "avatarEngine", "quality", "staggered")) avatar.update();
   if (has("mirror")) showMirror();
   if (has("size")) sources.size(choices.size);
 });
 
-// Not beforeunload: that also comes before a download, or a leaving that is called off.
+// pagehide, not beforeunload: the latter also comes before a download, or when the participant decides to stay.
 window.addEventListener("pagehide", () => {
   store.save();
   link.close();
 });
 window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
-// The sample portrait first: something to look at while the browser asks for the camera and the server answers.
+// The sample comes first, so that there is a picture while the browser asks for the camera and the server answers.
 loadLights();
 await source.sample(null, store.now.source === "camera").catch(troubleFrom);
 if (store.now.source === "camera") sources.useCamera();

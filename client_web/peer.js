@@ -1,15 +1,22 @@
 // @ts-check
-// One WebRTC connection: our picture out, the relit picture in. It lives as long as its Channel and knows nothing of either's content.
+// One WebRTC connection: it sends our picture and receives the relit one. It is closed together with its Channel.
 
-/** @typedef {{rtt_ms: number, jitter_ms: number, encode_ms: number, decode_ms: number, frames: number, kbps: number}} NetworkReport */
+/**
+ * @typedef {{rtt_ms: number, jitter_ms: number, encode_ms: number, decode_ms: number, frames: number, kbps: number}} NetworkReport
+ */
 
-/** VP8 first: the server's cheapest codec; what a browser would rather send (VP9, AV1) the server does not speak. */
+/** VP8 comes first because it costs the server least. Browsers prefer VP9 or AV1, which the server does not know. */
 const CODECS = ["video/vp8", "video/h264", "video/rtx"];
-/** Chromium begins at 300 kbit/s and takes up to half a minute to reach full size; a call network takes this at once. */
+/**
+ * Chromium starts at 300 kbit/s and takes up to half a minute to reach full size; networks fit for calls carry this rate at once.
+ */
 const START_KBPS = 1500;
 const MAX_BITRATE = { "480p": 2_000_000, "720p": 3_500_000 };
 
-/** The answer with Chromium's own parameter for the first bitrate; other browsers ignore it. @param {string} sdp */
+/**
+ * Adds Chromium's own parameter for the first bitrate to an answer; other browsers ignore it.
+ * @param {string} sdp @returns {string}
+ */
 export function withStartRate(sdp) {
   const parameter = `x-google-start-bitrate=${START_KBPS}`;
   return sdp.replace(/^a=rtpmap:(\d+) (?:VP8|H264)\/90000$/gim, (line, type) =>
@@ -21,7 +28,7 @@ export class Peer {
   #pc;
   #transceiver;
   /** @type {RTCIceCandidateInit[]} */
-  #early = [];
+  #pending = [];
   /** @type {Record<string, number>} */
   #last = {};
 
@@ -39,27 +46,26 @@ export class Peer {
     const wanted = CODECS.flatMap((mime) => known.filter((codec) => codec.mimeType.toLowerCase() === mime));
     if (wanted.length) this.#transceiver.setCodecPreferences?.(wanted);
     this.#pc.addEventListener("track", ({ track, receiver }) => {
-      // We show the newest frame at once: a face in a call may stutter, it may not lag.
+      // No frame waits in the jitter buffer: in a call a stutter disturbs less than a delay.
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
       if ("playoutDelayHint" in receiver) Reflect.set(receiver, "playoutDelayHint", 0);
       onPicture(new MediaStream([track]));
     });
     this.#pc.addEventListener("icecandidate", ({ candidate }) => onCandidate(candidate));
-    let patience = 0;
+    let disconnectTimer = 0;
     this.#pc.addEventListener("connectionstatechange", () => {
-      clearTimeout(patience);
+      clearTimeout(disconnectTimer);
       const state = this.#pc.connectionState;
       if (state === "failed") onLost("The connection failed.");
-      // "disconnected" often heals by itself within a second or two (a lift, a change of Wi-Fi cell).
-      if (state === "disconnected") patience = window.setTimeout(() => onLost("The connection was lost."), 3000);
+      // "disconnected" often ends by itself within a second or two (a lift, a change of Wi-Fi cell).
+      if (state === "disconnected") disconnectTimer = window.setTimeout(() => onLost("The connection was lost."), 3000);
     });
   }
 
-  get connected() {
-    return this.#pc.connectionState === "connected";
-  }
-
-  /** @param {MediaStreamTrack | null} track @param {"480p" | "720p"} size */
+  /**
+   * Sends a track from now on, at the bitrate of its size.
+   * @param {MediaStreamTrack | null} track @param {"480p" | "720p"} size @returns {Promise<void>}
+   */
   async send(track, size) {
     if (this.#pc.signalingState === "closed") return;
     await this.#transceiver.sender.replaceTrack(track);
@@ -69,26 +75,29 @@ export class Peer {
     await this.#transceiver.sender.setParameters(parameters);
   }
 
-  /** @returns {Promise<string>} our offer's SDP */
+  /** Makes our offer. @returns {Promise<string>} SDP */
   async offer() {
     await this.#pc.setLocalDescription();
     return /** @type {RTCSessionDescription} */ (this.#pc.localDescription).sdp;
   }
 
-  /** @param {string} sdp */
+  /** Applies the server's answer. @param {string} sdp @returns {Promise<void>} */
   async accept(sdp) {
     await this.#pc.setRemoteDescription({ type: "answer", sdp: withStartRate(sdp) });
-    for (const candidate of this.#early.splice(0)) await this.#pc.addIceCandidate(candidate);
+    for (const candidate of this.#pending.splice(0)) await this.#pc.addIceCandidate(candidate);
   }
 
-  /** @param {RTCIceCandidateInit | null} candidate */
+  /**
+   * Adds a candidate of the server, after the answer where it comes before it.
+   * @param {RTCIceCandidateInit | null} candidate @returns {Promise<void>}
+   */
   async candidate(candidate) {
     if (!candidate) return;
-    if (!this.#pc.remoteDescription) this.#early.push(candidate);
+    if (!this.#pc.remoteDescription) this.#pending.push(candidate);
     else await this.#pc.addIceCandidate(candidate);
   }
 
-  /** What this browser can measure; means since the last call. @returns {Promise<NetworkReport>} */
+  /** Reads the browser's measurements: means since the last call. @returns {Promise<NetworkReport>} */
   async report() {
     const report = { rtt_ms: 0, jitter_ms: 0, encode_ms: 0, decode_ms: 0, frames: 0, kbps: 0 };
     if (this.#pc.connectionState === "closed") return report;
@@ -113,6 +122,7 @@ export class Peer {
     return report;
   }
 
+  /** @returns {void} */
   close() {
     this.#pc.close();
   }

@@ -1,5 +1,5 @@
 // @ts-check
-// The portrait an avatar animates: held in this tab's memory and nowhere else, and sent to each new session again.
+// The portrait an avatar animates. It is held in this tab's memory and nowhere else, and is sent to each new session again.
 
 import { photoOf } from "./photo.js";
 import { Refused } from "./protocol.js";
@@ -7,14 +7,17 @@ import { Refused } from "./protocol.js";
 /** @typedef {import("./photo.js").Photo} Photo */
 /** @typedef {[number, number, number, number]} Box x, y, w, h in px */
 /** @typedef {{name: string, photo: Photo, face: Box | null}} Held */
-/** @typedef {"none" | "reading" | "waiting" | "ready" | "refused"} PortraitState waiting: for a connection */
+/** @typedef {"none" | "reading" | "waiting" | "ready" | "refused"} PortraitState "waiting" is for a connection */
 
-const BUSY_TRIES = 4;
+const BUSY_ATTEMPTS = 4;
 const BUSY_PAUSE_MS = 700;
 
-/** @param {Photo} photo @param {string} name @param {string} session @returns {Promise<Box>} throws Refused */
+/**
+ * Sends a photo to a session, again while the server is busy.
+ * @param {Photo} photo @param {string} name @param {string} session @returns {Promise<Box>} the face; rejects with Refused
+ */
 async function upload({ jpeg }, name, session) {
-  for (let tries = 1; ; tries += 1) {
+  for (let attempt = 1; ; attempt += 1) {
     const body = new FormData();
     body.append("file", jpeg, `${name.replace(/\.[^.]+$/, "")}.jpg`);
     body.append("session", session);
@@ -23,9 +26,9 @@ async function upload({ jpeg }, name, session) {
       throw new Refused({ code: "offline", message: "The server cannot be reached", hint: "Try again once the picture is live." });
     const answer = await response.json().catch(() => ({}));
     if (response.ok) return answer.face;
-    if (answer.code !== "busy" || tries === BUSY_TRIES)
+    if (answer.code !== "busy" || attempt === BUSY_ATTEMPTS)
       throw new Refused({ code: "upload", message: `The server refused the picture (${response.status})`, ...answer });
-    await new Promise((next) => setTimeout(next, tries * BUSY_PAUSE_MS)); // it reads someone else's picture
+    await new Promise((next) => setTimeout(next, attempt * BUSY_PAUSE_MS)); // it reads another participant's picture
   }
 }
 
@@ -34,12 +37,12 @@ export class Portrait {
   held = null;
   /** @type {PortraitState} */
   state = "none";
-  /** What was wrong with the last picture; the one before it stays. @type {Refused | null} */
+  /** The error of the last picture; the portrait before it stays. @type {Refused | null} */
   error = null;
   #session = "";
   #sentTo = "";
-  #turn = 0;
-  /** Ends with the newest picture's fate. @type {Promise<boolean> | null} */
+  #attempt = 0;
+  /** Resolves when the newest picture was accepted or refused. @type {Promise<boolean> | null} */
   #reading = null;
   #onChange;
 
@@ -48,69 +51,82 @@ export class Portrait {
     this.#onChange = onChange;
   }
 
-  /** Whether the present session has it. */
+  /** True where the present session has the portrait. @returns {boolean} */
   get ready() {
     return this.held !== null && this.#sentTo !== "" && this.#sentTo === this.#session;
   }
 
-  /** Whoever connects anew is a stranger to the server; "" while there is no connection. @param {string} session */
-  session(session) {
+  /**
+   * Names the present session, which has no portrait yet.
+   * @param {string} session "" while there is no connection @returns {void}
+   */
+  setSession(session) {
     this.#session = session;
     if (this.held && !this.ready && this.state === "ready") this.state = "waiting";
   }
 
-  /** @param {Blob} file @param {string} name @returns {Promise<boolean>} whether it is the portrait now */
-  async take(file, name) {
-    return this.#try(async () => ({ name, photo: await photoOf(file, name), face: null }));
+  /**
+   * Makes a file the portrait.
+   * @param {Blob} file @param {string} name @returns {Promise<boolean>} true where it is the portrait now
+   */
+  async useFile(file, name) {
+    return this.#start(async () => ({ name, photo: await photoOf(file, name), face: null }));
   }
 
-  /** @param {Photo} photo @param {string} name @returns {Promise<boolean>} */
-  async keep(photo, name) {
-    return this.#try(async () => ({ name, photo, face: null }));
+  /**
+   * Makes a photo the portrait.
+   * @param {Photo} photo @param {string} name @returns {Promise<boolean>} true where it is the portrait now
+   */
+  async usePhoto(photo, name) {
+    return this.#start(async () => ({ name, photo, face: null }));
   }
 
-  /** The present session gets it, where it has not; one that is being read is waited for. Never throws: see `error`. */
+  /**
+   * Sends the portrait to the present session unless it has it, after a picture that is being read. Never rejects: see `error`.
+   * @returns {Promise<void>}
+   */
   async send() {
     await this.#reading;
     const held = this.held;
-    if (held && !this.ready && this.#session) await this.#try(async () => held);
+    if (held && !this.ready && this.#session) await this.#start(async () => held);
   }
 
+  /** Forgets the portrait. @returns {void} */
   remove() {
-    this.#turn += 1;
+    this.#attempt += 1;
     this.held = this.error = null;
     this.#sentTo = "";
-    this.#become("none");
+    this.#setState("none");
   }
 
-  /** Another picture is on its way: what was wrong with the last one is forgotten. */
-  forgive() {
+  /** Forgets the error of the last picture, because another one is about to come. @returns {void} */
+  clearError() {
     this.error = null;
     this.#onChange();
   }
 
-  /** Words for a picture that never came to be one. @param {unknown} error */
-  refuse(error) {
+  /** Reports that a picture could not be made at all. @param {unknown} error @returns {void} */
+  setError(error) {
     this.error = error instanceof Refused ? error : new Refused({ message: String(error) });
     this.#onChange();
   }
 
-  /** @param {() => Promise<Held>} make @returns {Promise<boolean>} */
-  #try(make) {
+  /** Reads a new portrait; `send` waits for it. @param {() => Promise<Held>} make @returns {Promise<boolean>} */
+  #start(make) {
     this.#reading = this.#read(make);
     return this.#reading;
   }
 
   /** @param {() => Promise<Held>} make @returns {Promise<boolean>} */
   async #read(make) {
-    this.#turn += 1;
-    const turn = this.#turn;
+    this.#attempt += 1;
+    const attempt = this.#attempt;
     this.error = null;
-    this.#become("reading");
+    this.#setState("reading");
     let session = "";
     try {
       const next = await make();
-      // A connection lost meanwhile is no reason to refuse a picture: the next one gets it.
+      // Where the connection was lost meanwhile, the picture is sent to the next session.
       while ((session = this.#session)) {
         try {
           next.face = await upload(next.photo, next.name, session);
@@ -119,22 +135,22 @@ export class Portrait {
           if (session === this.#session) throw error;
         }
       }
-      if (turn !== this.#turn) return false;
+      if (attempt !== this.#attempt) return false;
       this.held = next;
       this.#sentTo = session;
     } catch (error) {
-      if (turn !== this.#turn) return false;
+      if (attempt !== this.#attempt) return false;
       this.error = error instanceof Refused ? error : new Refused({ message: String(error) });
       if (!(error instanceof Refused)) console.error(error);
-      this.#become(!this.held ? "none" : this.ready ? "ready" : "refused");
+      this.#setState(!this.held ? "none" : this.ready ? "ready" : "refused");
       return false;
     }
-    this.#become(this.ready ? "ready" : "waiting");
+    this.#setState(this.ready ? "ready" : "waiting");
     return true;
   }
 
   /** @param {PortraitState} state */
-  #become(state) {
+  #setState(state) {
     this.state = state;
     this.#onChange();
   }

@@ -1,9 +1,25 @@
 // @ts-check
-// docs/protocol.md from the page's side: the WebSocket, its messages, and the answer that belongs to each.
+// The page's side of docs/protocol.md: the WebSocket and its messages, each matched with its answer.
 
-/** @typedef {{name: string, title: string, available: boolean, reason: string, needs_portrait: boolean}} EngineInfo */
+/**
+ * @typedef {object} EngineInfo
+ * @property {string} name
+ * @property {string} title
+ * @property {boolean} available
+ * @property {string} reason why it is not available; else empty
+ * @property {boolean} needs_portrait it shows an avatar in place of the person
+ * @property {boolean} [has_qualities] it has the presets of GET api/avatar and obeys `set_avatar`
+ */
 /** @typedef {{delay_s: number, fps: number, keeps_up: boolean}} Prediction */
 /** @typedef {{name: string, title: string, steps: number, omega: number, stride: number, predicted: Prediction | null}} Quality */
+/**
+ * The answer to GET api/avatar.
+ * @typedef {object} AvatarOptions
+ * @property {Quality[]} qualities
+ * @property {string} default name of the quality of a session that asked for none
+ * @property {string} backend what the networks run on; may be empty
+ * @property {boolean} [staggered] true where the weights were trained for the staggered mode
+ */
 /** @typedef {{session: string, version: string, engines: EngineInfo[], engine: string, ice_servers: RTCIceServer[]}} Welcome */
 /** @typedef {{p50_ms: number, p95_ms: number, p99_ms: number}} StageTimes */
 /**
@@ -17,7 +33,7 @@
  */
 /** @typedef {{type: string, id?: string | number, of?: string, [field: string]: any}} Message */
 
-/** What the server refused, in its own words. */
+/** The server refused a message or a file; `message` and `hint` are its own words. */
 export class Refused extends Error {
   /** @param {{code?: string, message?: string, hint?: string}} error */
   constructor({ code = "error", message = "The server refused.", hint = "" }) {
@@ -27,19 +43,19 @@ export class Refused extends Error {
   }
 }
 
-/** The connection went away before the answer came: nobody's fault, the reconnect deals with it. */
-export class Gone extends Error {}
+/** The connection was lost before the answer came. Nothing needs to be reported: the page reconnects. */
+export class Disconnected extends Error {}
 
 export class Channel {
   #socket;
-  #next = 0;
+  #lastId = 0;
   /** @type {Map<number, {resolve: (m: Message) => void, reject: (e: Error) => void}>} */
   #waiting = new Map();
 
   /**
    * @param {string} url
    * @param {{onMessage: (message: Message) => void, onClose: (reason: string) => void}} handlers
-   *   `onMessage` gets what the server says by itself (welcome, stats, notice, candidate)
+   *   `onMessage` gets every message that is not an answer (welcome, stats, notice, candidate)
    */
   constructor(url, { onMessage, onClose }) {
     this.#socket = new WebSocket(url);
@@ -53,29 +69,31 @@ export class Channel {
       else waiting.resolve(message);
     });
     this.#socket.addEventListener("close", ({ reason }) => {
-      for (const { reject } of this.#waiting.values()) reject(new Gone("connection closed"));
+      for (const { reject } of this.#waiting.values()) reject(new Disconnected("connection closed"));
       this.#waiting.clear();
       onClose(reason);
     });
   }
 
+  /** @returns {boolean} */
   get open() {
     return this.#socket.readyState === WebSocket.OPEN;
   }
 
   /**
-   * Send and wait for the answer. Rejects with Refused or Gone.
-   * @param {string} type @param {Record<string, unknown>} [fields] @returns {Promise<Message>}
+   * Sends a message and waits for its answer.
+   * @param {string} type @param {Record<string, unknown>} [fields] @returns {Promise<Message>} rejects with Refused or Disconnected
    */
-  ask(type, fields = {}) {
-    if (!this.open) return Promise.reject(new Gone("not connected"));
-    this.#next += 1;
-    const id = this.#next;
+  request(type, fields = {}) {
+    if (!this.open) return Promise.reject(new Disconnected("not connected"));
+    this.#lastId += 1;
+    const id = this.#lastId;
     const answer = new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
     this.#socket.send(JSON.stringify({ type, id, ...fields }));
     return answer;
   }
 
+  /** @returns {void} */
   close() {
     this.#socket.close(1000);
   }

@@ -1,6 +1,6 @@
 // @ts-check
-// The quality of an LCVD avatar against its delay. Every stop states its predicted delay before it is chosen; the one
-// that runs states the measured delay beside it.
+// The slider of an avatar's quality presets. Every preset shows its predicted delay before it is chosen; the one that runs
+// shows its measured delay as well. The switch of the staggered mode is shown only for weights that were trained for it.
 
 import { delayText } from "./delay.js";
 import { find, make, write } from "./dom.js";
@@ -8,24 +8,24 @@ import { find, make, write } from "./dom.js";
 /** @typedef {import("./protocol.js").Prediction} Prediction */
 /** @typedef {import("./protocol.js").Quality} Quality */
 
-const DECIDED_MS = 250; // arrow keys pass over stops: only the one that is rested on is asked for
-const SETTLED_MS = 4000; // until what is measured is of the new stop
+const DEBOUNCE_MS = 250; // arrow keys pass over presets: only the one they stop at is sent
+const SETTLED_MS = 4000; // until the measured delay is that of the new preset
 
 export class QualitySlider {
   #input = /** @type {HTMLInputElement} */ (find("#quality"));
-  #stops = find("#quality-stops");
+  #list = find("#quality-stops");
   #staggered = find("#staggered");
   /** @type {Quality[]} */
-  #qualities = [];
+  #presets = [];
   #chosen = "";
   #backend = "";
-  /** The stop under the hand, not chosen yet; -1: none. */
-  #aimed = -1;
-  /** The server's own word on what runs: it knows the mode too. @type {Prediction | null} */
-  #promised = null;
+  /** Index of the preset that is looked at, but not chosen yet; -1: none. */
+  #previewed = -1;
+  /** The server's prediction for the settings that run, the mode included. @type {Prediction | null} */
+  #predicted = null;
   /** @type {number | null} */
   #measured_ms = null;
-  #since = 0;
+  #changedAt = 0;
   #timer = 0;
 
   /**
@@ -37,46 +37,54 @@ export class QualitySlider {
     const input = this.#input;
     const choose = () => {
       this.#timer = 0;
-      const quality = this.#qualities[this.#aimed];
-      this.#aimed = -1;
-      if (quality) on.choose(quality.name);
-      this.#say();
+      const preset = this.#presets[this.#previewed];
+      this.#previewed = -1;
+      if (preset) on.choose(preset.name);
+      this.#render();
     };
     input.addEventListener("input", () => {
       clearTimeout(this.#timer);
       this.#timer = 0;
-      this.#aim(input.valueAsNumber);
+      this.#preview(input.valueAsNumber);
     });
     input.addEventListener("change", () => {
       clearTimeout(this.#timer);
-      this.#aim(input.valueAsNumber);
-      this.#timer = window.setTimeout(choose, DECIDED_MS);
+      this.#preview(input.valueAsNumber);
+      this.#timer = window.setTimeout(choose, DEBOUNCE_MS);
     });
-    // Hands only: who uses the keyboard has the range itself.
-    this.#stops.addEventListener("pointerover", ({ target }) => this.#timer || this.#aim(indexOf(target)));
-    this.#stops.addEventListener("pointerleave", () => this.#timer || this.#aim(-1));
-    this.#stops.addEventListener("click", ({ target }) => {
+    // The list is for pointers only: with the keyboard the range itself is used.
+    this.#list.addEventListener("pointerover", ({ target }) => this.#timer || this.#preview(indexOf(target)));
+    this.#list.addEventListener("pointerleave", () => this.#timer || this.#preview(-1));
+    this.#list.addEventListener("click", ({ target }) => {
       const index = indexOf(target);
       if (index < 0) return;
       clearTimeout(this.#timer);
-      this.#aimed = index;
+      this.#previewed = index;
       choose();
     });
     this.#staggered.addEventListener("click", () => on.stagger(this.#staggered.getAttribute("aria-checked") !== "true"));
   }
 
-  /** Something is still missing: predictions come once the first windows were measured. */
+  /**
+   * True while presets or their predictions are missing: predictions come once the first windows were measured.
+   * @returns {boolean}
+   */
   get waiting() {
-    return !this.#qualities.length || this.#qualities.some(({ predicted }) => !predicted);
+    return !this.#presets.length || this.#presets.some(({ predicted }) => !predicted);
   }
 
-  /** @param {Quality[]} qualities @param {string} backend what the networks run on */
-  list(qualities, backend) {
-    this.#qualities = qualities;
+  /**
+   * Shows what the server offers.
+   * @param {Quality[]} presets @param {string} backend what the networks run on
+   * @param {boolean} staggered true where the weights were trained for the staggered mode @returns {void}
+   */
+  setPresets(presets, backend, staggered) {
+    this.#presets = presets;
     this.#backend = backend;
-    this.#input.max = String(Math.max(1, qualities.length - 1));
-    this.#stops.replaceChildren(
-      ...qualities.map(({ title, predicted }, index) => {
+    find("#staggered-row").hidden = !staggered;
+    this.#input.max = String(Math.max(1, presets.length - 1));
+    this.#list.replaceChildren(
+      ...presets.map(({ title, predicted }, index) => {
         const late = predicted && !predicted.keeps_up;
         return make(
           "li",
@@ -86,61 +94,61 @@ export class QualitySlider {
         );
       }),
     );
-    this.#say();
+    this.#render();
   }
 
-  /** @param {string} chosen @param {boolean} staggered */
+  /** Shows the choices. @param {string} chosen name of a preset @param {boolean} staggered @returns {void} */
   show(chosen, staggered) {
     if (chosen !== this.#chosen || String(staggered) !== this.#staggered.getAttribute("aria-checked")) {
-      this.#promised = null;
-      this.#forget();
+      this.#predicted = null;
+      this.#discardMeasured();
     }
     this.#chosen = chosen;
     this.#staggered.setAttribute("aria-checked", String(staggered));
-    this.#say();
+    this.#render();
   }
 
-  /** @param {Prediction | null} predicted */
-  promise(predicted) {
-    this.#promised = predicted;
-    this.#forget();
-    this.#say();
+  /** Shows the server's prediction for the settings it now has. @param {Prediction | null} predicted @returns {void} */
+  setPrediction(predicted) {
+    this.#predicted = predicted;
+    this.#discardMeasured();
+    this.#render();
   }
 
-  /** @param {number | null} ms of the server, median; null: it is not LCVD that runs */
-  measured(ms) {
-    const settled = performance.now() - this.#since > SETTLED_MS;
-    if (ms === null) this.#forget();
+  /** Shows the measured delay. @param {number | null} ms the server's median; null: another engine runs @returns {void} */
+  setMeasured(ms) {
+    const settled = performance.now() - this.#changedAt > SETTLED_MS;
+    if (ms === null) this.#discardMeasured();
     this.#measured_ms = ms !== null && settled ? ms : null;
-    this.#say();
+    this.#render();
   }
 
-  #forget() {
+  #discardMeasured() {
     this.#measured_ms = null;
-    this.#since = performance.now();
+    this.#changedAt = performance.now();
   }
 
   /** @param {number} index */
-  #aim(index) {
-    this.#aimed = index;
-    this.#say();
+  #preview(index) {
+    this.#previewed = index;
+    this.#render();
   }
 
-  #say() {
-    const at = this.#qualities.findIndex(({ name }) => name === this.#chosen);
-    const shown = this.#aimed >= 0 ? this.#aimed : at;
-    const quality = this.#qualities[shown];
-    if (!quality) return write(find("#quality-text"), "");
-    const own = shown === at;
-    const predicted = (own && this.#promised) || quality.predicted;
-    if (document.activeElement !== this.#input || own || this.#aimed < 0) this.#input.valueAsNumber = shown;
-    if (this.#aimed >= 0 && this.#input.valueAsNumber !== shown) this.#input.valueAsNumber = shown;
-    this.#input.style.setProperty("--fill", `${(100 * shown) / Math.max(1, this.#qualities.length - 1)}%`);
-    for (const [index, stop] of [...this.#stops.children].entries()) {
-      stop.classList.toggle("aimed", index === shown);
-      stop.classList.toggle("chosen", index === at);
+  #render() {
+    const chosen = this.#presets.findIndex(({ name }) => name === this.#chosen);
+    const shown = this.#previewed >= 0 ? this.#previewed : chosen;
+    const preset = this.#presets[shown];
+    if (!preset) return write(find("#quality-text"), "");
+    const own = shown === chosen;
+    const predicted = (own && this.#predicted) || preset.predicted;
+    if (document.activeElement !== this.#input || own || this.#previewed < 0) this.#input.valueAsNumber = shown;
+    if (this.#previewed >= 0 && this.#input.valueAsNumber !== shown) this.#input.valueAsNumber = shown;
+    this.#input.style.setProperty("--fill", `${(100 * shown) / Math.max(1, this.#presets.length - 1)}%`);
+    for (const [index, item] of [...this.#list.children].entries()) {
+      item.classList.toggle("aimed", index === shown);
+      item.classList.toggle("chosen", index === chosen);
     }
-    write(find("#quality-value"), quality.title);
+    write(find("#quality-value"), preset.title);
     const forecast = predicted ? `predicted ${delayText(1000 * predicted.delay_s, true)}` : "";
     const rate = predicted ? `${Math.round(predicted.fps)} fps` : "";
     const late = predicted && !predicted.keeps_up ? "does not keep up" : "";
@@ -149,18 +157,18 @@ export class QualitySlider {
     const text = find("#quality-text");
     write(text, words.join(" · ") || "Its delay is predicted once it has run");
     text.classList.toggle("late", Boolean(late));
-    this.#input.setAttribute("aria-valuetext", [quality.title, ...words].join(", ").replace(" fps", " frames per second"));
+    this.#input.setAttribute("aria-valuetext", [preset.title, ...words].join(", ").replace(" fps", " frames per second"));
     const steps = find("#quality-steps");
-    write(steps, `${quality.steps} ${quality.steps === 1 ? "step" : "steps"}${quality.omega > 1 ? ", guided" : ""}`);
-    steps.title = `${quality.stride} new frames a window${this.#backend ? `; runs on ${this.#backend}` : ""}`;
+    write(steps, `${preset.steps} ${preset.steps === 1 ? "step" : "steps"}${preset.omega > 1 ? ", guided" : ""}`);
+    steps.title = `${preset.stride} new frames a window${this.#backend ? `; runs on ${this.#backend}` : ""}`;
   }
 }
 
-/** @param {number} s */
+/** A delay as the list under the slider shows it. @param {number} s @returns {string} */
 const short = (s) => `${s < 9.95 ? s.toFixed(1) : Math.round(s)} s`;
 
-/** @param {EventTarget | null} target */
+/** Index of the preset in the list that an event came from. @param {EventTarget | null} target @returns {number} -1: none */
 const indexOf = (target) => {
-  const stop = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-stop]")) : null;
-  return stop ? Number(stop.dataset.stop) : -1;
+  const item = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-stop]")) : null;
+  return item ? Number(item.dataset.stop) : -1;
 };

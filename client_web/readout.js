@@ -1,5 +1,5 @@
 // @ts-check
-// The read-out: how late the picture is, where the milliseconds go, and the last minute as a graph.
+// The read-out shows the delay of the picture, what it is made of, and the last minute as a graph.
 // The delay is an estimate: the server's own measurement plus what this browser can measure. Camera exposure,
 // the server's encoder and the screen cannot be seen from here, and the page says so.
 
@@ -43,13 +43,13 @@ export class ReadOut {
   #points = [];
   #rows = find("#stages");
 
-  /** @param {NetworkReport} report */
+  /** Takes what this browser measured, for the next `show`. @param {NetworkReport} report @returns {void} */
   network(report) {
     this.#network = report;
   }
 
-  /** @param {Stats} stats */
-  show(stats) {
+  /** @param {Stats} stats @param {boolean} slow true: the delay is shown in seconds @returns {void} */
+  show(stats, slow) {
     const net = this.#network;
     const parts = /** @type {[string, number, number | null][]} */ ([
       ["Your encoder", net?.encode_ms ?? 0, null],
@@ -59,7 +59,7 @@ export class ReadOut {
       ["Your decoder", net?.decode_ms ?? 0, null],
     ]);
     const delay = parts.reduce((sum, [, value]) => sum + value, 0);
-    const [number, unit] = delayParts(delay, (stats.engine.showing ?? stats.engine.name) === "lcvd");
+    const [number, unit] = delayParts(delay, slow);
     write(find("#delay"), number);
     write(find("#delay-unit"), unit);
     write(find("#meter"), `${number} ${unit} · ${Math.round(stats.fps_out)} fps`);
@@ -73,8 +73,8 @@ export class ReadOut {
     if (/** @type {HTMLDetailsElement} */ (find("#breakdown")).open) this.#breakdown(parts, stats);
   }
 
-  /** A gap in the connection is a gap in the graph. */
-  forget() {
+  /** Clears the numbers and the graph while there is no connection. @returns {void} */
+  clear() {
     this.#network = null;
     this.#points = [];
     this.#graph();

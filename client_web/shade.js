@@ -1,14 +1,14 @@
 // @ts-check
-// A full light → the colour of a ball under it: the page's twin of lcvd/lighting/lighting.py `shading` and lcvd/lighting/sh.py.
+// Computes the colour of a ball under a full light, as `shading` of lcvd/lighting/lighting.py and lcvd/lighting/sh.py do.
 // Linear light; 1 is a facing surface at normal exposure. +x right, +y up, +z to the viewer.
 
 /** @typedef {[number, number, number]} Vec3 */
-/** @typedef {{direction: Vec3, rgb: Vec3, wrap?: number, shadow?: number}} Lamp */
+/** @typedef {{direction: Vec3, rgb: Vec3, wrap?: number, shadow?: number}} DirectionalLight */
 /**
  * @typedef {object} Lighting
  * @property {string} name
  * @property {Vec3} ambient_rgb
- * @property {Lamp[]} directionals
+ * @property {DirectionalLight[]} directionals
  * @property {Vec3[] | null} [sh] 9 × RGB, real SH of order 2
  * @property {number} [specular]
  */
@@ -17,8 +17,8 @@
 const ALBEDO = [0.56, 0.54, 0.52];
 
 /**
- * Share of a lamp's light that a surface receives: the clamped cosine blurred over [-wrap, wrap], 1 when facing it.
- * @param {number} cosine n·direction @param {number} wrap 0 bare bulb … 1 wall of light
+ * Share of a directional light that a surface receives: the clamped cosine blurred over [-wrap, wrap], 1 when facing it.
+ * @param {number} cosine n·direction @param {number} wrap 0 bare bulb … 1 wall of light @returns {number}
  */
 export function wrapped(cosine, wrap) {
   const w = Math.max(wrap, 1e-6);
@@ -27,7 +27,7 @@ export function wrapped(cosine, wrap) {
 
 /**
  * Irradiance/π of SH radiance at a normal (Ramamoorthi & Hanrahan 2001, eq. 10): band weights 1, 2/3, 1/4.
- * @param {Vec3[]} sh @param {number} x @param {number} y @param {number} z @param {number} channel
+ * @param {Vec3[]} sh @param {number} x @param {number} y @param {number} z @param {number} channel @returns {number}
  */
 function irradiance(sh, x, y, z, channel) {
   const c = (/** @type {number} */ k) => sh[k][channel];
@@ -50,9 +50,9 @@ export function shading(light, x, y, z) {
   const out = [0, 0, 0];
   for (let channel = 0; channel < 3; channel += 1) {
     let value = light.ambient_rgb[channel];
-    for (const lamp of light.directionals) {
-      const [lx, ly, lz] = lamp.direction;
-      value += lamp.rgb[channel] * wrapped(x * lx + y * ly + z * lz, lamp.wrap ?? 0.2);
+    for (const { direction, rgb, wrap } of light.directionals) {
+      const [lx, ly, lz] = direction;
+      value += rgb[channel] * wrapped(x * lx + y * ly + z * lz, wrap ?? 0.2);
     }
     if (light.sh) value += irradiance(light.sh, x, y, z, channel);
     out[channel] = Math.max(0, value);
@@ -61,23 +61,24 @@ export function shading(light, x, y, z) {
 }
 
 /**
- * Blinn highlight of the lamps at a normal, for the eye alone: it shows where the key comes from.
- * @param {Lighting} light @param {number} x @param {number} y @param {number} z
+ * Blinn highlight of the directional lights at a normal. It is there for the eye only: it shows where
+ * the key light is.
+ * @param {Lighting} light @param {number} x @param {number} y @param {number} z @returns {number[]} linear RGB
  */
-function gloss(light, x, y, z) {
+function specular(light, x, y, z) {
   const out = [0, 0, 0];
-  for (const lamp of light.directionals) {
-    const [lx, ly, lz] = lamp.direction;
+  for (const { direction, rgb, wrap } of light.directionals) {
+    const [lx, ly, lz] = direction;
     const length = Math.hypot(lx, ly, lz + 1) || 1;
     const facing = Math.max(0, (x * lx + y * ly + z * (lz + 1)) / length);
     const lit = Math.max(0, Math.min(1, 4 * (x * lx + y * ly + z * lz)));
-    const shine = 0.28 * lit * facing ** (40 - 24 * (lamp.wrap ?? 0.2));
-    for (let channel = 0; channel < 3; channel += 1) out[channel] += shine * lamp.rgb[channel];
+    const highlight = 0.28 * lit * facing ** (40 - 24 * (wrap ?? 0.2));
+    for (let channel = 0; channel < 3; channel += 1) out[channel] += highlight * rgb[channel];
   }
   return out;
 }
 
-/** Linear → 8-bit sRGB, with a shoulder so that strong lamps keep their colour instead of clipping. */
+/** Linear → 8-bit sRGB, with a shoulder so that strong lights keep their colour instead of clipping. */
 const ENCODE = (() => {
   const table = new Uint8ClampedArray(2048);
   for (let i = 0; i < table.length; i += 1) {
@@ -89,8 +90,8 @@ const ENCODE = (() => {
 })();
 
 /**
- * Paint a ball under `light` so that it fills the canvas.
- * @param {HTMLCanvasElement} canvas @param {Lighting} light
+ * Paints a ball under `light` so that it fills the canvas.
+ * @param {HTMLCanvasElement} canvas @param {Lighting} light @returns {void}
  */
 export function drawBall(canvas, light) {
   const size = canvas.width;
@@ -107,10 +108,10 @@ export function drawBall(canvas, light) {
       const z = Math.sqrt(Math.max(0, 1 - inside * shrink * shrink));
       const received = shading(light, x * shrink, y * shrink, z);
       const round = 0.72 + 0.28 * z; // what ambient light leaves at a rim: without it a flat light draws a flat disc
-      const shine = gloss(light, x * shrink, y * shrink, z);
+      const highlight = specular(light, x * shrink, y * shrink, z);
       const at = 4 * (row * size + column);
       for (let channel = 0; channel < 3; channel += 1) {
-        const linear = round * ALBEDO[channel] * received[channel] + shine[channel];
+        const linear = round * ALBEDO[channel] * received[channel] + highlight[channel];
         image.data[at + channel] = ENCODE[Math.min(2047, Math.round(linear * 511.75))];
       }
       image.data[at + 3] = 255;

@@ -1,12 +1,13 @@
 // @ts-check
-// A portrait from one's own camera: three, two, one, and keep or retake. All of it happens on the stage; nobody else sees it.
+// Takes a portrait with the participant's camera: a countdown, a photo, then keep or retake. All of it happens on the stage
+// of this page; nobody else sees it.
 
 import { find, write } from "./dom.js";
 import { photoOfVideo } from "./photo.js";
 
 /** @typedef {import("./photo.js").Photo} Photo */
 
-const SECONDS = 3;
+const COUNTDOWN_S = 3;
 
 export class Snap {
   #overlay = find("#countdown");
@@ -14,16 +15,16 @@ export class Snap {
   #video = /** @type {HTMLVideoElement} */ (find("#local"));
   #shot = find("#shot");
   #timer = 0;
-  /** On trial. @type {Photo | null} */
+  /** The photo that the participant has neither kept nor discarded yet. @type {Photo | null} */
   #photo = null;
   #on;
 
   /**
    * @param {object} on
-   * @param {(framing: boolean) => void} on.framing the stage shows the camera
+   * @param {(framing: boolean) => void} on.framing true: the stage is to show the camera
    * @param {(photo: Photo) => void} on.keep
-   * @param {(error: unknown) => void} on.trouble
-   * @param {() => void} on.over whatever came of it
+   * @param {(error: unknown) => void} on.failed
+   * @param {() => void} on.closed after keep, discard, Escape or a failure
    */
   constructor(on) {
     this.#on = on;
@@ -38,48 +39,52 @@ export class Snap {
     document.addEventListener("keydown", (event) => event.key === "Escape" && this.cancel());
   }
 
+  /** Begins the countdown. @returns {void} */
   start() {
     if (this.#timer) return;
-    this.#judge(null);
+    this.#review(null);
     this.#overlay.hidden = false;
     this.#on.framing(true);
     find("#stage").scrollIntoView({ block: "nearest" });
     find("#cancel-snap").focus({ preventScroll: true });
-    this.#count(SECONDS);
+    this.#countDown(COUNTDOWN_S);
   }
 
+  /** Ends the countdown or discards the photo; does nothing where there is neither. @returns {void} */
   cancel() {
     if (!this.#timer && !this.#photo) return;
     this.#stop();
-    this.#judge(null);
+    this.#review(null);
     this.#on.framing(false);
-    this.#on.over();
+    this.#on.closed();
   }
 
-  /** @param {number} left */
-  #count(left) {
+  /** @param {number} left in seconds */
+  #countDown(left) {
     if (left === 0) return void this.#take();
     write(this.#number, String(left));
-    this.#number.animate?.({ opacity: [0, 1, 1], transform: ["scale(1.25)", "scale(1)", "scale(1)"] }, { duration: calm() ? 1 : 300 });
-    this.#timer = window.setTimeout(() => this.#count(left - 1), 1000);
+    const shrink = { opacity: [0, 1, 1], transform: ["scale(1.25)", "scale(1)", "scale(1)"] };
+    this.#number.animate?.(shrink, { duration: prefersReducedMotion() ? 1 : 300 });
+    this.#timer = window.setTimeout(() => this.#countDown(left - 1), 1000);
   }
 
   async #take() {
     try {
       if (!this.#video.videoWidth) throw new Error("The camera shows no picture");
       const photo = await photoOfVideo(this.#video);
-      if (!calm()) find("#stage").animate?.({ filter: ["brightness(2.2)", "brightness(1)"] }, { duration: 360, easing: "ease-out" });
+      const flash = { filter: ["brightness(2.2)", "brightness(1)"] };
+      if (!prefersReducedMotion()) find("#stage").animate?.(flash, { duration: 360, easing: "ease-out" });
       if (!this.#timer) return; // cancelled while the JPEG was made
       this.#stop();
-      this.#judge(photo);
+      this.#review(photo);
     } catch (error) {
       this.cancel();
-      this.#on.trouble(error);
+      this.#on.failed(error);
     }
   }
 
   /** @param {Photo | null} photo */
-  #judge(photo) {
+  #review(photo) {
     this.#photo = photo;
     this.#shot.hidden = !photo;
     find("#shot-picture").replaceChildren(...(photo ? [photo.canvas] : []));
@@ -94,4 +99,5 @@ export class Snap {
   }
 }
 
-const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+/** True where the participant asked the system for less motion. @returns {boolean} */
+const prefersReducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -1,5 +1,5 @@
 // @ts-check
-// What is sent: the camera, the sample portrait when there is none, or nothing. One at a time; the others are released.
+// Holds the picture that is sent: the camera, the sample portrait, or none. Only one is open at a time.
 
 import { NoCamera, openCamera } from "./camera.js";
 import { openSample } from "./sample.js";
@@ -11,7 +11,7 @@ export class Source {
   /** @type {Picture} */
   now = { kind: "off", stream: null, why: null, asking: false };
   #release = () => {};
-  #turn = 0;
+  #attempt = 0;
   #onChange;
 
   /** @param {(picture: Picture) => void} onChange */
@@ -19,44 +19,52 @@ export class Source {
     this.#onChange = onChange;
   }
 
-  /** @param {string} deviceId @param {"480p" | "720p"} size */
+  /**
+   * Opens the camera, or the sample where that fails.
+   * @param {string} deviceId empty: any @param {"480p" | "720p"} size @returns {Promise<void>}
+   */
   async camera(deviceId, size) {
-    this.#turn += 1;
-    const turn = this.#turn;
+    this.#attempt += 1;
+    const attempt = this.#attempt;
     if (this.now.kind !== "camera") this.#set({ ...this.now, asking: true });
     try {
       const stream = await openCamera(deviceId, size);
-      if (turn !== this.#turn) return stream.getTracks().forEach((track) => track.stop());
+      if (attempt !== this.#attempt) return stream.getTracks().forEach((track) => track.stop());
       const [track] = stream.getVideoTracks();
       track.addEventListener("ended", () => {
         const lost = new NoCamera("camera_lost", "The camera was disconnected", "Plug it in again, or choose another.");
         if (this.now.stream === stream) this.sample(lost);
       });
-      this.#become({ kind: "camera", stream, why: null, asking: false }, () =>
+      this.#replace({ kind: "camera", stream, why: null, asking: false }, () =>
         stream.getTracks().forEach((each) => each.stop()),
       );
     } catch (error) {
-      if (turn === this.#turn) await this.sample(/** @type {NoCamera} */ (error));
+      if (attempt === this.#attempt) await this.sample(/** @type {NoCamera} */ (error));
     }
   }
 
-  /** @param {NoCamera | null} [why] @param {boolean} [asking] the camera will be asked for at once */
+  /**
+   * Opens the sample.
+   * @param {NoCamera | null} [why] there is no camera @param {boolean} [asking] true: the camera is opened next
+   * @returns {Promise<void>}
+   */
   async sample(why = null, asking = false) {
-    this.#turn += 1;
-    const turn = this.#turn;
+    this.#attempt += 1;
+    const attempt = this.#attempt;
     if (this.now.kind === "sample") return this.#set({ ...this.now, why, asking });
     const { stream, stop } = await openSample();
-    if (turn !== this.#turn) return stop();
-    this.#become({ kind: "sample", stream, why, asking }, stop);
+    if (attempt !== this.#attempt) return stop();
+    this.#replace({ kind: "sample", stream, why, asking }, stop);
   }
 
+  /** Sends nothing. @returns {void} */
   off() {
-    this.#turn += 1;
-    this.#become({ kind: "off", stream: null, why: null, asking: false }, () => {});
+    this.#attempt += 1;
+    this.#replace({ kind: "off", stream: null, why: null, asking: false }, () => {});
   }
 
-  /** @param {Picture} picture @param {() => void} release frees it again */
-  #become(picture, release) {
+  /** Switches to a picture, then releases the one before it. @param {Picture} picture @param {() => void} release closes it */
+  #replace(picture, release) {
     const before = this.#release;
     this.#release = release;
     this.#set(picture);

@@ -1,5 +1,5 @@
 // @ts-check
-// Which picture is sent: a camera or the sample, on or off, and how large. The menu, the button and the sizes.
+// The controls of the source: the menu of cameras, the button that turns the camera on and off, and the size.
 
 import { listCameras, onCamerasChanged } from "./camera.js";
 import { find, make } from "./dom.js";
@@ -7,7 +7,7 @@ import { segments, toggle } from "./controls.js";
 
 /** @typedef {import("./store.js").Choices} Choices */
 
-const SAMPLE = "sample"; // of the menu; no deviceId reads so
+const SAMPLE = "sample"; // value in the menu; no deviceId is spelt so
 
 export class SourceMenu {
   #menu = /** @type {HTMLSelectElement} */ (find("#camera"));
@@ -35,23 +35,25 @@ export class SourceMenu {
     onCamerasChanged(() => this.#list());
   }
 
+  /** Sends the camera, now and next time. @returns {void} */
   useCamera() {
     this.#store.set({ source: "camera" });
     this.#source.camera(this.#store.now.device, this.#store.now.size);
   }
 
+  /** Sends the sample, now and next time. @returns {void} */
   useSample() {
     this.#store.set({ source: "sample" });
     this.#source.sample();
   }
 
-  /** @param {import("./source.js").Picture} picture what is sent now */
+  /** Shows the picture that is sent now. @param {import("./source.js").Picture} picture @returns {void} */
   show(picture) {
     this.#button.show(picture.kind === "camera");
     this.#list();
   }
 
-  /** @param {Choices["size"]} size */
+  /** @param {Choices["size"]} size @returns {void} */
   size(size) {
     this.#size.show(size);
   }

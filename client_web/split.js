@@ -1,5 +1,5 @@
 // @ts-check
-// The before/after divider over the picture. The server composes the halves; the handle follows the hand at once.
+// The before/after divider over the picture. The server composes the halves; the handle follows the pointer without waiting for it.
 
 import { find } from "./dom.js";
 
@@ -41,7 +41,7 @@ export class SplitHandle {
     });
   }
 
-  /** @param {number | null} at null: no divider */
+  /** @param {number | null} at null: no divider @returns {void} */
   show(at) {
     this.#handle.hidden = at === null;
     this.#stage.classList.toggle("split", at !== null);

@@ -1,6 +1,6 @@
 // @ts-check
-// The picture: the relit video over the local one, and what is said on top of it. The local picture shows through
-// whenever the relit one is not there, so the stage is never empty.
+// The stage shows the relit video over the local one, and the texts on top of both. The local picture is seen whenever there is
+// no relit one, so the stage is never empty.
 
 import { find, write } from "./dom.js";
 
@@ -8,7 +8,7 @@ import { find, write } from "./dom.js";
 /** @typedef {import("./source.js").Picture} Picture */
 /** @typedef {import("./protocol.js").Stats} Stats */
 
-const COACHING = {
+const ADVICE = {
   ok: "",
   no_face: "Looking for your face",
   move_closer: "Move a little closer",
@@ -31,15 +31,15 @@ export class Stage {
 
   constructor() {
     for (const video of [this.#local, this.#remote]) {
-      for (const event of ["loadedmetadata", "resize"]) video.addEventListener(event, () => this.#shape());
+      for (const event of ["loadedmetadata", "resize"]) video.addEventListener(event, () => this.#updateAspect());
     }
   }
 
-  /** @param {Picture} picture */
+  /** Shows the picture that is sent. @param {Picture} picture @returns {void} */
   source(picture) {
     this.#picture = picture;
     if (this.#local.srcObject !== picture.stream) this.#local.srcObject = picture.stream;
-    if (picture.stream) this.#local.play().catch(() => {}); // a newer source interrupts the older one's start
+    if (picture.stream) this.#local.play().catch(() => {}); // rejects where a newer source interrupts it
     this.#stage.dataset.source = picture.kind;
     const { kind, why, asking } = picture;
     const [title, text] = asking
@@ -57,43 +57,43 @@ export class Stage {
     write(find("#use-camera"), kind === "off" ? "Start camera" : why ? "Try again" : "Use my camera");
     find("#use-sample").hidden = kind !== "off";
     find("#credit").hidden = kind !== "sample";
-    this.#say();
+    this.#renderStatus();
   }
 
-  /** @param {MediaStream} stream */
+  /** Shows the picture that comes back. @param {MediaStream} stream @returns {void} */
   relit(stream) {
     this.#remote.srcObject = stream;
     this.#remote.play().catch(() => {});
   }
 
-  /** @param {LinkState} link @param {string} [why] */
+  /** @param {LinkState} link @param {string} [why] @returns {void} */
   link(link, why = "") {
     this.#link = link;
     this.#stage.dataset.link = link;
     if (link !== "live") this.#stats = null;
-    this.#shape();
+    this.#updateAspect();
     find("#status").title = why;
-    this.#say();
+    this.#renderStatus();
   }
 
-  /** @param {Stats} stats */
+  /** @param {Stats} stats @returns {void} */
   stats(stats) {
     this.#stats = stats;
-    this.#say();
+    this.#renderStatus();
   }
 
-  /** @param {boolean} mirrored */
+  /** Mirrors the local picture. @param {boolean} mirrored @returns {void} */
   mirror(mirrored) {
     this.#local.classList.toggle("mirrored", mirrored);
   }
 
-  /** @param {boolean} paused */
+  /** @param {boolean} paused @returns {void} */
   pause(paused) {
     this.#paused = paused;
-    this.#say();
+    this.#renderStatus();
   }
 
-  /** @param {boolean} on */
+  /** Words the labels for an avatar or for the participant's own picture. @param {boolean} on @returns {void} */
   avatar(on) {
     if (on === this.#avatar) return;
     this.#avatar = on;
@@ -103,23 +103,23 @@ export class Stage {
     write(find("#side-before"), on ? "Portrait" : "Before");
     write(find("#side-after"), on ? "Avatar" : "After");
     write(find("#peek-name"), on ? "Peek" : "Original");
-    this.#say();
+    this.#renderStatus();
   }
 
-  /** The participant sets themselves in the frame of a snapshot. @param {boolean} on */
+  /** Shows the camera while the participant frames a snapshot. @param {boolean} on @returns {void} */
   framing(on) {
     this.#framing = on;
     this.#stage.classList.toggle("framing", on);
-    this.#shape();
+    this.#updateAspect();
   }
 
-  /** Show one's own camera for as long as a key or button is held; here alone, nobody is sent it. @param {boolean} on */
+  /** Shows the camera while a key or button is held, on this page only. @param {boolean} on @returns {void} */
   peek(on) {
     this.#stage.classList.toggle("peek", on);
     find("#peek").classList.toggle("held", on);
   }
 
-  #say() {
+  #renderStatus() {
     const engine = this.#stats?.engine.state ?? "ok";
     const off = this.#picture?.kind === "off";
     const [tone, text] = off
@@ -139,12 +139,12 @@ export class Stage {
                   : ["live", "Live"];
     find("#status").dataset.tone = tone;
     write(find("#status-text"), text);
-    const advice = this.#link === "live" && !off && !this.#paused ? COACHING[this.#stats?.face ?? "ok"] : "";
+    const advice = this.#link === "live" && !off && !this.#paused ? ADVICE[this.#stats?.face ?? "ok"] : "";
     write(find("#coach-text"), advice ?? "");
     find("#coach").classList.toggle("shown", Boolean(advice));
   }
 
-  #shape() {
+  #updateAspect() {
     const video = this.#link === "live" && this.#remote.videoWidth && !this.#framing ? this.#remote : this.#local;
     if (!video.videoWidth) return;
     this.#stage.style.setProperty("--aspect", String(video.videoWidth / video.videoHeight));

@@ -1,6 +1,6 @@
 // @ts-check
-// What the participant chose, in one place: the controls write here, the picture and the server follow.
-// Kept in localStorage, so that a reload or a lost connection changes nothing.
+// Holds the participant's choices in one place: the controls write them here, the picture and the server follow.
+// They are kept in localStorage, so that a reload or a lost connection changes nothing.
 
 /** @typedef {import("./light_math.js").Adjust} Adjust */
 /** @typedef {{name: string, title: string, description?: string, lighting: import("./shade.js").Lighting}} Light */
@@ -9,17 +9,17 @@
  * @property {string} light name of a preset or of a copied light
  * @property {Adjust} adjust
  * @property {number} strength
- * @property {{mode: "auto" | "keep" | "dim" | "lit", gain: number}} background auto: what the light brings along
+ * @property {{mode: "auto" | "keep" | "dim" | "lit", gain: number}} background auto: the light's own
  * @property {{hint: boolean, split: number | null}} view
- * @property {{camera: boolean, sample: boolean}} mirror each source has its own habit
+ * @property {{camera: boolean, sample: boolean}} mirror of each source
  * @property {boolean} paused
  * @property {"me" | "avatar"} who
  * @property {string} engine of one's own picture; empty: the server's own choice
- * @property {string} avatarEngine empty: the best there is
- * @property {string} quality of an LCVD avatar; empty: the server's own choice
+ * @property {string} avatarEngine empty: the best that runs here
+ * @property {string} quality of an avatar that has presets; empty: the server's own choice
  * @property {boolean} staggered
- * @property {"" | "sample"} portrait what may be remembered of it: only that it was the sample
- * @property {"camera" | "sample"} source what to open next time
+ * @property {"" | "sample"} portrait only that it was the sample may be remembered
+ * @property {"camera" | "sample"} source opened next time
  * @property {string} device deviceId of the camera; empty: the browser's choice
  * @property {"480p" | "720p"} size
  * @property {"auto" | "light" | "dark"} theme
@@ -50,8 +50,8 @@ const DEFAULTS = {
   copied: [],
 };
 
-/** Choices as they were left; what an older page wrote differently falls back to its default. @returns {Choices} */
-function remembered() {
+/** Loads the stored choices; a value of another type, which an older page wrote, falls back to its default. @returns {Choices} */
+function loadChoices() {
   const choices = structuredClone(DEFAULTS);
   try {
     const saved = JSON.parse(localStorage.getItem(KEY) ?? "{}");
@@ -61,7 +61,7 @@ function remembered() {
       if (same && value !== null) Object.assign(choices, { [key]: value });
     }
   } catch {
-    // Storage refused (private window) or spoiled: start fresh.
+    // Storage is refused (private window) or broken: the defaults are used.
   }
   choices.paused = false;
   return choices;
@@ -69,7 +69,7 @@ function remembered() {
 
 export class Store {
   /** @type {Choices} */
-  #choices = remembered();
+  #choices = loadChoices();
   /** @type {Set<(choices: Choices, changed: Set<keyof Choices>) => void>} */
   #listeners = new Set();
   #saving = 0;
@@ -79,7 +79,7 @@ export class Store {
     return this.#choices;
   }
 
-  /** @param {Partial<Choices>} patch */
+  /** Changes some choices, and calls the listeners where anything is new. @param {Partial<Choices>} patch @returns {void} */
   set(patch) {
     const changed = /** @type {Set<keyof Choices>} */ (
       new Set(
@@ -96,18 +96,19 @@ export class Store {
     for (const listener of this.#listeners) listener(this.#choices, changed);
   }
 
-  /** @param {(choices: Choices, changed: Set<keyof Choices>) => void} listener called now and after every change */
-  follow(listener) {
+  /** @param {(choices: Choices, changed: Set<keyof Choices>) => void} listener called now and after every change @returns {void} */
+  subscribe(listener) {
     this.#listeners.add(listener);
     listener(this.#choices, new Set(/** @type {(keyof Choices)[]} */ (Object.keys(this.#choices))));
   }
 
+  /** Writes the choices to localStorage at once. @returns {void} */
   save() {
     clearTimeout(this.#saving);
     try {
       localStorage.setItem(KEY, JSON.stringify(this.#choices));
     } catch {
-      // Storage refused: the choices live as long as the page.
+      // Storage is refused: the choices live as long as the page.
     }
   }
 }

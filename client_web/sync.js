@@ -1,53 +1,55 @@
 // @ts-check
-// Choices → messages: sends what changed, at most 20 times a second and always the last value; sends all after a reconnect.
+// Sends choices to the server: only what changed, at most 20 times a second, always the last value, and all after a reconnect.
 
-import { Gone } from "./protocol.js";
+import { Disconnected } from "./protocol.js";
 
 /** @typedef {import("./store.js").Choices} Choices */
 
-const PACE_MS = 50;
+const INTERVAL_MS = 50;
 
 /**
- * @param {(type: string, fields: Record<string, unknown>) => Promise<import("./protocol.js").Message>} ask
+ * Makes the sender of the choices; each type of message has a queue of one.
+ * @param {(type: string, fields: Record<string, unknown>) => Promise<import("./protocol.js").Message>} request
  * @param {(error: Error, type: string, fields: Record<string, unknown>) => void} onRefused
  * @param {(type: string, ack: import("./protocol.js").Message) => void} onAck only for the newest message of a type
+ * @returns {{send: (type: string, fields: Record<string, unknown>) => void, restore: () => void}}
  */
-export function createSync(ask, onRefused, onAck) {
+export function createSync(request, onRefused, onAck) {
   /** @type {Map<string, {sent: string, at: number, timer: number, next: Record<string, unknown>}>} */
-  const lanes = new Map();
+  const queues = new Map();
 
   /** @param {string} type */
   function flush(type) {
-    const lane = lanes.get(type);
-    if (!lane) return;
-    lane.timer = 0;
-    const fields = lane.next;
+    const queue = queues.get(type);
+    if (!queue) return;
+    queue.timer = 0;
+    const fields = queue.next;
     const text = JSON.stringify(fields);
-    if (text === lane.sent) return;
-    lane.sent = text;
-    lane.at = performance.now();
-    ask(type, fields).then(
-      (ack) => lane.sent === text && onAck(type, ack),
+    if (text === queue.sent) return;
+    queue.sent = text;
+    queue.at = performance.now();
+    request(type, fields).then(
+      (ack) => queue.sent === text && onAck(type, ack),
       (error) => {
-        if (lane.sent === text) lane.sent = "";
-        if (!(error instanceof Gone)) onRefused(error, type, fields);
+        if (queue.sent === text) queue.sent = "";
+        if (!(error instanceof Disconnected)) onRefused(error, type, fields);
       },
     );
   }
 
   return {
     /** @param {string} type @param {Record<string, unknown>} fields the whole message; repeats are not sent */
-    tell(type, fields) {
-      const lane = lanes.get(type) ?? { sent: "", at: -PACE_MS, timer: 0, next: fields };
-      lane.next = fields;
-      lanes.set(type, lane);
-      if (lane.timer) return;
-      lane.timer = window.setTimeout(flush, Math.max(0, lane.at + PACE_MS - performance.now()), type);
+    send(type, fields) {
+      const queue = queues.get(type) ?? { sent: "", at: -INTERVAL_MS, timer: 0, next: fields };
+      queue.next = fields;
+      queues.set(type, queue);
+      if (queue.timer) return;
+      queue.timer = window.setTimeout(flush, Math.max(0, queue.at + INTERVAL_MS - performance.now()), type);
     },
-    /** A new server knows nothing: say everything again. */
+    /** Sends everything again, to a new session. */
     restore() {
-      for (const [type, lane] of lanes) {
-        lane.sent = "";
+      for (const [type, queue] of queues) {
+        queue.sent = "";
         flush(type);
       }
     },

@@ -1,9 +1,9 @@
 // @ts-check
-// Dark or light: the system's choice until the participant makes one.
+// The theme, dark or light, follows the system until the participant chooses one.
 
 import { find } from "./dom.js";
 
-/** @param {import("./store.js").Store} store */
+/** @param {import("./store.js").Store} store @returns {void} */
 export function followTheme(store) {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const button = find("#theme");
@@ -15,5 +15,5 @@ export function followTheme(store) {
   };
   button.addEventListener("click", () => store.set({ theme: dark() ? "light" : "dark" }));
   system.addEventListener("change", paint);
-  store.follow((_, changed) => changed.has("theme") && paint());
+  store.subscribe((_, changed) => changed.has("theme") && paint());
 }

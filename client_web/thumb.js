@@ -1,17 +1,20 @@
 // @ts-check
-// The portrait as a small square around its face, with the corners of what the tracker found.
+// Draws the portrait as a small square around its face, with the corners of the box that the tracker found.
 
 /** @typedef {import("./portrait.js").Box} Box */
 
 const CORNER = 0.24; // of the face's side
 
-/** @param {HTMLCanvasElement} canvas @param {HTMLCanvasElement} picture @param {Box | null} face null: not found yet */
+/**
+ * Draws a portrait's thumbnail over a canvas.
+ * @param {HTMLCanvasElement} canvas @param {HTMLCanvasElement} picture @param {Box | null} face null: not found yet @returns {void}
+ */
 export function drawThumb(canvas, picture, face) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const side = canvas.width;
   const { width, height } = picture;
   const [x, y, w, h] = face ?? [width / 4, height / 4, width / 2, height / 2];
-  // Head and shoulders where a face was found, the whole of the middle where not.
+  // The cut shows head and shoulders where a face was found, and the middle of the picture where not.
   const cut = Math.min(width, height, face ? 2.4 * Math.max(w, h) : Infinity);
   const left = Math.min(width - cut, Math.max(0, x + w / 2 - cut / 2));
   const top = Math.min(height - cut, Math.max(0, y + h / 2 - cut / 2));

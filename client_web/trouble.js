@@ -1,11 +1,14 @@
 // @ts-check
-// The one door for trouble: everything that goes wrong and concerns the participant comes through here and becomes a toast.
+// Shows every error and notice that concerns the participant as a toast.
 
 import { find, make } from "./dom.js";
 
 const SHOWN_MS = 8000;
 
-/** @param {{code?: string, message: string, hint?: string}} problem */
+/**
+ * Shows a problem, in place of an older one of the same code.
+ * @param {{code?: string, message: string, hint?: string}} problem @returns {void}
+ */
 export function trouble({ code = "trouble", message, hint = "" }) {
   const list = find("#toasts");
   for (const old of list.children) if (old instanceof HTMLElement && old.dataset.code === code) old.remove();
@@ -22,7 +25,7 @@ export function trouble({ code = "trouble", message, hint = "" }) {
   list.append(toast);
 }
 
-/** For errors of any origin. @param {unknown} error */
+/** Shows an error of any origin. @param {unknown} error @returns {void} */
 export function troubleFrom(error) {
   const known = /** @type {{code?: string, message?: string, hint?: string}} */ (error ?? {});
   trouble({ code: known.code, message: known.message || "Something went wrong", hint: known.hint });
