@@ -1,6 +1,6 @@
-"""A real Chromium with a face before its camera, and a real server to light it.
+"""These fixtures start a real Chromium with a face before its camera, and a real server to light it.
 
-Without Chromium these tests fail rather than skip: a page nobody drove is not tested. RELIGHT_ALLOW_NO_BROWSER=1
+Without Chromium these tests fail rather than skip. RELIGHT_ALLOW_NO_BROWSER=1
 skips them where there can be no browser.
 """
 
@@ -35,7 +35,7 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Path of the browser."""
+    """Finds the browser and returns its path."""
     for name in CHROMIUMS:
         if found := shutil.which(name):
             return found
@@ -46,7 +46,7 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def camera_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample portrait gently moving, 640×480, as Chromium's fake camera plays it: y4m, in a loop."""
+    """Writes the sample portrait, gently moving, 640×480, as y4m: Chromium's fake camera plays it in a loop."""
     path = tmp_path_factory.mktemp("camera") / "portrait.y4m"
     write_y4m(path, islice(sample_frames((480, 640), FPS), round(PERIOD_S * FPS)), FPS)
     return path
@@ -54,7 +54,7 @@ def camera_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """The server of the tests that look at the light."""
+    """Starts the server of the tests that look at the light."""
     server = Serving(tmp_path_factory.mktemp("server") / "server.log", "ratio")
     server.start()
     yield server
@@ -63,9 +63,9 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A server that sends pictures back as they are: enough for the tests that look at the page.
+    """Starts a server that sends pictures back as they are, which is enough for the tests that look at the page.
 
-    Of avatars it has the CPU's, and with torch an LCVD that draws noise, tiny and quick.
+    It has the CPU's avatar and, with torch, a tiny and quick LCVD that draws noise.
     """
     folder = tmp_path_factory.mktemp("untouched")
     environment = {"RELIGHT_LCVD_SIZE": "64", "RELIGHT_LCVD_BACKEND": "eager", "OMP_NUM_THREADS": "1"}
@@ -92,7 +92,7 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="module")
 def launch(playwright: Playwright, chromium: str) -> Iterator[Callable[..., Browser]]:
-    """launch(*flags) -> Browser, closed after the module."""
+    """Returns launch(*flags) -> Browser; the browsers are closed after the module."""
     browsers: list[Browser] = []
 
     def start(*flags: str) -> Browser:
@@ -106,13 +106,13 @@ def launch(playwright: Playwright, chromium: str) -> Iterator[Callable[..., Brow
 
 @pytest.fixture(scope="module")
 def browser(launch: Callable[..., Browser], camera_clip: Path) -> Browser:
-    """Chromium whose camera shows the portrait and whose owner allows it."""
+    """Starts Chromium with a camera that shows the portrait and is allowed."""
     return launch("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={camera_clip}")
 
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A fresh profile: nothing remembered."""
+    """Opens a fresh profile, which remembers nothing."""
     opened = browser.new_context(viewport={"width": 1280, "height": 800})
     yield opened
     opened.close()
@@ -120,7 +120,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """An empty page that must not complain: uncaught errors and refusals of the content policy fail the test."""
+    """Opens an empty page; uncaught errors and violations of the content policy fail the test."""
     opened = context.new_page()
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
@@ -131,7 +131,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture
 def picture(page: Page, serving: Serving) -> Picture:
-    """The page, live on the camera."""
+    """Opens the page, live on the camera."""
     shown = Picture(page)
     page.goto(serving.url)
     shown.wait_live("camera")

@@ -1,4 +1,4 @@
-"""What a browser shows, measured on its own pixels."""
+"""Measures what a browser shows on its own pixels."""
 
 import base64
 from collections.abc import Callable
@@ -46,13 +46,13 @@ async ([width, height]) => {
 
 
 class Picture:
-    """The relit video of a page."""
+    """The relit video of a page, and measurements of it."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
 
     def wait_live(self, source: str = "camera", timeout_s: float = 30) -> None:
-        """Until the relit picture of `source` is shown at full size, so that the encoder has found its rate."""
+        """Waits until the relit picture of `source` is shown at full size, so that the encoder has found its rate."""
         self.page.wait_for_selector(
             f'#stage[data-link="live"][data-source="{source}"]', timeout=timeout_s * 1000, state="visible"
         )
@@ -61,20 +61,20 @@ class Picture:
         assert self.settle(lambda: self.page.evaluate(width), lambda px: px == 640, timeout_s) == 640
 
     def choose(self, light: str) -> None:
-        """Choose a light of the gallery."""
+        """Chooses a light of the gallery."""
         self.page.click(f'[data-light="{light}"]')
 
     def read(self, selector: str = "#remote", width: int = 160, height: int = 120) -> np.ndarray:
-        """The video now, as uint8 RGB [height,width,3]."""
+        """Returns the video's present picture as uint8 RGB [height,width,3]."""
         return _rgb(self.page.evaluate(READ, [selector, width, height]), width, height)
 
     def read_pair(self, width: int = 320, height: int = 240) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The relit picture, and the local pictures of the second before it."""
+        """Returns the relit picture, and the local pictures of the second before it, uint8 RGB [height,width,3]."""
         remote, local = self.page.evaluate(READ_PAIR, [width, height])
         return _rgb(remote, width, height), [_rgb(each, width, height) for each in local]
 
     def lean(self) -> float:
-        """How much brighter the left half of the face is than the right: (L-R)/(L+R), in linear light.
+        """Returns how much brighter the left half of the face is than the right: (L-R)/(L+R), in linear light.
 
         The portrait's face sways around the middle of the picture, between 31 % and 49 % of its height.
         """
@@ -84,7 +84,7 @@ class Picture:
         return float((left - right) / (left + right))
 
     def settle(self, measure: Callable[[], float], good: Callable[[float], bool], timeout_s: float = 60) -> float:
-        """The first measurement that is good, or the last one: lights glide, encoders lag, machines are busy."""
+        """Measures until a value is good, and returns it or the last one: lights change over time, and encoders lag."""
         value = measure()
         for _ in range(round(timeout_s / 0.2)):
             if good(value):
@@ -95,7 +95,7 @@ class Picture:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two uint8 pictures, dB."""
+    """Returns the peak signal-to-noise ratio of two uint8 pictures, dB."""
     error = np.mean((a.astype(np.float64) - b) ** 2)
     return float(10 * np.log10(255**2 / max(error, 1e-9)))
 

@@ -1,4 +1,4 @@
-"""A real server in its own process, which can be stopped and started again at the same address."""
+"""Runs a real server in its own process; it can be stopped and started again at the same address."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ WARM_UP_S = 180.0  # the first start on a fresh machine compiles every kernel
 
 
 class Serving:
-    """`relight serve` on a free port of the loopback, with `environment` beside our own."""
+    """Runs `relight serve` on a free port of the loopback, with `environment` added to our own."""
 
     def __init__(self, log: Path, engine: str, **environment: str) -> None:
         with socket.socket() as probe:
@@ -25,7 +25,7 @@ class Serving:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Return once the server admits participants."""
+        """Returns once the server admits participants."""
         options = ["--port", str(self.port), "--engine", self._engine, "--max-sessions", "6"]
         command = [sys.executable, "-m", "server.cli.main", "serve", *options]
         with self._log.open("ab") as log:

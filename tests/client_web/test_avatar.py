@@ -1,4 +1,4 @@
-"""The participant is seen as a portrait: uploaded, snapped or sampled, lit as asked, at a delay told before."""
+"""The participant is seen as a portrait: uploaded, snapped or sampled, lit as asked, at a delay that was predicted."""
 
 import json
 import os
@@ -24,7 +24,7 @@ WALL = cv2.imencode(".jpg", np.full((240, 320, 3), 128, np.uint8))[1].tobytes()
 SLOW_FPS = 5
 AVATAR_PX = 512  # of the CPU preview
 WIDTH = "document.querySelector('#remote').videoWidth"
-# Once, and not at every reload; and what the page sends and opens is kept, for the tests to look at.
+# The choice is stored once, not at every reload; what the page sends and opens is kept for the tests.
 BEFORE = """
 localStorage["relight.choices.1"] ??= JSON.stringify({ avatarEngine: "avatar" });
 window.sockets = [];
@@ -52,7 +52,7 @@ async ([width, height]) => {
 
 @pytest.fixture
 def live(page: Page, untouched: Serving) -> Picture:
-    """The page, live on the camera, with the preview as its avatar."""
+    """Opens the page, live on the camera, with the preview as its avatar."""
     page.add_init_script(BEFORE)
     shown = Picture(page)
     page.goto(untouched.url)
@@ -61,12 +61,12 @@ def live(page: Page, untouched: Serving) -> Picture:
 
 
 def become(page: Page, who: str) -> None:
-    """Choose "Me" or "Avatar"."""
+    """Chooses "Me" or "Avatar"."""
     page.click(f"#who label:has-text('{who}')")
 
 
 def wait_for_width(shown: Picture, px: int) -> None:
-    """Until the returned picture is that wide: an avatar is square, the camera is not."""
+    """Waits until the returned picture is that wide: an avatar is square, the camera is not."""
     assert shown.settle(lambda: shown.page.evaluate(WIDTH), lambda width: width == px, 60) == px
 
 
@@ -91,17 +91,17 @@ def sent_picture(page: Page, width: int, height: int) -> tuple[tuple[int, int], 
 
 
 def is_portrait(response: Response) -> bool:
-    """The answer to an upload of a portrait."""
+    """Tells whether a response is the answer to an upload of a portrait."""
     return response.url.endswith("/api/portrait")
 
 
 def test_upload(live: Picture, portrait: NDArray[np.uint8], tmp_path: Path) -> None:
-    """An uploaded portrait is what is seen: lit as asked, not turned by the mirror, until it is me again."""
+    """An uploaded portrait is seen, lit as asked and not flipped by the mirror, until "Me" is chosen again."""
     page = live.page
     become(page, "Avatar")
     assert live.settle(lambda: float("choose a portrait" in (page.text_content("#badge") or "")), bool, 5) == 1
-    assert page.evaluate(WIDTH) == 640  # nothing to be shown instead, yet
-    # By its path: the driver takes ten seconds for the bytes of a large picture.
+    assert page.evaluate(WIDTH) == 640  # there is no portrait to show yet
+    # The path is given, because the driver takes ten seconds for the bytes of a large picture.
     assert cv2.imwrite(str(tmp_path / "large.jpg"), cv2.resize(portrait, (2400, 2400))[:, :, ::-1])
     with page.expect_response(is_portrait) as answered:
         page.set_input_files("#portrait-file", tmp_path / "large.jpg")
@@ -137,9 +137,9 @@ def test_upload(live: Picture, portrait: NDArray[np.uint8], tmp_path: Path) -> N
         page.screenshot(path=f"{folder}/compare.png")
     page.click("#split")
     live.choose("soft-front")
-    page.click("#mirror")  # turns how the portrait moves, not the portrait
+    page.click("#mirror")  # mirrors how the portrait moves, not the portrait
     page.wait_for_timeout(700)
-    # Some pose of the nodding head tells left from right; were the portrait turned, none would this way round.
+    # Some pose of the nodding head tells left from right; of a mirrored portrait none would be nearer to the original.
     more = live.settle(lambda: likeness(live, head) - likeness(live, head[:, ::-1]), lambda value: value > 0.2)
     assert more > 0.2
     become(page, "Me")
@@ -149,7 +149,7 @@ def test_upload(live: Picture, portrait: NDArray[np.uint8], tmp_path: Path) -> N
 
 
 def test_snap(live: Picture) -> None:
-    """After three, two, one the camera's own picture, never mirrored, can be kept; Escape calls it off."""
+    """After a countdown the camera's own picture, never mirrored, can be kept; Escape cancels it."""
     page = live.page
     uploads: list[Request] = []
     page.on("request", lambda request: uploads.append(request) if request.url.endswith("/api/portrait") else None)
@@ -178,7 +178,7 @@ def test_snap(live: Picture) -> None:
 
 
 def test_refused(live: Picture) -> None:
-    """What cannot be a portrait is refused in words beside the card, and the portrait before it stays."""
+    """A file that cannot be a portrait is refused in words on the card, and the portrait before it stays."""
     page = live.page
     become(page, "Avatar")
     page.click("#sample-portrait")
@@ -196,7 +196,7 @@ def test_refused(live: Picture) -> None:
 
 
 def test_reconnect(live: Picture) -> None:
-    """A new session gets the portrait and the engine before it gets the camera: nobody's face slips out in between."""
+    """A new session gets the portrait and the engine before the camera, so the face is never shown in between."""
     page = live.page
     become(page, "Avatar")
     page.click("#sample-portrait")
@@ -219,7 +219,7 @@ def test_reconnect(live: Picture) -> None:
 
 
 def test_a_portrait_that_is_not_taken(live: Picture) -> None:
-    """As long as a new session does not take the portrait it gets no camera picture in its place either."""
+    """A new session that does not take the portrait gets no camera picture in its place either."""
     page = live.page
     become(page, "Avatar")
     page.click("#sample-portrait")
@@ -237,7 +237,7 @@ def test_a_portrait_that_is_not_taken(live: Picture) -> None:
         lambda socket: socket.on("framesent", lambda text: '"offer"' in str(text) and offers.append(text)),
     )
     page.evaluate("window.sockets.at(-1).close()")
-    # Four tries a session: the fifth is another session's.
+    # A session is tried four times: the fifth attempt is another session's.
     assert live.settle(lambda: float(len(refused)), lambda count: count > 4) > 4
     assert not offers
     page.unroute("**/api/portrait")
@@ -264,17 +264,18 @@ def test_reload(live: Picture) -> None:
 
 
 def predict(route: Route) -> None:
-    """The server's answer with predictions of ours: its own depend on how busy this machine is."""
+    """Replaces the predictions of the server's answer, which depend on how busy this machine is."""
     response = route.fetch()
     body = response.json()
     for index, quality in enumerate(body["qualities"]):
         quality["predicted"] = {"delay_s": 0.31 * (index + 1), "fps": 25.0 - 3 * index, "keeps_up": index < 4}
+    body["staggered"] = True
     route.fulfill(response=response, json=body)
 
 
 @pytest.fixture
 def slow_page(launch: Callable[..., Browser], tmp_path: Path) -> Page:
-    """A phone's page before a camera of five frames a second: a busy machine's networks keep up with it."""
+    """Opens a phone's page at a camera of five frames a second, so that a busy machine's networks keep up."""
     clip = tmp_path / "slow.y4m"
     write_y4m(clip, islice(sample_frames((480, 640), SLOW_FPS), round(PERIOD_S * SLOW_FPS)), SLOW_FPS)
     browser = launch("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={clip}")
@@ -284,7 +285,7 @@ def slow_page(launch: Callable[..., Browser], tmp_path: Path) -> Page:
 
 
 def test_quality(slow_page: Page, untouched: Serving) -> None:
-    """Where LCVD runs it is the avatar: a stop tells its delay before it is chosen, and then what was measured."""
+    """LCVD is the avatar where it runs; a preset shows its delay before it is chosen, and then the measured one."""
     pytest.importorskip("torch", reason="LCVD runs on torch")
     page = slow_page
     told: list[dict[str, object]] = []
@@ -339,3 +340,45 @@ def test_quality(slow_page: Page, untouched: Serving) -> None:
              .map((each) => each.id || each.className || each.textContent)"""
     )
     assert poor == []
+
+
+PRESET = {"steps": 1, "omega": 1.0, "stride": 4, "predicted": {"delay_s": 0.4, "fps": 15.0, "keeps_up": True}}
+OPTIONS = {
+    "qualities": [{"name": "instant", "title": "Instant", **PRESET}, {"name": "quick", "title": "Quick", **PRESET}],
+    "default": "instant",
+    "backend": "eager",
+}
+
+
+@pytest.mark.parametrize("trained", [True, False, None])
+def test_staggered_switch(page: Page, untouched: Serving, trained: bool | None) -> None:
+    """The switch is shown, and a remembered staggered mode sent, only where the server says the weights know it."""
+    pytest.importorskip("torch", reason="LCVD runs on torch")
+    modes: list[str] = []
+
+    def answer(route: Route) -> None:
+        route.fulfill(json=OPTIONS if trained is None else {**OPTIONS, "staggered": trained})
+
+    def frame(text: str | bytes) -> None:
+        message = json.loads(text)
+        if message["type"] == "set_avatar":
+            modes.append(message["mode"])
+
+    choices = {"who": "avatar", "portrait": "sample", "quality": "instant", "staggered": True}
+    page.add_init_script(f"localStorage['relight.choices.1'] ??= {json.dumps(json.dumps(choices))}")
+    page.on("websocket", lambda socket: socket.on("framesent", frame))
+    page.route("**/api/avatar?fps=*", answer)
+    page.goto(untouched.url)
+    page.wait_for_selector('#stage[data-link="live"]', timeout=60000)
+    page.wait_for_selector("#quality-stops small", timeout=30000)
+    mode = "staggered" if trained else "window"
+    assert Picture(page).settle(lambda: float(modes[-1:] == [mode]), bool, 10) == 1
+    assert page.is_visible("#staggered") is bool(trained)
+    assert page.is_visible("#quality")
+    assert page.get_attribute("#staggered", "aria-checked") == str(bool(trained)).lower()
+    if not trained:
+        assert "staggered" not in modes
+        return
+    page.click("#staggered")
+    assert Picture(page).settle(lambda: float(modes[-1] == "window"), bool, 10) == 1
+    assert page.is_visible("#staggered")

@@ -68,7 +68,7 @@ def test_ball_drag(picture: Picture) -> None:
 
 
 def test_ball_keys(picture: Picture) -> None:
-    """The arrow keys move the light as the hand does."""
+    """The arrow keys move the light as the pointer does."""
     page = picture.page
     picture.choose("butterfly")
     page.focus("#ball-pad")

@@ -1,4 +1,4 @@
-"""The page itself: its sources, its memory, its controls by hand and by keyboard, on a desk and on a phone."""
+"""The page works: its sources, its memory, its controls by pointer and by keyboard, on a desktop and on a phone."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def live(page: Page, untouched: Serving) -> Picture:
-    """The page, live on the camera of a server that changes nothing."""
+    """Opens the page, live on the camera of a server that changes nothing."""
     shown = Picture(page)
     page.goto(untouched.url)
     shown.wait_live("camera")
@@ -25,7 +25,7 @@ def live(page: Page, untouched: Serving) -> Picture:
 
 
 def messages(page: Page, kind: str) -> list[dict[str, object]]:
-    """What the page will have sent of this type, from now on."""
+    """Returns a list that fills with the messages of this type that the page sends from now on."""
     sent: list[dict[str, object]] = []
 
     def note(text: str | bytes) -> None:
@@ -38,7 +38,7 @@ def messages(page: Page, kind: str) -> list[dict[str, object]]:
 
 
 def drop(page: Page, name: str, data: bytes) -> None:
-    """Drop a file on the page, as a hand does."""
+    """Drops a file on the page."""
     page.evaluate(
         """([name, bytes]) => {
           const transfer = new DataTransfer();
@@ -74,7 +74,7 @@ def test_sources(page: Page, untouched: Serving) -> None:
 
 
 def test_background_auto(page: Page, untouched: Serving) -> None:
-    """The light's own background comes back with a word, in the same connection."""
+    """The background "auto" can be chosen again after another one, in the same connection."""
     told, offers = messages(page, "set_background"), messages(page, "offer")
     shown = Picture(page)
     page.goto(untouched.url)

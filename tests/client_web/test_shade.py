@@ -30,13 +30,13 @@ async ([lights, adjusts, normals]) => {
 
 
 def test_twin(page: Page, untouched: Serving) -> None:
-    """Every preset under every kind of adjustment: the page's colours equal lcvd's."""
+    """The page's colours equal lcvd's, for every preset under every kind of adjustment."""
     page.goto(untouched.url)
     lit = [preset.lighting for preset in PRESETS if key_of(preset.lighting) is not None]
     lights = [Light.of(lighting).model_dump(mode="json") for lighting in lit]
     ours = np.array(page.evaluate(SHADE, [lights, ADJUSTS, NORMALS.tolist()]))
     theirs = np.array([[shading(adjust(each, **change), NORMALS) for change in ADJUSTS] for each in lit])  # type: ignore[arg-type]
-    # The wire rounds to five digits; a lamp of 1.5 scaled by 3 keeps four of them.
+    # The wire rounds to five digits; a light of 1.5 scaled by 3 keeps four of them.
     np.testing.assert_allclose(ours, theirs, atol=3e-4)
 
 

@@ -1,4 +1,4 @@
-"""RGB pictures → a .y4m file, what Chromium's fake camera plays. Written here: a fresh machine has no ffmpeg."""
+"""Writes RGB pictures as the .y4m file that Chromium's fake camera plays; a fresh machine has no ffmpeg to do so."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def write_y4m(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: int) -> None:
-    """Write uint8 [H,W,3] pictures of one even size as 4:2:0."""
+    """Writes uint8 [H,W,3] pictures of one even size as 4:2:0."""
     with path.open("wb") as file:
         for index, rgb in enumerate(pictures):
             if index == 0:
