@@ -32,6 +32,7 @@ from engine.relighting.shadow import cast_shadows
 from engine.relighting.surface import person_surface
 from engine.synthetic_face import WARMUP_LIGHT, StillFace
 from lcvd.errors import LightError
+from lcvd.lighting.colour import LUMA
 from lcvd.lighting.lighting import interpolate, pack
 from lcvd.lighting.sh import Y00
 from lcvd.matting.portrait import CalibratedMatte
@@ -172,9 +173,7 @@ class AvatarPainter:
         self._layers, self._mouth, self._stats = layers, mouth, config.stats
         self._grid = WorkingGrid(0, 0, SIZE, SIZE, GRID, GRID, (SIZE, SIZE))
         size = (GRID, GRID)
-        squares = (layers.person[..., :3].astype(np.float32) / 255) ** 2 @ np.array(
-            [0.2126, 0.7152, 0.0722], np.float32
-        )
+        squares = (layers.person[..., :3].astype(np.float32) / 255) ** 2 @ LUMA.astype(np.float32)
         weight = cv2.resize(layers.alpha, size, interpolation=cv2.INTER_AREA)
         bright = cv2.resize(squares * layers.alpha, size, interpolation=cv2.INTER_AREA)
         side = (9, 9)
@@ -218,7 +217,7 @@ def own_light(lighting: Lighting) -> Lighting:
 def limited_ratio(target: FloatArray, own: FloatArray) -> FloatArray:
     """Gains [3,H,W] of the wanted light over those of the portrait's own, soft-limited in luminance."""
     ratio = target / np.maximum(own, np.float32(0.05))
-    bright = np.tensordot(np.array([0.2126, 0.7152, 0.0722], np.float32), ratio, 1)
+    bright = np.tensordot(LUMA.astype(np.float32), ratio, 1)
     room = np.float32(RATIO_CAP - RATIO_KNEE)
     over = np.maximum(bright - np.float32(RATIO_KNEE), 0)
     limited = np.minimum(bright, np.float32(RATIO_KNEE)) + room * (1 - np.exp(-over / room))

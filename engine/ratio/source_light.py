@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.face.geometry import picture_normals
+from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.lighting.sh import Y00, Y1, sh_basis
 from lcvd.types import Face, FloatArray, MeshTopology
 
@@ -106,7 +107,7 @@ def _gather(rgb, at, radius, out):  # type: ignore[no-untyped-def]
         for i in range(y - radius, y + radius + 1):
             for j in range(x - radius, x + radius + 1):
                 r, g, b = np.float32(rgb[i, j, 0]), np.float32(rgb[i, j, 1]), np.float32(rgb[i, j, 2])
-                total += np.float32(0.2126) * r * r + np.float32(0.7152) * g * g + np.float32(0.0722) * b * b
+                total += np.float32(LUMA_R) * r * r + np.float32(LUMA_G) * g * g + np.float32(LUMA_B) * b * b
                 peak = max(peak, rgb[i, j, 1])
         count = (2 * radius + 1) ** 2
         out[s] = total / np.float32(count * 255.0 * 255.0)

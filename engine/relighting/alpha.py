@@ -11,6 +11,7 @@ import cv2
 import numba
 import numpy as np
 
+from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
 
 NEAR, FAR = 4, 12  # cells: window of the local means, and the one that helps where the near one is empty
@@ -129,5 +130,5 @@ def _weigh(rgb, alpha, out):  # type: ignore[no-untyped-def]
     for i in range(alpha.shape[0]):
         for j in range(alpha.shape[1]):
             r, g, b, a = rgb[i, j, 0], rgb[i, j, 1], rgb[i, j, 2], alpha[i, j]
-            luma = np.float32(0.2126) * r * r + np.float32(0.7152) * g * g + np.float32(0.0722) * b * b
+            luma = np.float32(LUMA_R) * r * r + np.float32(LUMA_G) * g * g + np.float32(LUMA_B) * b * b
             out[i, j, 0], out[i, j, 1] = a * luma, a

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.relighting.grid import WorkingGrid
+from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
 
 ALPHA_LOW, ALPHA_RANGE = 0.25, 0.73  # what is nearly person is person: local colours scatter
@@ -184,7 +185,7 @@ def _relight_wall(pixels, wall, line, relit):  # type: ignore[no-untyped-def]
     for j in range(pixels.shape[0]):
         x = np.float32(j)
         r, g, b = line[13, j] * line[13, j], line[14, j] * line[14, j], line[15, j] * line[15, j]
-        luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
         trust = luma / (luma + np.float32(DARK))
         gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
         gr = min(gr, one) + trust * max(gr - one, zero)
@@ -214,7 +215,7 @@ def _relight_person(pixels, wall, line, relit):  # type: ignore[no-untyped-def]
         sg = person * line[11, j] / (person * line[11, j] + rest)
         sb = person * line[12, j] / (person * line[12, j] + rest)
         r, g, b = r * r, g * g, b * b
-        luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
         trust = luma / (luma + np.float32(DARK))
         gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
         gr += sr * (line[0, j] - gr)
@@ -224,7 +225,7 @@ def _relight_person(pixels, wall, line, relit):  # type: ignore[no-untyped-def]
         gg = min(gg, one) + trust * max(gg - one, zero)
         gb = min(gb, one) + trust * max(gb - one, zero)
         r, g, b = r * gr, g * gg, b * gb
-        grey = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
         paler = np.float32(PALER) * max(luma - grey, zero) / (luma + np.float32(1e-4)) * person
         # The wall's part of a mixed pixel does not shine; a strand that lets light through shines more than it covers.
         bare = one - min(max(alpha, zero), one)

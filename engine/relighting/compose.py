@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.relighting.apply import DARK, PALER, SHEEN_BASE, _roll_off, _stretch, _taps
+from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
 
 STRIDE = 1040  # floats of a scratch row: constant, so that rows are known not to overlap, and no multiple of 4 KiB
@@ -77,7 +78,7 @@ def _wall(pixels, background, up, line):  # type: ignore[no-untyped-def]
     for j in range(width):
         x = np.float32(j) + np.float32(0.5)
         r, g, b = line[0, j] * line[0, j], line[1, j] * line[1, j], line[2, j] * line[2, j]
-        luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
         trust = luma / (luma + np.float32(DARK))
         gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
         gr = min(gr, one) + trust * max(gr - one, zero)
@@ -101,14 +102,14 @@ def _person(pixels, start, line):  # type: ignore[no-untyped-def]
     red, green, blue = line[0][start : start + count], line[1][start : start + count], line[2][start : start + count]
     for j in range(count):
         r, g, b = line[9, j] * line[9, j], line[10, j] * line[10, j], line[11, j] * line[11, j]
-        luma = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
         trust = luma / (luma + np.float32(DARK))
         gr, gg, gb = line[3, j], line[4, j], line[5, j]
         gr = min(gr, one) + trust * max(gr - one, zero)
         gg = min(gg, one) + trust * max(gg - one, zero)
         gb = min(gb, one) + trust * max(gb - one, zero)
         r, g, b = r * gr, g * gg, b * gb
-        grey = np.float32(0.2126) * r + np.float32(0.7152) * g + np.float32(0.0722) * b
+        grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
         paler = np.float32(PALER) * max(luma - grey, zero) / (luma + np.float32(1e-4))
         shine = luma + np.float32(SHEEN_BASE)
         r += paler * (grey - r) + shine * line[6, j]

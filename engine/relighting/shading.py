@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from engine.relighting.apply import SHEEN_BASE
+from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.lighting.lighting import PackedLighting
 from lcvd.types import FloatArray
 
@@ -149,7 +150,7 @@ def _shade(  # type: ignore[no-untyped-def]
             bright = zero
             for c in range(3):
                 target[c] = max(target[c], zero) / before
-            bright = np.float32(0.2126) * target[0] + np.float32(0.7152) * target[1] + np.float32(0.0722) * target[2]
+            bright = np.float32(LUMA_R) * target[0] + np.float32(LUMA_G) * target[1] + np.float32(LUMA_B) * target[2]
             limited = bright
             room = np.float32(GAIN_CAP - GAIN_KNEE)
             if bright > np.float32(GAIN_KNEE):

@@ -1,4 +1,4 @@
-"""Colour: luminance, sRGB to linear and back, the tint of a colour temperature. Linear RGB is Rec. 709 throughout."""
+"""Colour: luminance, sRGB to linear and back, RGB of a colour temperature. Linear RGB is Rec. 709 throughout."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -6,7 +6,8 @@ from numpy.typing import ArrayLike, NDArray
 from lcvd.errors import LightError
 from lcvd.types import FloatArray
 
-LUMA = np.array([0.2126, 0.7152, 0.0722])  # linear Rec. 709 / sRGB
+LUMA_R, LUMA_G, LUMA_B = 0.2126, 0.7152, 0.0722  # of linear Rec. 709 / sRGB; scalars, for compiled kernels
+LUMA = np.array([LUMA_R, LUMA_G, LUMA_B])
 NEUTRAL_K = 6500.0
 TEMPERATURE_RANGE_K = (1667.0, 25000.0)
 
