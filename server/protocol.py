@@ -21,10 +21,10 @@ from pydantic import (
 from engine.diffusion.latency import QUALITIES
 from engine.diffusion.window import STRIDES
 from engine.protocols import Prediction
+from lcvd.networks.schedule import STEPS
 from server.errors import Problem
 from server.light_message import STRICT, Adjust, Light, Unit
 
-STEPS = (1, 2, 4, 8, 25)
 AvatarMode = Literal["window", "staggered"]
 MessageId = Annotated[str, Field(max_length=64)] | int | FiniteFloat
 

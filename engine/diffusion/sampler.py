@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lcvd.networks.guidance import OMEGA, guided
-from lcvd.networks.schedule import SamplerName, few_step_sigmas, step, v_from_x0, x0_from_v
+from lcvd.networks.schedule import STEPS, SamplerName, few_step_sigmas, step, v_from_x0, x0_from_v
 from lcvd.networks.student import Student
 
 # (x [F,4,h,w], σ) -> (v1 or None where one branch is asked, v2), each [F,4,h,w]
@@ -30,7 +30,6 @@ Predict = Callable[[Tensor, float], tuple[Tensor | None, Tensor]]
 GuidanceName = Literal["guided", "none", "student"]
 JoinName = Literal["carry", "pin"]
 
-STEPS = (1, 2, 4, 8, 25)
 GUIDANCES = ("guided", "none", "student")
 
 

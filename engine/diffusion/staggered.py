@@ -20,7 +20,7 @@ from engine.diffusion.sampler import SamplerPlan
 from engine.diffusion.window import WINDOW, RollingWindow, Window, WindowShape
 from engine.frames import Frame, Work
 from lcvd.networks.guidance import guided
-from lcvd.networks.schedule import SIGMA_MIN, few_step_sigmas, staggered_rest, step, told_sigmas
+from lcvd.networks.schedule import SIGMA_MIN, conditioning_sigmas, few_step_sigmas, initial_levels, step
 from lcvd.types import Face, Lighting
 
 CHUNK = 4  # frames that enter with a call
@@ -130,8 +130,8 @@ def staggered_steps(
     sees them at the cleanest level it was trained at, with that little noise.
     """
     sigmas = shape.sigmas(plan)
-    told = told_sigmas(plan.sampler, shape.levels)
-    rest = staggered_rest(shape.levels)
+    told = conditioning_sigmas(plan.sampler, shape.levels)
+    rest = initial_levels(shape.levels)
     omega, known = torch.tensor(plan.omega), 1 + shape.context
     x = noise * (sigmas[0] ** 2 + 1) ** 0.5
     levels = np.zeros_like(rest)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.frames import Frame, Work
+from lcvd.sampling.windows import WINDOW
 from lcvd.types import Face, Lighting
 
-WINDOW = 16
 STRIDES = (4, 8, 10)  # fresh frames a window; fewer: less delay, more work a frame
 DEFAULT_STRIDE = 10
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from engine.errors import PortraitError
+from lcvd.networks.schedule import SamplerName
 
 MotionName = Literal["relative", "scale", "driver"]
-SamplerName = Literal["euler", "ddim"]
 
 
 @dataclass(frozen=True, slots=True)

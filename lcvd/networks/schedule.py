@@ -6,17 +6,20 @@ then 0. The paper names DDIM with 25 steps: on SVD's own discrete schedule (scal
 update itself is Euler's in other variables. Few steps have levels of their own, since the published ones waste their
 last point (2 steps = [700, 0.002]). Euler: Sabour et al. 2024 (Align Your Steps), the ten-step levels they optimised
 for Stable Video Diffusion, resampled linearly in log σ as they advise. DDIM: `trailing` spacing (Lin et al. 2024),
-which starts at the noisiest training step. One definition serves who samples live and who trains for it. Torch-free
-except for the tensors handed in; levels are float64 numpy.
+which starts at the noisiest training step. Live sampling and training share these definitions. Torch is not imported:
+levels are float64 numpy, and the steps use the methods of the tensors they get.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # the command line reads names and levels where torch is not installed
+    from torch import Tensor
 
 SamplerName = Literal["euler", "ddim"]
+STEPS = (1, 2, 4, 8, 25)  # of the live engine: four few-step schedules, and the published number
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
 TRAIN_STEPS, BETA_START, BETA_END, STEPS_OFFSET = 1000, 0.00085, 0.012, 1
 
@@ -42,7 +45,7 @@ def ddim_sigmas(steps: int) -> NDArray[np.float64]:
 
 
 def sigmas_for(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
-    """The levels a sampler takes when nobody says otherwise."""
+    """Default levels of a sampler: [steps + 1], the last one 0. Raises ValueError for an unknown name."""
     if sampler == "euler":
         return karras_sigmas(steps)
     if sampler == "ddim":
@@ -50,23 +53,23 @@ def sigmas_for(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
     raise ValueError(f"sampler: unknown name {sampler!r}; use euler or ddim")
 
 
-def x0_from_v(x: Tensor, v: Tensor, sigma: float | Tensor) -> Tensor:
+def x0_from_v(x: "Tensor", v: "Tensor", sigma: "float | Tensor") -> "Tensor":
     """EDM v-prediction: x0 = -v σ/√(σ² + 1) + x/(σ² + 1)."""
     return v * (-sigma / (sigma**2 + 1) ** 0.5) + x / (sigma**2 + 1)
 
 
-def v_from_x0(x: Tensor, x0: Tensor, sigma: float) -> Tensor:
+def v_from_x0(x: "Tensor", x0: "Tensor", sigma: float) -> "Tensor":
     """The v that predicts a known x0; inverse of `x0_from_v`, σ > 0."""
     return (x0 - x / (sigma**2 + 1)) / (-sigma / (sigma**2 + 1) ** 0.5)
 
 
-def euler_step(x: Tensor, v: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def euler_step(x: "Tensor", v: "Tensor", sigma: float, sigma_next: float) -> "Tensor":
     """x + (x - x0)/σ · (σ_next - σ), written x0 + (x - x0) · σ_next/σ: |x| ≈ 700 would cost x0 its last bits."""
     x0 = x0_from_v(x, v, sigma)
     return x0 + (x - x0) * (sigma_next / sigma)
 
 
-def ddim_step(x: Tensor, v: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def ddim_step(x: "Tensor", v: "Tensor", sigma: float, sigma_next: float) -> "Tensor":
     """DDIM (η = 0), written where it was defined: z = x/√(σ² + 1), α = 1/√(σ² + 1), s = σ α.
 
     x0 = α z - s v, ε = s z + α v, z' = α' x0 + s' ε (Song et al. 2021, Eq. 12; v of Salimans & Ho 2022).
@@ -79,7 +82,7 @@ def ddim_step(x: Tensor, v: Tensor, sigma: float, sigma_next: float) -> Tensor:
     return (alpha_next * x0 + sigma_next * alpha_next * epsilon) / alpha_next
 
 
-def step(sampler: SamplerName, x: Tensor, v: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def step(sampler: SamplerName, x: "Tensor", v: "Tensor", sigma: float, sigma_next: float) -> "Tensor":
     """One step of the named sampler."""
     return (ddim_step if sampler == "ddim" else euler_step)(x, v, sigma, sigma_next)
 
@@ -89,17 +92,17 @@ def _check_steps(steps: int, most: int = TRAIN_STEPS) -> None:
         raise ValueError(f"steps: {steps} is outside 1 … {most}")
 
 
-MANY_STEPS = 20  # from here on the published levels serve
+MANY_STEPS = 20  # from this number on the published levels are used
 ALIGNED = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)  # SVD, 10 steps
 
 
 def few_step_sigmas(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
-    """[steps + 1] levels, falling, the last one 0; from 20 steps on those of `lcvd.networks.schedule`."""
+    """[steps + 1] falling levels, the last one 0; from 20 steps on those of `sigmas_for`."""
     return sigmas_for(sampler, steps) if steps >= MANY_STEPS else nested_sigmas(sampler, steps)
 
 
 def nested_sigmas(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
-    """The same family at any number of steps (DDIM: up to 1000): of n · K levels every n-th is one of K."""
+    """Few-step levels for any number of steps (DDIM: up to 1000): every n-th of n · K levels is one of the K levels."""
     if steps < 1:
         raise ValueError(f"steps: {steps} is below 1")
     if sampler == "ddim":
@@ -115,16 +118,16 @@ def nested_sigmas(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
     return levels
 
 
-def staggered_rest(levels: int) -> NDArray[np.int_]:
-    """[levels + 1] how far each block of rows is before a call: clean ones first, then chunks, the newest last.
+def initial_levels(levels: int) -> NDArray[np.int_]:
+    """[levels + 1] index of each block's noise level before a call: the clean block first, the newest chunk last.
 
-    A block at place i has the i-th level of `few_step_sigmas`; at place `levels` it is clean.
+    A block at index i has the i-th level of `few_step_sigmas`; at index `levels` it is clean.
     """
     return np.arange(levels, -1, -1)
 
 
-def told_sigmas(sampler: SamplerName, levels: int) -> NDArray[np.float64]:
-    """[levels + 1] what the network is told at each place: a clean row has a level too, and a logarithm."""
+def conditioning_sigmas(sampler: SamplerName, levels: int) -> NDArray[np.float64]:
+    """[levels + 1] σ that the network is conditioned on at each index; clean rows get SIGMA_MIN, as ln 0 diverges."""
     return np.append(few_step_sigmas(sampler, levels)[:-1], SIGMA_MIN)
 
 
@@ -135,13 +138,13 @@ def staggered_sigmas(
     rows: int,
     chunk: int,
 ) -> NDArray[np.float64]:
-    """[rows] the levels that call number `call` of a staggered stream tells the network.
+    """[rows] σ that call number `call` of a staggered stream conditions the network on.
 
-    At the start all rows come down together, each until it is where it belongs (Ruhe et al. 2024, Sec. 3.3). Raises
-    ValueError where the chunks under way leave no clean row.
+    At the start all rows come down together, each until it has reached its initial level (Ruhe et al. 2024,
+    Sec. 3.3). Raises ValueError where the chunks under way leave no clean row.
     """
     clean = rows - levels * chunk
     if levels < 1 or chunk < 1 or clean < 1 or call < 0:
         raise ValueError(f"levels={levels}, chunk={chunk}, call={call}: {rows} rows have no room for that")
-    places = np.minimum(call, staggered_rest(levels))
-    return np.repeat(told_sigmas(sampler, levels)[places], [clean, *[chunk] * levels])
+    places = np.minimum(call, initial_levels(levels))
+    return np.repeat(conditioning_sigmas(sampler, levels)[places], [clean, *[chunk] * levels])

@@ -1,4 +1,4 @@
-"""What a manifest says of how its weights were trained: as a student of few steps, for staggered noise. Torch-free."""
+"""Reads a manifest's training notes: whether its weights are a few-step student or know staggered noise. Torch-free."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any
 from lcvd.errors import WeightsError
 from lcvd.networks.schedule import SamplerName
 
-ABOUT = ("size", "demonstration", "title")  # names in a manifest that hold for whatever is trained from the weights
-NOTES = (*ABOUT, "live", "student", "staggered")  # and what a conversion keeps
+ABOUT = ("size", "demonstration", "title")  # fields of a manifest that training from these weights inherits
+NOTES = (*ABOUT, "live", "student", "staggered")  # fields that a conversion keeps
 
 
 @dataclass(frozen=True, slots=True)
 class Student:
     """A model that was taught to sample in a few steps, with its teacher's guidance folded in: one branch, ω its own.
 
-    It was taught at the levels of `lcvd.few_steps.few_step_sigmas(sampler, steps)`. Raises WeightsError.
+    It was taught at the levels of `lcvd.networks.schedule.few_step_sigmas(sampler, steps)`. Raises WeightsError.
     """
 
     omega: float  # of the teacher
@@ -42,5 +42,5 @@ def student_of(manifest: Mapping[str, Any]) -> Student | None:
 
 
 def staggered_of(manifest: Mapping[str, Any]) -> bool:
-    """Whether the weights were trained with a noise level a row as the live engine's staggered mode makes them."""
+    """Return True if the weights were trained with a noise level for each row, as the staggered mode has them."""
     return manifest.get("staggered") is True

@@ -41,8 +41,8 @@ def test_tent_by_hand() -> None:
 
 
 def test_impossible_tilings_are_refused() -> None:
-    """An empty clip, and a stride that would leave frames out, are errors."""
+    """An empty clip, and a hop that would leave frames out, are errors."""
     with pytest.raises(ValueError, match="0 frames"):
         tile_windows(0)
-    with pytest.raises(ValueError, match="stride"):
-        tile_windows(40, stride=16)
+    with pytest.raises(ValueError, match="hop"):
+        tile_windows(40, hop=16)
