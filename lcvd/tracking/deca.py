@@ -1,4 +1,4 @@
-"""The paper's tracker: frames → DECA's coefficients → FLAME → Face, from the user's own licensed files.
+"""The paper's tracker turns frames into DECA's coefficients, FLAME and a Face, from the user's own licensed files.
 
 Feng et al. 2021, "Learning an Animatable Detailed 3D Face Model from In-The-Wild Images": 68 landmarks (ours come from
 the MediaPipe mesh instead of FAN) → upright square, 1.25 × 1.1 × the mean side of their box → 224² → ResNet-50 → shape
@@ -55,7 +55,7 @@ class DecaCrop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecaCode:
-    """What DECA says of one frame. float32."""
+    """DECA's coefficients of one frame, float32."""
 
     shape: FloatArray  # [100]
     texture: FloatArray  # [50]
@@ -237,10 +237,10 @@ def torch_encoder(path: Path, device: str = "cpu") -> Encoder:
 
 
 def make_tracker(deca_dir: Path | None, *, device: str = "cpu") -> tuple[Tracker, str]:
-    """(the tracker that gives the hints, one sentence that says which and why).
+    """Choose the tracker that gives the hints; return it and a note that gives the reason.
 
     DECA where `deca_dir` has its files and torch is installed; MediaPipe's mesh otherwise. Files that are there but
-    damaged raise ModelUnavailable: that is not a choice anyone made.
+    damaged raise ModelUnavailable, because falling back would hide the damage.
     """
     from lcvd.tracking.mesh import MeshTracker
 

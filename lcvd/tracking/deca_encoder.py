@@ -90,7 +90,7 @@ def load_encoder(path: Path) -> nn.Module:
 
 
 def encoder_source() -> str:
-    """Which module `load_encoder` builds, for notes to a person."""
+    """Name the module that `load_encoder` builds, for a note to the user."""
     return "decalib's ResnetEncoder" if _decalib_encoder() is not None else "our ResNet-50 (decalib is not installed)"
 
 

@@ -1,35 +1,27 @@
-"""FLAME's and DECA's pickles → plain dicts of numpy arrays, without running anything that stands in them.
+"""Reads FLAME's and DECA's pickles into plain dicts of numpy arrays without running the code they name.
 
-A pickle is a program. This reader (1) walks its opcodes without executing them and refuses those that no such file
-needs, then (2) runs it with an Unpickler whose `find_class` knows only the inert stand-ins of `lcvd.tracking.inert`,
-then (3) turns what came out into numpy. chumpy arrays (`generic_model.pkl`), scipy.sparse (its joint regressor) and
-torch tensors inside a `.npy` (`landmark_embedding.npy`) are read without those packages; everything else is refused.
+`lcvd.tracking.restricted_unpickler` checks a pickle's opcodes and loads it with inert classes in place of those it
+names; this file turns the result into numpy. chumpy arrays (`generic_model.pkl`), scipy.sparse (its joint regressor)
+and torch tensors inside a `.npy` (`landmark_embedding.npy`) are read without those packages; all else is refused.
 """
 
 import io
 import pickle
-import pickletools
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcvd.errors import ModelUnavailable
-from lcvd.tracking.inert import Budget, Refused, product, stand_ins
+from lcvd.tracking.restricted_unpickler import Budget, Refused, product, restricted_load
 
 MAX_FILE_BYTES = 512 << 20  # FLAME 2020's generic_model.pkl has 53 MB, FLAME 2023's 104 MB
-MAX_OPCODES = 2_000_000
-MAX_TUPLES = 10_000  # hashing a tower of tuples recurses in C without a limit
 REMEDY = "take it again from where you got it (docs/deca.md); it was not executed"
-_FORBIDDEN = {"EXT1", "EXT2", "EXT4", "PERSID", "INST", "OBJ", "NEXT_BUFFER", "READONLY_BUFFER", "NEWOBJ_EX"}
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError),
     *(MemoryError, OverflowError, RecursionError, OSError),
 )
-# torch.save's format before 1.6, still what a tensor inside another pickle holds.
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
-_TORCH_PROTOCOL = 1001
 
 
 def load_pickle(path: Path) -> dict[str, Any]:
@@ -63,83 +55,13 @@ def load_object_npy(path: Path) -> dict[str, Any]:
 
 
 def loads(raw: bytes) -> Any:
-    """What the pickle `raw` holds, in plain numpy. Raises Refused, or what a broken pickle raises."""
+    """Read the pickle `raw` into plain numpy. Raises Refused, or pickle's errors when it is broken."""
     budget = Budget()
-    stream = io.BytesIO(raw)
-    _scan(stream, persistent=False)
-    return _plain(_Reader(stream, budget).load(), {}, budget)
-
-
-class _Reader(pickle.Unpickler):
-    """Knows the stand-ins and nothing else."""
-
-    def __init__(self, stream: IO[bytes], budget: Budget) -> None:
-        super().__init__(stream, encoding="latin1")
-        self.names = stand_ins(budget, _storage_from_bytes)
-        self.storages: dict[str, tuple[str, int]] = {}  # key → (dtype code, number of elements)
-
-    def find_class(self, module: str, name: str) -> type:
-        module = {"copy_reg": "copyreg", "__builtin__": "builtins"}.get(module, module)
-        try:
-            return self.names[module, name]
-        except KeyError:
-            raise Refused(f"it names {module}.{name}") from None
-
-    def persistent_load(self, pid: Any) -> str:
-        # Only inside a torch storage: `_scan` lets no other pickle have one.
-        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
-            raise Refused("an unknown persistent id")
-        code, key, count = getattr(pid[1], "code", None), pid[2], pid[4]
-        if not isinstance(code, str) or not isinstance(key, str) or type(count) is not int:
-            raise Refused("an unknown torch storage")
-        self.storages[key] = (code, count)
-        return key
-
-
-def _scan(stream: IO[bytes], *, persistent: bool) -> None:
-    """Walk one pickle from where `stream` stands, executing nothing, and go back."""
-    start = stream.tell()
-    tuples = 0
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-        name = opcode.name
-        if number >= MAX_OPCODES:
-            raise Refused(f"more than {MAX_OPCODES} opcodes")
-        if name in _FORBIDDEN or (name == "BINPERSID" and not persistent):
-            raise Refused(f"opcode {name}")
-        if "PUT" in name and isinstance(argument, int) and argument > 2 * number + 64:
-            raise Refused(f"memo slot {argument}: a memory bomb")
-        tuples += name.startswith("TUPLE")
-        if tuples > MAX_TUPLES:
-            raise Refused(f"more than {MAX_TUPLES} tuples")
-    stream.seek(start)
-
-
-def _storage_from_bytes(raw: Any) -> NDArray:
-    """The one storage in torch's legacy stream: five pickles, then a count (int64) and the numbers."""
-    if not isinstance(raw, bytes | bytearray):
-        raise Refused("a torch storage that is not bytes")
-    stream = io.BytesIO(bytes(raw))
-    budget = Budget()
-    parts = []
-    storages: dict[str, tuple[str, int]] = {}
-    for position in range(5):
-        _scan(stream, persistent=position == 3)
-        reader = _Reader(stream, budget)
-        parts.append(reader.load())
-        storages |= reader.storages
-    magic, protocol, _, key, keys = parts
-    if magic != _TORCH_MAGIC or protocol != _TORCH_PROTOCOL or keys != [key] or key not in storages:
-        raise Refused("a torch storage of an unknown format")
-    code, count = storages[key]
-    stored = int.from_bytes(stream.read(8), "little")
-    body = stream.read()
-    if stored != count or len(body) != count * np.dtype(code).itemsize:
-        raise Refused(f"a torch storage of {count} × {code} with {len(body)} bytes")
-    return np.frombuffer(body, code)
+    return _plain(restricted_load(raw, budget), {}, budget)
 
 
 def _plain(value: Any, seen: dict[int, Any], budget: Budget) -> Any:
-    """Stand-ins become arrays. Each object once: shared parts stay shared, and so cannot multiply."""
+    """Turn the inert objects into arrays. Each is converted once, so shared parts cannot multiply."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | bytearray):
         return value
     if id(value) in seen:

@@ -16,7 +16,7 @@ class LiteRtNetwork:
     """A `.tflite` file with one image input [1,H,W,3] float32. Not for two threads at once: one owner each."""
 
     def __init__(self, path: Path) -> None:
-        # One thread: two inside a stage of 2 ms never paid (CPU_ENGINE.md).
+        # One thread: two inside a stage of 2 ms never paid (docs/cpu_engine.md).
         self._interpreter = Interpreter(model_path=str(path), num_threads=1)
         self._interpreter.allocate_tensors()
         (image,) = self._interpreter.get_input_details()

@@ -2,7 +2,7 @@
 
 Releases from 0.10.30 (and 1.x) have the tasks API, FaceLandmarker, and need `face_landmarker.task`
 (`lcvd.tracking.models`); releases up to 0.10.21 have `solutions.FaceMesh`, models inside, but hold numpy below 2, so
-they live in an environment of their own (docs/tracking.md). Which one runs is found out when it is made.
+they live in an environment of their own (docs/tracking.md). The constructor finds out which of the two is installed.
 """
 
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 rgb uint8 [H,W,3] → (lost: detector → square) → landmark network on the square → next square from the points →
 `FaceSolver`. Seconds, never frame counts, drive everything in time. It follows one face: the largest, and stays with
-it until another has been clearly larger for a while. Knows nothing of light.
+it until another has been clearly larger for a while.
 """
 
 from functools import partial
@@ -106,10 +106,10 @@ class MeshTracker:
         return None
 
     def _detect(self, rgb: NDArray[np.uint8]) -> list[Detection]:
-        """Every face either network finds. The full-range one is asked when it can tell more."""
+        """Every face that either network finds. The full-range one runs only when it can add something."""
         near = self._near(rgb)
         # Several faces: the short-range network draws small ones all alike (140 px for 104 and 139), so it cannot
-        # say which is the larger. None: they may be far away; but nobody is there most of the time, hence the pause.
+        # say which is the larger. None: they may be far away; but most often there is none, hence the pause.
         if len(near) > 1 or (not near and self._t_s - self._far_s >= FULL_RANGE_EVERY_S):
             self._far_s = self._t_s
             far = self._far(rgb)
@@ -136,7 +136,7 @@ class MeshTracker:
             return
         self._rival_s = self._t_s
         found = self._detect(rgb)
-        # The same ruler for both: the detector's box. A face it cannot see is the smaller one, or turned away; it
+        # Both are measured by the detector's box. A face the detector misses is the smaller one, or turned away; it
         # is then measured by the square around it, which is about twice as wide as the detector's box.
         width = max((d.width_px for d in found if self._is_current(d)), default=self._roi.size_px / 2)
         rivals = [d for d in found if not self._is_current(d) and d.width_px > RIVAL_RATIO * width]

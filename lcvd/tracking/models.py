@@ -92,7 +92,7 @@ Fetcher = Callable[[Path, Sequence[ModelFile]], None]
 
 
 def default_cache_dir() -> Path:
-    """Where downloaded models live: `<user cache>/relight-live/models`."""
+    """Folder of the downloaded models: `<user cache>/relight-live/models`."""
     return platformdirs.user_cache_path("relight-live") / "models"
 
 

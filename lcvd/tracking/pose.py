@@ -86,7 +86,7 @@ class IdentityAverage:
         return self.shape.copy()
 
     def _trust(self, pose: Pose) -> FloatArray:
-        """[V] how much of the neutral shape this frame shows, in [0,1]."""
+        """[V] weight in [0,1] of this frame as evidence of the neutral shape."""
         frontal = np.clip((float(pose.rotation[2, 2]) - 0.6) / 0.3, 0, 1)  # cos of the angle to the camera
         c = pose.observed
         mouth = np.linalg.norm(c[13] - c[14])  # inner lips, cm

@@ -1,17 +1,27 @@
-"""Inert stand-ins for what FLAME's and DECA's pickles name: the only classes `lcvd.tracking.flame_pickle` ever calls.
+"""An unpickler for FLAME's and DECA's files that can construct only the inert classes of this file.
 
-numpy arrays, scipy.sparse matrices, chumpy arrays, torch tensors and a few containers are rebuilt from their pickled
-state with plain numpy; no real numpy, scipy, chumpy or torch constructor is reachable from a file. Every class is made
-anew for each file (so that a BUILD opcode cannot leave a trace), has slots, and checks size before it allocates.
+A pickle is a program. Its opcodes are checked first without executing them; then `RestrictedUnpickler` runs it, and
+its `find_class` resolves the names in `allowed_classes` and no others. numpy arrays, scipy.sparse matrices, chumpy
+arrays, torch tensors and a few containers are rebuilt from their pickled state with plain numpy; no real numpy, scipy,
+chumpy or torch constructor is reachable from a file. Every class has slots and checks sizes before it allocates.
 """
 
+import io
+import pickle
+import pickletools
 import re
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_ARRAY_BYTES = 2 << 30  # of all arrays of one file together; FLAME has 0.05 GB
+MAX_OPCODES = 2_000_000
+MAX_TUPLES = 10_000  # hashing a tower of tuples recurses in C without a limit
+_FORBIDDEN = {"EXT1", "EXT2", "EXT4", "PERSID", "INST", "OBJ", "NEXT_BUFFER", "READONLY_BUFFER", "NEWOBJ_EX"}
+# torch.save's format before 1.6, still what a tensor inside another pickle holds.
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_TORCH_PROTOCOL = 1001
 _CODE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?|[SU]\d{1,4})")
 _STORAGES = {
     **{"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8"},
@@ -24,7 +34,7 @@ class Refused(ValueError):
 
 
 class Budget:
-    """How many bytes of arrays a file may still unfold to: a few bytes must not become gigabytes."""
+    """Limit on the bytes of arrays that one file may unfold to, so that a few bytes cannot become gigabytes."""
 
     def __init__(self, left: int = MAX_ARRAY_BYTES) -> None:
         self.left = left
@@ -48,8 +58,87 @@ def product(shape: Any) -> int:
     return total
 
 
-def stand_ins(budget: Budget, storage_from_bytes: Any) -> dict[tuple[str, str], type]:
-    """(module, name) as pickles spell them → class. `storage_from_bytes(bytes)` reads torch's legacy storage stream."""
+def restricted_load(raw: bytes, budget: Budget) -> Any:
+    """Unpickle `raw` into numpy arrays, containers and the inert classes below. Raises Refused, or pickle's errors."""
+    stream = io.BytesIO(raw)
+    _scan(stream, persistent=False)
+    return RestrictedUnpickler(stream, budget).load()
+
+
+class RestrictedUnpickler(pickle.Unpickler):
+    """Unpickler that resolves only the names of `allowed_classes`; every other name raises Refused."""
+
+    def __init__(self, stream: IO[bytes], budget: Budget) -> None:
+        super().__init__(stream, encoding="latin1")
+        self.classes = allowed_classes(budget, _storage_from_bytes)
+        self.storages: dict[str, tuple[str, int]] = {}  # key → (dtype code, number of elements)
+
+    def find_class(self, module: str, name: str) -> type:
+        module = {"copy_reg": "copyreg", "__builtin__": "builtins"}.get(module, module)
+        try:
+            return self.classes[module, name]
+        except KeyError:
+            raise Refused(f"it names {module}.{name}") from None
+
+    def persistent_load(self, pid: Any) -> str:
+        # Only inside a torch storage: `_scan` lets no other pickle have one.
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
+            raise Refused("an unknown persistent id")
+        code, key, count = getattr(pid[1], "code", None), pid[2], pid[4]
+        if not isinstance(code, str) or not isinstance(key, str) or type(count) is not int:
+            raise Refused("an unknown torch storage")
+        self.storages[key] = (code, count)
+        return key
+
+
+def _scan(stream: IO[bytes], *, persistent: bool) -> None:
+    """Check the opcodes of one pickle without executing them, then rewind `stream`. Raises Refused."""
+    start = stream.tell()
+    tuples = 0
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        name = opcode.name
+        if number >= MAX_OPCODES:
+            raise Refused(f"more than {MAX_OPCODES} opcodes")
+        if name in _FORBIDDEN or (name == "BINPERSID" and not persistent):
+            raise Refused(f"opcode {name}")
+        if "PUT" in name and isinstance(argument, int) and argument > 2 * number + 64:
+            raise Refused(f"memo slot {argument}: a memory bomb")
+        tuples += name.startswith("TUPLE")
+        if tuples > MAX_TUPLES:
+            raise Refused(f"more than {MAX_TUPLES} tuples")
+    stream.seek(start)
+
+
+def _storage_from_bytes(raw: Any) -> NDArray:
+    """Read the one storage in torch's legacy stream: five pickles, then a count (int64) and the numbers."""
+    if not isinstance(raw, bytes | bytearray):
+        raise Refused("a torch storage that is not bytes")
+    stream = io.BytesIO(bytes(raw))
+    budget = Budget()
+    parts = []
+    storages: dict[str, tuple[str, int]] = {}
+    for position in range(5):
+        _scan(stream, persistent=position == 3)
+        reader = RestrictedUnpickler(stream, budget)
+        parts.append(reader.load())
+        storages |= reader.storages
+    magic, protocol, _, key, keys = parts
+    if magic != _TORCH_MAGIC or protocol != _TORCH_PROTOCOL or keys != [key] or key not in storages:
+        raise Refused("a torch storage of an unknown format")
+    code, count = storages[key]
+    stored = int.from_bytes(stream.read(8), "little")
+    body = stream.read()
+    if stored != count or len(body) != count * np.dtype(code).itemsize:
+        raise Refused(f"a torch storage of {count} × {code} with {len(body)} bytes")
+    return np.frombuffer(body, code)
+
+
+def allowed_classes(budget: Budget, storage_from_bytes: Any) -> dict[tuple[str, str], type]:
+    """Map (module, name), as pickles spell them, to inert classes that rebuild arrays and containers.
+
+    `storage_from_bytes(bytes)` reads torch's legacy storage stream. The classes are made anew for each file, so that a
+    BUILD opcode cannot change them for the next one.
+    """
 
     class Dtype:
         __slots__ = ("code",)

@@ -16,7 +16,7 @@ from lcvd.types import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class OneEuroSettings:
-    """Measured on 192 px landmarks (CPU_ENGINE.md): derivative_cutoff 1 lagged 14–20 px in fast motion."""
+    """Defaults from 192 px landmarks (docs/cpu_engine.md); derivative_cutoff 1 lagged 14–20 px in fast motion."""
 
     min_cutoff_hz: float = 0.5
     beta: float = 30.0  # Hz per (face width / s)

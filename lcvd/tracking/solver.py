@@ -1,4 +1,4 @@
-"""From raw landmarks to a Face: the half of tracking that every landmark source shares.
+"""Turns raw landmarks into a Face: the part of tracking that all landmark sources share.
 
 points [468,3] at t_s → One-Euro → pose, identity, expression → Face; and, for a short loss, the last Face held.
 """

@@ -13,7 +13,7 @@ from lcvd.tracking.flame import rodrigues
 from lcvd.tracking.flame_files import load_flame
 from lcvd.tracking.solver import FaceSolver
 from lcvd.types import Face
-from tests.lcvd.tracking.made_up_flame import write_folder
+from tests.lcvd.tracking.synthetic_flame import write_folder
 
 
 def face(
@@ -82,7 +82,7 @@ def test_release_and_text_differ_in_the_expression():
 
 
 def test_camera_stays_the_reference_s():
-    """As published, place and size are the reference's in both alignments."""
+    """Place and size are the reference's in both alignments, as published."""
     for got in (relative_face(DRIVER, FIRST, REFERENCE), scaled_face(DRIVER, REFERENCE)):
         assert got.scale_px_per_cm == REFERENCE.scale_px_per_cm
         np.testing.assert_array_equal(got.translation_px, REFERENCE.translation_px)

@@ -26,7 +26,7 @@ from lcvd.tracking.deca import DecaTracker  # noqa: E402
 from lcvd.tracking.flame_files import load_flame  # noqa: E402
 from lcvd.tracking.mesh import MeshTracker  # noqa: E402
 from lcvd.weights.tiny import write_tiny  # noqa: E402
-from tests.lcvd.tracking.made_up_flame import write_folder  # noqa: E402
+from tests.lcvd.tracking.synthetic_flame import write_folder  # noqa: E402
 
 SIZE = 64
 OPTIONS = PortraitOptions(size=SIZE, steps=2)

@@ -28,7 +28,7 @@ from lcvd.tracking.deca import (
 from lcvd.tracking.flame import project
 from lcvd.tracking.flame_files import load_flame
 from lcvd.types import Background, Face, Lighting
-from tests.lcvd.tracking.made_up_flame import write_folder
+from tests.lcvd.tracking.synthetic_flame import write_folder
 
 CROP = DecaCrop(left=40.5, top=12.25, size=380)
 

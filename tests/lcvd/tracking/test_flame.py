@@ -6,7 +6,7 @@ import pytest
 from lcvd.errors import ModelUnavailable, ShapeError
 from lcvd.tracking.flame import JAW, JOINTS, NECK, ROOT, project, rodrigues
 from lcvd.tracking.flame_files import load_flame, outer_loop
-from tests.lcvd.tracking.made_up_flame import PARENTS, RADII, raw_embedding, raw_masks, write_folder
+from tests.lcvd.tracking.synthetic_flame import PARENTS, RADII, raw_embedding, raw_masks, write_folder
 
 NONE = np.zeros(0)
 
@@ -66,7 +66,7 @@ def test_neutral_is_the_template(flame, folder):
 
 def test_blend_shapes_are_linear(flame):
     """Shapes and expressions add up, each times its coefficient, in FLAME's places 0… and 300…."""
-    from tests.lcvd.tracking.made_up_flame import raw_model
+    from tests.lcvd.tracking.synthetic_flame import raw_model
 
     rng = np.random.default_rng(1)
     shape, expression = rng.normal(0, 1, 100), rng.normal(0, 1, 50)
@@ -184,7 +184,7 @@ def test_mesh_follows_the_masks(flame, folder):
 
 
 def test_outer_loop_of_a_ring():
-    """Of a square ring's two borders the outer one is longer."""
+    """The outer of a square ring's two borders is the longer one."""
     x, y = np.meshgrid(np.arange(4.0), np.arange(4.0))
     vertices = np.stack([x.ravel(), y.ravel(), np.zeros(16)], 1)
     triangles = []

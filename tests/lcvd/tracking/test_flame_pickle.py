@@ -1,4 +1,4 @@
-"""lcvd.tracking.flame_pickle reads what FLAME and DECA wrote, and runs nothing that a file asks for."""
+"""lcvd.tracking.flame_pickle reads FLAME's and DECA's pickles and runs no code that they name."""
 
 import io
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from lcvd.errors import ModelUnavailable
 from lcvd.tracking.flame_pickle import load_object_npy, load_pickle
-from tests.lcvd.tracking.made_up_flame import csc_state, foreign_modules, with_state
+from tests.lcvd.tracking.synthetic_flame import csc_state, foreign_modules, with_state
 
 
 def write(tmp_path, raw: bytes):
@@ -79,7 +79,7 @@ def test_chumpy_and_sparse_become_arrays(tmp_path, protocol):
 
 
 def test_real_scipy_and_torch(tmp_path):
-    """What scipy and torch pickle today is read without them."""
+    """Pickles of today's scipy and torch are read without them."""
     sparse = pytest.importorskip("scipy.sparse", reason="pip install scipy")
     torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
     dense = np.array([[0, 2.0, 0], [3, 0, 4.0]])

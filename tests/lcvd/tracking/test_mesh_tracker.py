@@ -197,7 +197,7 @@ def test_identity_returns_to_neutral_after_a_long_absence(tracker, portrait):
 
 
 def test_the_largest_of_several_faces_is_followed(tracker, portrait):
-    """Of three faces the widest is taken."""
+    """The widest of three faces is taken."""
     frame = place(portrait, (960, 540), 70, (150, 200), onto=blank(960, 540))
     frame = place(portrait, (960, 540), 130, (480, 260), onto=frame)
     frame = place(portrait, (960, 540), 80, (800, 220), onto=frame)
@@ -230,7 +230,7 @@ def test_two_equal_faces_do_not_take_turns(tracker, portrait):
 
 @pytest.mark.parametrize("first", [1.2, 1 / 1.2])
 def test_after_a_short_loss_the_same_person_is_found_again(tracker, portrait, first):
-    """Of two people the one followed before the camera was covered is followed after, though now a little smaller."""
+    """The one of two people followed before the camera was covered is followed after, though now a little smaller."""
     before = centre(tracker.track(two_people(portrait, first), 0.0))[0]
     tracker.track(blank(960, 540), 0.1)
     after = centre(tracker.track(two_people(portrait, 1 / first), 0.2))[0]
@@ -307,7 +307,7 @@ def test_the_same_clip_gives_the_same_faces(shared, portrait):
 
 
 def test_a_face_is_not_changed_by_later_frames(tracker, portrait):
-    """What was handed out stays as it was: no buffer is shared with the tracker's state."""
+    """A returned Face stays as it was: no buffer is shared with the tracker's state."""
     face = tracker.track(place(portrait, (640, 480), 150, (320, 240)), 0.0)
     kept = [face.vertices_px.copy(), face.identity.copy(), face.expression.copy(), face.rotation.copy()]
     for k in range(1, 4):
