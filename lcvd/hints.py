@@ -1,9 +1,9 @@
-"""Face + Lighting → Hints: the shading picture LCVD expects, the only hint code there is (live, offline, training).
+"""Face + Lighting → Hints: the shading picture LCVD expects. Live, offline and training runs share this code.
 
 A uniform grey of 180/255 under the light's SH projection (order 2, irradiance/π), on the mesh's skin: eyes, mouth
 interior and everything outside the face stay black, and so does what turns away from the viewer. No gamma: shade is
-written as it is, as DECA renders it (Feng et al. 2021, Eq. 5). A FLAME mesh is drawn to the letter as LCVD's release
-draws it, by DECA's renderer; see `STYLES`. Knows nothing of pixels of the frame but its size.
+written as it is, as DECA renders it (Feng et al. 2021, Eq. 5). A FLAME mesh is drawn exactly as LCVD's release draws
+it, by DECA's renderer; see `STYLES`. Only the size of the frame is used, none of its pixels.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ ALBEDO = 180 / 255
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What a mesh's `hint_style` stands for."""
+    """A Style holds the drawing rules that a mesh's `hint_style` selects."""
 
-    skin_alone: bool  # only skin is drawn and makes normals; else the other triangles hide what lies behind them
+    skin_alone: bool  # only skin is drawn and makes normals; else the other triangles occlude skin behind them
     unit_normals: bool  # interpolated normals are made unit again
     min_facing: float  # z of the interpolated normal above which a pixel is drawn
     rounding: float  # added before the code value is cut to a whole one
@@ -41,9 +41,10 @@ STYLES: dict[HintStyle, Style] = {
 
 
 def render_hints(face: Face, lighting: Lighting, size: tuple[int, int], rasterizer: Rasterizer = rasterize) -> Hints:
-    """The hint of `face` (vertices in pixels of the frame) at `size` = (height, width) of that frame.
+    """Draw the hint of `face` (vertices in pixels of the frame) at `size` = (height, width) of that frame.
 
-    `rasterizer`: ours, or `lcvd.raster_pytorch3d.make_rasterizer()`. Raises ShapeError where the size is impossible.
+    `rasterizer`: ours, or that of `lcvd.face.raster_pytorch3d.make_rasterizer()`. Raises ShapeError for an impossible
+    size.
     """
     height, width = size
     if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
@@ -79,7 +80,7 @@ def _drawn(mesh: MeshTopology, style: Style) -> tuple[NDArray[np.int32], NDArray
 
 
 def _box(face: Face, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """The face's box within the frame (top, bottom, left, right), or None: only there is anything to draw."""
+    """Bounding box of the face within the frame (top, bottom, left, right), or None where they do not overlap."""
     low = np.floor(np.clip(face.vertices_px[:, :2].min(0), -1, MAX_SIDE_PX)).astype(int)
     high = np.ceil(np.clip(face.vertices_px[:, :2].max(0), -1, MAX_SIDE_PX)).astype(int) + 1
     top, left = max(int(low[1]), 0), max(int(low[0]), 0)

@@ -1,6 +1,6 @@
-"""The nouns every stage shares: MeshTopology, Face, DirectionalLight, Background, Lighting, Hints (all frozen).
+"""The data types that all stages share: MeshTopology, Face, DirectionalLight, Background, Lighting, Hints (frozen).
 
-They carry numbers, not behaviour: trackers make a Face, `lcvd.lighting.lighting` makes a Lighting, `lcvd.hints` turns
+They hold numbers and no behaviour: trackers make a Face, `lcvd.lighting.lighting` makes a Lighting, `lcvd.hints` turns
 the two into Hints. Axes and units are those of `lcvd.__init__`.
 """
 
@@ -19,7 +19,7 @@ MAX_DIRECTIONALS = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeshTopology:
-    """What a tracker's mesh always is, whoever it shows."""
+    """A MeshTopology describes a tracker's mesh; it is the same for every person that the mesh shows."""
 
     name: str
     neutral: FloatArray  # [V,3] canonical space, cm, +y up, +z to the viewer, origin inside the head
@@ -31,7 +31,7 @@ class MeshTopology:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
-    """One tracked face in one frame. `vertices_px` is what is drawn; the rest explains it.
+    """A Face is one tracked face in one frame: `vertices_px` is drawn, the other fields decompose it.
 
     Weak-perspective model: with C = identity + expression (canonical cm, y up),
     vertices ≈ scale_px_per_cm · rotation @ C + translation_px, then y flipped into the picture.
@@ -60,7 +60,7 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class DirectionalLight:
-    """One distant lamp. A surface of normal n receives rgb · wrapped(n·direction)."""
+    """A distant light source, from which a surface of normal n receives rgb · wrapped(n·direction)."""
 
     direction: tuple[float, float, float]  # unit, from the face to the light
     rgb: tuple[float, float, float]  # linear; 1 exposes a facing surface normally
@@ -70,26 +70,26 @@ class DirectionalLight:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What happens behind the person: kept, dimmed to `gain`, or lit by the scene's light times `gain`."""
+    """The picture behind the person is kept, dimmed to `gain`, or lit by the scene's light times `gain`."""
 
     mode: BackgroundMode = "dim"
     gain: float = 0.7  # [0.3, 1]; ignored by keep
-    mix: float = 1.0  # lit only: the background is times gain·(1 - mix + mix·shade); below 1 only in a glide
+    mix: float = 1.0  # lit only: the background is times gain·(1 - mix + mix·shade); below 1 only in a transition
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lighting:
-    """A complete light: ambient + at most four lamps + optional environment, and how it is applied.
+    """A complete light: ambient + at most four directional lights + optional environment, and how it is applied.
 
     Total irradiance/π at normal n (the value 1 = normal exposure of a facing surface) =
-    ambient_rgb + Σ lamps + irradiance of `sh` (see `lcvd.lighting.sh`).
+    ambient_rgb + Σ directionals + irradiance of `sh` (see `lcvd.lighting.sh`).
     """
 
     name: str
     ambient_rgb: tuple[float, float, float] = (0.3, 0.3, 0.3)
     directionals: tuple[DirectionalLight, ...] = ()
     sh: FloatArray | None = None  # [9,3] environment radiance, real SH of order 2
-    specular: float = 0.0  # [0,1] sheen on skin
+    specular: float = 0.0  # [0,1] strength of the specular term on skin
     strength: float = 1.0  # [0,1]: 0 is the original picture, bit for bit
     background: Background = Background()
 

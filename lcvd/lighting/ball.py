@@ -1,8 +1,7 @@
 """Light balls: a satin sphere under a light, for galleries and `relight lights --sheet`.
 
-Turns a Lighting into RGBA; the one picture of a light that needs no face. The shade is
-`lcvd.lighting.lighting.shading`; the sheen is Blinn-Phong with Schlick's Fresnel, for beauty only, and the sphere
-shadows nothing.
+It renders a Lighting as RGBA without needing a face. The shade is `lcvd.lighting.lighting.shading`; the specular term
+is Blinn-Phong with Schlick's Fresnel, which no engine uses, and the sphere casts no shadow.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,7 +49,7 @@ def render_ball(lighting: Lighting, size_px: int) -> NDArray[np.uint8]:
     normals = np.stack([x, y, np.sqrt(np.maximum(1 - r2, 0))], -1)
     # Outside, normals of the rim: the average over a border pixel then keeps the sphere's colour.
     normals[~inside] /= np.sqrt(r2[~inside])[:, None]
-    linear = _tone(ALBEDO * shading(lighting, normals) + _sheen(lighting, normals))
+    linear = _tone(ALBEDO * shading(lighting, normals) + _specular(lighting, normals))
     rgb = cv2.resize(linear, (size_px, size_px), interpolation=cv2.INTER_AREA)
     alpha = cv2.resize(inside.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA)
     out = np.empty((size_px, size_px, 4), np.uint8)
@@ -59,25 +58,25 @@ def render_ball(lighting: Lighting, size_px: int) -> NDArray[np.uint8]:
     return out
 
 
-def _sheen(lighting: Lighting, normals: FloatArray) -> FloatArray:
-    """Specular radiance toward the viewer, [...,3]: a lobe per lamp, and a faint mirror of the environment."""
+def _specular(lighting: Lighting, normals: FloatArray) -> FloatArray:
+    """Specular radiance toward the viewer, [...,3]: a lobe per directional light, and a faint mirrored environment."""
     out = np.zeros(normals.shape, np.float32)
     view = np.array([0, 0, 1], np.float32)
     fresnel = 0.04 + 0.96 * (1 - np.clip(normals[..., 2], 0, 1)) ** 5
-    for lamp in lighting.directionals:
-        direction = np.asarray(lamp.direction, np.float32)
+    for directional in lighting.directionals:
+        direction = np.asarray(directional.direction, np.float32)
         half = direction + view
         length = float(np.linalg.norm(half))
         if length < 1e-3:
             continue
         half /= length
-        # A bigger lamp mirrors as a bigger, dimmer spot: the lobe's energy is about constant in exponent + 2.
-        shininess = SHININESS * (1 - 0.8 * lamp.wrap)
+        # A larger source mirrors as a larger, dimmer spot: the lobe's energy is about constant in exponent + 2.
+        shininess = SHININESS * (1 - 0.8 * directional.wrap)
         lobe = (shininess + 2) / (SHININESS + 2) * np.maximum(normals @ half, 0) ** shininess
         facing = np.clip(4 * (normals @ direction), 0, 1)
         grazing = 0.04 + 0.96 * (1 - max(float(direction @ half), 0.0)) ** 5
         strength = (0.3 + lighting.specular) * (0.5 + 2.5 * min(grazing, 0.2))
-        out += (strength * lobe * facing)[..., None] * np.asarray(lamp.rgb, np.float32)
+        out += (strength * lobe * facing)[..., None] * np.asarray(directional.rgb, np.float32)
     mirrored = 2 * normals[..., 2:] * normals - view
     room = np.asarray(lighting.ambient_rgb, np.float32)
     if lighting.sh is not None:

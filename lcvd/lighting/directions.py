@@ -1,4 +1,4 @@
-"""Unit vectors toward lamps: angles, the shortest turn between two, the way one travels to another."""
+"""Unit vectors toward a light: from angles, the shortest rotation between two, and interpolation."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ def unit(vector: ArrayLike) -> Direction:
 
 
 def direction_from_angles(azimuth_deg: float, elevation_deg: float) -> tuple[float, float, float]:
-    """Unit vector to a lamp: azimuth 0 camera, +90 right of the picture, ±180 behind; elevation +90 above."""
+    """Unit vector to a light: azimuth 0 camera, +90 right of the picture, ±180 behind; elevation +90 above."""
     az, el = np.radians(azimuth_deg), np.radians(elevation_deg)
     return unit((np.sin(az) * np.cos(el), np.sin(el), np.cos(az) * np.cos(el)))
 
@@ -32,16 +32,16 @@ def rotation_between(start: ArrayLike, end: ArrayLike) -> NDArray[np.float64]:
     return np.eye(3) + k + k @ k / (1 + c)
 
 
-_BY_WAY_OF = (0.0, 0.35, 1.0)  # a little above the camera
+_WAYPOINT = (0.0, 0.35, 1.0)  # a little above the camera
 
 
-def travel(start: Direction, end: Direction, v: float) -> Direction:
-    """Great circle at constant speed; nearly opposite lamps have none, so they pass over the camera."""
+def interpolate_direction(start: Direction, end: Direction, v: float) -> Direction:
+    """Direction at v in [0,1] on the great circle; nearly opposite ends have no shortest one and pass by the camera."""
     if start == end:
         return end
     if np.dot(start, end) > -0.94:  # within 160°
         return _slerp(start, end, v)
-    middle = unit(_BY_WAY_OF)
+    middle = unit(_WAYPOINT)
     first = np.arccos(np.clip(np.dot(start, middle), -1, 1))
     second = np.arccos(np.clip(np.dot(middle, end), -1, 1))
     turn = first / (first + second)

@@ -1,6 +1,6 @@
-"""Equirectangular panoramas: bytes → linear RGB → SH, or a Lighting with its brightest lamps taken out as keys.
+"""Equirectangular panoramas: bytes → linear RGB → SH, or a Lighting with its brightest regions as directional lights.
 
-Where things are: the participant sits in the middle and looks at the centre column, over the camera. So the centre is
+Orientation: the participant sits in the middle and looks at the centre column, over the camera. So the centre is
 +z (a front light), the top row +y, and what lies to the right in the panorama is on the participant's right hand: the
 left of an unmirrored picture, -x, and the right of a mirrored self-view. `rotation_deg` turns the participant to the
 right: that many degrees right of the centre becomes the front. Untrusted input: sizes are read from headers first.
@@ -25,7 +25,7 @@ from lcvd.types import Background, DirectionalLight, FloatArray, Lighting
 MAX_UPLOAD_BYTES = 32 * 1024 * 1024
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 16384
-GRID = (64, 128)  # what SH of order 2 and a lamp can tell apart, with room to spare
+GRID = (64, 128)  # finer than SH of order 2 and a directional light can tell apart
 MAX_KEYS = 2
 # Sun discs reach 1e9 in half a pixel; the sum over the sphere must stay in float32.
 MAX_RADIANCE = 1e6
@@ -35,8 +35,8 @@ def decode_equirect(data: bytes, filename: str = "") -> FloatArray:
     """Panorama file → linear RGB float32 [H,W,3], finite and not negative, at most 1024 rows.
 
     The content decides, not the name: Radiance .hdr, OpenEXR, JPEG, PNG. 8-bit files are sRGB, and their clipped
-    whites are taken for lamps (6 to 500 times brighter). Raises ImageError for what is none of these, is cut off, is
-    over MAX_UPLOAD_BYTES or MAX_PIXELS (read from the header, before a pixel is decoded), or is not about 2:1.
+    whites are taken for light sources (6 to 500 times brighter). Raises ImageError for other kinds, for files cut off,
+    over MAX_UPLOAD_BYTES or MAX_PIXELS (read from the header, before a pixel is decoded), or not about 2:1.
     """
     label = filename or "the file"
     if len(data) > MAX_UPLOAD_BYTES:
@@ -96,7 +96,7 @@ def _decode_8bit(data: bytes) -> FloatArray:
     bgr: NDArray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if bgr is None:
         raise ValueError("not decoded")
-    # Code values are averaged before they become linear: an eighth of the memory, and a lamp is larger than a pixel.
+    # Averaged before linearisation: an eighth of the memory, and light sources are larger than a pixel.
     rgb = _at_most_rows(bgr, 1024)[..., ::-1]
     return _expand_whites(linear_from_srgb(rgb if rgb.dtype == np.uint8 else rgb.astype(np.float32) / 65535))
 
@@ -118,7 +118,7 @@ def _at_most_rows(image: NDArray, rows: int) -> NDArray:
 
 
 def _expand_whites(linear: FloatArray) -> FloatArray:
-    """Inverse tone mapping, the modest kind: an 8-bit white is a lamp, a window or the sky, brighter than paper.
+    """Inverse tone mapping: an 8-bit white is taken for a light source, a window or the sky, brighter than paper.
 
     Together the whites are given the irradiance of a key of about 0.6, at 6 to 500 times: a few white pixels must be
     the sun, a white ceiling is only bright. Blue sky is left alone, since luminance decides.
@@ -162,26 +162,26 @@ def sh_from_equirect(image: ArrayLike, rotation_deg: float = 0.0) -> FloatArray:
 
 
 def lighting_from_equirect(image: ArrayLike, name: str = "environment", rotation_deg: float = 0.0) -> Lighting:
-    """Panorama [H,W,3] → a Lighting with the contrast of the place: lamps that cast shadows, the rest as SH.
+    """Panorama [H,W,3] → a Lighting with its contrast: directional lights that cast shadows, the rest as SH.
 
     SH of order 2 alone shows every place as overcast, so up to two compact bright regions are cut out, each becoming
-    a lamp of the same irradiance. Exposure is normalised: luminance 1 on average over the front of a face, and never
-    above 2 on its brightest side. A panorama without a compact light (a white sky) stays SH alone.
+    a directional light of the same irradiance. Exposure is normalised: luminance 1 on average over the front of a face,
+    and never above 2 on its brightest side. A panorama without a compact light (a white sky) stays SH alone.
     """
     radiance = _reduced(image).astype(np.float64)
     h, w = radiance.shape[:2]
     directions = equirect_directions(h, w, rotation_deg).astype(np.float64)
     solid = np.broadcast_to(_solid_angles(h, w), (h, w))
-    lamps = []
+    directionals = []
     for _ in range(MAX_KEYS):
-        lamp = _take_lamp(radiance, directions, solid)
-        if lamp is None:
+        directional = _cut_directional(radiance, directions, solid)
+        if directional is None:
             break
-        lamps.append(lamp)
+        directionals.append(directional)
     light = Lighting(
         name,
         (0.0, 0.0, 0.0),
-        tuple(lamps),
+        tuple(directionals),
         sh_from_equirect(radiance, rotation_deg),
         0.2,
         1.0,
@@ -190,7 +190,7 @@ def lighting_from_equirect(image: ArrayLike, name: str = "environment", rotation
     return _exposed(light)
 
 
-def _take_lamp(
+def _cut_directional(
     radiance: NDArray[np.float64], directions: NDArray[np.float64], solid: NDArray[np.float64]
 ) -> DirectionalLight | None:
     """Cut the strongest compact light out of `radiance` (changed in place); None when nothing stands out."""
@@ -238,6 +238,8 @@ def _exposed(light: Lighting) -> Lighting:
         # All of the light is behind: expose for the whole sphere instead.
         mean = peak = float(np.abs(light.sh[0] @ LUMA) if light.sh is not None else 1.0) or 1.0
     light = scaled(light, min(1 / max(mean, 1e-9), 2 / max(peak, 1e-9)))
-    # A lamp behind the head escapes that scale, and the wire knows channels up to 8.
-    lamps = tuple(replace(d, rgb=rgb_tuple(np.multiply(d.rgb, min(1, 4 / max(d.rgb))))) for d in light.directionals)
-    return replace(light, directionals=lamps)
+    # A light behind the head escapes that scale, and the protocol allows channels up to 8.
+    directionals = tuple(
+        replace(d, rgb=rgb_tuple(np.multiply(d.rgb, min(1, 4 / max(d.rgb))))) for d in light.directionals
+    )
+    return replace(light, directionals=directionals)

@@ -1,9 +1,9 @@
-"""The light a face stands in: nine SH numbers for every live frame, or a whole Lighting copied once from a photo.
+"""Estimates the light on a face: nine SH numbers for every live frame, or a whole Lighting copied from a photo.
 
 Skin is taken to have one albedo, so what varies with the normal is light. Live (`estimate_sh`): linear least squares
-on the SH basis, robust by Tukey weights, held by a prior where the face shows no normals (Basri & Jacobs 2003 is why
-nine suffice). Photo (`estimate_lighting`): SH alone comes out too soft, so ambient + one lamp are searched over a grid
-of directions, two non-negative unknowns each, robust by Huber weights. Keeps nothing between calls.
+on the SH basis, robust by Tukey weights, with a prior for the normals that the face does not show (nine numbers
+suffice: Basri & Jacobs 2003). Photo (`estimate_lighting`): SH alone comes out too soft, so ambient + one directional
+light are searched over a grid of directions, two non-negative unknowns each, robust by Huber weights. Stateless.
 """
 
 from typing import NamedTuple
@@ -72,7 +72,7 @@ def estimate_sh(
     basis = sh_basis(n)
     w0 = w0 / (0.3 + y)
     w0 /= w0.sum()
-    # The prior at the samples' own exposure, or its pull would read as light.
+    # Scale the prior to the samples' exposure: at another one the ridge would change the estimated light.
     at_samples = float(w0 @ (basis @ p))
     p = p * (float(w0 @ y) / at_samples) if at_samples > 1e-6 else p
     w, c = w0, p
@@ -123,10 +123,10 @@ def estimate_lighting(rgb: NDArray[np.uint8], face: Face, skin_mask: ArrayLike |
     response = wrapped_cosine(normals @ np.array(fit.direction), fit.wrap)
     shade = (ambient + response[:, None] * key) @ LUMA
     gain = min(0.9 / float(shade.mean()), 1.5 / float(np.percentile(shade, 99)))
-    lamp = DirectionalLight(
+    directional = DirectionalLight(
         fit.direction, rgb_tuple(gain * key), fit.wrap, float(np.clip(0.75 - 0.8 * fit.wrap, 0.15, 0.7))
     )
-    return Lighting("photo", rgb_tuple(gain * ambient), (lamp,), None, 0.2, 1.0, Background("dim", 0.7))
+    return Lighting("photo", rgb_tuple(gain * ambient), (directional,), None, 0.2, 1.0, Background("dim", 0.7))
 
 
 def _search(y: NDArray[np.float64], normals: FloatArray, base: NDArray[np.float64]) -> _Fit:
@@ -153,7 +153,7 @@ def _best(
     found: tuple[_Fit, tuple[float, float]] | None = None
     for wrap in WRAPS:
         ambient, key, cost, weights = _two_parameter_nnls(y, base, wrapped_cosine(cosines, wrap))
-        # Lamps far from the camera axis explain little of a frontal face: prefer the plain answer when they tie.
+        # Lights far from the camera axis explain little of a frontal face: prefer the one nearer to it when they tie.
         cost = cost * (1.02 - 0.02 * directions[:, 2])
         i = int(np.argmin(cost))
         if found is None or cost[i] < found[0].cost:

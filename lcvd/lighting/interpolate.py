@@ -1,6 +1,6 @@
-"""The glide: the light a share of the way from one to another, so that a change is never a jump.
+"""Interpolation between two Lightings, for the transition of 250 ms that the engine makes after every change.
 
-Turns two Lightings and a share u into one; the engine calls it for 250 ms after every change. No clock here.
+The caller gives the share u of the way, so there is no clock here.
 """
 
 from dataclasses import replace
@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 
 from lcvd.lighting.colour import luminance, rgb_tuple
-from lcvd.lighting.directions import lerp, travel
+from lcvd.lighting.directions import interpolate_direction, lerp
 from lcvd.types import Background, DirectionalLight, Lighting
 
 
@@ -25,8 +25,8 @@ def background_terms(background: Background) -> tuple[float, float]:
 def interpolate(a: Lighting, b: Lighting, u: float) -> Lighting:
     """The light a share `u` of the way from a to b: a itself at u ≤ 0, b itself at u ≥ 1, continuous between.
 
-    Lamps are paired to move least; a pair travels along the great circle (by way of the camera if it would have to
-    pass behind the head), the rest fade. At most max(len(a), len(b)) lamps exist, so never more than four.
+    Directional lights are paired to move least; a pair moves along the great circle (by way of the camera if it would
+    have to pass behind the head), the rest fade. At most max(len(a), len(b)) of them exist, so never more than four.
     Sources are mixed weighted by strength, like colours by alpha: from `original` only the strength rises.
     """
     if u <= 0:
@@ -42,7 +42,7 @@ def interpolate(a: Lighting, b: Lighting, u: float) -> Lighting:
     return Lighting(
         name=b.name,
         ambient_rgb=rgb_tuple(lerp(a.ambient_rgb, b.ambient_rgb, v)),
-        directionals=_interpolate_lamps(a.directionals, b.directionals, v),
+        directionals=_interpolate_directionals(a.directionals, b.directionals, v),
         sh=sh,
         specular=float(lerp(a.specular, b.specular, v)),
         strength=float(lerp(a.strength, b.strength, u)),
@@ -51,7 +51,7 @@ def interpolate(a: Lighting, b: Lighting, u: float) -> Lighting:
 
 
 def _interpolate_background(a: Background, b: Background, v: float) -> Background:
-    """Mix what the two do to a pixel (see background_terms), then name it again."""
+    """Interpolate the two terms of background_terms, then find the Background that has them."""
     if a == b or v >= 1:
         return b
     if v <= 0:
@@ -62,26 +62,26 @@ def _interpolate_background(a: Background, b: Background, v: float) -> Backgroun
     return Background("lit", float(constant + lit), float(lit / (constant + lit)))
 
 
-def _interpolate_lamps(
+def _interpolate_directionals(
     a: tuple[DirectionalLight, ...], b: tuple[DirectionalLight, ...], v: float
 ) -> tuple[DirectionalLight, ...]:
-    lamps = []
+    directionals = []
     for i, j in _pairs(a, b):
         start = a[i] if i is not None else replace(b[j], rgb=(0.0, 0.0, 0.0))  # type: ignore[index]
         end = b[j] if j is not None else replace(start, rgb=(0.0, 0.0, 0.0))
-        lamps.append(
+        directionals.append(
             DirectionalLight(
-                travel(start.direction, end.direction, v),
+                interpolate_direction(start.direction, end.direction, v),
                 rgb_tuple(lerp(start.rgb, end.rgb, v)),
                 float(lerp(start.wrap, end.wrap, v)),
                 float(lerp(start.shadow, end.shadow, v)),
             )
         )
-    return tuple(lamps)
+    return tuple(directionals)
 
 
 def _pairs(a: tuple[DirectionalLight, ...], b: tuple[DirectionalLight, ...]) -> list[tuple[int | None, int | None]]:
-    """Partners (index in a, index in b), None for nobody; every lamp once, least total travel × brightness."""
+    """Pairs (index in a, index in b) of least total angle × brightness; None stands for a light that fades."""
     if len(a) > len(b):
         return [(i, j) for j, i in _pairs(b, a)]
     best, best_cost = tuple(range(len(a))), np.inf

@@ -1,10 +1,10 @@
-"""Lighting helpers: how bright a surface is under a light, its SH projection, gliding, re-aiming, colour temperature.
+"""Operations on a Lighting: shade of a surface, packing for kernels, SH projection, rotation, adjustment, scaling.
 
 Shade (irradiance/π) at unit normal n, linear RGB, 1 = normal exposure of a facing surface:
     shade(n) = max(0, ambient + Σ rgb_i · wrapped(n·d_i, wrap_i) + Σ (A_l/π) sh_lm Y_lm(n))
 `wrapped(c, w)` is the clamped cosine blurred over [-w, w]: c above w, (c + w)²/4w between, 0 below -w. It is 1 on a
 facing surface for every w and lies close to the exact irradiance of a disc of half-angle asin(w) (docs/lights.md), so
-softness moves the terminator and leaves the exposure. Cast shadows are the engine's. Sees no pixels, knows no time.
+softness moves the terminator and leaves the exposure. Cast shadows are the engine's; pixels and time play no part.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ __all__ = [
     "background_terms",
     "direction_from_angles",
     "interpolate",
-    "key_of",
+    "key_index",
     "luminance",
     "pack",
     "rgb_from_temperature_k",
@@ -52,7 +52,7 @@ class PackedLighting(NamedTuple):
     rgbs: FloatArray  # [4,3]
     wraps: FloatArray  # [4]
     shadows: FloatArray  # [4]
-    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks a light
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which no caller uses
     sh: FloatArray  # [9,3] radiance
     sh_irradiance: FloatArray  # [9,3] radiance times A_l/π: shade of the environment = sh_basis(n) @ this
     specular: float
@@ -62,7 +62,7 @@ class PackedLighting(NamedTuple):
 
 
 def wrapped_cosine(cosine: ArrayLike, wrap: ArrayLike) -> NDArray[np.floating]:
-    """Soft lamp's response: cosine [...], wrap in [0,1] -> [...] in [0,1]; 1 at cosine 1 whatever the wrap."""
+    """Response of a soft light: cosine [...], wrap in [0,1] -> [...] in [0,1]; 1 at cosine 1 for any wrap."""
     c = np.asarray(cosine)
     w = np.maximum(np.asarray(wrap, dtype=c.dtype if c.dtype.kind == "f" else np.float64), 1e-6)
     return np.where(c >= w, c, np.square(np.maximum(c + w, 0)) / (4 * w))
@@ -75,9 +75,9 @@ def shading(lighting: Lighting, normals: ArrayLike) -> FloatArray:
         raise ShapeError(f"normals have shape [...,3], got {n.shape}", "the last axis is x, y, z")
     out = np.empty(n.shape, np.float32)
     out[...] = lighting.ambient_rgb
-    for lamp in lighting.directionals:
-        response = wrapped_cosine(n @ np.asarray(lamp.direction, np.float32), lamp.wrap)
-        out += response[..., None] * np.asarray(lamp.rgb, np.float32)
+    for directional in lighting.directionals:
+        response = wrapped_cosine(n @ np.asarray(directional.direction, np.float32), directional.wrap)
+        out += response[..., None] * np.asarray(directional.rgb, np.float32)
     if lighting.sh is not None:
         out += irradiance_over_pi(lighting.sh, n)
     return np.maximum(out, 0, out=out)
@@ -85,15 +85,20 @@ def shading(lighting: Lighting, normals: ArrayLike) -> FloatArray:
 
 def pack(lighting: Lighting) -> PackedLighting:
     """The same light as arrays of fixed size."""
-    lamps = lighting.directionals
-    if len(lamps) > MAX_DIRECTIONALS:
-        raise LightError(f"directionals: {len(lamps)} lamps", f"at most {MAX_DIRECTIONALS}")
+    directionals = lighting.directionals
+    if len(directionals) > MAX_DIRECTIONALS:
+        raise LightError(f"directionals: {len(directionals)} lights", f"at most {MAX_DIRECTIONALS}")
     directions = np.tile(np.array([0, 0, 1], np.float32), (MAX_DIRECTIONALS, 1))
     rgbs = np.zeros((MAX_DIRECTIONALS, 3), np.float32)
     wraps = np.full(MAX_DIRECTIONALS, 0.2, np.float32)
     shadows = np.zeros(MAX_DIRECTIONALS, np.float32)
-    for i, lamp in enumerate(lamps):
-        directions[i], rgbs[i], wraps[i], shadows[i] = lamp.direction, lamp.rgb, lamp.wrap, lamp.shadow
+    for i, directional in enumerate(directionals):
+        directions[i], rgbs[i], wraps[i], shadows[i] = (
+            directional.direction,
+            directional.rgb,
+            directional.wrap,
+            directional.shadow,
+        )
     sh = np.zeros((9, 3), np.float32) if lighting.sh is None else np.asarray(lighting.sh, np.float32)
     constant, lit = background_terms(lighting.background)
     return PackedLighting(
@@ -102,7 +107,7 @@ def pack(lighting: Lighting) -> PackedLighting:
         rgbs,
         wraps,
         shadows,
-        len(lamps),
+        len(directionals),
         sh,
         sh * LAMBERT[:, None],
         float(lighting.specular),
@@ -115,36 +120,40 @@ def pack(lighting: Lighting) -> PackedLighting:
 def sh_projection(lighting: Lighting) -> FloatArray:
     """Radiance [9,3] whose irradiance is the least-squares fit of `shading` over the sphere: what LCVD's hints use.
 
-    Exact per lamp: the wrapped cosine is zonal, with 2π∫f P_l = π(1 + w²/3), 2π/3, 2π(1/8 - w²/12 + w⁴/40)
-    for l = 0, 1, 2; the convolution theorem (Ramamoorthi & Hanrahan 2001, eq. 7) does the rest.
+    Exact for directional lights: the wrapped cosine is zonal, with
+    2π∫f P_l = π(1 + w²/3), 2π/3, 2π(1/8 - w²/12 + w⁴/40) for l = 0, 1, 2; the rest follows from
+    the convolution theorem (Ramamoorthi & Hanrahan 2001, eq. 7).
     """
     irradiance = np.zeros((9, 3))
     irradiance[0] += np.asarray(lighting.ambient_rgb) / Y00
-    for lamp in lighting.directionals:
-        w2 = lamp.wrap * lamp.wrap
+    for directional in lighting.directionals:
+        w2 = directional.wrap * directional.wrap
         zonal = 2 * np.pi * np.array([0.5 + w2 / 6, 1 / 3, 0.125 - w2 / 12 + w2 * w2 / 40])
-        per_coefficient = zonal[[0, 1, 1, 1, 2, 2, 2, 2, 2]] * sh_basis(np.asarray(lamp.direction, np.float64))
-        irradiance += per_coefficient[:, None] * np.asarray(lamp.rgb)
+        per_coefficient = zonal[[0, 1, 1, 1, 2, 2, 2, 2, 2]] * sh_basis(np.asarray(directional.direction, np.float64))
+        irradiance += per_coefficient[:, None] * np.asarray(directional.rgb)
     radiance = irradiance / LAMBERT[:, None]
     if lighting.sh is not None:
         radiance += lighting.sh
     return radiance.astype(np.float32)
 
 
-def key_of(lighting: Lighting) -> int | None:
-    """Index of the key, the lamp of largest luminance; None without lamps."""
+def key_index(lighting: Lighting) -> int | None:
+    """Index of the key, the directional light of largest luminance; None where there is none."""
     if not lighting.directionals:
         return None
     return max(range(len(lighting.directionals)), key=lambda i: luminance(lighting.directionals[i].rgb))
 
 
 def rotated(lighting: Lighting, rotation: ArrayLike) -> Lighting:
-    """The light turned by `rotation` [3,3]: lamps and environment; ambient has no direction."""
+    """The light turned by `rotation` [3,3]: directional lights and environment; ambient has no direction."""
     r = np.asarray(rotation, np.float64)
     if r.shape != (3, 3) or not np.allclose(r @ r.T, np.eye(3), atol=1e-4):
         raise ShapeError(f"rotation is an orthonormal [3,3], got shape {r.shape}")
-    lamps = tuple(replace(lamp, direction=unit(r @ np.asarray(lamp.direction))) for lamp in lighting.directionals)
-    return replace(lighting, directionals=lamps, sh=None if lighting.sh is None else rotate_sh(lighting.sh, r))
+    directionals = tuple(
+        replace(directional, direction=unit(r @ np.asarray(directional.direction)))
+        for directional in lighting.directionals
+    )
+    return replace(lighting, directionals=directionals, sh=None if lighting.sh is None else rotate_sh(lighting.sh, r))
 
 
 def adjust(
@@ -154,27 +163,27 @@ def adjust(
     temperature_k: float | None = None,
     softness: float | None = None,
 ) -> Lighting:
-    """Re-aim a light without losing its character (docs/protocol.md).
+    """Re-aim, scale, tint or soften a light as a whole (docs/protocol.md).
 
     direction [3]: the key goes there (any length) and everything else turns with it; intensity [0,3] multiplies
-    lamps, ambient and environment; temperature_k [2000,12000] tints them, 6500 leaves them alone; softness [0,1]
-    becomes the key's wrap. A light without lamps first gets a key from its own ambient or environment.
-    Raises LightError.
+    directional lights, ambient and environment; temperature_k [2000,12000] tints them, 6500 leaves them alone;
+    softness [0,1] becomes the key's wrap. A light without directional lights first gets a key from its own ambient or
+    environment. Raises LightError.
     """
     if direction is not None:
         target = unit(_direction("adjust.direction", direction))
         lighting = _with_key(lighting)
-        key = lighting.directionals[key_of(lighting) or 0]
+        key = lighting.directionals[key_index(lighting) or 0]
         lighting = rotated(lighting, rotation_between(unit(key.direction), target))
     if softness is not None:
         _in_range("adjust.softness", softness, 0, 1)
         lighting = _with_key(lighting)
-        key_index = key_of(lighting)
-        lamps = tuple(
-            replace(lamp, wrap=float(softness)) if i == key_index else lamp
-            for i, lamp in enumerate(lighting.directionals)
+        index = key_index(lighting)
+        directionals = tuple(
+            replace(directional, wrap=float(softness)) if i == index else directional
+            for i, directional in enumerate(lighting.directionals)
         )
-        lighting = replace(lighting, directionals=lamps)
+        lighting = replace(lighting, directionals=directionals)
     gain = np.ones(3)
     if intensity is not None:
         gain = gain * _in_range("adjust.intensity", intensity, 0, 3)
@@ -188,9 +197,11 @@ def adjust(
 def scaled(lighting: Lighting, gain: ArrayLike) -> Lighting:
     """Every source of the light times `gain`, one number or [3]."""
     g = np.broadcast_to(np.asarray(gain, np.float64), (3,))
-    lamps = tuple(replace(lamp, rgb=rgb_tuple(g * lamp.rgb)) for lamp in lighting.directionals)
+    directionals = tuple(
+        replace(directional, rgb=rgb_tuple(g * directional.rgb)) for directional in lighting.directionals
+    )
     sh = None if lighting.sh is None else (lighting.sh * g).astype(np.float32)
-    return replace(lighting, ambient_rgb=rgb_tuple(g * lighting.ambient_rgb), directionals=lamps, sh=sh)
+    return replace(lighting, ambient_rgb=rgb_tuple(g * lighting.ambient_rgb), directionals=directionals, sh=sh)
 
 
 def _with_key(lighting: Lighting) -> Lighting:
@@ -198,14 +209,16 @@ def _with_key(lighting: Lighting) -> Lighting:
     if lighting.directionals:
         return lighting
     if lighting.sh is None:
-        lamp = DirectionalLight((0.0, 0.0, 1.0), rgb_tuple(0.6 * np.asarray(lighting.ambient_rgb)), 0.5, 0.0)
+        directional = DirectionalLight((0.0, 0.0, 1.0), rgb_tuple(0.6 * np.asarray(lighting.ambient_rgb)), 0.5, 0.0)
         # 0.6 facing + 0.4 left = the same exposure on a facing surface as the ambient alone gave.
-        return replace(lighting, ambient_rgb=rgb_tuple(0.4 * np.asarray(lighting.ambient_rgb)), directionals=(lamp,))
+        return replace(
+            lighting, ambient_rgb=rgb_tuple(0.4 * np.asarray(lighting.ambient_rgb)), directionals=(directional,)
+        )
     band1 = (np.asarray(lighting.sh, np.float64) @ LUMA)[[3, 1, 2]]
     peak = unit(band1) if np.linalg.norm(band1) > 1e-6 else (0.0, 0.0, 1.0)
     rgb = 0.45 * np.maximum(irradiance_over_pi(lighting.sh, np.array(peak, np.float32)), 0)
-    lamp = DirectionalLight(peak, rgb_tuple(rgb), 0.5, 0.0)
-    return replace(lighting, directionals=(lamp,), sh=(0.55 * lighting.sh).astype(np.float32))
+    directional = DirectionalLight(peak, rgb_tuple(rgb), 0.5, 0.0)
+    return replace(lighting, directionals=(directional,), sh=(0.55 * lighting.sh).astype(np.float32))
 
 
 def studio(
@@ -216,7 +229,7 @@ def studio(
     softness: float = 0.3,
     ambient: float = 0.3,
 ) -> Lighting:
-    """One lamp and a neutral ambient. Azimuth 0 is the camera, +90 the right of the picture; elevation +90 above.
+    """One directional light and a neutral ambient. Azimuth 0 is the camera, +90 picture right; elevation +90 above.
 
     intensity and ambient are irradiance/π (1 = normal exposure); softness is the wrap. Raises LightError.
     """
@@ -226,8 +239,10 @@ def studio(
     _in_range("studio.softness", softness, 0, 1)
     _in_range("studio.ambient", ambient, 0, 8)
     rgb = rgb_tuple(intensity * rgb_from_temperature_k(temperature_k))
-    lamp = DirectionalLight(direction_from_angles(azimuth_deg, elevation_deg), rgb, softness, 0.7 * (1 - softness))
-    return Lighting("studio", (ambient, ambient, ambient), (lamp,))
+    directional = DirectionalLight(
+        direction_from_angles(azimuth_deg, elevation_deg), rgb, softness, 0.7 * (1 - softness)
+    )
+    return Lighting("studio", (ambient, ambient, ambient), (directional,))
 
 
 def _direction(field: str, vector: ArrayLike) -> NDArray[np.float64]:

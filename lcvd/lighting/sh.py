@@ -3,7 +3,7 @@
 Basis: orthonormal, all signs positive (no Condon-Shortley phase), order l,m = 00, 1-1, 10, 11, 2-2, 2-1, 20, 21, 22, so
 1, y, z, x, xy, yz, 3z²-1, xz, x²-y². Coefficients `sh` [9,3] are *radiance* in linear RGB. A matte surface of normal n
 then shows Σ (A_l/π) sh_lm Y_lm(n) with A_l/π = 1, 2/3, 1/4 (Ramamoorthi & Hanrahan 2001, "An Efficient Representation
-for Irradiance Environment Maps", eq. 8 and 12). Knows nothing of lamps: see `lcvd.lighting.lighting`.
+for Irradiance Environment Maps", eq. 8 and 12). Directional lights are `lcvd.lighting.lighting`'s.
 """
 
 import numpy as np
@@ -59,9 +59,9 @@ def sh_basis(normals: ArrayLike) -> NDArray[np.floating]:
 
 
 def irradiance_over_pi(sh: ArrayLike, normals: ArrayLike) -> FloatArray:
-    """What a matte white surface shows: radiance `sh` [9,3] (or [9]), normals [...,3] -> [...,3] (or [...]).
+    """Shade of a matte white surface: radiance `sh` [9,3] (or [9]), normals [...,3] -> [...,3] (or [...]).
 
-    May dip a little below zero opposite a strong lamp (order 2 rings): clamp where it is a picture.
+    May dip a little below zero opposite a strong light (order 2 rings): clamp where it is a picture.
     """
     sh = _coefficients(sh)
     weighted = (sh.T * LAMBERT).T
@@ -69,7 +69,7 @@ def irradiance_over_pi(sh: ArrayLike, normals: ArrayLike) -> FloatArray:
 
 
 def sh_from_directional(direction: ArrayLike, rgb: ArrayLike) -> FloatArray:
-    """Radiance [9,3] of a distant lamp whose irradiance/π on a facing surface is `rgb` [3] before truncation.
+    """Radiance [9,3] of a distant light whose irradiance/π on a facing surface is `rgb` [3] before truncation.
 
     A delta of weight π·rgb, so sh_lm = π rgb Y_lm(direction); order 2 shows 1.0625 rgb on the facing surface.
     """
@@ -120,7 +120,7 @@ def _quadratic_form(band2: NDArray[np.float64]) -> NDArray[np.float64]:
     return m
 
 
-# Conversions. Both promise one thing: the other project's shading of a surface equals our irradiance/π of it, so a
+# Conversions. Both keep one invariant: the other project's shading of a surface equals our irradiance/π of it, so a
 # shade of 1 stays a shade of 1. Sources and derivations: docs/lights.md.
 
 

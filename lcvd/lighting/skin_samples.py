@@ -1,7 +1,7 @@
-"""A photo and its Face → colours and normals of bare skin in sight: what light is estimated from.
+"""Samples colours and normals of visible bare skin from a photo and its Face, for the estimation of light.
 
-The mesh is rasterised over the face at about 160 px, so hidden skin (the cheek behind the nose) is left out and area
-counts as it is seen. Knows nothing of light.
+The mesh is rasterised over the face at about 160 px, so hidden skin (the cheek behind the nose) is left out and each
+sample stands for an equal area of the picture.
 """
 
 from typing import NamedTuple

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from lcvd.lighting.lighting import adjust, key_of, shading
+from lcvd.lighting.lighting import adjust, key_index, shading
 from lcvd.lighting.presets import PRESETS
 from server.light_message import Light
 from tests.client_web.serving import Serving
@@ -32,7 +32,7 @@ async ([lights, adjusts, normals]) => {
 def test_twin(page: Page, untouched: Serving) -> None:
     """The page's colours equal lcvd's, for every preset under every kind of adjustment."""
     page.goto(untouched.url)
-    lit = [preset.lighting for preset in PRESETS if key_of(preset.lighting) is not None]
+    lit = [preset.lighting for preset in PRESETS if key_index(preset.lighting) is not None]
     lights = [Light.of(lighting).model_dump(mode="json") for lighting in lit]
     ours = np.array(page.evaluate(SHADE, [lights, ADJUSTS, NORMALS.tolist()]))
     theirs = np.array([[shading(adjust(each, **change), NORMALS) for change in ADJUSTS] for each in lit])  # type: ignore[arg-type]

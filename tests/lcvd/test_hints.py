@@ -22,7 +22,7 @@ AMBIENT = Lighting("ambient", (1.0, 1.0, 1.0))
 
 
 def lit(direction, rgb=(0.8, 0.8, 0.8)):
-    return Lighting("lamp", (0.2, 0.2, 0.2), (DirectionalLight(direction, rgb, 0.2),))
+    return Lighting("side", (0.2, 0.2, 0.2), (DirectionalLight(direction, rgb, 0.2),))
 
 
 def face(scale=2.0, size=SIZE, yaw_deg=0.0):
@@ -48,7 +48,7 @@ def test_even_light_is_uniform_grey():
 
 
 def test_equals_the_irradiance_of_the_projection():
-    """Where a vertex is drawn, the hint is 180/255 of its SH irradiance: the rasterised picture against the formula."""
+    """The hint at a drawn vertex is 180/255 of its SH irradiance: the rasterised picture against the formula."""
     light, f = lit((-0.6, 0.4, 0.69)), face()
     hints = render_hints(f, light, SIZE)
     normals = picture_normals(f.vertices_px, f.mesh.triangles)
@@ -80,8 +80,8 @@ def test_eyes_and_mouth_are_black(region):
     assert hints.mask[pixel(f, 4)]  # while the nose is there
 
 
-def test_left_lamp_lights_the_left():
-    """+x is right in the picture: a lamp at -x makes the left half brighter, and +y is up."""
+def test_light_from_the_left_lights_the_left():
+    """+x is right in the picture: a light at -x makes the left half brighter, and +y is up."""
     left = render_hints(face(), lit((-1.0, 0.0, 0.0)), SIZE).rgb.astype(int)
     assert left[:, :128].sum() > 1.5 * left[:, 128:].sum()
     f = face()
@@ -91,7 +91,7 @@ def test_left_lamp_lights_the_left():
 
 
 def test_colour_and_environment_show():
-    """A red lamp and a blue environment give a red and a blue side."""
+    """A red light and a blue environment give a red and a blue side."""
     light = Lighting(
         "two",
         (0, 0, 0),
@@ -120,7 +120,7 @@ def test_overexposed_light_clips():
 
 @pytest.mark.parametrize("shift", [(200, 0), (0, -150), (5000, 0)])
 def test_face_partly_or_wholly_outside(shift):
-    """What lies outside the frame is cut; a face outside leaves a black hint."""
+    """Parts outside the frame are cut; a face outside leaves a black hint."""
     f = face()
     f = replace(f, vertices_px=f.vertices_px + np.array([*shift, 0], np.float32))
     hints = render_hints(f, AMBIENT, SIZE)

@@ -58,7 +58,7 @@ def test_the_packaged_weights_are_whole_small_and_say_what_they_are() -> None:
 
 
 def test_the_logs_beside_the_weights_tell_of_the_training() -> None:
-    """As many steps as the manifest says were taken, and a loss that fell."""
+    """The logs show as many steps as the manifest says, and a loss that fell."""
     folder = weights_folder("nano")
     rows = [json.loads(line) for line in gzip.decompress((folder / "log.jsonl.gz").read_bytes()).splitlines()]
     losses = [row["loss"] for row in rows if row["kind"] == "train"]
@@ -96,8 +96,8 @@ def test_the_hint_decides_the_light(model: LcvdModel) -> None:
     from lcvd.types import DirectionalLight, Lighting
 
     def lit_from(azimuth_deg: float) -> float:
-        lamp = DirectionalLight(direction_from_angles(azimuth_deg, 10), (1.0, 1.0, 1.0))
-        clip = head_clip(FRESH + 3, 2, 128, target=Lighting("side", (0.1, 0.1, 0.1), (lamp,)), still=True)
+        directional = DirectionalLight(direction_from_angles(azimuth_deg, 10), (1.0, 1.0, 1.0))
+        clip = head_clip(FRESH + 3, 2, 128, target=Lighting("side", (0.1, 0.1, 0.1), (directional,)), still=True)
         (made,) = relight_frames(
             model,
             clip.rgb[0],

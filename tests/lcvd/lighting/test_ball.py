@@ -29,8 +29,8 @@ def test_ball_is_a_disc_with_a_soft_edge():
 @pytest.mark.parametrize(
     ("azimuth", "elevation", "dx", "dy"), [(60, 0, 1, 0), (-60, 0, -1, 0), (0, 60, 0, -1), (0, -60, 0, 1)]
 )
-def test_ball_is_bright_where_the_lamp_is(azimuth, elevation, dx, dy):
-    """The brightest pixel lies on the lamp's side of the picture."""
+def test_ball_is_bright_on_the_side_of_the_light(azimuth, elevation, dx, dy):
+    """The brightest pixel lies on the light's side of the picture."""
     image = luma(render_ball(studio(azimuth, elevation, 0.7), 96))
     y, x = np.unravel_index(np.argmax(image), image.shape)
     assert (x - 48) * dx + (y - 48) * dy > 15

@@ -1,4 +1,4 @@
-"""Panoramas: formats, hostile files, orientation, energy, and the lamps cut out of them."""
+"""Panoramas: formats, hostile files, orientation, energy, and the directional lights cut out of them."""
 
 import io
 import struct
@@ -34,7 +34,7 @@ def room(level=0.2):
     return np.full((H, W, 3), level, np.float32)
 
 
-def with_lamp(column, row, level=200.0, size=3, base=0.2):
+def with_bright_patch(column, row, level=200.0, size=3, base=0.2):
     image = room(base)
     image[row - size : row + size, column - size : column + size] = level
     return image
@@ -65,7 +65,7 @@ def test_radiance_file_decodes_to_its_linear_values():
 
 def test_radiance_decoder_agrees_with_opencv():
     """Our in-memory decoder gives OpenCV's pixels exactly, run-length coded or flat."""
-    image = with_lamp(30, 20)
+    image = with_bright_patch(30, 20)
     image[5] = np.linspace(0, 3, W)[:, None]
     data = encoded(image, ".hdr")
     theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
@@ -79,7 +79,7 @@ def test_radiance_decoder_agrees_with_opencv():
 
 def test_exr_file_decodes_to_its_linear_values(tmp_path):
     """.exr keeps float values, in half or float, whatever the order of its channels."""
-    image = with_lamp(30, 20)
+    image = with_bright_patch(30, 20)
     np.testing.assert_array_equal(decode_equirect(exr_bytes(image, tmp_path)), image)
     half = exr_bytes(
         None,
@@ -221,7 +221,7 @@ def test_truncated_files_are_a_clear_error(kind, share, tmp_path):
 )
 def test_corrupted_files_never_raise_anything_else(kind, changes):
     """Whatever bytes are changed, the answer is a finite picture or an error of ours."""
-    data = bytearray(encoded(with_lamp(30, 20), kind))
+    data = bytearray(encoded(with_bright_patch(30, 20), kind))
     for where, value in changes:
         data[int(where * len(data))] = value
     try:
@@ -259,7 +259,7 @@ def test_directions_of_the_panorama():
 
 def test_rotation_brings_that_column_to_the_front():
     """rotation_deg = 90 makes what was 90° right of the centre the front."""
-    image = with_lamp(3 * W // 4, H // 2)
+    image = with_bright_patch(3 * W // 4, H // 2)
     assert lighting_from_equirect(image).directionals[0].direction[0] < -0.99
     assert lighting_from_equirect(image, rotation_deg=90).directionals[0].direction[2] > 0.99
     sh = sh_from_equirect(image, 90)
@@ -274,8 +274,8 @@ def test_uniform_panorama_is_uniform_sh():
 
 def test_sh_does_not_depend_on_resolution():
     """Reducing a panorama keeps its SH."""
-    big = cv2.resize(with_lamp(30, 20), (1024, 512), interpolation=cv2.INTER_NEAREST)
-    np.testing.assert_allclose(sh_from_equirect(big), sh_from_equirect(with_lamp(30, 20)), rtol=1e-3, atol=1e-2)
+    big = cv2.resize(with_bright_patch(30, 20), (1024, 512), interpolation=cv2.INTER_NEAREST)
+    np.testing.assert_allclose(sh_from_equirect(big), sh_from_equirect(with_bright_patch(30, 20)), rtol=1e-3, atol=1e-2)
 
 
 def test_sh_refuses_other_shapes():
@@ -284,13 +284,13 @@ def test_sh_refuses_other_shapes():
         sh_from_equirect(np.zeros((64, 128)))
 
 
-# ---- lamps
+# ---- directional lights
 
 
-def test_lamp_is_found_where_it_hangs():
-    """A small bright lamp becomes a key within 3° of it, small and with a hard shadow."""
+def test_bright_patch_gives_a_directional_light_toward_it():
+    """A small bright patch becomes a key within 3° of it, small and with a hard shadow."""
     row, column = 20, 90
-    light = lighting_from_equirect(with_lamp(column, row, size=2), "hall")
+    light = lighting_from_equirect(with_bright_patch(column, row, size=2), "hall")
     truth = equirect_directions(H, W)[row - 2 : row + 2, column - 2 : column + 2].mean((0, 1))
     key = light.directionals[0]
     assert np.degrees(np.arccos(np.dot(key.direction, truth / np.linalg.norm(truth)))) < 3
@@ -299,27 +299,27 @@ def test_lamp_is_found_where_it_hangs():
     assert light.name == "hall"
 
 
-def test_big_window_is_softer_than_a_lamp():
+def test_big_window_is_softer_than_a_small_patch():
     """A wide light gets a larger wrap and a weaker shadow than a small one."""
-    small = lighting_from_equirect(with_lamp(70, 28, size=2)).directionals[0]
-    wide = lighting_from_equirect(with_lamp(70, 28, size=8, level=15)).directionals[0]
+    small = lighting_from_equirect(with_bright_patch(70, 28, size=2)).directionals[0]
+    wide = lighting_from_equirect(with_bright_patch(70, 28, size=8, level=15)).directionals[0]
     assert wide.wrap > small.wrap + 0.1
     assert wide.shadow < small.shadow
 
 
-def test_lamp_across_the_seam_is_one_lamp():
-    """A lamp on the left and right border of the file is found once, behind the participant."""
+def test_patch_across_the_border_is_one_light():
+    """A bright patch on the left and right border of the file is found once, behind the participant."""
     image = room()
     image[28:34, :4] = 80
     image[28:34, -4:] = 80
-    lamps = lighting_from_equirect(image).directionals
-    assert lamps[0].direction[2] < -0.98
-    assert all(luminance(d.rgb) < 0.1 * luminance(lamps[0].rgb) for d in lamps[1:])
+    directionals = lighting_from_equirect(image).directionals
+    assert directionals[0].direction[2] < -0.98
+    assert all(luminance(d.rgb) < 0.1 * luminance(directionals[0].rgb) for d in directionals[1:])
 
 
-def test_cutting_lamps_out_keeps_the_light():
-    """Lamps + remaining SH shade like the whole panorama integrated directly, up to exposure."""
-    image = with_lamp(80, 22, level=60, size=4) + np.linspace(0, 0.4, H, dtype=np.float32)[:, None, None]
+def test_cutting_patches_out_keeps_the_light():
+    """Directional lights + remaining SH shade like the whole panorama integrated directly, up to exposure."""
+    image = with_bright_patch(80, 22, level=60, size=4) + np.linspace(0, 0.4, H, dtype=np.float32)[:, None, None]
     light = lighting_from_equirect(image)
     n = equirect_directions(10, 20).reshape(-1, 3)
     d = equirect_directions(H, W).reshape(-1, 3)
@@ -332,28 +332,28 @@ def test_cutting_lamps_out_keeps_the_light():
     assert error.max() < 0.08 * (scale * exact).max()
 
 
-def test_two_lamps_are_two_lamps():
-    """Two lamps on different sides are both found, with their colours."""
+def test_two_patches_are_two_lights():
+    """Two bright patches on different sides are both found, with their colours."""
     image = room()
     image[26:32, 26:32] = (60, 6, 6)
     image[26:32, 96:102] = (6, 6, 40)
-    lamps = lighting_from_equirect(image).directionals
-    assert len(lamps) == 2
-    by_side = sorted(lamps, key=lambda d: d.direction[0])
+    directionals = lighting_from_equirect(image).directionals
+    assert len(directionals) == 2
+    by_side = sorted(directionals, key=lambda d: d.direction[0])
     assert by_side[0].rgb[2] > 3 * by_side[0].rgb[0]
     assert by_side[1].rgb[0] > 3 * by_side[1].rgb[2]
 
 
-def test_grey_room_has_no_lamps():
-    """Where nothing stands out, no lamp is invented."""
+def test_grey_room_has_no_directional_light():
+    """A room in which nothing stands out gets no directional light."""
     assert lighting_from_equirect(room()).directionals == ()
 
 
 @pytest.mark.parametrize("column", [4, 32, 64, 96])
 @pytest.mark.parametrize("level", [1e-3, 1.0, 1e5])
 def test_exposure_is_normalised(column, level):
-    """Whatever the file's units and wherever its lamp, a face shows about 1 and values the wire accepts."""
-    light = lighting_from_equirect(with_lamp(column, 24) * level)
+    """For any units of the file and any place of its bright patch, a face shows about 1 and values the wire accepts."""
+    light = lighting_from_equirect(with_bright_patch(column, 24) * level)
     n = equirect_directions(32, 64)
     front = n[n[..., 2] > 0.6]
     shade = shading(light, front) @ LUMA
@@ -366,7 +366,7 @@ def test_exposure_is_normalised(column, level):
 
 def test_nothing_is_left_on_disk(tmp_path, monkeypatch):
     """Decoding an upload creates no file."""
-    data = [encoded(with_lamp(30, 20), k) for k in (".hdr", ".png", ".jpg")] + [exr_bytes(room(), tmp_path)]
+    data = [encoded(with_bright_patch(30, 20), k) for k in (".hdr", ".png", ".jpg")] + [exr_bytes(room(), tmp_path)]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     opened = []

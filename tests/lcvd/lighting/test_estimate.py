@@ -149,7 +149,7 @@ def degrees_between(a, b):
 @pytest.mark.parametrize("albedo", [FAIR, DARK])
 @pytest.mark.parametrize(("azimuth", "elevation"), [(-50, 30), (50, 30), (0, 45), (80, 5), (0, -45)])
 def test_key_direction_is_recovered(azimuth, elevation, albedo):
-    """The copied key points within 8° of the photo's lamp, on fair and dark skin."""
+    """The copied key points within 8° of the photo's light, on fair and dark skin."""
     light = studio(azimuth, elevation, 0.8, softness=0.2, ambient=0.25)
     copied = estimate_lighting(photo(face(), light, albedo), face())
     assert degrees_between(copied.directionals[0].direction, light.directionals[0].direction) < 8
@@ -184,8 +184,8 @@ def test_beard_does_not_become_a_light_from_above():
 
 def test_colour_of_the_lit_side_is_copied_and_skin_is_not():
     """An orange key in a blue room comes back orange and blue; white light comes back nearly white on any skin."""
-    lamp = DirectionalLight((-0.8, 0.0, 0.6), (1.5, 0.8, 0.3), 0.2)
-    copied = estimate_lighting(photo(face(), Lighting("x", (0.12, 0.18, 0.35), (lamp,)), noise=1), face())
+    directional = DirectionalLight((-0.8, 0.0, 0.6), (1.5, 0.8, 0.3), 0.2)
+    copied = estimate_lighting(photo(face(), Lighting("x", (0.12, 0.18, 0.35), (directional,)), noise=1), face())
     key, ambient = copied.directionals[0].rgb, copied.ambient_rgb
     assert key[0] > 1.5 * key[2]
     assert ambient[2] > 1.3 * ambient[0]

@@ -14,7 +14,7 @@ from lcvd.lighting.lighting import (
     adjust,
     background_terms,
     interpolate,
-    key_of,
+    key_index,
     luminance,
     pack,
     rgb_from_temperature_k,
@@ -40,9 +40,9 @@ def lights():
 
 
 def rich(name="rich"):
-    lamp = DirectionalLight((0.6, 0.0, 0.8), (1.0, 0.5, 0.25), 0.4, 0.5)
+    directional = DirectionalLight((0.6, 0.0, 0.8), (1.0, 0.5, 0.25), 0.4, 0.5)
     sh = sh_from_directional((0, 1, 0), (0.2, 0.3, 0.4))
-    return Lighting(name, (0.1, 0.2, 0.3), (lamp,), sh, 0.3, 0.8, Background("lit", 0.6))
+    return Lighting(name, (0.1, 0.2, 0.3), (directional,), sh, 0.3, 0.8, Background("lit", 0.6))
 
 
 def test_wrapped_cosine_is_the_blurred_clamped_cosine():
@@ -70,14 +70,16 @@ def test_wrapped_cosine_follows_a_disc_of_light():
 
 
 def test_wrap_leaves_the_exposure_of_a_facing_surface():
-    """Whatever the softness, a facing surface shows the lamp's own colour."""
+    """Whatever the softness, a facing surface shows the light's own colour."""
     for wrap in (0.0, 0.3, 1.0):
-        lamp = DirectionalLight((0, 0, 1), (0.9, 0.8, 0.7), wrap)
-        np.testing.assert_allclose(shading(Lighting("x", (0, 0, 0), (lamp,)), [0, 0, 1]), [0.9, 0.8, 0.7], rtol=1e-6)
+        directional = DirectionalLight((0, 0, 1), (0.9, 0.8, 0.7), wrap)
+        np.testing.assert_allclose(
+            shading(Lighting("x", (0, 0, 0), (directional,)), [0, 0, 1]), [0.9, 0.8, 0.7], rtol=1e-6
+        )
 
 
 def test_shading_adds_its_sources_and_stays_positive():
-    """Ambient, lamps and environment add up; what order 2 rings below zero is clamped."""
+    """Ambient, directional lights and environment add up; order-2 ringing below zero is clamped."""
     light = rich()
     parts = [
         replace(light, directionals=(), sh=None),
@@ -112,8 +114,8 @@ def test_pack_carries_everything():
     """The packed arrays shade like the light itself."""
     light = rich()
     p = pack(light)
-    lamps = wrapped_cosine(NORMALS @ p.directions.T, p.wraps) @ p.rgbs
-    total = p.ambient + lamps + sh_basis(NORMALS) @ p.sh_irradiance
+    directionals = wrapped_cosine(NORMALS @ p.directions.T, p.wraps) @ p.rgbs
+    total = p.ambient + directionals + sh_basis(NORMALS) @ p.sh_irradiance
     np.testing.assert_allclose(np.maximum(total, 0), shading(light, NORMALS), atol=1e-5)
     assert p.count == 1
     assert all(a.dtype == np.float32 for a in (p.ambient, p.directions, p.rgbs, p.wraps, p.shadows, p.sh))
@@ -133,7 +135,7 @@ def test_glide_starts_and_ends_exactly(a, b):
 
 
 def visible(light, shade_of_background=0.8):
-    """What the light does to a picture: strength-weighted gain of the person and of the background."""
+    """The light's effect on a picture: strength-weighted gain of the person and of the background."""
     constant, lit = background_terms(light.background)
     person = light.strength * shading(light, NORMALS[:60]) + (1 - light.strength)
     background = light.strength * (constant + lit * shade_of_background) + (1 - light.strength)
@@ -158,14 +160,14 @@ def test_glide_never_jumps(a, b, background):
 @settings(max_examples=60, deadline=None)
 @given(lights(), lights(), st.floats(0, 1))
 def test_glide_is_always_a_legal_light(a, b, u):
-    """At most four lamps, unit directions, values in range, at every moment."""
+    """At most four directional lights, unit directions, values in range, at every moment."""
     light = interpolate(a, b, u)
     assert len(light.directionals) <= 4
-    for lamp in light.directionals:
-        assert np.linalg.norm(lamp.direction) == pytest.approx(1, abs=1e-6)
-        assert min(lamp.rgb) >= 0
-        assert 0 <= lamp.wrap <= 1
-        assert 0 <= lamp.shadow <= 1
+    for directional in light.directionals:
+        assert np.linalg.norm(directional.direction) == pytest.approx(1, abs=1e-6)
+        assert min(directional.rgb) >= 0
+        assert 0 <= directional.wrap <= 1
+        assert 0 <= directional.shadow <= 1
     assert 0 <= light.strength <= 1
     assert 0.3 <= light.background.gain <= 1
 
@@ -174,15 +176,17 @@ def test_glide_left_to_right_passes_in_front():
     """A key going from the left to the right stays in front of the face and does not sink below it."""
     for pair in (("split-left", "split-right"), ("rembrandt-left", "rembrandt-right")):
         a, b = (LIGHTS[name] for name in pair)
-        path = [light.directionals[key_of(light)].direction for light in (interpolate(a, b, i / 20) for i in range(21))]
+        path = [
+            light.directionals[key_index(light)].direction for light in (interpolate(a, b, i / 20) for i in range(21))
+        ]
         assert min(d[2] for d in path) > -0.01, pair
         assert min(d[1] for d in path) > -0.01, pair
         xs = [d[0] for d in path]
         assert xs == sorted(xs), pair
 
 
-def test_glide_between_opposite_lamps_passes_over_the_camera():
-    """Exactly opposite lamps have no shortest way: they go by the front."""
+def test_transition_between_opposite_lights_passes_over_the_camera():
+    """Exactly opposite lights have no shortest way: they go by the front."""
     left = Lighting("l", (0, 0, 0), (DirectionalLight((-1, 0, 0), (1, 1, 1)),))
     right = Lighting("r", (0, 0, 0), (DirectionalLight((1, 0, 0), (1, 1, 1)),))
     middle = interpolate(left, right, 0.5).directionals[0].direction
@@ -191,7 +195,7 @@ def test_glide_between_opposite_lamps_passes_over_the_camera():
 
 
 def test_glide_from_original_only_fades_in():
-    """From original the new light's lamps stand still at their places and only the strength rises."""
+    """From original the new directional lights keep their directions and only the strength rises."""
     target = LIGHTS["neon"]
     light = interpolate(LIGHTS["original"], target, 0.25)
     assert light.strength == pytest.approx(0.25)
@@ -237,10 +241,10 @@ def test_rotation_between_maps_start_to_end(seed, opposite):
 
 
 def test_adjust_sends_the_key_where_asked_and_turns_the_rest():
-    """The key lands on the direction (of any length) and angles between lamps are kept."""
+    """The key lands on the direction (of any length) and angles between lights are kept."""
     light = LIGHTS["three-point"]
     aimed = adjust(light, direction=(3, 0, 4))
-    key = key_of(light)
+    key = key_index(light)
     np.testing.assert_allclose(aimed.directionals[key].direction, (0.6, 0, 0.8), atol=1e-6)
 
     def gram(x):
@@ -269,14 +273,14 @@ def test_adjust_softness_is_the_wrap_of_the_key_alone():
     """Softness lands in the key's wrap; the others keep theirs."""
     light = LIGHTS["three-point"]
     soft = adjust(light, softness=0.9)
-    key = key_of(light)
+    key = key_index(light)
     assert soft.directionals[key].wrap == 0.9
     assert [d for i, d in enumerate(soft.directionals) if i != key] == [
         d for i, d in enumerate(light.directionals) if i != key
     ]
 
 
-def test_adjust_gives_a_lampless_light_a_key_of_the_same_exposure():
+def test_adjust_gives_a_light_without_directionals_a_key_of_the_same_exposure():
     """Aiming an ambient light makes a soft key out of it, as bright on a facing surface."""
     aimed = adjust(Lighting("sky", (0.8, 0.9, 1.0)), direction=(1, 0, 0))
     np.testing.assert_allclose(shading(aimed, [1, 0, 0]), [0.8, 0.9, 1.0], rtol=1e-5)
@@ -316,7 +320,7 @@ def test_studio_angles_mean_what_they_say():
 
 
 def planck_rgb(t):
-    """Slow twin: Planck's law through the CIE 1931 observer (Wyman, Sloan and Shirley 2013, multi-lobe fit)."""
+    """Slow reference: Planck's law through the CIE 1931 observer (Wyman, Sloan and Shirley 2013, multi-lobe fit)."""
     wl = np.arange(360.0, 831.0)
     power = wl**-5 / np.expm1(1.438777e7 / (wl * t))
 

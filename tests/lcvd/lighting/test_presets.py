@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lcvd.errors import LightError
-from lcvd.lighting.lighting import LUMA, key_of, rotated, shading
+from lcvd.lighting.lighting import LUMA, key_index, rotated, shading
 from lcvd.lighting.presets import PRESETS, preset
 
 BY_NAME = {p.name: p for p in PRESETS}
@@ -45,15 +45,15 @@ def test_gallery_holds_the_classics():
 
 @pytest.mark.parametrize("entry", PRESETS, ids=lambda p: p.name)
 def test_values_are_legal_on_the_wire(entry):
-    """At most four unit lamps, linear RGB 0 to 8, softness and shadow 0 to 1, background gain 0.3 to 1."""
+    """At most four lights of unit direction, linear RGB 0 to 8, softness and shadow 0 to 1, background gain 0.3 to 1."""
     light = entry.lighting
     assert len(light.directionals) <= 4
-    for lamp in light.directionals:
-        assert np.linalg.norm(lamp.direction) == pytest.approx(1, abs=1e-6)
-        assert min(lamp.rgb) >= 0
-        assert max(lamp.rgb) <= 8
-        assert 0 <= lamp.wrap <= 1
-        assert 0 <= lamp.shadow <= 1
+    for directional in light.directionals:
+        assert np.linalg.norm(directional.direction) == pytest.approx(1, abs=1e-6)
+        assert min(directional.rgb) >= 0
+        assert max(directional.rgb) <= 8
+        assert 0 <= directional.wrap <= 1
+        assert 0 <= directional.shadow <= 1
     assert 0.3 <= light.background.gain <= 1
     assert 0 <= light.specular <= 1
 
@@ -91,7 +91,7 @@ def test_characters_are_where_photographers_put_them():
 
     def key(name):
         light = preset(name).lighting
-        return light.directionals[key_of(light)].direction
+        return light.directionals[key_index(light)].direction
 
     assert key("butterfly")[1] > 0.6
     assert abs(key("butterfly")[0]) < 1e-6
@@ -124,11 +124,11 @@ def test_hard_keys_cast_shadows():
     """A small key in front of the face casts a shadow of 0.5 or more; a big one a weak one."""
     for entry in LIT:
         light = entry.lighting
-        lamp = light.directionals[key_of(light)]
-        if lamp.wrap <= 0.2 and lamp.direction[2] > 0:
-            assert lamp.shadow >= 0.5, entry.name
-        if lamp.wrap >= 0.7:
-            assert lamp.shadow <= 0.4, entry.name
+        directional = light.directionals[key_index(light)]
+        if directional.wrap <= 0.2 and directional.direction[2] > 0:
+            assert directional.shadow >= 0.5, entry.name
+        if directional.wrap >= 0.7:
+            assert directional.shadow <= 0.4, entry.name
 
 
 def test_unknown_name_lists_the_legal_ones():

@@ -75,13 +75,15 @@ def test_uniform_environment_shows_its_radiance():
     np.testing.assert_allclose(irradiance_over_pi(sh, unit(5)), 0.7, rtol=1e-6)
 
 
-def test_directional_lamp_projects_to_its_delta():
-    """The lamp's coefficients reproduce its clamped cosine as well as order 2 can: 1.0625 facing, unbiased in mean."""
-    lamp = sh_from_directional((0, 3, 4), (1, 0.5, 0))
-    np.testing.assert_allclose(irradiance_over_pi(lamp, np.array([0, 0.6, 0.8])), [1.0625, 0.53125, 0], rtol=1e-5)
+def test_directional_light_projects_to_its_delta():
+    """The light's coefficients reproduce its clamped cosine as well as order 2 can: 1.0625 facing, unbiased in mean."""
+    directional = sh_from_directional((0, 3, 4), (1, 0.5, 0))
+    np.testing.assert_allclose(
+        irradiance_over_pi(directional, np.array([0, 0.6, 0.8])), [1.0625, 0.53125, 0], rtol=1e-5
+    )
     d, w = sphere()
     exact = np.maximum(d @ [0, 0.6, 0.8], 0)
-    error = irradiance_over_pi(lamp, d)[:, 0] - exact
+    error = irradiance_over_pi(directional, d)[:, 0] - exact
     assert abs(error @ w) < 1e-3
     assert np.abs(error).max() < 0.11
 
@@ -145,7 +147,7 @@ def test_dpr_light_shades_as_in_dpr():
 
 
 def test_dpr_axes_put_the_viewer_at_minus_y():
-    """A lamp from the camera becomes a DPR light from -y; one from above, from +z; one from the right, from +x."""
+    """A light from the camera becomes a DPR light from -y; one from above, from +z; one from the right, from +x."""
     for ours, index, sign in (((0, 0, 1), 1, -1), ((0, 1, 0), 2, 1), ((1, 0, 0), 3, 1)):
         band1 = dpr_from_sh(sh_from_directional(ours, (1, 1, 1)))[1:4, 0]
         assert np.argmax(np.abs(band1)) == index - 1
