@@ -1,6 +1,6 @@
-"""LcvdModel: the published networks together, on one device and in one dtype; `load_lcvd` brings it from a folder.
+"""LcvdModel holds the published networks on one device and in one dtype; `load_lcvd` reads it from a folder.
 
-It holds weights and no state of any clip, so one model serves many.
+It holds weights and no state of any clip, so one model serves many clips.
 """
 
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class LcvdModel:
     vae: Any  # diffusers AutoencoderKL
     temporal_vae: Any | None  # diffusers AutoencoderKLTemporalDecoder, when its weights were there
     image_encoder: Any  # transformers CLIPVisionModelWithProjection
-    clip_mean: tuple[float, float, float]
-    clip_std: tuple[float, float, float]
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
     device: torch.device
     dtype: torch.dtype
-    identity: str  # which weights: changes when any weight file does
+    identity: str  # of the weights: changes when any weight file does
     tiny_vae: Any | None = None  # diffusers AutoencoderTiny (TAESD), when its weights were there
     decoder: DecoderName = "image"  # what live pictures are decoded with
     student: Student | None = None  # of few steps, where the weights are one
@@ -96,15 +96,15 @@ def load_lcvd(
     tiny = load_part(found, "tiny_vae", place, torch.float32) if "tiny_vae" in found.parts else None
     unet = load_part(found, "unet", place, precision)
     temporal = load_part(found, "temporal_vae", place, torch.float32) if "temporal_vae" in found.parts else None
-    mean, std = found.clip_normalisation()
+    mean, std = found.image_normalisation()
     return LcvdModel(
         denoiser=Denoiser(unet),
         adapters=load_part(found, "adapters", place, precision),
         vae=place_vae(load_part(found, "vae", place, torch.float32), place, precision),
         temporal_vae=None if temporal is None else place_vae(temporal, place, precision),
         image_encoder=load_part(found, "image_encoder", place, precision),
-        clip_mean=mean,
-        clip_std=std,
+        image_mean=mean,
+        image_std=std,
         device=place,
         dtype=precision,
         identity=found.identity(),

@@ -1,7 +1,7 @@
 """LCVD with random weights in memory, at the published size or a tiny one: speed does not depend on the values.
 
-What `relight bench` measures where no weights are at hand: no file, no network, 4.7 GB in half precision at full size.
-Values are drawn on the device itself, so a GPU machine is ready in seconds.
+`relight bench` measures it where no weights are at hand: it needs no file and no download, and takes 4.7 GB in half
+precision at full size. Values are drawn on the device itself, so a GPU machine is ready in seconds.
 """
 
 import math
@@ -73,8 +73,8 @@ def random_lcvd(
     for name, config in configs(scale).items():
         with torch.device("meta"):
             network: Any = build_part(name, config)
-        # nn.Module's own `to`: diffusers' warns of casts it would rather see at loading. And not only a context: the
-        # legacy constructor behind mix_factor does not hear of it.
+        # nn.Module's own `to`, because diffusers' warns about casts after loading. The device context alone is not
+        # enough: mix_factor is made by the legacy constructor, which ignores it.
         network = nn.Module.to(network, dtype=torch.float32 if name == "vae" else precision, device="meta")
         if place.type != "meta":
             network = network.to_empty(device=place)
@@ -89,8 +89,8 @@ def random_lcvd(
         vae=place_vae(made["vae"], place, precision),
         temporal_vae=None,
         image_encoder=made["image_encoder"],
-        clip_mean=MEAN,
-        clip_std=STD,
+        image_mean=MEAN,
+        image_std=STD,
         device=place,
         dtype=precision,
         identity=f"random-{scale}-{seed}",
@@ -98,7 +98,7 @@ def random_lcvd(
 
 
 def _fill(network: nn.Module, generator: torch.Generator | None) -> None:
-    """Values of a spread that neither dies out nor overflows in half precision: arithmetic as with real ones."""
+    """Draw values whose activations neither vanish nor overflow in half precision, so timings are realistic."""
     for name, value in network.named_parameters():
         if value.ndim >= 2:
             nn.init.normal_(value, std=math.sqrt(1.0 / value[0].numel()), generator=generator)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from lcvd.networks.image_encoder import SIZE, clip_embedding
+from lcvd.networks.image_encoder import SIZE, embed_image
 from lcvd.weights.convert import convert
 from lcvd.weights.load import MANIFEST, build_part
 from training.config import TrainConfig, load_config
@@ -208,7 +208,7 @@ def write_image_encoder(folder: Path, heads: HeadSource, seed: int) -> Path:
                 torch.nn.init.normal_(value, std=value[0].numel() ** -0.5)
     pictures = np.stack([heads.pictures(index)[0, ..., :3] for index in range(min(heads.heads, 64))])
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
-    tokens = clip_embedding(encoder.eval(), pixels)[:, 0]
+    tokens = embed_image(encoder.eval(), pixels)[:, 0]
     encoder.visual_projection.weight /= tokens.std(0).mean().clamp_min(1e-6)
     with told_when_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)

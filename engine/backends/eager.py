@@ -16,9 +16,9 @@ from torch import Tensor
 from engine.protocols import Answer, Ask
 from lcvd.model import LcvdModel
 from lcvd.networks.adapters import ConditionName
-from lcvd.networks.image_encoder import clip_embedding
+from lcvd.networks.image_encoder import embed_image
 from lcvd.networks.precond import NOISE_AUGMENTATION, Condition, micro_condition
-from lcvd.networks.vae import CHUNK, decode_chunks, reference_latents
+from lcvd.networks.vae import DECODE_BATCH, decode_batches, reference_latents
 from lcvd.sampling.conditions import channels_first, latent_mask
 
 
@@ -35,7 +35,7 @@ class EagerBackend:
     """Backend (protocol). Holds weights and no participant; call it under `torch.inference_mode()`, from one thread."""
 
     name = "eager"
-    chunk = CHUNK  # frames decoded at once
+    chunk = DECODE_BATCH  # frames decoded at once
 
     def __init__(self, model: LcvdModel) -> None:
         self.model = model
@@ -56,7 +56,7 @@ class EagerBackend:
         keep = 1.0 - latent_mask(mask, (latents.shape[2], latents.shape[3])).to(latents)
         return EncodedReference(
             features=self._features("reference", pixels.to(model.dtype)),
-            clip=clip_embedding(model.image_encoder, pixels, model.clip_mean, model.clip_std),
+            clip=embed_image(model.image_encoder, pixels, model.image_mean, model.image_std),
             latents=latents * keep,
         )
 
@@ -78,7 +78,7 @@ class EagerBackend:
         rows = [self._branch(ask, guided) for ask in asks for guided in (False, True)[-branches:]]
         condition = Condition(
             torch.cat([row.features for row in rows if row.features is not None]),
-            torch.cat([row.clip for row in rows]),
+            torch.cat([row.image_embedding for row in rows]),
             torch.cat([row.latents for row in rows]),
             torch.cat([row.ids for row in rows]),
         )
@@ -135,7 +135,7 @@ class EagerBackend:
         return self.model.adapters.features(name, pixels[None])[0]
 
     def _decode(self, latents: Tensor) -> list[Tensor]:
-        return list(decode_chunks(self.model.picture_vae, latents, self.chunk))
+        return list(decode_batches(self.model.picture_vae, latents, self.chunk))
 
 
 def _level(sigma: float | NDArray[np.float64], device: torch.device) -> Tensor:

@@ -3,7 +3,7 @@
 One `ConvAdapter` (supplement Fig. 8) serves the shading hint, the reference portrait and the landmark map; `Adapters`
 holds the three under their published names (`light`, `ref`, `head`). Purely per frame and without normalisation, so
 features may be computed frame by frame, and the reference's once. A condition is dropped (the paper's α, β ∈ {0, 1}) by
-zeroing its *features*: the adapters have biases, so a black picture is another thing. 205,557 parameters each.
+zeroing its *features*: the adapters have biases, so a black picture would not drop it. 205,557 parameters each.
 """
 
 import math
@@ -63,7 +63,7 @@ class ConvAdapter(nn.Module):
 
 
 class Adapters(nn.Module):
-    """The three adapters and the sum of what they say."""
+    """The three adapters, and the sum of their features."""
 
     def __init__(self, out_channels: int = 320) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which conditions the two predictions get, and how they become one: v = v1 + ω (v2 - v1) (Eq. 6).
+"""Classifier-free guidance: the conditions of the two predictions and their combination v1 + ω (v2 - v1) (Eq. 6).
 
 c2 is the full condition and c1 what is held back from guidance, so ω strengthens exactly what c2 has and c1 lacks: in
 relighting, the shading. The masked reference latents and the micro-condition stay in both. ω may differ per frame.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # ω is asked for where there is no torch, too
+if TYPE_CHECKING:  # omega_per_frame also runs where torch is not installed
     from torch import Tensor
 
     from lcvd.networks.adapters import ConditionName

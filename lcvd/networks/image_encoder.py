@@ -2,7 +2,7 @@
 
 SVD's way of getting to 224 pixels: in [-1,1], a Gaussian whose width is half of what the reduction removes
 (σ = (factor - 1)/2, support 4σ, reflected border), then bicubic with corners aligned; only then [0,1] and CLIP's mean
-and deviation. The whole portrait is shown, unmasked.
+and deviation. The encoder gets the whole portrait, unmasked.
 """
 
 from collections.abc import Sequence
@@ -46,18 +46,18 @@ def _blur(pixels: Tensor, dim: int, sigma: float) -> Tensor:
     return F.conv2d(F.pad(pixels, pad, mode="reflect"), weight, groups=channels)
 
 
-def clip_pixels(
+def encoder_pixels(
     rgb: Tensor,  # [N,3,H,W] in [-1,1]
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
 ) -> Tensor:
-    """What the encoder is shown: float32 [N,3,224,224]."""
+    """Preprocess pictures for the image encoder: float32 [N,3,224,224]."""
     small = (resize_antialiased(rgb) + 1.0) / 2.0
     centre = torch.tensor(mean, device=small.device).reshape(1, 3, 1, 1)
     return (small - centre) / torch.tensor(std, device=small.device).reshape(1, 3, 1, 1)
 
 
-def clip_embedding(
+def embed_image(
     encoder: Any,
     rgb: Tensor,  # [N,3,H,W] in [-1,1]
     mean: Sequence[float] = MEAN,
@@ -65,4 +65,4 @@ def clip_embedding(
 ) -> Tensor:
     """image_embeds of a CLIPVisionModelWithProjection, float32 [N,1,D]."""
     place = next(encoder.parameters())
-    return encoder(clip_pixels(rgb, mean, std).to(place)).image_embeds.float().unsqueeze(1)
+    return encoder(encoder_pixels(rgb, mean, std).to(place)).image_embeds.float().unsqueeze(1)

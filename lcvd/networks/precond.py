@@ -21,10 +21,10 @@ FPS, MOTION_BUCKET, NOISE_AUGMENTATION = 7, 127, 0.02
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
-    """What the network is told besides x and σ, for B sequences of F frames."""
+    """A Condition holds the network's inputs besides x and σ, for B sequences of F frames."""
 
     features: Tensor | None  # [B,F,C,h,w] sum of the adapters' features; None adds nothing
-    clip: Tensor  # [B,1,D]; zero in the c1 branch
+    image_embedding: Tensor  # [B,1,D] CLIP's of the reference; zero in the c1 branch
     latents: Tensor  # [B,F,4,h,w] reference latents (unscaled) times 1 - portrait mask
     ids: Tensor  # [B,3] fps - 1, motion bucket, noise augmentation
 
@@ -42,7 +42,7 @@ def micro_condition(
 
 
 class Denoiser(nn.Module):
-    """x and σ -> v, the clean latents, or the training loss."""
+    """The Denoiser predicts v or the clean latents from x and σ, and computes the training loss."""
 
     def __init__(self, unet: FeatureUNet) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Denoiser(nn.Module):
         v = self.unet(
             torch.cat([scaled.to(dtype), condition.latents.to(dtype)], dim=2),
             0.25 * sigma.float().log(),
-            condition.clip.to(dtype),
+            condition.image_embedding.to(dtype),
             condition.ids,
             None if features is None else features.to(dtype),
         )

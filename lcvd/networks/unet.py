@@ -54,7 +54,7 @@ class FeatureUNet(nn.Module):
         self,
         sample: Tensor,  # [B,F,8,h,w] scaled noisy latents | reference latents
         c_noise: Tensor,  # [B] 0.25 ln σ; [B,F] where every frame has its own
-        clip: Tensor,  # [B,1,D]
+        image_embedding: Tensor,  # [B,1,D]
         ids: Tensor,  # [B,3] fps - 1, motion bucket, noise augmentation
         features: Tensor | None = None,  # [B,F,C,h,w]; None adds nothing
     ) -> Tensor:
@@ -63,8 +63,8 @@ class FeatureUNet(nn.Module):
         self._check(sample, c_noise, features)
         batch, frames = sample.shape[:2]
         embedding = self._embedding(c_noise, ids, frames, sample.dtype)
-        context = clip.repeat_interleave(frames, dim=0)
-        images = torch.zeros(batch, frames, dtype=sample.dtype, device=sample.device)  # none stands alone
+        context = image_embedding.repeat_interleave(frames, dim=0)
+        images = torch.zeros(batch, frames, dtype=sample.dtype, device=sample.device)  # no frame is a still image
         x = svd.conv_in(sample.flatten(0, 1))
         if features is not None:
             x = x + features.flatten(0, 1)

@@ -1,7 +1,7 @@
 """Pixels and latents: sd-vae-ft-mse frame by frame, as published; SVD's temporal decoder or TAESD on request.
 
 The reference is encoded from a slightly noisy picture, by the posterior's mode and *without* the scaling factor;
-everything the network denoises is scaled by 0.18215. Decoding runs in chunks, so its memory does not grow with the
+everything the network denoises is scaled by 0.18215. Decoding runs in batches, so its memory does not grow with the
 clip. In fp16 the encoder stays in fp32: the published VAE overflows there (`force_upcast`).
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lcvd.errors import ShapeError
 
 SCALING = 0.18215
-CHUNK = 4
+DECODE_BATCH = 4  # frames decoded at once
 
 
 def place_vae(vae: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
@@ -67,7 +67,7 @@ def rgb_from_latents(
     """
     if latents.ndim != 4 or latents.shape[1] != 4:
         raise ShapeError(f"latents: expected [N,4,h,w], got {tuple(latents.shape)}")
-    # How to know them: the temporal decoder and TAESD have no post_quant_conv, and TAESD a range of its latents.
+    # No attribute names the class: the temporal decoder and TAESD lack post_quant_conv, and TAESD has latent_magnitude.
     temporal = not hasattr(vae, "post_quant_conv") and "latent_magnitude" not in vae.config
     scaled = (latents.float() / _scaling(vae)).to(_place(vae.decoder))
     kwargs = {"num_frames": latents.shape[0]} if temporal else {}
@@ -75,14 +75,14 @@ def rgb_from_latents(
     return (decoded.float() / 2 + 0.5).clamp(0.0, 1.0)
 
 
-def decode_chunks(
+def decode_batches(
     vae: Any,
     latents: Tensor,  # [N,4,h,w] scaled, on any device
-    chunk: int = CHUNK,
+    batch: int = DECODE_BATCH,
 ) -> Iterator[Tensor]:
-    """Pictures [n ≤ chunk,3,H,W] in [0,1], in order, on the VAE's device."""
-    for start in range(0, latents.shape[0], chunk):
-        yield rgb_from_latents(vae, latents[start : start + chunk])
+    """Yield pictures [n ≤ batch,3,H,W] in [0,1], in order, on the VAE's device."""
+    for start in range(0, latents.shape[0], batch):
+        yield rgb_from_latents(vae, latents[start : start + batch])
 
 
 def _scaling(vae: Any) -> float:

@@ -1,4 +1,4 @@
-"""What a clip tells the network, window by window: Condition pairs (c1, c2) of Eq. 6 from pictures.
+"""Makes the Condition pairs (c1, c2) of Eq. 6 for every window of a clip, from pictures.
 
 The clip is the reference itself under its own light (frame 0, the anchor) followed by the driven frames. The reference
 is encoded once; hints are read and their features computed per window, so they may be memory-mapped: features of a
@@ -18,7 +18,7 @@ from lcvd.errors import ShapeError
 from lcvd.model import LcvdModel
 from lcvd.networks.adapters import Adapters, ConditionName
 from lcvd.networks.guidance import MODES, ModeName
-from lcvd.networks.image_encoder import clip_embedding
+from lcvd.networks.image_encoder import embed_image
 from lcvd.networks.precond import NOISE_AUGMENTATION, Condition, micro_condition
 from lcvd.networks.vae import reference_latents
 
@@ -37,7 +37,7 @@ def channels_first(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim != 3 or 3 not in (picture.shape[0], picture.shape[2]):
         raise ShapeError(f"{name}: expected uint8 [3,H,W] or [H,W,3], got {picture.dtype} {picture.shape}")
-    # One memory layout whatever came: torch picks its convolution by strides, and seeds promise equal bits.
+    # Always the same memory layout: torch picks its convolution by strides, and equal seeds must give equal bits.
     return np.ascontiguousarray(picture if picture.shape[0] == 3 else np.moveaxis(picture, 2, 0))
 
 
@@ -82,14 +82,14 @@ class ClipConditions:
         self._size = (height, width)
         self.frames = drivers.shape[0] + 1
         self.latent_size = (height // 8, width // 8)
-        self._picture(0), self._picture(1)  # wrong sizes speak up before the first step, not after an hour
+        self._picture(0), self._picture(1)  # wrong sizes fail before the first step, not after an hour
         pixels = torch.from_numpy(reference.astype(np.float32))[None] / 127.5 - 1.0
         pixels = pixels.to(model.device)
         with torch.inference_mode():
             latents = reference_latents(model.vae, pixels, noise, NOISE_AUGMENTATION)
             keep = 1.0 - latent_mask(mask, self.latent_size).to(latents)
             self._latents = (latents * keep)[:, None]
-            self._clip = clip_embedding(model.image_encoder, pixels, model.clip_mean, model.clip_std)
+            self._embedding = embed_image(model.image_encoder, pixels, model.image_mean, model.image_std)
             self._reference = model.adapters.features("reference", pixels[:, None].to(model.dtype))
 
     def pair(self, frames: Sequence[int]) -> tuple[Condition, Condition]:
@@ -106,8 +106,8 @@ class ClipConditions:
                 total = total + driven
             features.append(total)
         return (
-            Condition(features[0], torch.zeros_like(self._clip), latents, ids),
-            Condition(features[1], self._clip, latents, ids),
+            Condition(features[0], torch.zeros_like(self._embedding), latents, ids),
+            Condition(features[1], self._embedding, latents, ids),
         )
 
     def _driven(self, frames: Sequence[int]) -> Tensor:
@@ -134,7 +134,7 @@ def joined(c1: Condition, c2: Condition) -> Condition:
     assert c2.features is not None
     return Condition(
         torch.cat([c1.features, c2.features]),
-        torch.cat([c1.clip, c2.clip]),
+        torch.cat([c1.image_embedding, c2.image_embedding]),
         torch.cat([c1.latents, c2.latents]),
         torch.cat([c1.ids, c2.ids]),
     )

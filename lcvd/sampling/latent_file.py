@@ -2,7 +2,7 @@
 
 Two arrays take turns as source and target of a step, so that a step can be cut off anywhere and taken up at the window
 it had reached. With a folder they are memory-mapped files and only some 16 open frames are held: memory is bounded for
-any length. `commit` after each window makes that window final. It knows nothing of models or noise levels.
+any length. `commit` after each window makes that window final.
 """
 
 import os
@@ -18,15 +18,15 @@ from torch import Tensor
 from lcvd.errors import LcvdError, ShapeError
 
 
-class ClipState:
-    """[frames, *shape] float32 latents at `step`, of which `window` windows are done."""
+class ClipLatents:
+    """Float32 latents [frames, *shape] of a clip at `step`, of which `window` windows are done."""
 
     def __init__(
         self,
         frames: int,
         shape: tuple[int, int, int],  # 4, h, w
         folder: Path | None = None,
-        fingerprint: str = "",  # of all that decides the result; another one refuses to resume
+        fingerprint: str = "",  # of all inputs of the result; a run with another one is not resumed
     ) -> None:
         self.frames, self.shape = frames, shape
         self.step = 0
@@ -47,7 +47,7 @@ class ClipState:
         return self._latents[self.step % 2]
 
     @property
-    def following(self) -> Tensor:
+    def x_next(self) -> Tensor:
         """[frames,4,h,w] target of this step; valid where the frame is final."""
         return self._latents[(self.step + 1) % 2]
 
@@ -67,7 +67,7 @@ class ClipState:
         self.commit(0)
 
     def blend(self, window: Sequence[int], v1: Tensor, v2: Tensor, weights: Sequence[float]) -> None:
-        """Add one window's answers [F,4,h,w], times `weights` [F], to the open sums."""
+        """Add one window's predictions [F,4,h,w], times `weights` [F], to the open sums."""
         v1, v2 = v1.float().cpu(), v2.float().cpu()
         for place, (frame, weight) in enumerate(zip(window, weights, strict=True)):
             first, second, total = v1[place] * weight, v2[place] * weight, float(weight)
@@ -77,18 +77,18 @@ class ClipState:
             self._open[frame] = (first, second, total)
 
     def close(self, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Weighted means (v1, v2) [n,4,h,w] of frames no later window touches; their sums are forgotten."""
+        """Return and drop the weighted means (v1, v2) [n,4,h,w] of frames that no later window contains."""
         sums = [self._open.pop(frame) for frame in frames]
         return torch.stack([s[0] / s[2] for s in sums]), torch.stack([s[1] / s[2] for s in sums])
 
-    def turn(self) -> None:
-        """End of a step: target becomes source."""
+    def end_step(self) -> None:
+        """End the step: the target becomes the source."""
         assert not self._open, f"frames {sorted(self._open)} were never closed"
         self.step += 1
         self.commit(0)
 
     def commit(self, window: int) -> None:
-        """`window` windows of this step are final; a resumed run goes on after them."""
+        """Record that `window` windows of this step are final; a resumed run goes on after them."""
         self.window = window
         if self._folder is None:
             return

@@ -3,7 +3,7 @@
     from lcvd.sampling.pipeline import load_lcvd, relight_frames
     for frame in relight_frames(model, reference_rgb, reference_hint, hints, mask, steps=25, omega=4.5): …
 
-All latents are denoised first (every step couples the whole clip), then frames are decoded and handed out in chunks.
+All latents are denoised first (every step couples the whole clip), then frames are decoded and handed out in batches.
 With `state_dir` the latents live in files and an interrupted run goes on at the window it had reached.
 """
 
@@ -21,9 +21,9 @@ from lcvd.errors import ModelUnavailable, ShapeError
 from lcvd.model import LcvdModel, load_lcvd
 from lcvd.networks.guidance import OMEGA, ModeName, omega_per_frame
 from lcvd.networks.schedule import SamplerName, sigmas_for
-from lcvd.networks.vae import CHUNK, decode_chunks
+from lcvd.networks.vae import DECODE_BATCH, decode_batches
 from lcvd.sampling.conditions import ClipConditions, Pictures, channels_first, joined
-from lcvd.sampling.latent_file import ClipState
+from lcvd.sampling.latent_file import ClipLatents
 from lcvd.sampling.sampler import KnownFrames, OnProgress, Predict, initial_noise, sample_clip
 
 __all__ = ["LcvdModel", "load_lcvd", "relight_frames", "relight_latents"]
@@ -33,9 +33,9 @@ def predictor(
     model: LcvdModel,
     conditions: ClipConditions,
     batched: bool = True,  # both branches in one batch; False runs them one after the other in half the memory
-    needs_c1: bool = True,  # False where ω is 1 throughout: v is v2 and c1 is never asked
+    needs_c1: bool = True,  # False where ω is 1 throughout: v is v2 and c1 is never predicted
 ) -> Predict:
-    """The network as the sampler wants it."""
+    """Wrap the denoiser and a clip's conditions as the sampler's `Predict`."""
 
     def predict(x: Tensor, sigma: float, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
         c1, c2 = conditions.pair(frames)
@@ -86,7 +86,7 @@ def relight_latents(
     if state_dir is not None:
         about = f"{model.identity} {model.dtype} {mode} {sampler} {seed} {levels.tolist()} {weights.tolist()}"
         key = _fingerprint(about, reference_rgb, mask, reference_hint, hints, known)
-    state = ClipState(conditions.frames, (4, *size), state_dir, key)
+    state = ClipLatents(conditions.frames, (4, *size), state_dir, key)
     state.begin(start)
     predict = predictor(model, conditions, batched, needs_c1=bool((weights != 1.0).any()))
     return sample_clip(predict, state, levels, weights, sampler, known, on_progress=on_progress)
@@ -109,11 +109,11 @@ def relight_frames(
     sigmas: Sequence[float] | None = None,
     state_dir: Path | None = None,
     decoder: Literal["image", "temporal"] = "image",
-    chunk: int = CHUNK,
+    decode_batch: int = DECODE_BATCH,
 ) -> Iterator[NDArray[np.uint8]]:
     """T relit frames, uint8 [H,W,3], in order; the anchor is not among them.
 
-    Denoises before the first frame comes (progress tells), then decodes `chunk` frames at a time. The same seed,
+    Denoises before the first frame comes (progress tells), then decodes `decode_batch` frames at a time. The same seed,
     weights, machine and thread count give the same bytes. Raises ShapeError, ValueError or ModelUnavailable.
     """
     vae = {"image": model.vae, "temporal": model.temporal_vae}.get(decoder)
@@ -123,8 +123,8 @@ def relight_frames(
         raise ModelUnavailable(
             "decoder temporal: these weights have no temporal VAE", "relight weights fetch --temporal-vae"
         )
-    if chunk < 1:
-        raise ShapeError(f"chunk: must be at least 1 frame, got {chunk}")
+    if decode_batch < 1:
+        raise ShapeError(f"decode_batch: must be at least 1 frame, got {decode_batch}")
     latents = relight_latents(
         model,
         reference_rgb,
@@ -142,12 +142,12 @@ def relight_frames(
         sigmas=sigmas,
         state_dir=state_dir,
     )
-    return _decoded(vae, latents[1:], chunk)
+    return _decoded(vae, latents[1:], decode_batch)
 
 
 @torch.inference_mode()
-def _decoded(vae: object, latents: Tensor, chunk: int) -> Iterator[NDArray[np.uint8]]:
-    for pictures in decode_chunks(vae, latents, chunk):
+def _decoded(vae: object, latents: Tensor, batch: int) -> Iterator[NDArray[np.uint8]]:
+    for pictures in decode_batches(vae, latents, batch):
         rounded = (pictures * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         yield from rounded
 

@@ -1,9 +1,9 @@
 """The reference sampler: noise -> latents of a clip of any length, as published (offline, many steps, not causal).
 
-At every step each window is predicted under both conditions, the answers are blended frame by frame with tent weights
-for each branch, guided once (Eq. 6), and all frames take one step together. Here a frame's step is taken as soon as no
-later window touches it, which gives the same numbers and keeps only the open frames in memory.
-`Predict` is all it knows of the network: a toy with a known answer serves the tests.
+At every step each window is predicted under both conditions, the predictions are blended frame by frame with tent
+weights for each branch, guided once (Eq. 6), and all frames take one step together. Here a frame's step is taken as
+soon as no later window touches it, which gives the same numbers and keeps only the open frames in memory.
+It reaches the network through `Predict` alone, so that tests use a toy denoiser with a known solution.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lcvd.networks.guidance import guided
 from lcvd.networks.schedule import SamplerName, step, v_from_x0
-from lcvd.sampling.latent_file import ClipState
+from lcvd.sampling.latent_file import ClipLatents
 from lcvd.sampling.windows import WINDOW, tent, tile_windows
 
 # (x [F,4,h,w], σ, indices of those frames in the clip) -> (v1, v2), each [F,4,h,w]
@@ -53,7 +53,7 @@ def initial_noise(
 
 def sample_clip(
     predict: Predict,
-    state: ClipState,  # begun, or resumed
+    state: ClipLatents,  # begun, or resumed
     sigmas: NDArray[np.float64],  # [steps + 1], falling, the last one 0
     omega: NDArray[np.float64],  # [frames]
     sampler: SamplerName = "euler",
@@ -79,9 +79,9 @@ def sample_clip(
                 v = guided(*state.close(final), torch.from_numpy(omega[final]))
                 if known is not None:
                     v = known.pin(final, x, v, sigma)
-                state.following[final] = step(sampler, x, v, sigma, sigma_next)
+                state.x_next[final] = step(sampler, x, v, sigma, sigma_next)
             state.commit(index + 1)
             if on_progress is not None:
                 on_progress(state.step * len(tiles) + index + 1, steps * len(tiles))
-        state.turn()
+        state.end_step()
     return state.x

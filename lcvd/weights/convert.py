@@ -48,7 +48,7 @@ class PartReport:
 
 
 def describe(found: FoundWeights) -> list[PartReport]:
-    """What a folder says it holds. Reads configurations and file sizes, no tensors."""
+    """Report each part of a folder from its configurations and file sizes; no tensor is read."""
     reports = []
     for name, part in found.parts.items():
         with torch.device("meta"):

@@ -101,7 +101,7 @@ def _download(hub: Hub, repo: HubRepo, target: Path, patterns: list[str], revisi
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """What a download may raise: huggingface_hub's errors are OSErrors, but its HTTP library's and hf_xet's are not."""
+    """Errors of a download: huggingface_hub's are OSErrors, but those of its HTTP library and of hf_xet are not."""
     from huggingface_hub import errors
 
     theirs = [getattr(errors, name) for name in ("HTTPError", "XetDownloadError") if hasattr(errors, name)]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lcvd.errors import WeightsError
 
-# What torch's restricted unpickler raises on bytes that are no pickle, found by cutting and flipping (tests).
+# Errors of torch's restricted unpickler on damaged bytes; tests cut and flip bytes to find them.
 _DAMAGE = (
     RuntimeError,
     OSError,

@@ -1,7 +1,7 @@
-"""Other people's checkpoints (DECA, U²-Net): read without running code, and held against the network they are for.
+"""Reads checkpoints of other projects (DECA, U²-Net) without running code, and checks them against their network.
 
-Reading is `lcvd.weights.file`'s: `weights_only=True`, no compressed archives. What is wrong is a ModelUnavailable
-that carries the caller's remedy, because these files come from elsewhere than LCVD's. Needs torch.
+Reading is `lcvd.weights.file`'s: `weights_only=True`, no compressed archives. Errors are ModelUnavailable with
+the caller's remedy, because these files come from elsewhere than LCVD's. Needs torch.
 """
 
 from collections.abc import Mapping

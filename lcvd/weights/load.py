@@ -61,7 +61,7 @@ class PartFiles:
 
 @dataclass(frozen=True, slots=True)
 class FoundWeights:
-    """What a folder holds; nothing heavy has been read yet."""
+    """Files and configurations found in a weights folder; no tensor has been read yet."""
 
     root: Path
     layout: Literal["published", "converted"]
@@ -69,7 +69,7 @@ class FoundWeights:
     preprocess: dict[str, Any] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
 
-    def clip_normalisation(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    def image_normalisation(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """(mean, std) of feature_extractor/preprocessor_config.json."""
         mean, std = (tuple(self.preprocess.get(name, d)) for name, d in (("image_mean", MEAN), ("image_std", STD)))
         if len(mean) != 3 or len(std) != 3:
@@ -77,7 +77,7 @@ class FoundWeights:
         return mean, std
 
     def identity(self) -> str:
-        """A word that changes when any weight file does: hashes where a manifest has them, else sizes and times."""
+        """A string that changes when any weight file does: hashes where a manifest has them, else sizes and times."""
         if self.manifest:
             return sha256_of(self.root / MANIFEST)
         stats = [

@@ -1,4 +1,4 @@
-"""Where LCVD's weights lie, and what their folder says of them, without torch, so that a menu can ask."""
+"""Finds the folders of LCVD's weights and reads their manifests, without torch, so that a menu can list them."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ PACKAGED = Path(__file__).parent.parent / "data"  # weights that come with the p
 
 
 def weights_home() -> Path:
-    """Where named weights live: `relight weights fetch` writes there, `--weights NAME` reads there."""
+    """Folder of named weights: `relight weights fetch` writes there, `--weights NAME` reads there."""
     return Path(platformdirs.user_data_dir("relight-live")) / "weights"
 
 

@@ -1,4 +1,4 @@
-"""A random model of some two million parameters in the published layout, so that every line runs without the weights.
+"""A random model of some two million parameters in the published layout, so that all code runs without the weights.
 
 The same files, formats and old attention names as the release, read by the very same loader; only the widths in the
 configurations are small. It draws noise, not faces. The zero-initialised adapter projection is filled as well, so that
@@ -150,7 +150,7 @@ def _random_state(network: nn.Module, generator: torch.Generator) -> dict[str, T
     state: dict[str, Tensor] = {}
     for key, value in network.state_dict().items():
         if value.ndim >= 2:
-            # The adapters have no normalisation: SiLU keeps 0.36 of the power, so 2.8 keeps hints audible.
+            # The adapters have no normalisation: SiLU keeps 0.36 of the power, so 2.8 keeps the hints' effect.
             gain = 2.8 if ".conv_layers." in key else 1.0
             spread = math.sqrt(gain / value[0].numel())
             state[key] = torch.randn(value.shape, generator=generator) * spread

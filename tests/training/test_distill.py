@@ -103,7 +103,9 @@ def test_guidance_is_the_teachers_two_branches(made: Made) -> None:
         reference = adapters.features("reference", batch.reference).expand(-1, frames, -1, -1, -1)
         shading = adapters.features("shading", batch.shading)
         torch.testing.assert_close(told.features, reference + shading)
-        v1 = denoiser(x, sigma, replace(told, features=reference, clip=torch.zeros_like(told.clip)))
+        v1 = denoiser(
+            x, sigma, replace(told, features=reference, image_embedding=torch.zeros_like(told.image_embedding))
+        )
         v2 = denoiser(x, sigma, told)
         wanted = x0_from_v(x, guided(v1[0], v2[0], torch.tensor(3.0))[None], level)
         assert (v1 - v2).abs().max() > 1e-2, "the branches must differ"

@@ -100,12 +100,12 @@ def test_what_is_done_is_not_done_again(made: tuple[Path, list[str]]) -> None:
 
 def test_the_token_tells_portraits_apart(made: tuple[Path, list[str]]) -> None:
     """The drawn image encoder answers two heads differently, by about 1 a number."""
-    from lcvd.networks.image_encoder import clip_embedding
+    from lcvd.networks.image_encoder import embed_image
 
     folder, _ = made
     model = load_lcvd(folder / "weights")
     pictures = torch.stack([torch.from_numpy(head_clip(seed, 1, 64).rgb[0]).permute(2, 0, 1) for seed in (0, 1)])
-    tokens = clip_embedding(model.image_encoder, pictures.float() / 127.5 - 1.0)[:, 0]
+    tokens = embed_image(model.image_encoder, pictures.float() / 127.5 - 1.0)[:, 0]
     assert 0.3 < float((tokens[0] - tokens[1]).abs().mean()) < 4
     assert json.loads((folder / "image_encoder" / "config.json").read_text()) == nano.IMAGE_ENCODER
 

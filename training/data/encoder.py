@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lcvd.model import LcvdModel
-from lcvd.networks.image_encoder import clip_embedding
+from lcvd.networks.image_encoder import embed_image
 from training.config import DataConfig
 from training.data.tensor_cache import TensorCache, network_key, picture_key
 
@@ -84,7 +84,7 @@ class FrozenEncoder:
         known = cache.get(key) if cache is not None else None
         if known is None:
             pixels = self._pixels(picture[None])
-            known = clip_embedding(model.image_encoder, pixels, model.clip_mean, model.clip_std)[0]
+            known = embed_image(model.image_encoder, pixels, model.image_mean, model.image_std)[0]
             if cache is not None:
                 cache.put(key, known)
         return known.to(model.device)

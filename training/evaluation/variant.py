@@ -15,7 +15,7 @@ from torch import Tensor
 from lcvd.model import LcvdModel
 from lcvd.networks.adapters import DOWNSAMPLING, Adapters, ConditionName
 from lcvd.networks.schedule import SamplerName, few_step_sigmas
-from lcvd.networks.vae import decode_chunks, latents_from_rgb
+from lcvd.networks.vae import decode_batches, latents_from_rgb
 from lcvd.sampling.pipeline import relight_frames
 from lcvd.sampling.sampler import OnProgress
 from training.evaluation.case import Case
@@ -96,6 +96,6 @@ def through_vae(model: LcvdModel, pictures: NDArray[np.uint8]) -> NDArray[np.uin
     out = []
     for picture in pictures:
         pixels = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None].to(model.device) / 127.5 - 1
-        for decoded in decode_chunks(model.vae, latents_from_rgb(model.vae, pixels)):
+        for decoded in decode_batches(model.vae, latents_from_rgb(model.vae, pixels)):
             out.append((decoded * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()[0])
     return np.stack(out)

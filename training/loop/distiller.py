@@ -91,7 +91,7 @@ def unshaded(adapters: Adapters, batch: Batch, told: Condition) -> Condition:
     if told.features is not None:
         # Shading has a frame each, the reference one for all.
         features = torch.zeros_like(told.features) if features is None else features.expand_as(told.features)
-    return Condition(features, torch.zeros_like(told.clip), told.latents, told.ids)
+    return Condition(features, torch.zeros_like(told.image_embedding), told.latents, told.ids)
 
 
 def load_teacher(config: TrainConfig, device: torch.device) -> Trainee:

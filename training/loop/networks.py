@@ -101,7 +101,7 @@ def load_networks(config: ModelConfig, device: torch.device, seed: int) -> tuple
     if config.source == "weights":
         assert config.path is not None
         found = find_weights(config.path)
-        mean, std = found.clip_normalisation()
+        mean, std = found.image_normalisation()
         for name in PARTS:
             parts[name] = load_part(found, name, device, torch.float32)
     else:
@@ -117,8 +117,8 @@ def load_networks(config: ModelConfig, device: torch.device, seed: int) -> tuple
         vae=parts["vae"],
         temporal_vae=None,
         image_encoder=parts["image_encoder"],
-        clip_mean=mean,
-        clip_std=std,
+        image_mean=mean,
+        image_std=std,
         device=device,
         dtype=torch.float32,
         identity="training",

@@ -226,7 +226,7 @@ class Run:
                 "ema_decay": self.config.ema.decay,
                 "clips a step": self.config.clips_a_step * self.accelerator.num_processes,
             }
-            mean_std = {"image_mean": list(self.model.clip_mean), "image_std": list(self.model.clip_std)}
+            mean_std = {"image_mean": list(self.model.image_mean), "image_std": list(self.model.image_std)}
             notes = manifest_notes(self.config)
             self._weights = export(
                 self.config.output / WEIGHTS,

@@ -16,7 +16,7 @@ from lcvd.networks.schedule import (  # noqa: E402
     v_from_x0,
     x0_from_v,
 )
-from lcvd.sampling.latent_file import ClipState  # noqa: E402
+from lcvd.sampling.latent_file import ClipLatents  # noqa: E402
 from lcvd.sampling.sampler import KnownFrames, sample_clip  # noqa: E402
 
 SHAPE = (4, 2, 3)
@@ -128,7 +128,7 @@ def test_a_first_window_is_the_offline_samplers(sampler: str, steps: int) -> Non
     predict = toy(rng.normal(size=(2, WINDOW, *SHAPE)), 0.8)
     plan = SamplerPlan(steps, sampler, "guided", 4.5)
     live = denoise_window(predict, noise_of(), plan)
-    state = ClipState(WINDOW, SHAPE)
+    state = ClipLatents(WINDOW, SHAPE)
     state.begin(noise_of() * (plan.sigmas[0] ** 2 + 1) ** 0.5)
     offline = sample_clip(lambda x, s, _: predict(x, s), state, plan.sigmas, np.full(WINDOW, 4.5), sampler)
     torch.testing.assert_close(live, offline, atol=1e-4, rtol=0)
@@ -140,7 +140,7 @@ def test_known_rows_agree_with_the_offline_hook() -> None:
     predict = toy(rng.normal(size=(2, WINDOW, *SHAPE)), 0.8)
     known, plan = torch.from_numpy(rng.normal(size=(6, *SHAPE))).float(), SamplerPlan(8, join="pin")
     live = denoise_window(predict, noise_of(), plan, known)
-    state = ClipState(WINDOW, SHAPE)
+    state = ClipLatents(WINDOW, SHAPE)
     state.begin(noise_of() * (plan.sigmas[0] ** 2 + 1) ** 0.5)
     offline = sample_clip(
         lambda x, s, _: predict(x, s), state, plan.sigmas, np.full(WINDOW, 4.5), known=KnownFrames(0, known)

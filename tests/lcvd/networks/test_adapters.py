@@ -23,7 +23,7 @@ def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, p
 
 
 def by_hand(state: dict, picture: np.ndarray) -> np.ndarray:
-    """LCVD.md's list of layers, read from the published key names."""
+    """The paper's list of layers, read from the published key names."""
     x = picture.astype(np.float64)
     for index, stride in zip(range(0, 16, 2), (1, 2, 1, 2, 1, 2, 1, 1), strict=True):
         x = convolve(x, state[f"conv_layers.{index}.weight"], state[f"conv_layers.{index}.bias"], stride, 1)

@@ -29,7 +29,7 @@ def test_omega_one_is_the_full_condition() -> None:
 
 
 def test_equal_conditions_make_omega_irrelevant() -> None:
-    """Where c1 = c2, any ω gives the same bits."""
+    """With c1 = c2, any ω gives the same bits."""
     v1, _ = pair()
     assert torch.equal(guided(v1, v1.clone(), torch.tensor([-3.0, 4.5, 80.0])), v1)
 

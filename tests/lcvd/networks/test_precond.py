@@ -36,7 +36,7 @@ def network(denoiser: Denoiser, x, sigma: list[float], condition: Condition) -> 
     times = torch.tensor([0.25 * math.log(s) for s in sigma])
     ids = torch.tensor([[6.0, 127.0, 0.02]]).repeat(len(sigma), 1)
     with torch.no_grad():
-        return denoiser.unet(sample, times, condition.clip, ids, condition.features).double().numpy()
+        return denoiser.unet(sample, times, condition.image_embedding, ids, condition.features).double().numpy()
 
 
 def test_forward_and_denoised_by_hand(denoiser: Denoiser) -> None:
@@ -63,7 +63,7 @@ def test_every_frame_may_have_its_own_level(denoiser: Denoiser) -> None:
     times = torch.from_numpy(0.25 * np.log(sigma)).float()
     levels = torch.from_numpy(sigma).float()
     with torch.no_grad():
-        v = denoiser.unet(sample, times, condition.clip, condition.ids, condition.features).numpy()
+        v = denoiser.unet(sample, times, condition.image_embedding, condition.ids, condition.features).numpy()
         np.testing.assert_allclose(denoiser(x, levels, condition).numpy(), v, atol=1e-5)
         got = denoiser.denoised(x, levels, condition).numpy()
     for b in range(2):
@@ -145,7 +145,7 @@ def test_loss_trains_unet_and_adapters(tiny_weights) -> None:
     denoiser, adapters = Denoiser(unet_from_config(UNET)), Adapters(32)
     target, condition = given(batch=1, frames=2)
     features = adapters(shading=torch.rand(1, 2, 3, 64, 64))
-    condition = Condition(features, condition.clip, condition.latents, condition.ids)
+    condition = Condition(features, condition.image_embedding, condition.latents, condition.ids)
     denoiser.loss(
         target, torch.randn_like(target), torch.tensor([1.5]), condition, torch.ones(1, 2, 1, 8, 8)
     ).backward()

@@ -63,7 +63,7 @@ def test_euler_equals_diffusers_scheduler() -> None:
 
 
 def test_euler_step_by_hand() -> None:
-    """One Euler step is LCVD.md's formula in float64."""
+    """One Euler step is the formula of docs/lcvd.md in float64."""
     rng = np.random.default_rng(0)
     x, v = rng.normal(size=(2, 3, 4, 2, 2))
     sigma, following = 2.3, 1.1
@@ -129,7 +129,7 @@ def test_v_and_x0_are_inverse() -> None:
 
 
 def test_bad_requests_are_refused() -> None:
-    """No steps, and a sampler nobody knows, are errors that say what is legal."""
+    """No steps, and an unknown sampler, are errors that say what is legal."""
     with pytest.raises(ValueError, match="steps: 0"):
         karras_sigmas(0)
     with pytest.raises(ValueError, match="euler or ddim"):

@@ -72,7 +72,7 @@ def test_equal_levels_of_every_frame_are_one_level(unet: FeatureUNet) -> None:
 
 
 def test_a_frames_level_reaches_its_own_rows(unet: FeatureUNet) -> None:
-    """Every residual block is told frame f's own time: the embedding of row b·F + f is that of c_noise[b, f]."""
+    """Every residual block gets frame f's own time: the embedding of row b·F + f is that of c_noise[b, f]."""
     seen: list = []
     block = unet.svd.down_blocks[0].resnets[0]
     hook = block.register_forward_pre_hook(lambda module, args: seen.append(args[1]))

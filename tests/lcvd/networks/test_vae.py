@@ -6,8 +6,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from lcvd.errors import ShapeError  # noqa: E402
-from lcvd.networks.image_encoder import clip_embedding, clip_pixels, resize_antialiased  # noqa: E402
-from lcvd.networks.vae import decode_chunks, latents_from_rgb, place_vae, reference_latents, rgb_from_latents  # noqa: E402
+from lcvd.networks.image_encoder import embed_image, encoder_pixels, resize_antialiased  # noqa: E402
+from lcvd.networks.vae import decode_batches, latents_from_rgb, place_vae, reference_latents, rgb_from_latents  # noqa: E402
 from tests.rounding import rounding  # noqa: E402
 
 
@@ -55,7 +55,7 @@ def test_chunks_do_not_change_the_image_vae(tiny_model, chunk: int) -> None:
     """Frame by frame or together, the image VAE says the same, in order."""
     latents = torch.randn(5, 4, 4, 4, generator=torch.Generator().manual_seed(3)) * 0.3
     with torch.no_grad():
-        parts = list(decode_chunks(tiny_model.vae, latents, chunk))
+        parts = list(decode_batches(tiny_model.vae, latents, chunk))
         whole = rgb_from_latents(tiny_model.vae, latents)
     assert [len(part) for part in parts[:-1]] == [chunk] * (len(parts) - 1)
     torch.testing.assert_close(torch.cat(parts), whole, atol=rounding(tiny_model.vae.decoder, whole), rtol=0)
@@ -65,8 +65,8 @@ def test_temporal_decoder_sees_its_chunk(tiny_model) -> None:
     """SVD's decoder mixes the frames of a chunk: alone, a frame comes out otherwise than beside others."""
     latents = torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(4)) * 0.3
     with torch.no_grad():
-        together = torch.cat(list(decode_chunks(tiny_model.temporal_vae, latents, 3)))
-        alone = torch.cat(list(decode_chunks(tiny_model.temporal_vae, latents, 1)))
+        together = torch.cat(list(decode_batches(tiny_model.temporal_vae, latents, 3)))
+        alone = torch.cat(list(decode_batches(tiny_model.temporal_vae, latents, 1)))
     assert together.shape == (3, 3, 32, 32)
     assert (together - alone).abs().max() > 1e-4
 
@@ -123,10 +123,10 @@ def test_resize_equals_diffusers(size: tuple[int, int]) -> None:
 def test_clip_sees_normalised_pixels(tiny_model) -> None:
     """A white picture is (1 - mean)/std everywhere; the embedding is one token of the encoder's width."""
     white = torch.ones(2, 3, 64, 64)
-    shown = clip_pixels(white)
+    shown = encoder_pixels(white)
     np.testing.assert_allclose(shown[0, :, 100, 100], [1.9303, 2.0749, 2.1459], atol=1e-3)
     with torch.no_grad():
-        token = clip_embedding(tiny_model.image_encoder, white)
+        token = embed_image(tiny_model.image_encoder, white)
         expected = tiny_model.image_encoder(shown).image_embeds
     assert token.shape == (2, 1, 32)
     torch.testing.assert_close(token[:, 0], expected, atol=1e-5, rtol=0)
@@ -159,7 +159,7 @@ def test_taesd_takes_latents_as_the_denoiser_leaves_them(tiny_weights, tmp_path)
     with torch.no_grad():
         got = rgb_from_latents(model.tiny_vae, latents)
         expected = (model.tiny_vae.decoder(latents) / 2 + 0.5).clamp(0, 1)
-        alone = torch.cat(list(decode_chunks(model.tiny_vae, latents, 1)))
+        alone = torch.cat(list(decode_batches(model.tiny_vae, latents, 1)))
     assert got.shape == (3, 3, 32, 32)
     torch.testing.assert_close(got, expected, atol=0, rtol=0)
     torch.testing.assert_close(got, alone, atol=rounding(model.tiny_vae.decoder, got), rtol=0)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from lcvd.errors import LcvdError, ModelUnavailable, ShapeError  # noqa: E402
 from lcvd.networks.schedule import karras_sigmas, v_from_x0  # noqa: E402
-from lcvd.sampling.latent_file import ClipState  # noqa: E402
+from lcvd.sampling.latent_file import ClipLatents  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames, relight_latents  # noqa: E402
 from lcvd.sampling.sampler import KnownFrames, initial_noise, sample_clip  # noqa: E402
 from tests.rounding import rounding  # noqa: E402
@@ -21,10 +21,10 @@ from tests.rounding import rounding  # noqa: E402
 SHAPE = (4, 2, 3)
 
 
-def begun(frames: int, sigma_max: float, folder: Path | None = None) -> tuple[ClipState, np.ndarray]:
+def begun(frames: int, sigma_max: float, folder: Path | None = None) -> tuple[ClipLatents, np.ndarray]:
     """A state full of noise, and that noise in float64 [frames,4,h,w]."""
     noise = initial_noise(torch.Generator().manual_seed(0), SHAPE[1:], sigma_max)
-    state = ClipState(frames, SHAPE, folder)
+    state = ClipLatents(frames, SHAPE, folder)
     state.begin(noise)
     return state, noise.double().numpy()[np.arange(frames) % 16]
 
@@ -101,7 +101,7 @@ def test_tiling_equals_a_slow_twin() -> None:
 
 
 def test_overlap_is_seamless_on_constant_input() -> None:
-    """Where every frame is alike, a tiled clip is alike everywhere and equal to one without tiles."""
+    """With equal frames a tiled clip is alike everywhere and equal to one without tiles."""
     frames = 45
 
     def predict(x, sigma, indices):
@@ -111,7 +111,7 @@ def test_overlap_is_seamless_on_constant_input() -> None:
     constant = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(3)) * 10
     results = []
     for windows in (None, [list(range(frames))]):
-        state = ClipState(frames, SHAPE)
+        state = ClipLatents(frames, SHAPE)
         state.begin(constant)
         results.append(
             sample_clip(predict, state, karras_sigmas(8, sigma_max=10), np.full(frames, 2.0), windows=windows)
@@ -125,7 +125,7 @@ def test_few_frames_are_open_at_a_time() -> None:
     """However long the clip, the sums held beside the latents are those of one window and the anchor."""
     most = 0
 
-    class Watched(ClipState):
+    class Watched(ClipLatents):
         def blend(self, *given) -> None:
             nonlocal most
             super().blend(*given)
@@ -214,7 +214,7 @@ def test_another_run_is_not_resumed(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def clip() -> dict:
-    """Smooth made-up pictures, 17 driven frames of 64 x 48."""
+    """Smooth synthetic pictures, 17 driven frames of 64 x 48."""
     rng = np.random.default_rng(2)
 
     def picture() -> np.ndarray:
@@ -232,7 +232,7 @@ def clip() -> dict:
 
 
 def rewritten(folder: Path, clip: dict, steps: int, omega: float, seed: int, mode: str) -> np.ndarray:
-    """LCVD.md from the published files, with the stock classes and float64 arithmetic around them: [T+1,4,h,w]."""
+    """docs/lcvd.md from the published files, with the stock classes and float64 arithmetic around them: [T+1,4,h,w]."""
     from diffusers import AutoencoderKL
     from diffusers.models import UNetSpatioTemporalConditionModel
     from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
@@ -308,7 +308,7 @@ def rewritten(folder: Path, clip: dict, steps: int, omega: float, seed: int, mod
 def test_clip_equals_the_published_definition(
     tiny_model, tiny_weights: Path, clip: dict, mode: str, driven: int
 ) -> None:
-    """Two windows of the tiny model agree to 1e-4 with a rewrite from LCVD.md's definitions; also under 16 frames."""
+    """Two windows of the tiny model agree to 1e-4 with a rewrite from docs/lcvd.md; also under 16 frames."""
     clip = {**clip, "hints": clip["hints"][:driven]}
     expected = rewritten(tiny_weights, clip, steps=3, omega=4.5, seed=11, mode=mode)
     got = relight_latents(tiny_model, **clip, steps=3, omega=4.5, seed=11, mode=mode)
@@ -317,7 +317,7 @@ def test_clip_equals_the_published_definition(
 
 
 def test_frames_and_progress(tiny_model, clip: dict) -> None:
-    """As many uint8 frames as hints, of the reference's size; progress counts windows times steps."""
+    """The clip has as many uint8 frames as hints, of the reference's size; progress counts windows times steps."""
     seen: list = []
     frames = list(relight_frames(tiny_model, **clip, steps=2, on_progress=lambda *done: seen.append(done)))
     assert len(frames) == 17
@@ -365,8 +365,8 @@ def test_portrait_is_removed_from_the_condition(tiny_model, clip: dict) -> None:
         made = ClipConditions(tiny_model, clip["reference_rgb"], mask, clip["reference_hint"], clip["hints"])
         c1, c2 = made.pair([0, 3])
         assert torch.equal(c1.latents, c2.latents)
-        assert not c1.clip.any()
-        assert c2.clip.any()
+        assert not c1.image_embedding.any()
+        assert c2.image_embedding.any()
         return c2.latents
 
     assert not latents(np.ones((64, 48))).any()

@@ -49,7 +49,7 @@ def same(one: dict, other: dict) -> bool:
 
 
 def names_of_the_release() -> dict[str, tuple[int, ...]]:
-    """Adapter names and shapes as LCVD.md lists them."""
+    """Names and shapes of the published adapters, written out."""
     sizes = [(3, 3, 3), (16, 3, 4), (16, 16, 3), (32, 16, 4), (32, 32, 3), (64, 32, 4), (64, 64, 3), (128, 64, 3)]
     shapes: dict[str, tuple[int, ...]] = {"scale": (1,), "final_proj.bias": (320,)}
     shapes["final_proj.weight"] = (320, 128, 1, 1)
@@ -203,7 +203,7 @@ def test_convert_keeps_every_value(folder: Path, tmp_path: Path) -> None:
     assert "**not** the published" in card
     assert manifest["parts"]["image_encoder"]["dtypes"] == ["float16"]
     assert verify(find_weights(out)) == []
-    assert load_lcvd(out).clip_mean == load_lcvd(folder).clip_mean
+    assert load_lcvd(out).image_mean == load_lcvd(folder).image_mean
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "weights"]
 
 

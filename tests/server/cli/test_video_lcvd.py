@@ -23,7 +23,7 @@ pytest.importorskip("diffusers", reason="pip install 'relight-live[lcvd]'")
 from engine.offline.video_file import ClipReader  # noqa: E402
 from engine.reference import square_around  # noqa: E402
 from lcvd.networks.precond import Denoiser  # noqa: E402
-from lcvd.sampling.latent_file import ClipState  # noqa: E402
+from lcvd.sampling.latent_file import ClipLatents  # noqa: E402
 from lcvd.tracking.crop import crop  # noqa: E402
 from lcvd.tracking.mesh import MeshTracker  # noqa: E402
 from lcvd.weights.tiny import write_tiny  # noqa: E402
@@ -339,7 +339,7 @@ def test_interrupted_run_goes_on(
         (state / "notes.txt").write_text("mine")
         named = {"state": state}
     asked: list[int] = []
-    forward, commit = Denoiser.forward, ClipState.commit
+    forward, commit = Denoiser.forward, ClipLatents.commit
 
     def counted(self, *given):
         asked.append(1)
@@ -352,7 +352,7 @@ def test_interrupted_run_goes_on(
 
     monkeypatch.setattr(Denoiser, "forward", counted)
     with monkeypatch.context() as patched:
-        patched.setattr(ClipState, "commit", cut)
+        patched.setattr(ClipLatents, "commit", cut)
         status, text = command(source, steps=2, **named)
     assert status == 130
     assert f"{state} keeps what was done" in text

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from lcvd.networks.image_encoder import clip_embedding  # noqa: E402
+from lcvd.networks.image_encoder import embed_image  # noqa: E402
 from lcvd.random_model import random_lcvd  # noqa: E402
 from tests.rounding import rounding  # noqa: E402
 from tests.training.tiny_run import FRAMES, SIZE, tiny_config  # noqa: E402
@@ -62,7 +62,7 @@ def test_what_the_network_is_told(model, config: TrainConfig) -> None:
     with torch.no_grad():
         mean = model.vae.encode(pixels).latent_dist.mean
         std = model.vae.encode(pixels).latent_dist.std
-        token = clip_embedding(model.image_encoder, pixels[:1], model.clip_mean, model.clip_std)
+        token = embed_image(model.image_encoder, pixels[:1], model.image_mean, model.image_std)
     scaled = (row.target[0] / 0.18215 - mean) / std
     assert abs(float(scaled.mean())) < 0.2  # a sample of the posterior: standard normal around its mean
     assert float(scaled.std()) == pytest.approx(1, abs=0.15)
