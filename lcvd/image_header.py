@@ -1,7 +1,7 @@
-"""What an uploaded picture says it is, read from its first bytes by hand: kind and size before anything is decoded.
+"""Reads the kind and size that an uploaded picture claims from its first bytes, before anything is decoded.
 
-Radiance .hdr, OpenEXR, JPEG, PNG. Never allocates more than the bytes it was given, so a decompression bomb is seen
-for what it is. Knows no limits: the caller compares.
+Radiance .hdr, OpenEXR, JPEG, PNG. It allocates no more than the bytes it was given, so the claimed size of a
+decompression bomb is known before any decoder runs. The caller compares the size with its limits.
 """
 
 import re
@@ -40,7 +40,7 @@ def read_header(data: bytes, label: str = "the file") -> Header:
 
 
 def is_complete(data: bytes, header: Header) -> bool:
-    """False when a JPEG or PNG lacks its end mark (decoders paint the missing part grey and say nothing).
+    """Return False when a JPEG or PNG lacks its end mark (decoders paint the missing part grey without an error).
 
     Entropy-coded JPEG data cannot contain FF D9, and a thumbnail's comes before the frame header.
     """

@@ -4,7 +4,7 @@ LCVD (arXiv 2502.19894), supplement §8. *Relative displacement*: the reference 
 its first frame. *Portrait-scale consistency*: the driver's own pose and expression on the reference's shape. Shape,
 camera and crop are always the reference's, so nothing of the driver's identity can reach the picture. Where text and
 release differ the release decides: it shifts pose and expression; the text shifts the pose and takes the driver's
-expression as it is (`expression="driver"`). Light is not motion: the result carries the reference's.
+expression as it is (`expression="driver"`). The result keeps the reference's light.
 """
 
 import dataclasses

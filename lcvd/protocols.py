@@ -1,4 +1,4 @@
-"""The seams of the geometry: what a Tracker, a Rasterizer and a Matte promise. isinstance is never asked."""
+"""Interfaces of the geometry: Tracker, Rasterizer and Matte. They are structural, so no class has to inherit them."""
 
 from typing import NamedTuple, Protocol
 
@@ -9,7 +9,7 @@ from lcvd.types import Face, FloatArray
 
 
 class Raster(NamedTuple):
-    """What a rasteriser leaves at every pixel."""
+    """A rasteriser's result: each pixel has a triangle, barycentric coordinates in it, and a depth."""
 
     triangle: NDArray[np.int32]  # [H,W] index into triangles, -1 where empty
     barycentric: FloatArray  # [H,W,3]
@@ -17,7 +17,7 @@ class Raster(NamedTuple):
 
 
 class Tracker(Protocol):
-    """Finds and follows one face. State lives inside; timestamps drive every filter."""
+    """A Tracker finds and follows one face. It keeps its state itself; timestamps drive every filter."""
 
     def track(self, rgb: NDArray[np.uint8], t_s: float) -> Face | None: ...
 

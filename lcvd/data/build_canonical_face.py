@@ -101,7 +101,7 @@ def network_answers(skin: NDArray[np.int32]) -> list[tuple[bool, NDArray]]:
 
 
 def relaxed(points: NDArray) -> NDArray:
-    """Where the landmarks [468,2] of a smile would be with closed, resting lips (everything above the nose stays)."""
+    """Move the landmarks [468,2] of a smile to closed, resting lips (everything above the nose stays)."""
     across = points[263] - points[33]
     unit = np.linalg.norm(across) / 8.8  # px per cm: outer eye corners of the canonical face
     x_axis = across / np.linalg.norm(across)
@@ -110,11 +110,11 @@ def relaxed(points: NDArray) -> NDArray:
     moves = {v: (0.0, 0.0) for v in FIXED}
     centre = flat[[61, 291], 0].mean()
     squeeze = min(1.0, MOUTH_WIDTH_CM / np.ptp(flat[[61, 291], 0])) - 1
-    seam = np.mean([flat[up, 1] * 0.75 + flat[low, 1] * 0.25 for _, up, low, _ in LIP_COLUMNS[3:6]])
+    lip_line = np.mean([flat[up, 1] * 0.75 + flat[low, 1] * 0.25 for _, up, low, _ in LIP_COLUMNS[3:6]])
     for top, upper, lower, bottom in LIP_COLUMNS:
-        # The lower lip comes up three times as far as the upper lip down; the seam of a smile, a bow, is levelled half.
+        # The lower lip comes up three times as far as the upper lip down; half of a smile's bow is levelled.
         meet = 0.75 * flat[upper, 1] + 0.25 * flat[lower, 1]
-        meet += 0.5 * (seam - meet)
+        meet += 0.5 * (lip_line - meet)
         for v, dy in (
             (top, 0.9 * (meet - flat[upper, 1])),
             (upper, meet - flat[upper, 1]),
@@ -123,7 +123,7 @@ def relaxed(points: NDArray) -> NDArray:
         ):
             moves[v] = (squeeze * (flat[v, 0] - centre), dy)
     for v in LIP_CORNERS:
-        moves[v] = (squeeze * (flat[v, 0] - centre), 0.7 * (seam - flat[v, 1]))
+        moves[v] = (squeeze * (flat[v, 0] - centre), 0.7 * (lip_line - flat[v, 1]))
     known = np.array(list(moves))
     smooth = RBFInterpolator(flat[known], np.array([moves[v] for v in known]), kernel="thin_plate_spline")
     shift = smooth(flat)

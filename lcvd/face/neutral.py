@@ -1,4 +1,4 @@
-"""A size → the neutral Face in the middle of such a frame, facing the viewer: for warm-up, sample hints and tests."""
+"""Makes the neutral Face in the middle of a frame, facing the viewer: for warm-up, sample hints and tests."""
 
 import numpy as np
 

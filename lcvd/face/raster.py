@@ -3,7 +3,7 @@
 A pixel in row i, column j is sampled at its centre (j + 0.5, i + 0.5). Edges are inclusive and a tie in depth goes to
 the lower triangle index, so the picture does not depend on the order of arithmetic. Nothing is culled: the caller
 decides by normal. Affine (weak-perspective) interpolation, edge functions after Pineda, "A Parallel Algorithm for
-Polygon Rasterization" (SIGGRAPH 1988). The slow twin lives in tests/lcvd/face/test_raster.py.
+Polygon Rasterization" (SIGGRAPH 1988). tests/lcvd/face/test_raster.py has a slow reference.
 """
 
 import numba

@@ -1,4 +1,4 @@
-"""pytorch3d's rasteriser as a Rasterizer: the twin of `lcvd.face.raster` that the authors' code draws hints with.
+"""pytorch3d's rasteriser as a Rasterizer: the one that the authors' code draws hints with.
 
 Optional: pytorch3d (and torch) must be installed; CUDA where there is one. Pixels, y down, z to the viewer become its
 NDC: +x left, +y up, the shorter side of the picture from −1 to 1, pixel edges at the ends, z growing away from the
@@ -32,7 +32,7 @@ class Pytorch3dRasterizer:
         self._device = device
 
     def __call__(self, vertices: FloatArray, triangles: NDArray[np.int32], size: tuple[int, int]) -> Raster:
-        """As `lcvd.face.raster.rasterize`, to rounding at edges. Raises ShapeError."""
+        """Rasterise as `lcvd.face.raster.rasterize` does, equal up to rounding at edges. Raises ShapeError."""
         vertices, triangles = checked_mesh(vertices, triangles)
         height, width = size
         if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
@@ -73,7 +73,7 @@ class Pytorch3dRasterizer:
 
 
 def make_rasterizer(device: str = "cpu") -> tuple[Rasterizer, str]:
-    """(pytorch3d's rasteriser where it is installed, else ours; one sentence that says which)."""
+    """Return pytorch3d's rasteriser where it is installed, else ours, and a note that names the choice."""
     if importlib.util.find_spec("pytorch3d") is None:
         return rasterize, "Rasteriser: lcvd.face.raster (numba); pytorch3d is not installed."
     try:

@@ -22,7 +22,7 @@ U2NET_FILE = "u2net_human_seg.pth"
 U2NET_PX = 320
 THRESHOLD = 0.5
 DILATION_PX = 7  # at the published 512²
-NOBODY = 0.5  # a calibrated map that stays below shows no person
+MIN_PERSON = 0.5  # a calibrated map that stays below shows no person
 
 
 class U2NetMatte:
@@ -48,19 +48,19 @@ class U2NetMatte:
 
 
 class CalibratedMatte:
-    """Matte (protocol) around one that gives probabilities: zeros where nobody is, which min-max leaves alone."""
+    """Matte (protocol) around one that gives probabilities; without a person it gives zeros, which min-max keeps."""
 
     def __init__(self, matte: Matte) -> None:
         self._matte = matte
 
     def __call__(self, rgb: NDArray[np.uint8]) -> FloatArray:
-        """The inner matte's map, or zeros where it finds nobody."""
+        """The inner matte's map, or zeros where it finds no person."""
         out = self._matte(rgb)
-        return out if out.max() >= NOBODY else np.zeros_like(out)
+        return out if out.max() >= MIN_PERSON else np.zeros_like(out)
 
 
 def make_matte(u2net: Path | None, *, device: str = "cpu") -> tuple[Matte, str]:
-    """(the person map for `portrait_mask`, one sentence that says which and why).
+    """Choose the person map for `portrait_mask`; return it and a note that gives the reason.
 
     U²-Net where its file (or a folder with it) is given and torch is installed; MediaPipe otherwise. A file that is
     there but damaged raises ModelUnavailable.

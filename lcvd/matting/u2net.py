@@ -2,7 +2,7 @@
 
 Qin et al. 2020, "U²-Net: Going Deeper with Nested U-Structure for Salient Object Detection" (figures 2 and 5): a U of
 residual U-blocks (RSU), six side maps and their fusion. The LCVD authors load `u2net_human_seg.pth` (44,009,869
-parameters) and use the fused map. Narrower copies with the same keys are read too, for tests. Knows nothing of masks.
+parameters) and use the fused map. Narrower copies with the same keys are read too, for tests.
 """
 
 from pathlib import Path

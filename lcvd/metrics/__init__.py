@@ -1,4 +1,4 @@
-"""Metrics of a relit clip: the paper's, where their weights are, and ours, which need none (docs/evaluate.md).
+"""Metrics of a relit clip: the paper's, where their weights are present, and ours, which need none (docs/evaluate.md).
 
 `metrics_for(request)` makes them all, in the order of the table; `lcvd.metrics.evaluation.evaluate` runs them.
 Importing this package imports neither torch nor any metric's own package.

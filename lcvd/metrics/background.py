@@ -1,7 +1,7 @@
-"""What happened to the picture behind the person: PSNR of the result against the driver, outside the person's mask.
+"""Compares the picture behind the person: PSNR of the result against the driver, outside the person's mask.
 
 Plain PSNR (10 log₁₀ 255²/MSE, one MSE over all frames), and PSNR after the best gain per frame and channel: a light may
-ask for a dimmer background, which is no damage; what is left after the gain is.
+dim the background on purpose, which is no damage; only an error that the gain does not explain is.
 """
 
 import math

@@ -35,7 +35,7 @@ class DecaPair(NamedTuple):
 
 
 class DecaCodes:
-    """Remembers the last pair. `encoder` replaces what the file would give."""
+    """DECA's codes of a frame pair, kept for the second metric that asks. `encoder` replaces the file's network."""
 
     def __init__(self, request: Request, encoder: Encoder | None = None) -> None:
         self._files = request.files
@@ -44,19 +44,19 @@ class DecaCodes:
         self._pair = DecaPair(None, None)
 
     def available(self) -> Missing | None:
-        """As Metric.available."""
+        """Same as Metric.available."""
         if self._encoder is not None:
             return None
         return every(require_torch(), require(self._files, FILES, ORIGIN))
 
     def load(self) -> None:
-        """As Metric.load."""
+        """Same as Metric.load."""
         path = find(self._files, *FILES)
         if self._encoder is None and path is not None:
             self._encoder = torch_encoder(path)
 
-    def of(self, pair: FramePair) -> DecaPair:
-        """Codes of both frames, from memory when `pair` was the last one."""
+    def encode(self, pair: FramePair) -> DecaPair:
+        """Encode both frames of `pair`, or return the kept codes when it was the last one."""
         if pair.index != self._index:
             self._pair = DecaPair(self._code(pair.result, pair.result_face), self._code(pair.driver, pair.driver_face))
             self._index = pair.index
@@ -101,7 +101,7 @@ class DecaLightError:
         self._codes.load()
 
     def update(self, pair: FramePair) -> None:
-        result, driver = self._codes.of(pair)
+        result, driver = self._codes.encode(pair)
         if result is not None:
             found = result.light.astype(np.float64)
             self._error.add(float(np.linalg.norm(found - self._requested)))
@@ -142,7 +142,7 @@ class DecaPose:
         self._codes.load()
 
     def update(self, pair: FramePair) -> None:
-        result, driver = self._codes.of(pair)
+        result, driver = self._codes.encode(pair)
         if result is not None and driver is not None:
             self._error.add(head_rotation(result), head_rotation(driver))
 

@@ -1,4 +1,4 @@
-"""A run of the metrics over two clips, frame by frame: trackers and matte are asked once per frame for all of them."""
+"""Runs the metrics over two clips, frame by frame: trackers and matte run once a frame for all of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an evaluation found."""
+    """The result of an evaluation: counts of frames and faces, and an outcome for each metric."""
 
     frames: int
     result_faces: int  # frames with a face
@@ -65,7 +65,7 @@ def evaluate(
 
 
 def _start(metrics: Sequence[Metric], request: Request, result: Picture, driver: Picture) -> dict[int, Missing]:
-    """Load what can run; the rest by its place in `metrics`, with the reason."""
+    """Load the metrics that can run; return the others' reasons by their index in `metrics`."""
     missing: dict[int, Missing] = {}
     for i, metric in enumerate(metrics):
         reason = _comparable(metric.info, request, result, driver) or metric.available()

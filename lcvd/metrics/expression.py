@@ -1,4 +1,4 @@
-"""Whether the result's face moves as the driver's: RMS distance of two expressions, in mm of the canonical face.
+"""Compares the movement of the result's face with the driver's: RMS distance of expressions, mm of the canonical face.
 
 An expression is the tracker's displacement of every vertex from the person's own neutral shape, without pose and size,
 so two people can be compared. `relative_mm` takes each clip's first frame out, as in `lcvd.metrics.pose`.

@@ -1,9 +1,10 @@
-"""How much the person's brightness jumps from frame to frame, after the motion is taken out.
+"""Measures the jumps of the person's brightness from frame to frame, after the motion is taken out.
 
 After the warping error of Lai et al. 2018, "Learning Blind Video Temporal Consistency": the last frame is warped onto
 this one by optical flow and compared where the flow can be trusted (forward-backward test of Ruder et al. 2016,
 "Artistic Style Transfer for Videos"). Flow comes from the driver (DIS, Kroeger et al. 2016), so that a flickering
-result cannot spoil its own ruler. The driver's own error on the same pixels is the unit: 1 = as steady as the driver.
+result does not disturb its own measurement. The driver's own error on the same pixels is the unit: 1 = as steady as the
+driver.
 """
 
 from typing import NamedTuple

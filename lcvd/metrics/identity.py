@@ -1,4 +1,4 @@
-"""Whether it is still the same person: cosine similarity of ArcFace embeddings, result against reference.
+"""Compares the person of result and reference: cosine similarity of their ArcFace embeddings.
 
 Deng et al. 2019, "ArcFace" (CVPR); preprocessing of the InsightFace project: similarity from five points (eyes, nose
 tip, mouth corners) onto its 112×112 template, (RGB − 127.5)/127.5, NCHW. Without a reference portrait the driver's

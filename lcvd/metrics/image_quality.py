@@ -1,7 +1,7 @@
-"""IQ: how good single frames look, without a reference, by a model of the pyiqa toolbox.
+"""IQ: quality of single frames without a reference, by a model of the pyiqa toolbox.
 
-The paper's IQ column lies between 1.2 and 3.1. Which model gave it is not in the facts we hold (docs/evaluate.md); the
-range suggests one that answers on the five-point scale of opinion scores, so the default is Q-Align (Wu et al. 2024,
+The paper's IQ column lies between 1.2 and 3.1. The paper does not name the model (docs/evaluate.md); the
+range suggests the five-point scale of opinion scores, so the default is Q-Align (Wu et al. 2024,
 ICML), and any other pyiqa model can be named. pyiqa fetches weights itself; the default runs only where they are
 already in the Hugging Face cache.
 """

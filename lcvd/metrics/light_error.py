@@ -1,4 +1,4 @@
-"""How far the light on the result's face is from the requested light, without any weights.
+"""Measures the distance of the light on the result's face from the requested light, without any weights.
 
 Per frame the face's skin gives nine SH numbers (`lcvd.lighting.estimate`), the request gives nine (`sh_projection`);
 both become the luminance of a matte ball as the camera sees it, scaled to mean 1 (exposure and skin tone are unknown),
@@ -26,7 +26,7 @@ DARK = 1e-3  # mean shade of the ball below which a light has no shape to compar
 def ball_normals(count: int = BALL_NORMALS) -> NDArray[np.float64]:
     """Unit normals [count,3] of a ball seen from the front, one for each equal part of its picture.
 
-    Evenly spread over the disc by the golden angle (Vogel 1979): what faces the viewer counts as much as it is seen.
+    Evenly spread over the disc by the golden angle (Vogel 1979): each normal counts by its share of the visible disc.
     """
     i = np.arange(count)
     radius2 = (i + 0.5) / count

@@ -1,4 +1,4 @@
-"""LPIPS: how different result and driver look to a network, frame by frame (Zhang et al. 2018, CVPR, eq. 1).
+"""LPIPS: perceptual distance of result and driver, frame by frame (Zhang et al. 2018, CVPR, eq. 1).
 
 The `lpips` package brings its linear layers, version 0.1; the AlexNet beneath them comes from torchvision and is read
 from the user's file, so that evaluating never downloads. `value` compares with the driver, so a strong light moves it

@@ -1,7 +1,7 @@
-"""The nouns of an evaluation: MetricInfo, FramePair, Score, Missing, and Metric, what each of them promises.
+"""Data types of an evaluation, MetricInfo, FramePair, Score and Missing, and Metric, the interface of all metrics.
 
 A metric sees a clip and its driver frame by frame, once, in order, and keeps what it needs: memory does not grow with
-the clip. What it cannot compute it says (`Missing`): the reason and the remedy, never a made-up number.
+the clip. A metric that cannot be computed returns `Missing` with the reason and the remedy, never a substitute number.
 """
 
 import math
@@ -19,7 +19,7 @@ Picture = NDArray[np.uint8]  # [H,W,3] RGB
 
 @dataclass(frozen=True, slots=True)
 class MetricInfo:
-    """What a metric is, whether or not it can be computed here."""
+    """Description of a metric; it exists whether or not the metric can be computed here."""
 
     name: str  # key in the JSON document
     column: str  # the paper's column; empty where the paper has none
@@ -32,7 +32,7 @@ class MetricInfo:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why a metric has no value, and what would give it one."""
+    """The reason that a metric has no value, and the remedy that would give it one."""
 
     reason: str
     remedy: str
@@ -60,13 +60,13 @@ class FramePair:
 
     @property
     def aligned(self) -> bool:
-        """Whether both pictures have one size."""
+        """True if both pictures have one size."""
         return self.result.shape == self.driver.shape
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """What the result was asked to be: the same for every metric."""
+    """The settings that the result was made with; all metrics get the same Request."""
 
     lighting: Lighting
     frames: int  # of the clip
@@ -84,7 +84,7 @@ class Metric(Protocol):
     def info(self) -> MetricInfo: ...
 
     def available(self) -> Missing | None:
-        """Why it cannot run with this request here, or None. Cheap: loads no model, imports no torch."""
+        """Return the reason that it cannot run here, or None. Cheap: loads no model, imports no torch."""
         ...
 
     def load(self) -> None:
@@ -102,7 +102,7 @@ class Metric(Protocol):
 
 @dataclass(slots=True)
 class RunningMean:
-    """Steady whatever the count; `mean` of nothing is NaN."""
+    """Mean, deviation and maximum by Welford's update, stable for any count; `mean` of nothing is NaN."""
 
     count: int = 0
     mean: float = math.nan

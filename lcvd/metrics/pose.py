@@ -1,4 +1,4 @@
-"""Whether the result's head turns as the driver's: the angle between two head rotations, in degrees.
+"""Compares the rotation of the result's head with the driver's: the angle between the two, in degrees.
 
 Rotations are our tracker's (`pose`), or DECA's (`POSE`, `lcvd.metrics.deca`). Per frame the geodesic distance on
 SO(3) (Huynh 2009, eq. 23): acos((tr(R₁ R₂ᵀ) − 1)/2). `relative_deg` first takes each clip's own first frame out:

@@ -1,4 +1,4 @@
-"""VQ: how good the clip looks in motion, without a reference, by FasterVQA.
+"""VQ: quality of the clip in motion without a reference, by FasterVQA.
 
 Wu et al. 2023, "Neighbourhood Representative Sampling for Efficient End-to-End Video Quality Assessment" (TPAMI),
 through the authors' package `fastvqa`, as their `vqa.py` does it: 8 times 4 frames, spatial fragments, ImageNet

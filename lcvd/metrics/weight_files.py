@@ -1,4 +1,4 @@
-"""Where the weights of the paper's metrics are looked for: a few folders and fixed names. Nothing is downloaded."""
+"""Looks for the weights of the paper's metrics in a few folders under fixed names. Nothing is downloaded."""
 
 import importlib.util
 import pickle
@@ -11,7 +11,7 @@ from lcvd.metrics.metric import Missing
 if TYPE_CHECKING:
     import torch
 
-# What torch and the metrics' packages raise on a damaged, foreign or hostile file.
+# Errors of torch and the metrics' packages on a damaged, foreign or hostile file.
 TROUBLES = (
     *(ImportError, RuntimeError, KeyError, IndexError, TypeError, AttributeError, ValueError, AssertionError),
     *(OSError, EOFError, pickle.UnpicklingError),
@@ -30,7 +30,7 @@ def find(folders: tuple[str, ...], *names: str) -> Path | None:
 
 
 def every(*missing: Missing | None) -> Missing | None:
-    """All that is missing in one, so that nobody learns of it piece by piece; None where nothing is."""
+    """Join everything that is missing into one Missing, so that one message names it all; None where nothing is."""
     there = [item for item in missing if item is not None]
     if not there:
         return None
@@ -57,7 +57,7 @@ def require_torch() -> Missing | None:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says first, or its name."""
+    """Return the first line of an exception's message, or its class name."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -56,7 +56,7 @@ def test_a_flat_map_has_nothing_to_stretch(value, wanted):
     np.testing.assert_array_equal(portrait_mask(RGB, fixed(np.full((8, 8), value))), wanted)
 
 
-def test_nobody_stays_nobody():
+def test_a_picture_without_a_person_has_an_empty_mask():
     """MediaPipe's faint noise on an empty room is not stretched to a person; the same map unguarded would be."""
     noise = np.random.default_rng(0).uniform(0, 0.05, (16, 16))
     assert portrait_mask(RGB, fixed(noise)).max() == 1

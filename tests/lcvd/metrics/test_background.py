@@ -7,7 +7,7 @@ import pytest
 
 from lcvd.metrics.background import MAX_DB, BackgroundPsnr, psnr_db
 from lcvd.metrics.metric import Missing, Score
-from tests.lcvd.metrics.made_up_pairs import pair, request, texture
+from tests.lcvd.metrics.synthetic_pairs import pair, request, texture
 
 PERSON = np.zeros((128, 128), np.float32)
 PERSON[40:, 40:88] = 1

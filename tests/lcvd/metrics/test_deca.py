@@ -10,7 +10,7 @@ from lcvd.lighting.lighting import sh_projection
 from lcvd.lighting.sh import deca_from_sh
 from lcvd.metrics.deca import DecaCodes, DecaLightError, DecaPose
 from lcvd.metrics.metric import Missing, Score
-from tests.lcvd.metrics.made_up_pairs import face_at, pair, request
+from tests.lcvd.metrics.synthetic_pairs import face_at, pair, request
 
 ASKED = request("rembrandt-left")
 LIGHT = deca_from_sh(sh_projection(ASKED.lighting))  # [9,3]
@@ -52,7 +52,7 @@ def frames(count: int = 2) -> list:
     return [pair(i, BRIGHT, BLACK, face_at(), face_at()) for i in range(count)]
 
 
-def test_the_right_light_has_no_error_and_the_drivers_own_is_told() -> None:
+def test_the_right_light_has_no_error_and_the_drivers_own_is_reported() -> None:
     """DECA sees the requested light on the result, and darkness on the driver."""
     codes = DecaCodes(ASKED, Encoder(code(LIGHT), code(np.zeros((9, 3)))))
     score = run(DecaLightError(ASKED, codes), frames())

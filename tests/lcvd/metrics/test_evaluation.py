@@ -13,7 +13,7 @@ from lcvd.metrics.evaluation import evaluate
 from lcvd.metrics.metric import FramePair, MetricInfo, Missing, RunningMean, Score
 from lcvd.metrics.weight_files import every, find
 from lcvd.types import Face
-from tests.lcvd.metrics.made_up_pairs import face_at, request, texture
+from tests.lcvd.metrics.synthetic_pairs import face_at, request, texture
 
 PAPER = {"LE", "ID", "LPIPS", "IQ", "VQ", "FID", "FVD", "POSE"}
 
@@ -114,7 +114,7 @@ def test_trackers_and_matte_are_asked_once_a_frame() -> None:
 
 
 def test_the_matte_rests_where_no_metric_compares_pixels() -> None:
-    """Without an aligned metric nobody is asked for the person."""
+    """Without an aligned metric the matte does not run."""
     _, _, matte = run([Counter()], texture(64), texture(64))
     assert matte.calls == 0
 
@@ -136,7 +136,7 @@ def test_another_person_skips_the_metrics_of_pixels() -> None:
 
 
 @pytest.mark.parametrize("trouble", ["unavailable", "damaged"])
-def test_a_metric_that_cannot_run_stops_nobody(trouble: str) -> None:
+def test_a_metric_that_cannot_run_stops_no_other(trouble: str) -> None:
     """Its reason is reported, the others have their values."""
     report, _, _ = run([Counter(trouble=trouble), Counter()], texture(64), texture(64))
     assert report.outcomes[0].missing is not None

@@ -7,7 +7,7 @@ import pytest
 
 from lcvd.metrics.flicker import FLOOR_LEVELS, DriverFlow, Flicker, warp
 from lcvd.metrics.metric import Missing, Score
-from tests.lcvd.metrics.made_up_pairs import pair, request, texture
+from tests.lcvd.metrics.synthetic_pairs import pair, request, texture
 
 EVERYWHERE = np.ones((128, 128), np.float32)
 

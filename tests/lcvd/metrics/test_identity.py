@@ -10,7 +10,7 @@ from lcvd.lighting.presets import preset
 from lcvd.metrics.identity import TEMPLATE, Identity, aligned_crop, cosine, five_points, load_embedder
 from lcvd.metrics.metric import Missing, Score
 from lcvd.types import Face
-from tests.lcvd.metrics.made_up_pairs import drawn, face_at, pair, request, turned
+from tests.lcvd.metrics.synthetic_pairs import drawn, face_at, pair, request, turned
 
 
 def colour(crops: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from lcvd.metrics.light_error import (
 )
 from lcvd.metrics.metric import Missing, Score
 from lcvd.types import Lighting
-from tests.lcvd.metrics.made_up_pairs import drawn, face_at, pair, request, turned
+from tests.lcvd.metrics.synthetic_pairs import drawn, face_at, pair, request, turned
 
 
 def band01(ambient: float, front: float = 0.0, right: float = 0.0) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_black_light_gives_no_number() -> None:
 
 
 def test_direction_error_is_the_angle_between_lamps() -> None:
-    """Lamps at azimuth -40 and +20 are 60 degrees apart."""
+    """Lights at azimuth -40 and +20 are 60 degrees apart."""
     lights = [
         Lighting("x", (0.2, 0.2, 0.2), (DirectionalLight(direction_from_angles(a, 0), (1, 1, 1)),)) for a in (-40, 20)
     ]

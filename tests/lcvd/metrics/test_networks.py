@@ -14,7 +14,7 @@ from lcvd.metrics.image_quality import ImageQuality
 from lcvd.metrics.lpips import Lpips
 from lcvd.metrics.metric import Metric, Missing, Score
 from lcvd.metrics.video_quality import SCALE, VideoQuality, rescaled
-from tests.lcvd.metrics.made_up_pairs import pair, request, texture
+from tests.lcvd.metrics.synthetic_pairs import pair, request, texture
 
 
 def run(metric: Metric, pairs: list) -> Score:

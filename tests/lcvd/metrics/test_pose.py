@@ -8,7 +8,7 @@ from lcvd.face.geometry import face_mesh
 from lcvd.metrics.expression import Expression, rms_mm
 from lcvd.metrics.metric import Missing, Score
 from lcvd.metrics.pose import Pose, angle_deg
-from tests.lcvd.metrics.made_up_pairs import face_at, pair, request, turned
+from tests.lcvd.metrics.synthetic_pairs import face_at, pair, request, turned
 
 BLANK = np.zeros((8, 8, 3), np.uint8)
 
