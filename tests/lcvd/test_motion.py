@@ -19,7 +19,7 @@ from tests.lcvd.tracking.synthetic_flame import write_folder
 def face(
     seed: int, *, turn=(0.0, 0.0, 0.0), scale: float = 15.0, place=(200.0, 180.0, 0.0), identity_seed=None
 ) -> Face:
-    """A made-up MediaPipe face that obeys Face's weak-perspective model."""
+    """A synthetic MediaPipe face that obeys Face's weak-perspective model."""
     mesh = face_mesh()
     rng = np.random.default_rng(seed)
     shape_rng = np.random.default_rng(seed if identity_seed is None else identity_seed)
@@ -32,7 +32,7 @@ def face(
 
 
 def code(seed: int) -> DecaCode:
-    """A made-up DECA code."""
+    """A synthetic DECA code."""
     rng = np.random.default_rng(seed)
     parts = [rng.normal(0, 0.5, n).astype(np.float32) for n in (100, 50, 50, 6, 3)]
     parts[4][0] = 8

@@ -45,7 +45,7 @@ def test_gallery_holds_the_classics():
 
 @pytest.mark.parametrize("entry", PRESETS, ids=lambda p: p.name)
 def test_values_are_legal_on_the_wire(entry):
-    """At most four lights of unit direction, linear RGB 0 to 8, softness and shadow 0 to 1, background gain 0.3 to 1."""
+    """At most four lights of unit length, linear RGB 0 to 8, softness and shadow 0 to 1, background gain 0.3 to 1."""
     light = entry.lighting
     assert len(light.directionals) <= 4
     for directional in light.directionals:

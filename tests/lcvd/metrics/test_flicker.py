@@ -1,4 +1,4 @@
-"""Flicker of made-up clips whose brightness jumps by known amounts."""
+"""Flicker of synthetic clips whose brightness jumps by known amounts."""
 
 from itertools import pairwise
 

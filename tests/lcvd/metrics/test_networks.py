@@ -37,7 +37,7 @@ def pairs_of(results: list[np.ndarray], drivers: list[np.ndarray]) -> list:
 
 
 def module(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> types.ModuleType:
-    """An importable made-up module."""
+    """An importable fake module."""
     made = types.ModuleType(name)
     made.__spec__ = types.SimpleNamespace(name=name)  # type: ignore[assignment]
     made.__path__ = []  # a package, so that it may have sub-modules
@@ -327,7 +327,7 @@ OPTIONS = {
 
 
 def test_vq_follows_the_authors_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sampler, fragments, normalisation and weights reach a made-up fastvqa as vqa.py gives them; repeats are equal."""
+    """Sampler, fragments, normalisation and weights reach a fake fastvqa as vqa.py gives them; repeats are equal."""
     torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
     seen: dict[str, object] = {}
 

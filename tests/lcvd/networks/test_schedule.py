@@ -47,7 +47,7 @@ def test_levels_equal_diffusers_scheduler() -> None:
 
 
 def test_euler_equals_diffusers_scheduler() -> None:
-    """25 steps of a made-up network end where diffusers' Euler scheduler ends."""
+    """25 steps of a toy network end where diffusers' Euler scheduler ends."""
     diffusers = pytest.importorskip("diffusers")
     scheduler = diffusers.EulerDiscreteScheduler.from_config(dict(SCHEDULER))
     scheduler.set_timesteps(25)

@@ -1,4 +1,4 @@
-"""A head of our own with FLAME's file layout and a few hundred vertices: nothing of the licensed model is in it.
+"""A synthetic head with FLAME's file layout and a few hundred vertices: nothing of the licensed model is in it.
 
 A latitude-longitude ellipsoid (0.09 × 0.12 × 0.10 m), smooth random blend shapes, joints regressed from a few
 vertices, a jaw that moves the lower front. Written as FLAME 2020 is: chumpy arrays, a scipy.sparse regressor and numpy

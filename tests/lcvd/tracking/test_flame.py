@@ -1,4 +1,4 @@
-"""lcvd.tracking.flame against answers that can be worked out by hand, on a made-up head, in float64."""
+"""lcvd.tracking.flame against answers that can be worked out by hand, on a synthetic head, in float64."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ NONE = np.zeros(0)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the made-up FLAME files."""
+    """A folder with the synthetic FLAME files."""
     out = tmp_path_factory.mktemp("flame")
     write_folder(out)
     return out
@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def flame(folder):
-    """The made-up head in double precision."""
+    """The synthetic head in double precision."""
     return load_flame(folder, np.float64)
 
 

@@ -20,7 +20,7 @@ def pinned(filename: str = "a.tflite", member: str | None = "modules/a/a.tflite"
 
 @pytest.fixture
 def one_model(monkeypatch):
-    """The table reduced to one small made-up model."""
+    """The table reduced to one small fake model."""
     monkeypatch.setattr(models, "MODELS", {"a": pinned()})
     monkeypatch.setattr(models, "_installed_mediapipe", lambda: None)
 

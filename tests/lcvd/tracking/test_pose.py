@@ -1,4 +1,4 @@
-"""Pose, expression and identity on made-up faces whose truth is known."""
+"""Pose, expression and identity on synthetic faces whose truth is known."""
 
 import numpy as np
 import pytest

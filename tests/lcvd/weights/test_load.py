@@ -1,10 +1,7 @@
-"""Weight folders: the published layout with all its variants, conversion, damage, hostile files, fetching."""
+"""Weight folders: the published layout with all its variants, checked names, and the loaded networks."""
 
-import io
 import json
-import pickle
 import shutil
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,46 +14,17 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from lcvd.errors import WeightsError  # noqa: E402
 from lcvd.model import load_lcvd  # noqa: E402
 from lcvd.networks.unet import SVD_XT_CONFIG  # noqa: E402
-from lcvd.weights.convert import convert, describe, verify  # noqa: E402
-from lcvd.weights.file import read_tensors  # noqa: E402
+from lcvd.weights.convert import verify  # noqa: E402
 from lcvd.weights.load import (  # noqa: E402
     SVD_FOLDER,
     FoundWeights,
     PartFiles,
-    TensorFile,
     check_part,
     find_weights,
     load_part,
     read_part,
 )
-from lcvd.weights.tiny import write_tiny  # noqa: E402
-
-
-@pytest.fixture
-def folder(tiny_weights: Path, tmp_path: Path) -> Path:
-    """A copy that may be broken."""
-    shutil.copytree(tiny_weights, tmp_path / "weights")
-    return tmp_path / "weights"
-
-
-def all_tensors(path: Path) -> dict:
-    found = find_weights(path)
-    return {f"{name}.{key}": value.clone() for name in found.parts for key, value in read_part(found, name).items()}
-
-
-def same(one: dict, other: dict) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-
-
-def names_of_the_release() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the published adapters, written out."""
-    sizes = [(3, 3, 3), (16, 3, 4), (16, 16, 3), (32, 16, 4), (32, 32, 3), (64, 32, 4), (64, 64, 3), (128, 64, 3)]
-    shapes: dict[str, tuple[int, ...]] = {"scale": (1,), "final_proj.bias": (320,)}
-    shapes["final_proj.weight"] = (320, 128, 1, 1)
-    for index, (out, inside, kernel) in enumerate(sizes):
-        shapes[f"conv_layers.{2 * index}.weight"] = (out, inside, kernel, kernel)
-        shapes[f"conv_layers.{2 * index}.bias"] = (out,)
-    return shapes
+from tests.lcvd.weights.tensors import all_tensors, names_of_the_release, same  # noqa: E402
 
 
 def test_full_size_names_are_accepted() -> None:
@@ -104,28 +72,6 @@ def test_full_size_vae_and_image_encoder_names() -> None:
     with torch.device("meta"):
         assert len(build_part("vae", vae).state_dict()) == 248
         assert len(build_part("image_encoder", clip).state_dict()) == 520
-
-
-def test_tiny_has_the_published_layout(tiny_weights: Path) -> None:
-    """The tiny model's files have the published names, and its VAE the old attention names."""
-    names = {str(path.relative_to(tiny_weights)) for path in tiny_weights.rglob("*") if path.is_file()}
-    assert {"unet.pth", "light_embedder.pth", "ref_embedder.pth", "head_embedder.pth"} < names
-    assert f"{SVD_FOLDER}/unet/config.json" in names
-    vae = load_file(tiny_weights / SVD_FOLDER / "sd-vae-ft-mse" / "diffusion_pytorch_model.safetensors")
-    assert any(key.endswith("attentions.0.proj_attn.weight") for key in vae)
-    assert not any("to_q" in key for key in vae)
-    light = torch.load(tiny_weights / "light_embedder.pth", weights_only=True)
-    assert set(light) == set(names_of_the_release())
-
-
-def test_tiny_is_reproducible(tiny_weights: Path, tmp_path: Path) -> None:
-    """The same seed writes the same values, another seed others; a folder in use is not written into."""
-    write_tiny(tmp_path / "again", seed=0, temporal=True)
-    write_tiny(tmp_path / "other", seed=1, temporal=True)
-    assert same(all_tensors(tiny_weights), all_tensors(tmp_path / "again"))
-    assert not same(all_tensors(tiny_weights), all_tensors(tmp_path / "other"))
-    with pytest.raises(WeightsError, match="not empty"):
-        write_tiny(tmp_path / "again")
 
 
 def test_old_attention_names_become_new(tiny_weights: Path) -> None:
@@ -187,38 +133,6 @@ def test_svd_folder_kept_elsewhere(folder: Path, tmp_path: Path) -> None:
     assert same(all_tensors(folder), before)
 
 
-def test_convert_keeps_every_value(folder: Path, tmp_path: Path) -> None:
-    """The converted folder holds the same tensors, a manifest with true hashes and a model card, and loads alike."""
-    out = convert(folder, tmp_path / "out")
-    assert same(all_tensors(folder), all_tensors(out))
-    manifest = json.loads((out / "lcvd.json").read_text())
-    card = (out / "README.md").read_text()
-    for part in manifest["parts"].values():
-        import hashlib
-
-        digest = hashlib.sha256((out / part["file"]).read_bytes()).hexdigest()
-        assert part["sha256"] == digest
-        assert digest in card
-    assert "arXiv 2502.19894" in card
-    assert "**not** the published" in card
-    assert manifest["parts"]["image_encoder"]["dtypes"] == ["float16"]
-    assert verify(find_weights(out)) == []
-    assert load_lcvd(out).image_mean == load_lcvd(folder).image_mean
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "weights"]
-
-
-def test_convert_to_half(folder: Path, tmp_path: Path) -> None:
-    """--dtype fp16 halves every part; a folder that exists, or a bad source, leaves nothing behind."""
-    out = convert(folder, tmp_path / "half", torch.float16)
-    assert {value.dtype for value in all_tensors(out).values()} == {torch.float16}
-    with pytest.raises(WeightsError, match="exists already"):
-        convert(folder, out)
-    (folder / "unet.pth").write_bytes(b"")
-    with pytest.raises(WeightsError, match="empty"):
-        convert(folder, tmp_path / "bad")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["half", "weights"]
-
-
 def test_fp16_files_load_as_asked(tiny_weights: Path) -> None:
     """The image encoder's fp16 file becomes a float32 network, and the other way round."""
     exact = load_part(find_weights(tiny_weights), "image_encoder", torch.device("cpu"), torch.float32)
@@ -257,130 +171,6 @@ def test_old_position_ids_are_no_stranger(folder: Path) -> None:
     load_part(find_weights(folder), "image_encoder", torch.device("cpu"), torch.float32)
 
 
-@pytest.mark.parametrize("name", ["unet.pth", f"{SVD_FOLDER}/image_encoder/model.fp16.safetensors", "legacy.pth"])
-@pytest.mark.parametrize("kept", [0.0, 0.001, 0.4, 0.999])
-def test_truncated_files_are_refused(folder: Path, name: str, kept: float) -> None:
-    """Cut off anywhere, a zip, legacy or safetensors file is a WeightsError that names it."""
-    path = folder / name
-    if name == "legacy.pth":
-        state = torch.load(folder / "unet.pth", weights_only=True)
-        torch.save(state, path, _use_new_zipfile_serialization=False)
-    data = path.read_bytes()
-    assert read_tensors(path)
-    path.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(WeightsError, match=path.name) as caught:
-        read_tensors(path)
-    assert caught.value.hint
-
-
-@pytest.mark.filterwarnings("ignore")  # torch warns of the odd pickle protocols that damage makes
-@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "whole.safetensors"])
-def test_damaged_bytes_never_escape_the_error(tmp_path: Path, name: str) -> None:
-    """Whatever bytes are wrong, the file is read or refused with a WeightsError; nothing else is raised."""
-    path, state = tmp_path / name, {"a.weight": torch.ones(3, 4), "b": torch.ones(5)}
-    if name.endswith("safetensors"):
-        save_file(state, path)
-    else:
-        torch.save(state, path, _use_new_zipfile_serialization=name == "zip.pth")
-    data, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
-    for case in range(150):
-        damaged = np.frombuffer(data, np.uint8).copy()
-        damaged[rng.integers(0, min(len(data), 1200), 1 + case % 4)] = rng.integers(0, 256)
-        path.write_bytes(damaged[: len(data) if case % 2 else rng.integers(0, len(data))].tobytes())
-        try:
-            read_tensors(path)
-        except WeightsError:
-            refused += 1
-    assert refused > 60
-
-
-class Bomb:
-    """A pickle that writes a file when it is read."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return (Path.touch, (self.target,))
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("kind", ["zip", "legacy", "plain pickle", "inside a tensor dict"])
-def test_pickle_bombs_do_not_run(tmp_path: Path, kind: str) -> None:
-    """A hostile pickle is refused in every torch format and does nothing."""
-    mark, path = tmp_path / "executed", tmp_path / "unet.pth"
-    bomb: object = Bomb(mark)
-    if kind == "plain pickle":
-        path.write_bytes(pickle.dumps(bomb))
-    elif kind == "inside a tensor dict":
-        torch.save({"conv_in.weight": torch.zeros(3), "conv_in.bias": bomb}, path)
-    else:
-        torch.save(bomb, path, _use_new_zipfile_serialization=kind == "zip")
-    with pytest.raises(WeightsError, match=r"unet\.pth"):
-        read_tensors(path)
-    assert not mark.exists()
-
-
-def test_zip_bomb_is_refused_unopened(tmp_path: Path) -> None:
-    """An archive with compressed entries is no torch file, and is refused before anything is unpacked."""
-    plain = io.BytesIO()
-    torch.save({"a": torch.zeros(2_000_000)}, plain)
-    path = tmp_path / "unet.pth"
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        for entry in source.namelist():
-            packed.writestr(entry, source.read(entry))
-    with pytest.raises(WeightsError, match="unpacks to 8,"):
-        read_tensors(path)
-
-
-@pytest.mark.parametrize("content", [[1, 2], {"a": "text"}, {3: torch.zeros(1)}, torch.zeros(3)])
-def test_other_contents_are_refused(tmp_path: Path, content: object) -> None:
-    """Something that is not a flat mapping of names to tensors is named for what it is."""
-    torch.save(content, tmp_path / "unet.pth")
-    with pytest.raises(WeightsError, match="not a"):
-        read_tensors(tmp_path / "unet.pth")
-
-
-def test_verify_finds_damage_no_name_shows(folder: Path, tmp_path: Path) -> None:
-    """A flipped byte, a value that is not finite, and an adapter copied over another are all found."""
-    assert verify(find_weights(folder)) == []
-    shutil.copy(folder / "ref_embedder.pth", folder / "light_embedder.pth")
-    state = torch.load(folder / "unet.pth", weights_only=True)
-    state["conv_in.bias"][0] = float("nan")
-    torch.save(state, folder / "unet.pth")
-    problems = "\n".join(verify(find_weights(folder)))
-    assert "light_embedder and ref_embedder hold the same values" in problems
-    assert "conv_in.bias" in problems
-
-    write_tiny(tmp_path / "good")
-    out = convert(tmp_path / "good", tmp_path / "out")
-    data = bytearray((out / "vae.safetensors").read_bytes())
-    data[-2] ^= 1
-    (out / "vae.safetensors").write_bytes(data)
-    assert any("vae.safetensors: SHA-256" in problem for problem in verify(find_weights(out)))
-
-
-def test_manifest_cannot_point_outside(folder: Path, tmp_path: Path) -> None:
-    """A converted folder from a stranger reads its own files only; other versions and missing parts are refused."""
-    out = convert(folder, tmp_path / "out")
-    manifest = json.loads((out / "lcvd.json").read_text())
-    manifest["parts"]["unet"]["file"] = "../../secret.safetensors"
-    (out / "lcvd.json").write_text(json.dumps(manifest))
-    assert find_weights(out).parts["unet"].files == (TensorFile(out / "secret.safetensors"),)
-    odd_parts = (
-        {},
-        [],
-        *({"unet": entry} for entry in ([], {}, {"config": {}, "file": 3}, {"config": {}, "file": ""})),
-    )
-    for broken in ({**manifest, "version": 99}, *({**manifest, "parts": parts} for parts in odd_parts)):
-        (out / "lcvd.json").write_text(json.dumps(broken))
-        with pytest.raises(WeightsError, match=r"lcvd\.json"):
-            find_weights(out)
-    (out / "lcvd.json").write_text("{")
-    with pytest.raises(WeightsError, match="not readable as JSON"):
-        find_weights(out)
-
-
 def test_missing_things_are_named(folder: Path, tmp_path: Path) -> None:
     """No folder, no adapter, no VAE, an impossible configuration: each error names the file and a remedy."""
     with pytest.raises(WeightsError, match="no such folder") as caught:
@@ -402,86 +192,6 @@ def test_names_live_in_the_users_folder(folder: Path, tmp_path: Path, monkeypatc
     """--weights NAME means a folder under the user's weights folder."""
     monkeypatch.setattr("lcvd.weights.location.weights_home", lambda: tmp_path)
     assert find_weights("weights").root == tmp_path / "weights"
-
-
-def test_describe_counts_parameters(tiny_weights: Path) -> None:
-    """`show` counts each part from its configuration, and says that the tiny model is not the published one."""
-    reports = {report.name: report for report in describe(find_weights(tiny_weights))}
-    held = all_tensors(tiny_weights)
-    for name, report in reports.items():
-        assert report.parameters == sum(v.numel() for k, v in held.items() if k.startswith(f"{name}."))
-        assert report.bytes > 0
-    assert reports["unet"].published is False
-    assert reports["vae"].published is None
-
-
-class FakeHub:
-    """huggingface_hub whose downloads are files of a tiny model, and which can misbehave."""
-
-    def __init__(self, source: Path, error: Exception | None = None) -> None:
-        self.source, self.error, self.calls = source, error, []
-
-    def snapshot_download(self, repo_id: str, *, local_dir, allow_patterns, revision, max_workers: int) -> str:
-        from fnmatch import fnmatch
-
-        self.calls.append((repo_id, tuple(allow_patterns), revision))
-        if self.error is not None:
-            raise self.error
-        root = {"MartinGuo": self.source, "stabilityai": self.source / SVD_FOLDER}[repo_id.split("/")[0]]
-        if repo_id.endswith("sd-vae-ft-mse"):
-            root = root / "sd-vae-ft-mse"
-        for path in root.rglob("*"):
-            name = path.relative_to(root).as_posix()
-            if path.is_file() and any(fnmatch(name, pattern) for pattern in allow_patterns):
-                (local_dir / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, local_dir / name)
-        return str(local_dir)
-
-
-def test_fetch_makes_a_folder_that_loads(tiny_weights: Path, tmp_path: Path) -> None:
-    """The patterns fetch exactly what the loader wants, each repository into its place, pinned where asked."""
-    from lcvd.weights.fetch import fetch
-
-    hub, pin = FakeHub(tiny_weights), {"stabilityai/sd-vae-ft-mse": "31f26fd"}
-    seen: list[str] = []
-    fetch(tmp_path / "a", revisions=pin, hub=hub, on_repo=seen.append)
-    assert seen == [call[0] for call in hub.calls]
-    assert [call[2] for call in hub.calls] == [None, None, "31f26fd"]
-    found = find_weights(tmp_path / "a")
-    assert "temporal_vae" not in found.parts
-    assert verify(found) == []
-    fetch(tmp_path / "b", temporal=True, tracker=True, hub=hub)
-    assert "temporal_vae" in find_weights(tmp_path / "b").parts
-    assert "data/*" in hub.calls[3][1]
-    with pytest.raises(WeightsError, match="no such repository"):
-        fetch(tmp_path / "c", revisions={"some/thing": "main"}, hub=hub)
-
-
-def test_fetch_explains_what_went_wrong(tmp_path: Path, tiny_weights: Path) -> None:
-    """A gated repository, no network, a full disk: the error names the repository, the hint the remedy."""
-    from lcvd.weights.fetch import fetch
-
-    class GatedRepoError(OSError):
-        pass
-
-    cases = [
-        (GatedRepoError("403"), "accept the licence"),
-        (ConnectionError("name resolution failed"), "same command again"),
-        (OSError(28, "No space left on device"), "free some disk"),
-    ]
-    for error, remedy in cases:
-        with pytest.raises(WeightsError, match="MartinGuo/Relightable") as caught:
-            fetch(tmp_path, hub=FakeHub(tiny_weights, error))
-        assert remedy in caught.value.hint
-
-
-def test_fake_hub_has_the_real_signature() -> None:
-    """The arguments given to the fake are arguments of the real snapshot_download."""
-    import inspect
-
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    real = set(inspect.signature(huggingface_hub.snapshot_download).parameters)
-    assert set(inspect.signature(FakeHub.snapshot_download).parameters) - {"self"} <= real
 
 
 def test_cuda_is_asked_for_politely(tiny_weights: Path) -> None:
