@@ -126,7 +126,7 @@ def test_pack_carries_everything():
 
 @settings(max_examples=60, deadline=None)
 @given(lights(), lights())
-def test_glide_starts_and_ends_exactly(a, b):
+def test_transition_starts_and_ends_exactly(a, b):
     """u = 0 is the first light itself and u = 1 the second."""
     assert interpolate(a, b, 0.0) is a
     assert interpolate(a, b, 1.0) is b
@@ -144,7 +144,7 @@ def visible(light, shade_of_background=0.8):
 
 @settings(max_examples=60, deadline=None)
 @given(lights(), lights(), st.sampled_from([("keep", 1.0), ("dim", 0.4), ("lit", 0.9)]))
-def test_glide_never_jumps(a, b, background):
+def test_transition_never_jumps(a, b, background):
     """Halving the step about halves the largest change of any visible gain: a jump would not shrink."""
     b = replace(b, background=Background(*background))
 
@@ -159,7 +159,7 @@ def test_glide_never_jumps(a, b, background):
 
 @settings(max_examples=60, deadline=None)
 @given(lights(), lights(), st.floats(0, 1))
-def test_glide_is_always_a_legal_light(a, b, u):
+def test_transition_is_always_a_legal_light(a, b, u):
     """At most four directional lights, unit directions, values in range, at every moment."""
     light = interpolate(a, b, u)
     assert len(light.directionals) <= 4
@@ -172,7 +172,7 @@ def test_glide_is_always_a_legal_light(a, b, u):
     assert 0.3 <= light.background.gain <= 1
 
 
-def test_glide_left_to_right_passes_in_front():
+def test_transition_left_to_right_passes_in_front():
     """A key going from the left to the right stays in front of the face and does not sink below it."""
     for pair in (("split-left", "split-right"), ("rembrandt-left", "rembrandt-right")):
         a, b = (LIGHTS[name] for name in pair)
@@ -194,7 +194,7 @@ def test_transition_between_opposite_lights_passes_over_the_camera():
     assert middle[1] > 0
 
 
-def test_glide_from_original_only_fades_in():
+def test_transition_from_original_only_fades_in():
     """From original the new directional lights keep their directions and only the strength rises."""
     target = LIGHTS["neon"]
     light = interpolate(LIGHTS["original"], target, 0.25)
@@ -205,7 +205,7 @@ def test_glide_from_original_only_fades_in():
     np.testing.assert_allclose(shading(back, NORMALS), shading(target, NORMALS), atol=1e-6)
 
 
-def test_glide_mixes_environments():
+def test_transition_mixes_environments():
     """An environment fades in from nothing."""
     light = interpolate(replace(rich(), sh=None), rich(), 0.5)
     np.testing.assert_allclose(light.sh, 0.5 * rich().sh, atol=1e-6)
