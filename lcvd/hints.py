@@ -72,7 +72,7 @@ def render_hints(face: Face, lighting: Lighting, size: tuple[int, int], rasteriz
 
 
 def _drawn(mesh: MeshTopology, style: Style) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Triangles to draw [M,3], and which of them are skin [M]."""
+    """Return the triangles to draw [M,3] and a mask [M] of those that are skin."""
     if not style.skin_alone:
         return mesh.triangles, mesh.skin_triangles
     triangles = np.ascontiguousarray(mesh.triangles[mesh.skin_triangles])

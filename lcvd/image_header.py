@@ -24,7 +24,7 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes, label: str = "the file") -> Header:
-    """Header of an image file. Raises ImageError when it is none of the four kinds or its header is broken."""
+    """Read the header of an image file. Raises ImageError for another kind of file or a broken header."""
     try:
         if data.startswith((b"#?RADIANCE", b"#?RGBE")):
             return _hdr(data)

@@ -29,7 +29,7 @@ DTYPES: dict[str, torch.dtype] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LcvdModel:
-    """Frozen networks, ready to be called."""
+    """The frozen networks of LCVD, ready to be called."""
 
     denoiser: Denoiser
     adapters: Adapters
@@ -53,7 +53,7 @@ class LcvdModel:
 
 
 def dtype_from_name(name: str | torch.dtype) -> torch.dtype:
-    """torch dtype of "fp32", "bf16", "fp16" or their long names. Raises ValueError."""
+    """Return the torch dtype of "fp32", "bf16", "fp16" or their long names. Raises ValueError."""
     if isinstance(name, torch.dtype):
         return name
     if name not in DTYPES:
@@ -62,7 +62,7 @@ def dtype_from_name(name: str | torch.dtype) -> torch.dtype:
 
 
 def device_from_name(name: str | torch.device) -> torch.device:
-    """torch device of "cpu", "cuda" or "cuda:1". Raises ModelUnavailable where there is no such device."""
+    """Return the torch device of "cpu", "cuda" or "cuda:1". Raises ModelUnavailable where there is no such device."""
     try:
         device = torch.device(name)
     except RuntimeError:

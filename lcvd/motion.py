@@ -26,7 +26,7 @@ Y_DOWN = np.array([1, -1, 1], np.float32)
 def relative_code(
     driver: DecaCode, first: DecaCode, reference: DecaCode, *, expression: Expression = "shift"
 ) -> DecaCode:
-    """DECA codes: pose = driver − first + reference, component by component (axis-angle), as the release does.
+    """Align DECA codes: pose = driver − first + reference, component by component (axis-angle), as the release does.
 
     `expression` "shift" does the same with the expression; "driver" takes the driver's (the paper's text).
     """
@@ -37,7 +37,7 @@ def relative_code(
 
 
 def scaled_code(driver: DecaCode, reference: DecaCode) -> DecaCode:
-    """DECA codes: the driver's pose and expression; shape, camera, crop and light of the reference."""
+    """Return the driver's pose and expression with shape, camera, crop and light of the reference."""
     return dataclasses.replace(reference, pose=driver.pose, expression=driver.expression)
 
 
@@ -49,7 +49,7 @@ def relative_face(
     expression: Expression = "shift",
     camera: Camera = "reference",
 ) -> Face:
-    """Faces of one mesh: rotation = R R₁ᵀ R_ref, expression as in `relative_code` (canonical cm).
+    """Align faces of one mesh: rotation = R R₁ᵀ R_ref, expression as in `relative_code` (canonical cm).
 
     `camera` "reference" keeps the reference's place and size, as published; "follow" lets the head also wander and
     come nearer, relative to the first frame and in units of the reference: s = s_ref·s_i/s₁, t = t_ref + (t_i − t₁)·
@@ -71,14 +71,14 @@ def relative_face(
 
 
 def scaled_face(driver: Face, reference: Face) -> Face:
-    """Faces of one mesh: the driver's rotation and expression; shape, place and size of the reference."""
+    """Return the driver's rotation and expression with shape, place and size of the reference; both of one mesh."""
     _same_mesh(driver, reference)
     scale, translation = reference.scale_px_per_cm, reference.translation_px
     return _posed(reference, driver, driver.rotation, driver.expression, scale, translation)
 
 
 class FaceMotion:
-    """One driver on one reference in time: the first face it is given is the first driving frame.
+    """Transfers one driver's motion to one reference; the first face it gets is the first driving frame.
 
     mode "relative" or "scale"; `expression` and `camera` belong to "relative". Raises ValueError for another word.
     """
@@ -98,7 +98,7 @@ class FaceMotion:
         self._first: Face | None = None
 
     def __call__(self, driver: Face) -> Face:
-        """The reference, moved as `driver` moves; time, score and held are the driver's."""
+        """Return the reference moved as `driver` moves; time, score and held are the driver's."""
         self._first = self._first or driver
         if self._mode == "scale":
             return scaled_face(driver, self.reference)
@@ -110,7 +110,7 @@ class FaceMotion:
         return relative_face(driver, self._first, self.reference, expression=self._expression, camera=self._camera)
 
     def reset(self) -> None:
-        """The next face is a first frame again."""
+        """Take the next face as the first driving frame."""
         self._first = None
 
 
@@ -124,14 +124,14 @@ class CodeMotion:
         self._first: DecaCode | None = None
 
     def __call__(self, driver: DecaCode) -> DecaCode:
-        """The reference's code, moved as `driver` moves."""
+        """Return the reference's code moved as `driver` moves."""
         self._first = self._first or driver
         if self._mode == "scale":
             return scaled_code(driver, self.reference)
         return relative_code(driver, self._first, self.reference, expression=self._expression)
 
     def reset(self) -> None:
-        """The next code is a first frame again."""
+        """Take the next code as the first driving frame."""
         self._first = None
 
 

@@ -44,7 +44,7 @@ IMAGE_ENCODER_CONFIG: dict[str, Any] = {
 
 
 def configs(scale: ModelScale) -> dict[PartName, dict[str, Any]]:
-    """Configuration of every part. Raises ValueError for an unknown scale."""
+    """Return the configuration of every part. Raises ValueError for an unknown scale."""
     if scale == "full":
         unet, vae, clip = SVD_XT_CONFIG, VAE_CONFIG, IMAGE_ENCODER_CONFIG
     elif scale == "tiny":
@@ -65,7 +65,7 @@ def random_lcvd(
     dtype: str | torch.dtype = "float32",
     seed: int = 0,
 ) -> LcvdModel:
-    """The networks with drawn values, frozen; on the meta device without any. Raises ModelUnavailable (device)."""
+    """Make frozen networks with random values; on the meta device without any. Raises ModelUnavailable (device)."""
     place = torch.device("meta") if str(device) == "meta" else device_from_name(device)
     precision = dtype_from_name(dtype)
     generator = None if place.type == "meta" else torch.Generator(place).manual_seed(seed)

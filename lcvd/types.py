@@ -50,7 +50,7 @@ class Face:
 
     @property
     def width_px(self) -> float:
-        """Width of the face in pixels: the unit of every image-space radius."""
+        """Width of the face in pixels, which is the unit of every image-space radius."""
         oval = self.vertices_px[self.mesh.regions["face_oval"]]
         # The oval's largest extent in its own plane, so that a turned head keeps its scale.
         return float(

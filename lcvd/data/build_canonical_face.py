@@ -133,7 +133,7 @@ def relaxed(points: NDArray) -> NDArray:
 
 
 def warp(image: NDArray[np.uint8], src: NDArray, dst: NDArray, triangles: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """`image` with every triangle moved from src to dst points [V,2]; the mouth, which has none, closes over."""
+    """Move every triangle of `image` from src to dst points [V,2]; the mouth, which has none, closes."""
     out = image.copy()
     for t in triangles:
         into = cv2.getAffineTransform(src[t].astype(np.float32), dst[t].astype(np.float32))
@@ -149,7 +149,7 @@ def warp(image: NDArray[np.uint8], src: NDArray, dst: NDArray, triangles: NDArra
 
 
 def mirror_pairs(shape: NDArray) -> NDArray[np.int32]:
-    """[V] the vertex across the face: the cheapest matching of the shape with its reflection.
+    """Return [V] the vertex across the face, by the cheapest matching of the shape with its reflection.
 
     By geometry, because a few quads of the tesselation are cut along different diagonals on the two sides.
     """
@@ -167,7 +167,7 @@ def mirror_pairs(shape: NDArray) -> NDArray[np.int32]:
 
 
 def aligned_mean(samples: list[NDArray]) -> NDArray:
-    """Mean after similarity alignment (generalised Procrustes, Gower 1975)."""
+    """Return the mean after similarity alignment (generalised Procrustes, Gower 1975)."""
     mean = samples[0]
     for _ in range(5):
         moved = []
@@ -179,7 +179,7 @@ def aligned_mean(samples: list[NDArray]) -> NDArray:
 
 
 def symmetrise(shape: NDArray, mirror: NDArray[np.int32]) -> NDArray:
-    """The symmetric shape in the canonical pose and scale (see lcvd.face.geometry)."""
+    """Make the shape symmetric, in the canonical pose and scale (see lcvd.face.geometry)."""
     # Two reflections of one shape: their mean, after alignment, is symmetric about some plane; rotate it to x = 0.
     other = (shape * (-1, 1, 1))[mirror]
     s = similarity(other, shape)
@@ -199,7 +199,7 @@ def symmetrise(shape: NDArray, mirror: NDArray[np.int32]) -> NDArray:
 
 
 def report(shape: NDArray, triangles: NDArray[np.int32]) -> None:
-    """Print the proportions a reader can check against a ruler."""
+    """Print the proportions of the face in cm, for a comparison with published ones."""
     cheek = shape[[205, 425]].mean(0)
     print(f"vertices {len(shape)}, triangles {len(triangles)}")
     print(

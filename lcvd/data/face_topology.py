@@ -43,7 +43,7 @@ def read_topology(wheel: Path) -> tuple[set[Edge], dict[str, set[Edge]]]:
 
 
 def facets(edges: set[Edge]) -> list[tuple[int, ...]]:
-    """3-cycles of the edge graph, less those every edge of which already has two facets."""
+    """Return the 3-cycles of the edge graph, less those every edge of which already has two facets."""
     near = defaultdict(set)
     for a, b in edges:
         near[a].add(b)
@@ -54,7 +54,7 @@ def facets(edges: set[Edge]) -> list[tuple[int, ...]]:
 
 
 def boundary(triangles: list[tuple[int, ...]]) -> set[Edge]:
-    """Edges with one triangle: the outer rim, the eyes, the mouth."""
+    """Return the edges with one triangle: the outer rim, the eyes, the mouth."""
     uses = Counter(e for t in triangles for e in itertools.combinations(sorted(t), 2))
     return {e for e, n in uses.items() if n == 1}
 
@@ -103,7 +103,7 @@ def strip(loop: list[int], shape: NDArray) -> list[tuple[int, int, int]]:
 
 
 def outward(triangles: NDArray[np.int32], shape: NDArray) -> NDArray[np.int32]:
-    """One winding for the whole surface, spread from neighbour to neighbour, counter-clockwise from the front."""
+    """Give the whole surface one winding, spread from neighbour to neighbour, counter-clockwise from the front."""
     owners = defaultdict(list)
     for m, t in enumerate(triangles):
         for e in itertools.combinations(sorted(t.tolist()), 2):

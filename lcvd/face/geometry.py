@@ -31,7 +31,7 @@ class Similarity(NamedTuple):
 
 @cache
 def face_mesh() -> MeshTopology:
-    """The canonical face, loaded once. Arrays are read-only."""
+    """Load the canonical face once. Its arrays are read-only."""
     with resources.files("lcvd.data").joinpath(CANONICAL_FILE).open("rb") as file, np.load(file) as data:
         arrays = {key: _frozen(data[key]) for key in data.files}
     regions = {key.removeprefix("region_"): value for key, value in arrays.items() if key.startswith("region_")}
@@ -46,7 +46,7 @@ def face_mesh() -> MeshTopology:
 
 @cache
 def mirror_pairs() -> NDArray[np.int32]:
-    """[V] the vertex on the other side of the face; an involution, the midline maps to itself.
+    """Return [V] the vertex on the other side of the face; an involution, the midline maps to itself.
 
     To mirror a mesh: negate x, then index with this.
     """

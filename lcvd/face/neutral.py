@@ -7,7 +7,7 @@ from lcvd.types import Face
 
 
 def centred_face(size: tuple[int, int], t_s: float = 0.0) -> Face:
-    """`size` = (height, width) of the frame; the face is a third of the shorter side wide."""
+    """Make the face for a frame of `size` = (height, width); it is a third of the shorter side wide."""
     mesh = face_mesh()
     height, width = size
     scale = min(height, width) / 3 / float(np.ptp(mesh.neutral[:, 0]))

@@ -35,7 +35,7 @@ def rasterize(vertices: FloatArray, triangles: NDArray[np.int32], size: tuple[in
 
 
 def interpolate(raster: Raster, triangles: NDArray[np.int32], attributes: FloatArray) -> FloatArray:
-    """Vertex `attributes` [V,A] at every pixel: float32 [H,W,A], zero where nothing was drawn."""
+    """Interpolate vertex `attributes` [V,A] at every pixel: float32 [H,W,A], zero where nothing was drawn."""
     attributes = np.ascontiguousarray(attributes, np.float32)
     if attributes.ndim != 2:
         raise ShapeError(f"attributes has shape {attributes.shape}", "give [V,A]")
@@ -45,7 +45,7 @@ def interpolate(raster: Raster, triangles: NDArray[np.int32], attributes: FloatA
 
 
 def checked_mesh(vertices: FloatArray, triangles: NDArray[np.int32]) -> tuple[FloatArray, NDArray[np.int32]]:
-    """The same two as contiguous float32 and int32, ranks and indices verified. Raises ShapeError."""
+    """Return both as contiguous float32 and int32 after checks of rank and indices. Raises ShapeError."""
     vertices = np.ascontiguousarray(vertices, np.float32)
     triangles = np.ascontiguousarray(triangles, np.int32)
     if vertices.ndim != 2 or vertices.shape[1] != 3:

@@ -35,7 +35,7 @@ class _Named(Protocol):
 
 
 def render_ball(lighting: Lighting, size_px: int) -> NDArray[np.uint8]:
-    """sRGB and straight alpha, uint8 [size,size,4]; the sphere touches the border. Strength is ignored.
+    """Render sRGB and straight alpha, uint8 [size,size,4]; the sphere touches the border. Strength is ignored.
 
     Raises ShapeError for a size outside 8 to 2048.
     """
@@ -85,14 +85,14 @@ def _specular(lighting: Lighting, normals: FloatArray) -> FloatArray:
 
 
 def _tone(linear: FloatArray) -> FloatArray:
-    """Soft shoulder above 0.7, so that highlights keep their colour and roll off."""
+    """Compress values above 0.7 with a soft shoulder, so that highlights keep their colour."""
     knee = 0.7
     over = np.maximum(linear - knee, 0)
     return np.minimum(linear, knee) + (1 - knee) * (1 - np.exp(-over / (1 - knee)))
 
 
 def render_sheet(entries: Sequence[_Named] | Iterable[_Named], ball_px: int = 176, columns: int = 5) -> bytes:
-    """A PNG contact sheet: one ball with its title and name below, in the given order, on charcoal."""
+    """Render a PNG contact sheet: a ball with title and name below for each entry, in order, on charcoal."""
     entries = list(entries)
     if not entries:
         raise ShapeError("a sheet of no lights", "give at least one")
@@ -117,6 +117,6 @@ def render_sheet(entries: Sequence[_Named] | Iterable[_Named], ball_px: int = 17
 
 
 def _centred(image: NDArray[np.uint8], text: str, x: int, y: int, scale: float, rgb: tuple[int, int, int]) -> None:
-    """Text centred on x, baseline y."""
+    """Draw text centred on x with baseline y."""
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     cv2.putText(image, text, (x - width // 2, y), cv2.FONT_HERSHEY_SIMPLEX, scale, rgb, 1, cv2.LINE_AA)

@@ -13,12 +13,12 @@ TEMPERATURE_RANGE_K = (1667.0, 25000.0)
 
 
 def luminance(rgb: ArrayLike) -> float:
-    """Relative luminance of one linear RGB [3]."""
+    """Return the relative luminance of one linear RGB [3]."""
     return float(np.asarray(rgb, np.float64) @ LUMA)
 
 
 def rgb_tuple(values: ArrayLike) -> tuple[float, float, float]:
-    """[3] as plain floats, the form Lighting holds."""
+    """Convert [3] to plain floats, as Lighting holds them."""
     r, g, b = np.asarray(values, np.float64)
     return float(r), float(g), float(b)
 

@@ -7,14 +7,14 @@ Direction = tuple[float, float, float]
 
 
 def unit(vector: ArrayLike) -> Direction:
-    """The vector [3] at length 1, as plain floats."""
+    """Normalise the vector [3] to length 1, as plain floats."""
     v = np.asarray(vector, np.float64)
     x, y, z = v / np.linalg.norm(v)
     return float(x), float(y), float(z)
 
 
 def direction_from_angles(azimuth_deg: float, elevation_deg: float) -> tuple[float, float, float]:
-    """Unit vector to a light: azimuth 0 camera, +90 right of the picture, ±180 behind; elevation +90 above."""
+    """Return the unit vector to a light: azimuth 0 camera, +90 picture right, ±180 behind; elevation +90 above."""
     az, el = np.radians(azimuth_deg), np.radians(elevation_deg)
     return unit((np.sin(az) * np.cos(el), np.sin(el), np.cos(az) * np.cos(el)))
 
@@ -57,5 +57,5 @@ def _slerp(start: Direction, end: Direction, v: float) -> Direction:
 
 
 def lerp(a: ArrayLike, b: ArrayLike, v: float) -> NDArray[np.float64]:
-    """a at v = 0, b at v = 1; any shape."""
+    """Interpolate linearly: a at v = 0, b at v = 1; any shape."""
     return np.asarray(a, np.float64) * (1 - v) + np.asarray(b, np.float64) * v

@@ -102,7 +102,7 @@ def _decode_8bit(data: bytes) -> FloatArray:
 
 
 def _cleaned(image: NDArray) -> FloatArray:
-    """Finite, not negative, at most 1024 rows; changes the array it is given."""
+    """Make values finite and not negative and rows at most 1024; changes the given array."""
     if not image.flags.writeable:
         image = image.copy()
     np.nan_to_num(image, copy=False, nan=0.0, posinf=MAX_RADIANCE, neginf=0.0)
@@ -217,7 +217,7 @@ def _cut_directional(
 
 
 def _glow(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Flux within about ±10° of every pixel; the panorama wraps round at its sides."""
+    """Sum the flux within about ±10° of every pixel; the panorama wraps round at its sides."""
     h, w = weight.shape
     pad = w // 4
     wide = np.concatenate([weight[:, -pad:], weight, weight[:, :pad]], 1)
@@ -227,7 +227,7 @@ def _glow(weight: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _exposed(light: Lighting) -> Lighting:
-    """The light scaled to show luminance 1 on average over the front of a face, 2 at most."""
+    """Scale the light to show luminance 1 on average over the front of a face, and 2 at most."""
     grid = np.linspace(-0.8, 0.8, 17, dtype=np.float32)
     x, y = np.meshgrid(grid, grid)
     front = x * x + y * y < 0.65

@@ -130,7 +130,7 @@ def estimate_lighting(rgb: NDArray[np.uint8], face: Face, skin_mask: ArrayLike |
 
 
 def _search(y: NDArray[np.float64], normals: FloatArray, base: NDArray[np.float64]) -> _Fit:
-    """Best direction and wrap: a grid of 12° over what can light a face, then finer around the best."""
+    """Find the best direction and wrap on a grid of 12° over all that can light a face, then finer around the best."""
     n = normals.astype(np.float64)
     base = base / base.sum()
     coarse = [(float(az), float(el)) for el in range(-60, 85, 12) for az in range(-144, 145, 12)]
@@ -200,7 +200,7 @@ def _two_parameter_nnls(
 def _colours(
     rgb: NDArray[np.float64], normals: FloatArray, fit: _Fit
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ambient and key as linear RGB [3], skin divided out."""
+    """Return ambient and key as linear RGB [3], with the skin's colour divided out."""
     response = wrapped_cosine(normals.astype(np.float64) @ np.array(fit.direction), fit.wrap)
     design = np.stack([np.ones_like(response), response], 1)
     weighted = design * fit.weights[:, None]
@@ -232,6 +232,6 @@ def _log_tint(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _shrunk(tint: NDArray[np.float64], dead: float) -> NDArray[np.float64]:
-    """Soft threshold: zero inside the radius `dead`, that much shorter outside, so that nothing jumps."""
+    """Apply a soft threshold: zero inside the radius `dead`, that much shorter outside, hence continuous."""
     length = float(np.linalg.norm(tint))
     return tint * max(0.0, 1 - dead / max(length, 1e-9))

@@ -23,7 +23,7 @@ def background_terms(background: Background) -> tuple[float, float]:
 
 
 def interpolate(a: Lighting, b: Lighting, u: float) -> Lighting:
-    """The light a share `u` of the way from a to b: a itself at u ≤ 0, b itself at u ≥ 1, continuous between.
+    """Return the light a share `u` of the way from a to b: a itself at u ≤ 0, b itself at u ≥ 1, continuous between.
 
     Directional lights are paired to move least; a pair moves along the great circle (by way of the camera if it would
     have to pass behind the head), the rest fade. At most max(len(a), len(b)) of them exist, so never more than four.

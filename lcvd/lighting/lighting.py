@@ -84,7 +84,7 @@ def shading(lighting: Lighting, normals: ArrayLike) -> FloatArray:
 
 
 def pack(lighting: Lighting) -> PackedLighting:
-    """The same light as arrays of fixed size."""
+    """Pack the light into arrays of fixed size."""
     directionals = lighting.directionals
     if len(directionals) > MAX_DIRECTIONALS:
         raise LightError(f"directionals: {len(directionals)} lights", f"at most {MAX_DIRECTIONALS}")
@@ -195,7 +195,7 @@ def adjust(
 
 
 def scaled(lighting: Lighting, gain: ArrayLike) -> Lighting:
-    """Every source of the light times `gain`, one number or [3]."""
+    """Multiply every source of the light by `gain`, one number or [3]."""
     g = np.broadcast_to(np.asarray(gain, np.float64), (3,))
     directionals = tuple(
         replace(directional, rgb=rgb_tuple(g * directional.rgb)) for directional in lighting.directionals

@@ -17,7 +17,7 @@ _DIMMED = Background("dim", 0.7)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preset:
-    """One light of the gallery."""
+    """A Preset is one named light of the gallery."""
 
     name: str  # kebab-case; the wire and command line name
     title: str
@@ -50,7 +50,7 @@ def _preset(
 
 
 def _mirrored(preset: Preset, name: str, title: str, description: str) -> Preset:
-    """The same light with left and right exchanged."""
+    """Exchange left and right of a preset."""
     light = preset.lighting
     directionals = tuple(
         DirectionalLight((-d.direction[0], d.direction[1], d.direction[2]), d.rgb, d.wrap, d.shadow)
@@ -241,7 +241,7 @@ _BY_NAME = {p.name: p for p in PRESETS}
 
 
 def preset(name: str) -> Preset:
-    """The preset of this name. Raises LightError with the legal names."""
+    """Return the preset of this name. Raises LightError with the legal names."""
     try:
         return _BY_NAME[name]
     except KeyError:

@@ -13,7 +13,7 @@ from lcvd.types import FloatArray
 
 
 def decode_rgbe(body: bytes, width: int, height: int) -> FloatArray:
-    """Scanlines after the resolution line → float32 [H,W,3]. Raises ImageError when they end early or overrun."""
+    """Decode the scanlines after the resolution line to float32 [H,W,3]. Raises ImageError when they do not fit."""
     # Even a run-length coded line takes 4 + 4 · 2 bytes per 127 pixels: a smaller body cannot hold the picture.
     least = height * (4 + 8 * -(-width // 127)) if 8 <= width < 32768 else height * width * 4
     rgbe = np.zeros((height, width, 4), np.uint8) if len(body) >= least else None

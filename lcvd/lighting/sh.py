@@ -125,7 +125,7 @@ def _quadratic_form(band2: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def sh_from_deca(deca: ArrayLike) -> FloatArray:
-    """DECA's light code [9] or [9,3] -> our radiance.
+    """Convert DECA's light code [9] or [9,3] to our radiance.
 
     DECA (Feng et al. 2021; decalib/utils/renderer.py, SRenderY.add_SHlight) orders 1, x, y, z, xy, xz, yz, x²-y²,
     3z²-1 on world normals (+x right, +y up, +z to the viewer, as ours) and multiplies by A_l Y, but by Y alone for
@@ -139,7 +139,7 @@ def sh_from_deca(deca: ArrayLike) -> FloatArray:
 
 
 def deca_from_sh(sh: ArrayLike) -> FloatArray:
-    """Our radiance [9] or [9,3] -> DECA's light code; the inverse of `sh_from_deca`."""
+    """Convert our radiance [9] or [9,3] to DECA's light code; the inverse of `sh_from_deca`."""
     out = _coefficients(sh).copy()
     out[1:] /= np.pi
     return out[_DECA_FROM_OURS].astype(np.float32)
@@ -150,7 +150,7 @@ _DPR_FROM_OURS = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 def sh_from_dpr(dpr: ArrayLike) -> FloatArray:
-    """DPR's light [9] (or [9,3]) -> our radiance.
+    """Convert DPR's light [9] or [9,3] to our radiance.
 
     DPR (Zhou et al. 2019; utils/utils_SH.py, get_shading) has our order and basis and multiplies by A_l, π included,
     on axes x right, z up, y away from the viewer (testNetwork_demo_512.py). Its networks want the light times 0.7.
@@ -159,5 +159,5 @@ def sh_from_dpr(dpr: ArrayLike) -> FloatArray:
 
 
 def dpr_from_sh(sh: ArrayLike) -> FloatArray:
-    """Our radiance [9] (or [9,3]) -> DPR's light; the inverse of `sh_from_dpr`."""
+    """Convert our radiance [9] or [9,3] to DPR's light; the inverse of `sh_from_dpr`."""
     return rotate_sh(_coefficients(sh) / np.pi, _DPR_FROM_OURS)

@@ -23,7 +23,7 @@ BEARD_WEIGHT = 0.2
 
 
 class SkinSamples(NamedTuple):
-    """Visible skin, one row each."""
+    """Samples of visible skin, one row each."""
 
     rgb: FloatArray  # [N,3] linear
     normals: FloatArray  # [N,3] unit, y up
@@ -31,7 +31,7 @@ class SkinSamples(NamedTuple):
 
 
 def skin_samples(rgb: NDArray[np.uint8], face: Face, skin_mask: ArrayLike | None = None) -> SkinSamples:
-    """Linear colour and normal of the skin in sight, without lips, eyes, brows, grazing rim and what the nose hides.
+    """Sample linear colour and normal of visible skin, without lips, eyes, brows, the grazing rim and hidden parts.
 
     rgb uint8 [H,W,3]; skin_mask [H,W], where nonzero, may narrow it further. At most MAX_SAMPLES, evenly spread.
     """

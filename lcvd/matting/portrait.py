@@ -37,7 +37,7 @@ class U2NetMatte:
         self._device = device
 
     def __call__(self, rgb: NDArray[np.uint8]) -> FloatArray:
-        """The fused map of rgb uint8 [H,W,3], as the network gives it. Raises ShapeError."""
+        """Return the fused map of rgb uint8 [H,W,3], as the network gives it. Raises ShapeError."""
         import torch
 
         require_rgb(rgb)
@@ -54,7 +54,7 @@ class CalibratedMatte:
         self._matte = matte
 
     def __call__(self, rgb: NDArray[np.uint8]) -> FloatArray:
-        """The inner matte's map, or zeros where it finds no person."""
+        """Return the inner matte's map, or zeros where it finds no person."""
         out = self._matte(rgb)
         return out if out.max() >= MIN_PERSON else np.zeros_like(out)
 
@@ -82,7 +82,7 @@ def _selfie() -> Matte:
 
 
 def portrait_mask(rgb: NDArray[np.uint8], matte: Matte, *, dilation_px: int = DILATION_PX) -> FloatArray:
-    """float32 [H,W] in [0,1], 1 = portrait, of rgb uint8 [H,W,3]. Edges are soft where the map was enlarged.
+    """Return float32 [H,W] in [0,1], 1 = portrait, of rgb uint8 [H,W,3]. Edges are soft where the map was enlarged.
 
     A map of one value has no minimum and maximum to stretch: it is portrait everywhere above the threshold, else
     nowhere. Raises ShapeError.

@@ -69,7 +69,7 @@ def _like(x: Tensor, other: Tensor) -> Tensor:
 
 
 class U2Net(nn.Module):
-    """The full-size network at `width` 64."""
+    """The U²-Net network; `width` 64 is the published size."""
 
     def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class U2Net(nn.Module):
 
 
 def load_u2net(path: Path) -> U2Net:
-    """The network of a bare state dict file, on the CPU, in eval mode. Raises ModelUnavailable naming what is wrong."""
+    """Load the network of a bare state dict file, on the CPU, in eval mode. Raises ModelUnavailable with the fault."""
     state = read_checkpoint(path, REMEDY)
     first = state.get("stage1.rebnconvin.conv_s1.weight")
     if not isinstance(first, Tensor) or first.ndim != 4 or first.shape[0] < 4 or first.shape[0] % 4:

@@ -21,7 +21,7 @@ __all__ = ["FramePair", "Metric", "MetricInfo", "Missing", "Request", "Score", "
 
 
 def metrics_for(request: Request) -> list[Metric]:
-    """Every metric there is, fresh: without weights first, then the paper's columns in the paper's order."""
+    """Make all metrics: those without weights first, then the paper's columns in the paper's order."""
     codes = DecaCodes(request)  # shared: its network runs once a frame
     return [
         LightError(request),

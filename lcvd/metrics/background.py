@@ -18,12 +18,12 @@ MIN_SHARE = 0.01  # of the frame
 
 
 def psnr_db(mse: float) -> float:
-    """PSNR of an 8-bit mean squared error, at most MAX_DB."""
+    """Return the PSNR of an 8-bit mean squared error, at most MAX_DB."""
     return MAX_DB if mse <= 0 else min(MAX_DB, 10 * math.log10(255**2 / mse))
 
 
 class BackgroundPsnr:
-    """`background_psnr`."""
+    """The metric `background_psnr`: it accumulates squared errors over the frames of a clip."""
 
     info = MetricInfo(
         name="background_psnr",

@@ -70,12 +70,12 @@ class DecaCodes:
 
 
 def head_rotation(code: DecaCode) -> NDArray[np.float64]:
-    """[3,3] of the global pose, the first three numbers, axis-angle (Rodrigues)."""
+    """Convert the global pose, the code's first three numbers (axis-angle), to a rotation [3,3] (Rodrigues)."""
     return np.asarray(cv2.Rodrigues(np.asarray(code.pose[:3], np.float64))[0])
 
 
 class DecaLightError:
-    """`LE`."""
+    """The metric `LE`: it compares DECA's light code of the result with the requested light."""
 
     info = MetricInfo(
         name="LE",
@@ -120,7 +120,7 @@ class DecaLightError:
 
 
 class DecaPose:
-    """`POSE`."""
+    """The metric `POSE`: it compares the head rotations that DECA gives for result and driver."""
 
     info = MetricInfo(
         name="POSE",

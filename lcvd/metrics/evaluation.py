@@ -13,7 +13,7 @@ from lcvd.types import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A metric and its score, or why it has none."""
+    """A metric with its score, or with the reason that it has none."""
 
     info: MetricInfo
     score: Score | None = None

@@ -14,14 +14,14 @@ MM_PER_CM = 10.0
 
 
 def rms_mm(a: FloatArray, b: FloatArray) -> float:
-    """RMS over vertices of the distance of two displacements [V,3] in cm. Raises ShapeError."""
+    """Return the RMS over vertices of the distance of two displacements [V,3] given in cm. Raises ShapeError."""
     if a.shape != b.shape or a.ndim != 2:
         raise ShapeError(f"expressions {list(a.shape)} and {list(b.shape)}", "both must be of one mesh, [V,3]")
     return MM_PER_CM * float(np.sqrt(np.square(a - b).sum(1).mean()))
 
 
 class Expression:
-    """`expression`."""
+    """The metric `expression`: it averages `rms_mm` of result and driver over the frames."""
 
     info = MetricInfo(
         name="expression",

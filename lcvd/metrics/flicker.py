@@ -43,13 +43,13 @@ class FlowPair(NamedTuple):
 
 
 class DriverFlow:
-    """Optical flow between consecutive greys of one size."""
+    """Computes optical flow between consecutive grey pictures of one size."""
 
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def between(self, last: NDArray[np.uint8], now: NDArray[np.uint8]) -> FlowPair:
-        """Flow that brings `last` [h,w] onto `now` [h,w].
+        """Compute the flow that brings `last` [h,w] onto `now` [h,w].
 
         Trusted where |w_f + w_b|² ≤ 0.01 (|w_f|² + |w_b|²) + 0.5 and the origin is within the frame.
         """
@@ -71,7 +71,7 @@ def _grid(height: int, width: int) -> tuple[FloatArray, FloatArray]:
 
 
 def warp(image: NDArray, flow: FloatArray) -> NDArray:
-    """`image` [H,W,C] read bilinearly at (x, y) + flow [H,W,2]; the border repeats."""
+    """Sample `image` [H,W,C] bilinearly at (x, y) + flow [H,W,2]; the border repeats."""
     x, y = _grid(*flow.shape[:2])
     warped: NDArray = cv2.remap(
         image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -149,7 +149,7 @@ def _grey(rgb: Picture) -> NDArray[np.uint8]:
 
 
 def _enlarged(pair: FlowPair, size: tuple[int, ...]) -> FlowPair:
-    """The flow at the frame's own `size` (height, width)."""
+    """Resize the flow to the frame's own `size` (height, width)."""
     height, width = size
     h, w = pair.valid.shape
     if (h, w) == (height, width):

@@ -31,7 +31,7 @@ from lcvd.types import FloatArray
 
 
 class FeatureCloud:
-    """Mean and covariance of features that come in batches; memory is D² whatever their number."""
+    """Accumulates mean and covariance of features that come in batches; memory is D² for any number of them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -58,13 +58,13 @@ class FeatureCloud:
         self.count += len(x)
 
     def mean(self) -> NDArray[np.float64]:
-        """[D]. Raises ShapeError without features."""
+        """Return the mean [D]. Raises ShapeError without features."""
         if self._origin is None or self._sum is None:
             raise ShapeError("a cloud without features has no mean")
         return self._origin + self._sum / self.count
 
     def covariance(self) -> NDArray[np.float64]:
-        """[D,D], unbiased. Raises ShapeError with fewer than two features."""
+        """Return the unbiased covariance [D,D]. Raises ShapeError with fewer than two features."""
         if self._sum is None or self._outer is None or self.count < 2:
             raise ShapeError(f"a cloud of {self.count} has no covariance", "give at least two features")
         mean = self._sum / self.count
@@ -73,7 +73,7 @@ class FeatureCloud:
 
 
 def frechet_distance(a: FeatureCloud, b: FeatureCloud) -> float:
-    """Distance of two clouds, at least 0. Raises ShapeError."""
+    """Return the Fréchet distance of two clouds, at least 0. Raises ShapeError."""
     first, second = a.covariance(), b.covariance()
     values, vectors = np.linalg.eigh(first)
     half = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -91,7 +91,7 @@ PictureFeatures = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # [N,3,H,
 
 
 def load_inception(path: Path) -> PictureFeatures:
-    """The feature network of a file. Raises ModelUnavailable."""
+    """Load the feature network of a file. Raises ModelUnavailable."""
     import torch
 
     if path.name == TORCHSCRIPT:
@@ -120,7 +120,7 @@ def load_inception(path: Path) -> PictureFeatures:
 
 
 class Fid:
-    """`FID`. `features` replaces what the file would give."""
+    """The metric `FID`. `features` replaces the network of the file."""
 
     info = MetricInfo(
         name="FID",
@@ -176,7 +176,7 @@ VideoFeatures = Callable[[FloatArray], NDArray[np.floating]]  # [1,3,16,224,224]
 
 
 def i3d_picture(rgb: Picture) -> FloatArray:
-    """[3,224,224] in [-1,1]: shorter side to 224 bilinearly, centre crop."""
+    """Prepare a frame for I3D, [3,224,224] in [-1,1]: shorter side to 224 bilinearly, then a centre crop."""
     height, width = rgb.shape[:2]
     scale = SIDE_PX / min(height, width)
     size = max(SIDE_PX, -int(-width * scale // 1)), max(SIDE_PX, -int(-height * scale // 1))
@@ -187,7 +187,7 @@ def i3d_picture(rgb: Picture) -> FloatArray:
 
 
 class Fvd:
-    """`FVD`. `features` replaces what the file would give."""
+    """The metric `FVD`. `features` replaces the network of the file."""
 
     info = MetricInfo(
         name="FVD",

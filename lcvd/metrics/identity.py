@@ -30,7 +30,7 @@ Embedder = Callable[[FloatArray], NDArray[np.floating]]  # [1,3,112,112] in [-1,
 
 
 def five_points(face: Face) -> FloatArray:
-    """[5,2] px in the template's order. Raises ShapeError for a mesh other than MediaPipe's."""
+    """Return five points [5,2] px in the template's order. Raises ShapeError for a mesh other than MediaPipe's."""
     if len(face.vertices_px) < 468:
         raise ShapeError(f"mesh {face.mesh.name} has {len(face.vertices_px)} vertices", "MediaPipe's has 468")
     xy, regions = face.vertices_px[:, :2], face.mesh.regions
@@ -40,7 +40,7 @@ def five_points(face: Face) -> FloatArray:
 
 
 def aligned_crop(rgb: Picture, face: Face) -> FloatArray:
-    """The face on ArcFace's template: float32 [3,112,112] in [-1,1]."""
+    """Warp the face onto ArcFace's template: float32 [3,112,112] in [-1,1]."""
     flat = [np.column_stack([points, np.zeros(5)]) for points in (five_points(face), TEMPLATE)]
     scale, rotation, translation = similarity(*flat)
     matrix = np.column_stack([scale * rotation[:2, :2], translation[:2]]).astype(np.float64)
@@ -49,13 +49,13 @@ def aligned_crop(rgb: Picture, face: Face) -> FloatArray:
 
 
 def cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Cosine of two vectors [D]; 0 where one is zero."""
+    """Return the cosine similarity of two vectors [D]; 0 where one is zero."""
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return float(x @ y / max(float(np.linalg.norm(x) * np.linalg.norm(y)), 1e-12))
 
 
 def load_embedder(path: Path) -> Embedder:
-    """ArcFace from an .onnx or a TorchScript file. Raises ModelUnavailable."""
+    """Load ArcFace from an .onnx or a TorchScript file. Raises ModelUnavailable."""
     if path.suffix != ".onnx":
         import torch
 
@@ -86,7 +86,7 @@ def load_embedder(path: Path) -> Embedder:
 
 
 class Identity:
-    """`ID`. `embedder` replaces what the file would give."""
+    """The metric `ID`. `embedder` replaces the network of the file."""
 
     info = MetricInfo(
         name="ID",

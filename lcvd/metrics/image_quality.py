@@ -21,7 +21,7 @@ Scorer = Callable[[FloatArray], float]  # [1,3,H,W] in [0,1] -> score
 
 
 class ImageQuality:
-    """`IQ`. `scorer` replaces what pyiqa would give."""
+    """The metric `IQ`. `scorer` replaces pyiqa's model."""
 
     info = MetricInfo(
         name="IQ",

@@ -17,7 +17,7 @@ ORIGIN = "download.pytorch.org/models/alexnet-owt-7be5be79.pth (torchvision)"
 
 
 class Lpips:
-    """`LPIPS`, AlexNet, version 0.1: the package's own default."""
+    """The metric `LPIPS`; AlexNet and version 0.1 are the package's defaults."""
 
     info = MetricInfo(
         name="LPIPS",

@@ -40,7 +40,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A metric's value over the clip."""
+    """A Score is a metric's value over the clip, with details."""
 
     value: float
     frames: int  # that counted
@@ -96,7 +96,7 @@ class Metric(Protocol):
         ...
 
     def result(self) -> Score | Missing:
-        """The value over all pairs taken."""
+        """Return the value over all pairs taken."""
         ...
 
 

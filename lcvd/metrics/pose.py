@@ -16,7 +16,7 @@ Rotation = NDArray[np.floating]  # [3,3] viewer_from_canonical
 
 
 def angle_deg(a: Rotation, b: Rotation) -> float:
-    """Angle of the rotation that turns one into the other, [0, 180]."""
+    """Return the angle of the rotation that turns one into the other, in [0, 180]."""
     turn = np.asarray(a, np.float64) @ np.asarray(b, np.float64).T
     # atan2 keeps its precision near 0, where acos of the trace has none.
     axis = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
@@ -24,7 +24,7 @@ def angle_deg(a: Rotation, b: Rotation) -> float:
 
 
 class RotationError:
-    """Mean angle between pairs of rotations, absolute and relative to the first pair."""
+    """Accumulates the mean angle between pairs of rotations, absolute and relative to the first pair."""
 
     def __init__(self) -> None:
         self._absolute, self._relative = RunningMean(), RunningMean()
@@ -47,7 +47,7 @@ class RotationError:
 
 
 class Pose:
-    """`pose`."""
+    """The metric `pose`: it averages the angle between the tracker's head rotations of result and driver."""
 
     info = MetricInfo(
         name="pose",

@@ -18,7 +18,7 @@ def seam_error(
     guides: NDArray[np.uint8],  # [N,H,W,3] what moved, frame by frame
     hop: int,  # new frames a window: frames hop - 1 and hop were made by two windows, and so on
 ) -> float:
-    """RMS of the flow-warped difference at joins over that elsewhere.
+    """Return the RMS of the flow-warped difference at joins divided by that elsewhere.
 
     Raises ShapeError without a join or a step elsewhere. Infinite where nothing changes but at joins, nan where nothing
     changes at all.

@@ -29,12 +29,12 @@ Scorer = Callable[[NDArray[np.uint8]], float]  # [T,H,W,3], the sampled frames -
 
 
 def rescaled(raw: float) -> float:
-    """FasterVQA's raw score on [0,1]: logistic of the published standard score."""
+    """Map FasterVQA's raw score to [0,1] by the logistic of the published standard score."""
     return 1 / (1 + math.exp(-(raw - SCALE[0]) / SCALE[1]))
 
 
 class VideoQuality:
-    """`VQ`. `indices` and `scorer` replace what the package and the file would give."""
+    """The metric `VQ`. `indices` and `scorer` replace the package's sampling and the network of the file."""
 
     info = MetricInfo(
         name="VQ",
@@ -86,7 +86,7 @@ class VideoQuality:
 
 
 def load_faster_vqa(weights: Path, options: Path, frames: int) -> tuple[NDArray[np.integer], Scorer]:
-    """(indices of the frames it wants of a clip of `frames`, the scorer). Raises ModelUnavailable."""
+    """Return the indices of the frames it samples from a clip of `frames`, and its scorer. Raises ModelUnavailable."""
     try:
         import torch
         import yaml
@@ -128,7 +128,7 @@ def load_faster_vqa(weights: Path, options: Path, frames: int) -> tuple[NDArray[
 
 @contextlib.contextmanager
 def _seeded():  # type: ignore[no-untyped-def]
-    """numpy's and Python's global generators, which the package draws from, fixed and then put back."""
+    """Seed numpy's and Python's global generators, which the package draws from, and restore them afterwards."""
     state, other = np.random.get_state(), random.getstate()  # noqa: NPY002
     np.random.seed(SEED)  # noqa: NPY002
     random.seed(SEED)

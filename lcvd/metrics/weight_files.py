@@ -20,7 +20,7 @@ WHERE = "put it into a folder and name that with --weights-dir (docs/evaluate.md
 
 
 def find(folders: tuple[str, ...], *names: str) -> Path | None:
-    """The first of `names` that lies in one of `folders`; a name may hold a sub-folder."""
+    """Return the first of `names` that lies in one of `folders`; a name may hold a sub-folder."""
     for folder in folders:
         for name in names:
             path = Path(folder) / name
@@ -38,21 +38,21 @@ def every(*missing: Missing | None) -> Missing | None:
 
 
 def require(folders: tuple[str, ...], names: tuple[str, ...], origin: str) -> Missing | None:
-    """Missing unless one of `names` is in one of `folders`; `origin` says where the file comes from."""
+    """Return a Missing unless one of `names` is in one of `folders`; `origin` says where the file comes from."""
     if find(folders, *names) is not None:
         return None
     return Missing(f"{' or '.join(names)} was not found", f"get it from {origin}, {WHERE}")
 
 
 def require_package(name: str, install: str) -> Missing | None:
-    """Missing unless the package can be imported; it is not imported here."""
+    """Return a Missing unless the package can be imported; it is not imported here."""
     if importlib.util.find_spec(name) is None:
         return Missing(f"the package {name} is not installed", install)
     return None
 
 
 def require_torch() -> Missing | None:
-    """Missing unless torch is installed; it is not imported here."""
+    """Return a Missing unless torch is installed; it is not imported here."""
     return require_package("torch", "pip install 'relight-live[lcvd]'")
 
 
@@ -63,7 +63,7 @@ def first_line(error: Exception) -> str:
 
 
 def load_torchscript(path: Path) -> "torch.jit.ScriptModule":
-    """A TorchScript file on the CPU, in eval mode. Raises ModelUnavailable.
+    """Load a TorchScript file on the CPU, in eval mode. Raises ModelUnavailable.
 
     TorchScript is a program, but one that sees tensors only: it cannot open files or start processes.
     """

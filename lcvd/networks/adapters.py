@@ -33,7 +33,7 @@ _TRUNK = (
 
 
 class ConvAdapter(nn.Module):
-    """Pictures [N,3,H,W] -> features [N,out_channels,H/8,W/8], times a learned scalar."""
+    """Maps pictures [N,3,H,W] to features [N,out_channels,H/8,W/8], times a learned scalar."""
 
     def __init__(self, out_channels: int = 320) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class ConvAdapter(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """He-normal trunk, zero projection: a fresh adapter leaves the UNet as it was."""
+        """Set a He-normal trunk and a zero projection, so that a fresh adapter leaves the UNet unchanged."""
         for layer in self.conv_layers:
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=math.sqrt(2.0 / layer.weight[0].numel()))
@@ -63,7 +63,7 @@ class ConvAdapter(nn.Module):
 
 
 class Adapters(nn.Module):
-    """The three adapters, and the sum of their features."""
+    """The three adapters; forward returns the sum of their features."""
 
     def __init__(self, out_channels: int = 320) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Adapters(nn.Module):
         landmarks: Tensor | None = None,  # [B,F,3,H,W] in [0,1]
         keep: Mapping[ConditionName, Tensor] | None = None,  # [B] of 0 or 1 for each condition
     ) -> Tensor | None:
-        """Sum of the features of what is given, [B,F,C,h,w]; None (which adds nothing) when nothing is given.
+        """Return the sum of the given conditions' features, [B,F,C,h,w]; None (which adds nothing) without any.
 
         A condition that is absent, or whose `keep` is 0, contributes exactly zero. Raises ShapeError.
         """
@@ -102,7 +102,7 @@ class Adapters(nn.Module):
         name: ConditionName,
         pixels: Tensor,  # [B,F,3,H,W]
     ) -> Tensor:
-        """Features of one condition, [B,F,C,h,w]. Raises ShapeError."""
+        """Return the features of one condition, [B,F,C,h,w]. Raises ShapeError."""
         if pixels.ndim != 5 or pixels.shape[2] != 3 or pixels.shape[3] % DOWNSAMPLING or pixels.shape[4] % DOWNSAMPLING:
             raise ShapeError(
                 f"{name}: expected [B,F,3,H,W] with H and W multiples of {DOWNSAMPLING}, got {tuple(pixels.shape)}"

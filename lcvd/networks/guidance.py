@@ -23,7 +23,7 @@ OMEGA_RAMP = (1.0, 3.0)  # the released pipeline's own default; the anchor gets 
 
 @dataclass(frozen=True, slots=True)
 class GuidanceMode:
-    """The conditions of the two branches; CLIP is zero in c1 always."""
+    """The conditions of the two branches; CLIP's embedding is always zero in c1."""
 
     c2: "tuple[ConditionName, ...]"
     c1: "tuple[ConditionName, ...]"
@@ -41,7 +41,7 @@ def guided(
     v2: "Tensor",  # [F,4,h,w]
     omega: "Tensor",  # [F], or a scalar tensor
 ) -> "Tensor":
-    """v1 + ω (v2 - v1), Eq. 6; at ω = 1 it is v2 itself, bit for bit."""
+    """Return v1 + ω (v2 - v1), Eq. 6; at ω = 1 it is v2 itself, bit for bit."""
     weight = omega.to(v1).reshape(-1, 1, 1, 1)
     # torch.lerp switches to v2 - (v2 - v1)(1 - ω) from ω = 0.5 on: the same function, exact at ω = 1.
     return v1.lerp(v2, weight)

@@ -23,7 +23,7 @@ def resize_antialiased(
     pixels: Tensor,  # [N,C,H,W]
     size: tuple[int, int] = (SIZE, SIZE),
 ) -> Tensor:
-    """Gaussian against aliasing, then bicubic with aligned corners: float32 [N,C,*size]."""
+    """Resize with a Gaussian against aliasing, then bicubic with aligned corners: float32 [N,C,*size]."""
     if pixels.ndim != 4:
         raise ShapeError(f"pixels: expected [N,C,H,W], got {tuple(pixels.shape)}")
     pixels = pixels.float()
@@ -34,7 +34,7 @@ def resize_antialiased(
 
 
 def _blur(pixels: Tensor, dim: int, sigma: float) -> Tensor:
-    """One separable pass along dim 2 or 3 with a reflected border."""
+    """Blur in one separable pass along dim 2 or 3 with a reflected border."""
     taps = int(max(4.0 * sigma, 3)) | 1
     offsets = torch.arange(taps, device=pixels.device, dtype=pixels.dtype) - taps // 2
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
@@ -63,6 +63,6 @@ def embed_image(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
 ) -> Tensor:
-    """image_embeds of a CLIPVisionModelWithProjection, float32 [N,1,D]."""
+    """Return image_embeds of a CLIPVisionModelWithProjection, float32 [N,1,D]."""
     place = next(encoder.parameters())
     return encoder(encoder_pixels(rgb, mean, std).to(place)).image_embeds.float().unsqueeze(1)

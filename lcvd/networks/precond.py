@@ -36,7 +36,7 @@ def micro_condition(
     noise_augmentation: float = NOISE_AUGMENTATION,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """[B,3] ids; SVD was trained on fps - 1."""
+    """Return the ids [B,3] of the micro-condition; SVD was trained on fps - 1."""
     row = torch.tensor([float(fps - 1), float(motion_bucket), float(noise_augmentation)], device=device)
     return row.repeat(batch, 1)
 
@@ -54,7 +54,7 @@ class Denoiser(nn.Module):
         sigma: Tensor,  # [B] > 0; [B,F] where every frame has its own
         condition: Condition,
     ) -> Tensor:
-        """The network's v, float32 [B,F,4,h,w]."""
+        """Return the network's v, float32 [B,F,4,h,w]."""
         if x.shape != condition.latents.shape:
             raise ShapeError(f"x: expected {tuple(condition.latents.shape)}, got {tuple(x.shape)}")
         # conv_in and not the first parameter: an engine may keep other layers in another precision.
@@ -72,7 +72,7 @@ class Denoiser(nn.Module):
         return v.float()
 
     def denoised(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """The predicted clean latents x0, float32 [B,F,4,h,w]."""
+        """Return the predicted clean latents x0, float32 [B,F,4,h,w]."""
         level = _level(sigma, x)
         v = self(x, sigma, condition)
         return v * (-level / (level**2 + 1).sqrt()) + x.float() / (level**2 + 1)

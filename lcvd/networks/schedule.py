@@ -27,7 +27,7 @@ TRAIN_STEPS, BETA_START, BETA_END, STEPS_OFFSET = 1000, 0.00085, 0.012, 1
 def karras_sigmas(
     steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO
 ) -> NDArray[np.float64]:
-    """[steps + 1] levels of Karras et al. 2022, Eq. 5, the last one 0."""
+    """Return [steps + 1] levels of Karras et al. 2022, Eq. 5, the last one 0."""
     _check_steps(steps)
     ramp = np.linspace(0.0, 1.0, steps)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
@@ -45,7 +45,7 @@ def ddim_sigmas(steps: int) -> NDArray[np.float64]:
 
 
 def sigmas_for(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
-    """Default levels of a sampler: [steps + 1], the last one 0. Raises ValueError for an unknown name."""
+    """Return a sampler's default levels [steps + 1], the last one 0. Raises ValueError for an unknown name."""
     if sampler == "euler":
         return karras_sigmas(steps)
     if sampler == "ddim":
@@ -59,7 +59,7 @@ def x0_from_v(x: "Tensor", v: "Tensor", sigma: "float | Tensor") -> "Tensor":
 
 
 def v_from_x0(x: "Tensor", x0: "Tensor", sigma: float) -> "Tensor":
-    """The v that predicts a known x0; inverse of `x0_from_v`, σ > 0."""
+    """Return the v that predicts a known x0; inverse of `x0_from_v`, σ > 0."""
     return (x0 - x / (sigma**2 + 1)) / (-sigma / (sigma**2 + 1) ** 0.5)
 
 
@@ -70,7 +70,7 @@ def euler_step(x: "Tensor", v: "Tensor", sigma: float, sigma_next: float) -> "Te
 
 
 def ddim_step(x: "Tensor", v: "Tensor", sigma: float, sigma_next: float) -> "Tensor":
-    """DDIM (η = 0), written where it was defined: z = x/√(σ² + 1), α = 1/√(σ² + 1), s = σ α.
+    """DDIM step (η = 0) in the variables of its definition: z = x/√(σ² + 1), α = 1/√(σ² + 1), s = σ α.
 
     x0 = α z - s v, ε = s z + α v, z' = α' x0 + s' ε (Song et al. 2021, Eq. 12; v of Salimans & Ho 2022).
     """
@@ -83,7 +83,7 @@ def ddim_step(x: "Tensor", v: "Tensor", sigma: float, sigma_next: float) -> "Ten
 
 
 def step(sampler: SamplerName, x: "Tensor", v: "Tensor", sigma: float, sigma_next: float) -> "Tensor":
-    """One step of the named sampler."""
+    """Take one step of the named sampler."""
     return (ddim_step if sampler == "ddim" else euler_step)(x, v, sigma, sigma_next)
 
 
@@ -97,7 +97,7 @@ ALIGNED = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034,
 
 
 def few_step_sigmas(sampler: SamplerName, steps: int) -> NDArray[np.float64]:
-    """[steps + 1] falling levels, the last one 0; from 20 steps on those of `sigmas_for`."""
+    """Return [steps + 1] falling levels, the last one 0; from 20 steps on those of `sigmas_for`."""
     return sigmas_for(sampler, steps) if steps >= MANY_STEPS else nested_sigmas(sampler, steps)
 
 

@@ -13,7 +13,7 @@ NOTES = (*ABOUT, "live", "student", "staggered")  # fields that a conversion kee
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """A model that was taught to sample in a few steps, with its teacher's guidance folded in: one branch, ω its own.
+    """A model distilled to sample in a few steps, its teacher's guidance included: one branch, ω its own.
 
     It was taught at the levels of `lcvd.networks.schedule.few_step_sigmas(sampler, steps)`. Raises WeightsError.
     """
@@ -32,7 +32,7 @@ class Student:
 
 
 def student_of(manifest: Mapping[str, Any]) -> Student | None:
-    """The student a manifest describes, or None. Raises WeightsError."""
+    """Return the student that a manifest describes, or None. Raises WeightsError."""
     note = manifest.get("student")
     if note is None:
         return None

@@ -58,7 +58,7 @@ class FeatureUNet(nn.Module):
         ids: Tensor,  # [B,3] fps - 1, motion bucket, noise augmentation
         features: Tensor | None = None,  # [B,F,C,h,w]; None adds nothing
     ) -> Tensor:
-        """The network's raw output v, [B,F,4,h,w]. Raises ShapeError."""
+        """Return the network's raw output v, [B,F,4,h,w]. Raises ShapeError."""
         svd = self.svd
         self._check(sample, c_noise, features)
         batch, frames = sample.shape[:2]
@@ -109,7 +109,7 @@ class FeatureUNet(nn.Module):
 
 
 def unet_from_config(config: Mapping[str, Any]) -> FeatureUNet:
-    """An untrained UNet of SVD's architecture. Build under `torch.device("meta")` for shapes alone.
+    """Build an untrained UNet of SVD's architecture; under `torch.device("meta")` for shapes alone.
 
     Raises ModelUnavailable when diffusers is too old, or when the configuration leaves the heads to a default.
     """

@@ -39,7 +39,7 @@ def reference_latents(
     noise: Tensor | None = None,  # [1,3,H,W] standard normal, in pixel space
     augmentation: float = 0.02,
 ) -> Tensor:
-    """Condition latents of the reference, float32 [1,4,h,w]: mode of the posterior, not scaled."""
+    """Return condition latents of the reference, float32 [1,4,h,w]: mode of the posterior, not scaled."""
     if noise is not None:
         rgb = rgb + augmentation * noise.to(rgb)
     return _encode(vae, rgb).mode().float()
@@ -60,7 +60,7 @@ def rgb_from_latents(
     vae: Any,
     latents: Tensor,  # [N,4,h,w] scaled
 ) -> Tensor:
-    """Pictures in [0,1], float32 [N,3,H,W]: decode(latents/0.18215)/2 + 0.5, clamped.
+    """Decode to pictures in [0,1], float32 [N,3,H,W]: decode(latents/0.18215)/2 + 0.5, clamped.
 
     A temporal decoder takes the N frames as one clip; an image VAE takes them as a batch. TAESD takes latents as the
     denoiser leaves them: its scaling factor is 1.
@@ -90,5 +90,5 @@ def _scaling(vae: Any) -> float:
 
 
 def _place(module: nn.Module) -> Tensor:
-    """A parameter whose device and dtype the input has to have."""
+    """Return a parameter; inputs must have its device and dtype."""
     return next(module.parameters())

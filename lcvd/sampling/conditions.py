@@ -45,7 +45,7 @@ def latent_mask(
     mask: NDArray[np.generic],  # [H,W] in [0,1] or bool, 1 = portrait
     size: tuple[int, int],  # h, w
 ) -> Tensor:
-    """Soft mask at the latents' size, float32 [1,1,h,w]: bilinear without antialiasing, as the release resizes it."""
+    """Resize a mask to the latents' size, float32 [1,1,h,w]: bilinear without antialiasing, as the release does."""
     if mask.ndim != 2 or mask.dtype == np.uint8:
         raise ShapeError(f"mask: expected [H,W] of bool or of numbers in [0,1], got {mask.dtype} {mask.shape}")
     soft = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
@@ -55,7 +55,7 @@ def latent_mask(
 
 
 class ClipConditions:
-    """Everything but x and σ, for any window of one clip."""
+    """Makes all inputs of the network besides x and σ, for any window of one clip."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class ClipConditions:
             self._reference = model.adapters.features("reference", pixels[:, None].to(model.dtype))
 
     def pair(self, frames: Sequence[int]) -> tuple[Condition, Condition]:
-        """(c1, c2) of one window, B = 1."""
+        """Return (c1, c2) of one window, B = 1."""
         ids = micro_condition(1, device=self._model.device)
         latents = self._latents.expand(-1, len(frames), -1, -1, -1)
         driven = self._driven(frames)
@@ -129,7 +129,7 @@ class ClipConditions:
 
 
 def joined(c1: Condition, c2: Condition) -> Condition:
-    """Both branches as one batch, c1 first."""
+    """Concatenate both branches into one batch, c1 first."""
     assert c1.features is not None
     assert c2.features is not None
     return Condition(

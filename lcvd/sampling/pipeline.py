@@ -70,7 +70,7 @@ def relight_latents(
     sigmas: Sequence[float] | None = None,  # levels of your own, the last one 0; else the sampler's
     state_dir: Path | None = None,
 ) -> Tensor:
-    """Clean scaled latents [T + 1,4,h,w], the anchor first, on the CPU; arguments as in `relight_frames`."""
+    """Return clean scaled latents [T + 1,4,h,w], the anchor first, on the CPU; arguments as in `relight_frames`."""
     levels = sigmas_for(sampler, steps) if sigmas is None else np.asarray(sigmas, np.float64)
     if len(levels) < 2 or levels[-1] != 0 or not (np.diff(levels) < 0).all():
         raise ValueError(f"sigmas: must fall strictly to 0, got {list(levels)}")
@@ -111,7 +111,7 @@ def relight_frames(
     decoder: Literal["image", "temporal"] = "image",
     decode_batch: int = DECODE_BATCH,
 ) -> Iterator[NDArray[np.uint8]]:
-    """T relit frames, uint8 [H,W,3], in order; the anchor is not among them.
+    """Yield T relit frames, uint8 [H,W,3], in order; the anchor is not among them.
 
     Denoises before the first frame comes (progress tells), then decodes `decode_batch` frames at a time. The same seed,
     weights, machine and thread count give the same bytes. Raises ShapeError, ValueError or ModelUnavailable.

@@ -32,7 +32,7 @@ class KnownFrames:
     latents: Tensor  # [n,4,h,w]
 
     def pin(self, frames: Sequence[int], x: Tensor, v: Tensor, sigma: float) -> Tensor:
-        """v [F,4,h,w] with the rows of known frames replaced by the v that predicts them."""
+        """Return v [F,4,h,w] with the rows of known frames replaced by the v that predicts them."""
         v = v.clone()
         for row, frame in enumerate(frames):
             known = frame - self.first
@@ -47,7 +47,7 @@ def initial_noise(
     sigma_max: float,
     period: int = WINDOW,
 ) -> Tensor:
-    """One draw of `period` frames [P,4,h,w] times √(σ_max² + 1); the clip repeats it, as the released code does."""
+    """Draw `period` frames [P,4,h,w] times √(σ_max² + 1); the clip repeats them, as the released code does."""
     return torch.randn(period, 4, *size, generator=generator) * (sigma_max**2 + 1) ** 0.5
 
 
@@ -61,7 +61,7 @@ def sample_clip(
     windows: Sequence[Sequence[int]] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Tensor:
-    """Clean scaled latents [frames,4,h,w]; `state` may come from an earlier, interrupted run."""
+    """Sample clean scaled latents [frames,4,h,w]; `state` may come from an earlier, interrupted run."""
     tiles = tile_windows(state.frames) if windows is None else windows
     steps = len(sigmas) - 1
     last_use = {frame: index for index, tile in enumerate(tiles) for frame in tile}

@@ -14,7 +14,7 @@ HOP = 10
 
 
 def tile_windows(frames: int, size: int = WINDOW, hop: int = HOP) -> list[list[int]]:
-    """Frame indices of every window, in order; frame 0 is the anchor and first in each.
+    """Return the frame indices of every window, in order; frame 0 is the anchor and first in each.
 
     `frames` counts the anchor. Raises ValueError for an empty clip, or a hop that leaves gaps.
     """
@@ -31,6 +31,6 @@ def tile_windows(frames: int, size: int = WINDOW, hop: int = HOP) -> list[list[i
 
 
 def tent(size: int) -> NDArray[np.float64]:
-    """[size] weights (p + 0.5)/(size/2), mirrored about the middle; all positive."""
+    """Return [size] weights (p + 0.5)/(size/2), mirrored about the middle; all positive."""
     rising = (np.arange(size) + 0.5) * 2.0 / size
     return np.minimum(rising, 2.0 - rising)

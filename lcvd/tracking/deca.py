@@ -129,7 +129,7 @@ class DecaTracker:
 
 
 def landmarks_68(face: Face) -> FloatArray:
-    """[68,2] pixels of the 68-point scheme: of a MediaPipe mesh by `MESH_68`. Raises ShapeError for another mesh."""
+    """Return the 68 points [68,2] px of a MediaPipe mesh by `MESH_68`. Raises ShapeError for another mesh."""
     if len(face.vertices_px) < 468:
         raise ShapeError(
             f"mesh {face.mesh.name} has {len(face.vertices_px)} vertices", "landmarks need MediaPipe's 468"
@@ -138,7 +138,7 @@ def landmarks_68(face: Face) -> FloatArray:
 
 
 def deca_crop(landmarks_px: FloatArray) -> DecaCrop:
-    """DECA's square around 68 landmarks [N,≥2] (its `kpt68` box). Raises ShapeError."""
+    """Return DECA's square around 68 landmarks [N,≥2] (its `kpt68` box). Raises ShapeError."""
     points = np.asarray(landmarks_px, np.float64)
     if points.ndim != 2 or points.shape[1] < 2 or not np.isfinite(points).all():
         raise ShapeError(f"landmarks have shape {list(points.shape)}", "give finite [68,2] pixels")
@@ -150,7 +150,7 @@ def deca_crop(landmarks_px: FloatArray) -> DecaCrop:
 
 
 def cut(rgb: NDArray[np.uint8], crop: DecaCrop) -> FloatArray:
-    """[3,224,224] in [0,1]: bilinear, black outside the frame, no prefilter (as DECA's `warp`)."""
+    """Resample the crop to [3,224,224] in [0,1]: bilinear, black outside, no prefilter (as DECA's `warp`)."""
     require_rgb(rgb)
     height, width = rgb.shape[:2]
     steps = np.arange(CROP_PX) * crop.zoom
@@ -178,7 +178,7 @@ def _mix(
 
 
 def split_code(numbers: FloatArray, crop: DecaCrop) -> DecaCode:
-    """The encoder's [236] → DecaCode; the light's 27 are 9 coefficients × RGB. Raises ShapeError."""
+    """Split the encoder's [236] into a DecaCode; the light's 27 are 9 coefficients × RGB. Raises ShapeError."""
     if numbers.shape != (sum(PARTS.values()),):
         raise ShapeError(f"the encoder gave {list(numbers.shape)}", f"expected [{sum(PARTS.values())}]")
     cuts = np.cumsum(list(PARTS.values()))[:-1]
@@ -187,7 +187,7 @@ def split_code(numbers: FloatArray, crop: DecaCrop) -> DecaCode:
 
 
 def face_from_code(flame: Flame, code: DecaCode, t_s: float, score: float = 1.0) -> Face:
-    """The Face of DECA's coefficients, in pixels of the frame the crop was cut from.
+    """Make the Face of DECA's coefficients, in pixels of the frame the crop was cut from.
 
     FLAME turns the head about its root joint j: v = R(c − j) + j with c posed by the jaw alone. Then DECA's camera,
     s·(x + tx), its crop (p/2 + ½)·224 and the crop's place in the frame. All of it is Face's weak perspective.
@@ -220,7 +220,7 @@ def face_from_code(flame: Flame, code: DecaCode, t_s: float, score: float = 1.0)
 
 
 def torch_encoder(path: Path, device: str = "cpu") -> Encoder:
-    """The network of deca_model.tar as a function of numpy arrays. Raises ModelUnavailable."""
+    """Load the network of deca_model.tar as a function of numpy arrays. Raises ModelUnavailable."""
     try:
         import torch
 

@@ -77,7 +77,7 @@ class CoarseEncoder(nn.Module):
 
 
 def load_encoder(path: Path) -> nn.Module:
-    """The coarse encoder of `path` (deca_model.tar) on the CPU, in eval mode. Raises ModelUnavailable.
+    """Load the coarse encoder of `path` (deca_model.tar) on the CPU, in eval mode. Raises ModelUnavailable.
 
     An installed `decalib` provides the module (the weights are ours to read either way); see `encoder_source`.
     """
@@ -104,7 +104,7 @@ def _decalib_encoder() -> nn.Module | None:
 
 
 def read_encoder_state(path: Path) -> dict[str, Tensor]:
-    """The tensors under `E_flame` of deca_model.tar (nested, or flat with that prefix), float32."""
+    """Read the tensors under `E_flame` of deca_model.tar (nested, or flat with that prefix), float32."""
     saved = read_checkpoint(path, REMEDY)
     state = saved.get(GROUP)
     if state is None:

@@ -31,7 +31,7 @@ class Detection:
     score: float
 
     def roi(self, margin: float = 1.5) -> Roi:
-        """The square the landmark network wants: eyes level, box × margin."""
+        """Return the landmark network's square: eyes level, box × margin."""
         dx, dy = self.eyes_px[1] - self.eyes_px[0]
         return Roi(self.x_px, self.y_px, margin * max(self.width_px, self.height_px), float(np.arctan2(dy, dx)))
 
@@ -105,7 +105,7 @@ def blend_overlapping(
 
 
 def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Intersection over union of two boxes (centre x, y, width, height)."""
+    """Return the intersection over union of two boxes (centre x, y, width, height)."""
     low = np.maximum(a[:2] - a[2:4] / 2, b[:2] - b[2:4] / 2)
     high = np.minimum(a[:2] + a[2:4] / 2, b[:2] + b[2:4] / 2)
     inter = float(np.prod(np.maximum(high - low, 0)))

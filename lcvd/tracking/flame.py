@@ -54,7 +54,7 @@ def rodrigues(axis_angle: Array) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flame:
-    """The model. V = 5023 vertices in the real one, J = 5 joints."""
+    """The FLAME model. The licensed one has V = 5023 vertices and J = 5 joints."""
 
     template: Array  # [V,3] m
     shape_basis: Array  # [V,3,S]
@@ -67,7 +67,7 @@ class Flame:
     embedding: LandmarkEmbedding | None = None
 
     def shaped(self, shape: Array, expression: Array) -> Array:
-        """Template + blend shapes [V,3], before any pose. Shorter coefficient vectors leave the rest at zero."""
+        """Add blend shapes to the template, [V,3], before any pose. Coefficients that are not given are zero."""
         out = self.template.copy()
         for basis, weights in ((self.shape_basis, shape), (self.expression_basis, expression)):
             weights = np.asarray(weights, self.template.dtype)
@@ -78,11 +78,11 @@ class Flame:
         return out
 
     def joints(self, shaped: Array) -> Array:
-        """Joints [J,3] at rest, regressed from shaped vertices [V,3]."""
+        """Regress the joints [J,3] at rest from shaped vertices [V,3]."""
         return self.joint_regressor @ shaped
 
     def skin(self, shaped: Array, rotations: Array) -> Array:
-        """Pose correctives and linear blend skinning of shaped vertices [V,3] by joint rotations [J,3,3]."""
+        """Apply pose correctives and linear blend skinning to shaped vertices [V,3] by joint rotations [J,3,3]."""
         rotations = np.asarray(rotations, self.template.dtype)
         if rotations.shape != (len(self.parents), 3, 3):
             raise ShapeError(f"rotations have shape {list(rotations.shape)}", f"give [{len(self.parents)},3,3]")
@@ -112,11 +112,11 @@ class Flame:
         return rodrigues(full)
 
     def vertices(self, shape: Array, expression: Array, pose: Array) -> Array:
-        """[V,3] in metres of DECA's coefficients."""
+        """Return the vertices [V,3] in metres for DECA's coefficients."""
         return self.skin(self.shaped(shape, expression), self.rotations(pose))
 
     def points(self, vertices: Array, triangles: NDArray[np.int64], weights: Array) -> Array:
-        """Surface points [L,3] at barycentrics [L,3] of triangles [L]."""
+        """Return surface points [L,3] at barycentrics [L,3] of triangles [L]."""
         return np.einsum("lkc,lk->lc", vertices[self.mesh.triangles[triangles]], weights)
 
     def landmarks(self, vertices: Array, pose: Array, neck: Array | None = None) -> Array:

@@ -46,7 +46,7 @@ def require_files(folder: Path, names: Iterable[str] = tuple(SOURCES)) -> None:
 
 
 def load_flame(folder: Path, dtype: DTypeLike = np.float32) -> Flame:
-    """The model in `folder`, arrays in `dtype`. Raises ModelUnavailable."""
+    """Load the model in `folder`, arrays in `dtype`. Raises ModelUnavailable."""
     require_files(folder, (FLAME_MODEL, EMBEDDING, MASKS))
     raw = load_pickle(folder / FLAME_MODEL)
     template = _array(raw, "v_template", (None, 3), FLAME_MODEL, dtype)

@@ -25,7 +25,7 @@ _BROKEN = (
 
 
 def load_pickle(path: Path) -> dict[str, Any]:
-    """The dict in `path`: numpy arrays, numbers, strings and containers of them. Raises ModelUnavailable."""
+    """Read the dict in `path`: numpy arrays, numbers, strings and containers of them. Raises ModelUnavailable."""
     raw = _read(path)
     try:
         out = loads(raw)
@@ -37,7 +37,7 @@ def load_pickle(path: Path) -> dict[str, Any]:
 
 
 def load_object_npy(path: Path) -> dict[str, Any]:
-    """The dict that `numpy.save` put into `path` as an object array (DECA's landmark_embedding.npy)."""
+    """Read the dict that `numpy.save` put into `path` as an object array (DECA's landmark_embedding.npy)."""
     stream = io.BytesIO(_read(path))
     try:
         version = np.lib.format.read_magic(stream)

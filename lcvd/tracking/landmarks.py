@@ -17,13 +17,13 @@ POINTS = 468
 
 
 class LandmarkNetwork:
-    """The network of one tracker."""
+    """The landmark network of one tracker."""
 
     def __init__(self, path: Path) -> None:
         self._net = LiteRtNetwork(path)
 
     def __call__(self, rgb: NDArray[np.uint8], roi: Roi) -> tuple[FloatArray, float]:
-        """(points [468,3]: x right, y down, z to the viewer, frame pixels; presence in [0,1])."""
+        """Return points [468,3] (x right, y down, z to the viewer, frame pixels) and the presence in [0,1]."""
         size = self._net.width
         flat, logit = self._net(crop(rgb, roi, size))
         raw = flat.reshape(POINTS, 3)

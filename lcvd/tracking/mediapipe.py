@@ -75,7 +75,7 @@ class MediaPipeTracker:
         self._source.close()
 
     def _choose(self, faces: list[FloatArray]) -> FloatArray:
-        """The widest face; the current one counts for more, so that two equal faces do not take turns."""
+        """Choose the widest face; the current one counts for more, so that two equal faces do not take turns."""
         last = self._solver.raw
 
         def rank(points: FloatArray) -> float:

@@ -106,7 +106,7 @@ class MeshTracker:
         return None
 
     def _detect(self, rgb: NDArray[np.uint8]) -> list[Detection]:
-        """Every face that either network finds. The full-range one runs only when it can add something."""
+        """Find faces with either network. The full-range one runs only when it can add something."""
         near = self._near(rgb)
         # Several faces: the short-range network draws small ones all alike (140 px for 104 and 139), so it cannot
         # say which is the larger. None: they may be far away; but most often there is none, hence the pause.
@@ -117,7 +117,7 @@ class MeshTracker:
         return [d for d in near if d.width_px >= MIN_FACE_PX]
 
     def _candidates(self, found: list[Detection]) -> list[Detection]:
-        """Widest first, three at most; the face just lost counts for more, so that equal faces do not take turns."""
+        """Sort by width, three at most; the face just lost counts for more, so that equal faces do not take turns."""
 
         def rank(d: Detection) -> float:
             return d.width_px * (RIVAL_RATIO if self._is_current(d) else 1.0)
@@ -157,7 +157,7 @@ def _same(a: Detection, b: Detection) -> bool:
 
 
 def _plausible(points: FloatArray, roi: Roi, shape: tuple[int, ...]) -> bool:
-    """False for a face that shrank to nothing, blew up, or left the frame."""
+    """Return False for a face that is too small, too large or outside the frame."""
     if not np.isfinite(points).all() or roi.size_px < MIN_FACE_PX or roi.size_px > 4 * max(shape[:2]):
         return False
     inside = (points[:, 0] > 0) & (points[:, 0] < shape[1]) & (points[:, 1] > 0) & (points[:, 1] < shape[0])

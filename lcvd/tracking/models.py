@@ -99,7 +99,7 @@ def default_cache_dir() -> Path:
 def model_path(
     name: str, *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True
 ) -> Path:
-    """The verified file of `name`, a key of MODELS or EXTRA_MODELS.
+    """Find the verified file of `name`, a key of MODELS or EXTRA_MODELS.
 
     `directory` is searched first and never written to; `cache_dir` replaces the user's cache; `download=False`
     stays offline. Safe to call from several processes at once. Raises ModelUnavailable with everything tried.
@@ -126,7 +126,7 @@ def model_path(
 def resolve_all(
     *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True
 ) -> dict[str, Path]:
-    """Every model of `MODELS`, so that a later session needs no network. Raises ModelUnavailable."""
+    """Find or fetch every model of `MODELS`, so that a later session needs no network. Raises ModelUnavailable."""
     return {name: model_path(name, directory=directory, cache_dir=cache_dir, download=download) for name in MODELS}
 
 

@@ -24,7 +24,7 @@ RIGID = (
 
 
 class Pose(NamedTuple):
-    """The fields of Face that say where the head is, and C: what was seen, in canonical space."""
+    """The pose fields of Face, and the observed shape C in canonical space."""
 
     rotation: FloatArray
     translation_px: FloatArray
@@ -33,14 +33,14 @@ class Pose(NamedTuple):
 
 
 def rigid_weights(count: int) -> FloatArray:
-    """[V] weights of the pose fit: 1 on RIGID, 0 elsewhere."""
+    """Return the weights [V] of the pose fit: 1 on RIGID, 0 elsewhere."""
     weights = np.zeros(count, np.float32)
     weights[[v for v in RIGID if v < count]] = 1
     return weights
 
 
 def solve_pose(points_px: FloatArray, neutral: FloatArray, weights: FloatArray) -> Pose:
-    """Pose of points [V,3] (x right, y down, z to the viewer) relative to `neutral` [V,3]."""
+    """Fit the pose of points [V,3] (x right, y down, z to the viewer) relative to `neutral` [V,3]."""
     up = points_px * Y_DOWN
     used = np.flatnonzero(weights)
     fit: Similarity = similarity(neutral[used], up[used], weights[used])
@@ -49,7 +49,7 @@ def solve_pose(points_px: FloatArray, neutral: FloatArray, weights: FloatArray) 
 
 
 class IdentityAverage:
-    """This person's neutral shape, in time: from the canonical neutral, settling in `settle_s`, then slowly.
+    """Averages this person's neutral shape over time: from the canonical one, settling in `settle_s`, then slowly.
 
     Closed lips and open eyes only: a frame with the mouth open says nothing about the neutral mouth, a blink nothing
     about the lids. Turned heads count less, because the network's depth is least sure there. After every step the
@@ -66,7 +66,7 @@ class IdentityAverage:
         self.reset()
 
     def reset(self) -> None:
-        """Another person: back to the canonical neutral."""
+        """Start another person from the canonical neutral."""
         self.shape: FloatArray = self._mesh.neutral.copy()
         self._seen = np.zeros(len(self.shape), np.float32)  # seconds of evidence per vertex
         self._t_s: float | None = None

@@ -24,7 +24,7 @@ class OneEuroSettings:
 
 
 class OneEuro:
-    """Filter state for points [N,D]."""
+    """A One-Euro filter for points [N,D], with its state."""
 
     def __init__(self, settings: OneEuroSettings | None = None) -> None:
         self._settings = settings or OneEuroSettings()
@@ -37,7 +37,7 @@ class OneEuro:
         self._speed: FloatArray | None = None
 
     def __call__(self, value: FloatArray, t_s: float, scale: float) -> FloatArray:
-        """Smoothed copy of value [N,D] at time t_s. Time that stands still or runs back starts afresh."""
+        """Return a smoothed copy of value [N,D] at time t_s. Time that runs back starts afresh."""
         if self._value is None or self._speed is None or t_s <= self._t_s:
             if t_s == self._t_s and self._value is not None:
                 return self._value.copy()  # the same picture again

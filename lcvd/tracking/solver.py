@@ -35,13 +35,13 @@ class FaceSolver:
         self.new_person()
 
     def new_person(self) -> None:
-        """The next points belong to somebody else."""
+        """Start a new person with the next points."""
         self._identity.reset()
         if self._filter is not None:
             self._filter.reset()
 
     def solve(self, points: FloatArray, score: float, t_s: float) -> Face:
-        """The Face of points [468,3] (x right, y down, z to the viewer, pixels) seen at t_s."""
+        """Return the Face of points [468,3] (x right, y down, z to the viewer, pixels) seen at t_s."""
         if t_s - self._seen_s > FORGET_S:
             self.new_person()
         smooth = points
@@ -67,7 +67,7 @@ class FaceSolver:
         return self._face
 
     def hold(self, t_s: float) -> Face | None:
-        """The last Face, marked held, while the loss is short; then None."""
+        """Return the last Face, marked held, while the loss is short; then None."""
         if self._face is None or not 0 <= t_s - self._seen_s <= HOLD_S:
             self._face, self.raw = None, None
             return None

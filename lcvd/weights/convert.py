@@ -38,7 +38,7 @@ OnPart = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class PartReport:
-    """One line of `relight weights show`."""
+    """A PartReport is one line of `relight weights show`."""
 
     name: PartName
     files: tuple[Path, ...]
@@ -61,7 +61,7 @@ def describe(found: FoundWeights) -> list[PartReport]:
 
 
 def verify(found: FoundWeights, on_part: OnPart | None = None) -> list[str]:
-    """Everything wrong with a folder, one line each; empty when all is well."""
+    """Return the faults of a folder, one line each; empty when there are none."""
     problems: list[str] = []
     for name in found.parts:
         if on_part is not None:
@@ -162,7 +162,7 @@ def write_part(
 
 
 def model_card(manifest: dict[str, Any]) -> str:
-    """README.md of a converted folder: what it is, where it is from, what binds its use, hashes."""
+    """Write README.md of a converted folder: contents, origin, licences and hashes."""
     rows = "\n".join(
         f"| `{part['file']}` | {part['parameters']:,} | {', '.join(part['dtypes'])} | `{part['sha256']}` |"
         for part in manifest["parts"].values()

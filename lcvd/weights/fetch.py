@@ -51,7 +51,7 @@ VAE_REPO = HubRepo(
 
 
 class Hub(Protocol):
-    """The one function of huggingface_hub that is used."""
+    """Interface of the one function of huggingface_hub that is used."""
 
     def snapshot_download(self, repo_id: str, **kwargs: Any) -> str: ...
 

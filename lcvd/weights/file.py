@@ -38,7 +38,7 @@ _FOREIGN = "take the file from where it was published; it must hold plain tensor
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors, .pth, .pt or .bin state dict, on the CPU. Raises WeightsError naming the file."""
+    """Read a .safetensors, .pth, .pt or .bin state dict on the CPU. Raises WeightsError naming the file."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file", "relight weights fetch")
     if path.stat().st_size == 0:
@@ -52,13 +52,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest, read in pieces."""
+    """Return the file's SHA-256 as hex, reading it in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_torch(path: Path) -> object:
-    """Whatever torch.save wrote, on the CPU, tensors and plain containers only. Raises WeightsError naming the file."""
+    """Read a torch.save file on the CPU, tensors and plain containers only. Raises WeightsError naming the file."""
     zipped = zipfile.is_zipfile(path)
     if zipped:
         _refuse_zip_bomb(path)
@@ -92,7 +92,7 @@ def _refuse_zip_bomb(path: Path) -> None:
 
 
 def _flat(path: Path, loaded: object) -> dict[str, Tensor]:
-    """The state dict itself, or the one under `state_dict`."""
+    """Return the state dict itself, or the one under `state_dict`."""
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):

@@ -14,7 +14,7 @@ from lcvd.weights.file import read_torch
 
 
 def read_checkpoint(path: Path, remedy: str) -> Mapping[str, object]:
-    """The dict that torch.save wrote into `path`, on the CPU; nested dicts stay nested. Raises ModelUnavailable."""
+    """Read the dict that torch.save wrote to `path`, on the CPU; nested dicts stay nested. Raises ModelUnavailable."""
     if not path.is_file():
         raise ModelUnavailable(f"{path} does not exist", remedy)
     try:

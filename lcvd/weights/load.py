@@ -70,7 +70,7 @@ class FoundWeights:
     manifest: dict[str, Any] = field(default_factory=dict)
 
     def image_normalisation(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """(mean, std) of feature_extractor/preprocessor_config.json."""
+        """Return (mean, std) of feature_extractor/preprocessor_config.json."""
         mean, std = (tuple(self.preprocess.get(name, d)) for name, d in (("image_mean", MEAN), ("image_std", STD)))
         if len(mean) != 3 or len(std) != 3:
             raise WeightsError(f"{self.root}: image_mean and image_std must hold 3 numbers each")
@@ -188,7 +188,7 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises WeightsError."""
+    """Read a JSON object. Raises WeightsError."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -229,7 +229,7 @@ def build_part(name: PartName, config: Mapping[str, Any]) -> nn.Module:
 
 
 def read_part(found: FoundWeights, name: PartName) -> dict[str, Tensor]:
-    """All tensors of a part under the network's own names; nothing is checked yet."""
+    """Read all tensors of a part under the network's own names; nothing is checked yet."""
     tensors: dict[str, Tensor] = {}
     for file in found.parts[name].files:
         raw = {_without_wrappers(key): value for key, value in read_tensors(file.path).items()}
@@ -286,7 +286,7 @@ def check_part(found: FoundWeights, name: PartName, tensors: Mapping[str, Tensor
 
 
 def load_part(found: FoundWeights, name: PartName, device: torch.device, dtype: torch.dtype) -> Any:
-    """A part as a frozen network in eval mode (`FeatureUNet` for the UNet). Raises WeightsError."""
+    """Load a part as a frozen network in eval mode (`FeatureUNet` for the UNet). Raises WeightsError."""
     tensors = read_part(found, name)
     check_part(found, name, tensors)
     with torch.device("meta"):

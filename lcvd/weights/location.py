@@ -17,7 +17,7 @@ def weights_home() -> Path:
 
 
 def weights_folder(path: Path | str) -> Path:
-    """The folder meant by `path`: itself, or a name under `weights_home()`, or one that comes with the package.
+    """Return the folder that `path` means: itself, a name under `weights_home()`, or one that comes with the package.
 
     It need not exist.
     """

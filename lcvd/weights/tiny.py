@@ -146,7 +146,7 @@ def write_tiny(folder: Path, seed: int = 0, temporal: bool = False, taesd: bool 
 
 
 def _random_state(network: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    """Values drawn by us and not by the libraries' initialisers, which change between versions."""
+    """Draw the values here, because the libraries' initialisers change between versions."""
     state: dict[str, Tensor] = {}
     for key, value in network.state_dict().items():
         if value.ndim >= 2:
