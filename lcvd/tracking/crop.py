@@ -25,7 +25,7 @@ class Roi:
 
 
 def roi_around(points_px: FloatArray, angle_rad: float, margin: float = 1.5) -> Roi:
-    """Return the square around points [N,≥2] in axes turned by `angle_rad`; side = longer side of their box × margin."""
+    """Square around points [N,≥2] in axes turned by `angle_rad`; side = longer side of their box · margin."""
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     along = points_px[:, 0] * c + points_px[:, 1] * s
     down = points_px[:, 1] * c - points_px[:, 0] * s
