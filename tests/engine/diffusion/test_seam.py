@@ -34,7 +34,7 @@ def test_a_step_at_the_joins_is_a_seam() -> None:
     jumping = np.clip(steady + 12.0 * (np.arange(31) // STRIDE % 2)[:, None, None, None], 0, 255).astype(np.uint8)
     assert seam_error(steady, guides, STRIDE) == pytest.approx(1, abs=0.1)
     assert seam_error(jumping, guides, STRIDE) > 1.5
-    with pytest.raises(ShapeError, match="stride 31"):
+    with pytest.raises(ShapeError, match="hop 31"):
         seam_error(steady, guides, 31)
 
 
