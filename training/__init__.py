@@ -1,1 +1,1 @@
-"""Offline training of LCVD: imports `lcvd` only; nothing here runs in a live session."""
+"""This package trains LCVD offline; it imports `lcvd` only, and nothing in it runs in a live session."""

@@ -1,7 +1,7 @@
-"""Students beside their teacher on held-out heads: PSNR against true pixels, light error, seconds a window.
+"""This module compares students with their teacher on held-out heads: PSNR, light error, seconds a window.
 
-The teacher takes the published levels at 25 steps and the live sampler's below, guided as the students were taught;
-students take their own levels, one branch. Heads and noise are the same for every row.
+The teacher takes the published levels at 25 steps and the live sampler's levels below, with the guidance the students
+were taught; students take their own levels and one branch. Heads and noise are the same for every row.
 """
 
 import math
@@ -26,7 +26,7 @@ OnRow = Callable[[int, int], None]  # (windows done, of how many)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sampler. Means over the heads, median of the seconds."""
+    """One sampler's row of the table: scores are means over the heads, seconds are the median."""
 
     name: str
     steps: int
@@ -38,7 +38,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The table. `psnr_no_relight`: the frames as they were. Light is compared on heads that show it in every row."""
+    """The table of all samplers; `psnr_no_relight` scores the frames as they were.
+
+    Light errors are means over the heads whose light can be measured in every row.
+    """
 
     heads: int
     light_heads: int
@@ -47,7 +50,7 @@ class Comparison:
     rows: tuple[Row, ...]
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Returns the table as a JSON document."""
         return asdict(self)
 
 
@@ -56,10 +59,13 @@ def compare(
     students: Sequence[LcvdModel],  # each with its `student`
     config: DistillConfig,
     size: int,  # px of the heads
-    frames: int = 15,  # scored, of each head; with the reference one window
+    frames: int = 15,  # scored of each head; with the reference they fill one window
     on_row: OnRow = lambda done, total: None,
 ) -> Comparison:
-    """Measure. The first window of each row is run once more, unmeasured, because it also warms up."""
+    """Measures every sampler on the same heads.
+
+    The first window of each row runs once more before the measurement, because it also warms the network up.
+    """
     taught = sorted({model.student.steps for model in students if model.student}, reverse=True)
     samplers = [("teacher", teacher, steps) for steps in (TEACHER_STEPS, *(s for s in taught if s != TEACHER_STEPS))]
     samplers += [("student", model, model.student.steps) for model in students if model.student]
@@ -94,7 +100,10 @@ def compare(
 def _relit(
     model: LcvdModel, case: Case, sigmas: list[float], omega: float, config: DistillConfig, seed: int
 ) -> tuple[np.ndarray, float]:
-    """[T,S,S,3] and the seconds before the first picture: relight_frames denoises first and decodes as it is asked."""
+    """Returns pictures [T,S,S,3] and the seconds until the first one was asked for.
+
+    relight_frames denoises before it returns and decodes as its iterator is read, so decoding is not in the seconds.
+    """
     began = time.perf_counter()
     frames = relight_frames(
         model,

@@ -1,7 +1,7 @@
-"""`relight train`'s settings: TOML in, one checked TrainConfig out. The defaults are the paper's.
+"""The settings of `relight train`: a TOML file is read into one checked TrainConfig whose defaults are the paper's.
 
-Unknown names are errors, and each error says field, value and what is legal. Relative paths start at the working
-directory.
+Unknown names are errors, and each error gives the field, its value and the legal ones. Relative paths start at the
+working directory.
 """
 
 import tomllib
@@ -24,16 +24,16 @@ ConditionWord = Literal["shading", "reference"]
 
 
 class Section(BaseModel):
-    """A table of the file: strict, frozen, no unknown names."""
+    """Base of all tables: frozen, and unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PartSource(Section):
-    """One network of a fresh model: from a folder, or random from a configuration."""
+    """One network of a fresh model is read from a folder, or built with random weights from a configuration."""
 
     path: Folder | None = None  # diffusers/transformers folder (config.json, weights), or weights in our layout
-    config: dict[str, Any] | None = None  # config.json as a table
+    config: dict[str, Any] | None = None  # contents of config.json
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -43,9 +43,9 @@ class PartSource(Section):
 
 
 class ModelConfig(Section):
-    """Where the networks begin."""
+    """Chooses the weights that training starts from."""
 
-    source: Literal["weights", "svd", "fresh"] = "svd"  # weights: an LCVD to go on from
+    source: Literal["weights", "svd", "fresh"] = "svd"  # weights: an LCVD to train further
     path: Folder | None = None  # of the weights or of the SVD folder
     unet: PartSource | None = None  # fresh only
     adapters: PartSource | None = None  # fresh only; absent: as they are initialised
@@ -66,7 +66,7 @@ class ModelConfig(Section):
 
 
 class SyntheticConfig(Section):
-    """Heads that we render: `training.data.synthetic`."""
+    """Trains on rendered heads: `training.data.synthetic`."""
 
     heads: int = Field(default=1000, ge=1)
     first: int = Field(default=0, ge=0, lt=2**31)  # seed of the first head; 2³¹ and above are held out
@@ -77,13 +77,13 @@ class SyntheticConfig(Section):
 
 
 class DataConfig(Section):
-    """What is trained on."""
+    """Chooses the training clips and how they are read."""
 
     folders: tuple[Folder, ...] = ()  # prepared by relight data prepare
     synthetic: SyntheticConfig | None = None
-    frames: int = Field(default=16, ge=2, le=256)
+    frames: int = Field(default=16, ge=2, le=256)  # of a clip, reference included
     size: int = Field(default=512, ge=32, le=2048)  # px
-    threads: int = Field(default=2, ge=0, le=64)  # reading or rendering ahead
+    threads: int = Field(default=2, ge=0, le=64)  # that read or render ahead
     latents: Literal["fresh", "cached"] = "fresh"  # cached: each picture passes the frozen VAE and CLIP once
     latents_dir: Folder | None = None  # where; None: in the run's folder
     latents_gb: Positive = 4.0
@@ -106,19 +106,19 @@ class DataConfig(Section):
 
 
 class NoiseConfig(Section):
-    """σ = exp(N(p_mean, p_std)); the reference's augmentation exp(N(reference_mean, reference_std))."""
+    """Draws σ = exp(N(p_mean, p_std)), and exp(N(reference_mean, reference_std)) for the reference's augmentation."""
 
     p_mean: float = 0.7
     p_std: float = Field(default=1.6, ge=0)
-    levels: tuple[Positive, ...] = ()  # σ is one of these, each as often as the others, instead
+    levels: tuple[Positive, ...] = ()  # where given, σ is drawn uniformly from these instead
     reference_mean: float = -3.0
     reference_std: float = Field(default=0.5, ge=0)
 
 
 class StaggeredConfig(Section):
-    """Share of sequences with a noise level a row, for the live engine's staggered mode (docs/lcvd.md).
+    """Gives a share of the sequences one noise level a row, for the live engine's staggered mode (docs/lcvd.md).
 
-    Either `steps` or `levels`. Rows that are clean already are not in the loss.
+    Either `steps` or `levels` is given. Rows that are clean already are left out of the loss.
     """
 
     share: Share = 0.5
@@ -130,7 +130,7 @@ class StaggeredConfig(Section):
 
     @property
     def under_way(self) -> int:
-        """Frames that are not clean, at most."""
+        """Returns the largest number of frames that are not clean."""
         return self.chunk * max(self.steps or (len(self.levels),))
 
     @model_validator(mode="after")
@@ -143,11 +143,18 @@ class StaggeredConfig(Section):
 
 
 class DistillConfig(Section):
-    """`relight distill`: a student of few steps, with guidance folded in; model.path names the weights it begins as."""
+    """Configures `relight distill`: a student of few steps with guidance folded in.
+
+    model.path names the weights it starts from.
+    """
 
     teacher: Folder | None = None  # None: model.path
-    steps: tuple[Literal[1, 2, 4, 8], ...] = (4, 2, 1)  # a student each, in this order; each begins as the one before
-    omega: float = Field(default=OMEGA, ge=0, le=20)  # of the teacher; what the student does by itself
+    steps: tuple[Literal[1, 2, 4, 8], ...] = (
+        4,
+        2,
+        1,
+    )  # a student each; each starts from the one before
+    omega: float = Field(default=OMEGA, ge=0, le=20)  # the teacher's guidance, which the student learns
     sampler: SamplerName = "euler"  # whose few-step levels
     teacher_steps: int = Field(default=32, ge=1, le=1000)  # of the teacher's path from noise to picture
     huber: Positive = 0.00054  # c of the loss √(e² + c²) − c
@@ -163,14 +170,14 @@ class DistillConfig(Section):
 
 
 class DropoutConfig(Section):
-    """How often a condition is taken away, so that guidance has something to compare with."""
+    """Sets how often a condition is dropped, which guidance needs in order to compare with and without it."""
 
-    keep: Share = 0.5  # each adapter by itself
+    keep: Share = 0.5  # probability of each adapter, independently
     all_dropped: Share = 0.1
     all_kept: Share = 0.1
     clip: Share = 0.2
     latent: Share = 0.2
-    both: Share = 0.1  # of clip and latent, included in either
+    both: Share = 0.1  # clip and latent together; included in each
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -182,7 +189,7 @@ class DropoutConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """How weights move."""
+    """Chooses the optimizer and its learning rate."""
 
     name: Literal["adamw8bit", "adamw"] = "adamw8bit"
     lr: Positive = 1e-5
@@ -196,14 +203,14 @@ class OptimizerConfig(Section):
 
 
 class EmaConfig(Section):
-    """The exported weights: an exponential average of the trained ones. decay 0: none."""
+    """The exported weights are an exponential moving average of the trained ones; decay 0 switches it off."""
 
     decay: float = Field(default=0.9999, ge=0, lt=1)
     warmup: bool = True  # decay grows as (1 + n)/(10 + n)
 
 
 class CheckpointConfig(Section):
-    """What a crash can cost."""
+    """Sets how often a run is saved, which bounds the steps that a crash can lose."""
 
     every: int = Field(default=500, ge=1)  # steps
     keep: int = Field(default=2, ge=1)
@@ -211,12 +218,12 @@ class CheckpointConfig(Section):
 
 
 class ValidationConfig(Section):
-    """Held-out clips, the same noise each time."""
+    """Validates on held-out clips, with the same noise each time."""
 
     every: int = Field(default=500, ge=0)  # steps; 0: never
     clips: int = Field(default=8, ge=1)
-    folders: tuple[Folder, ...] = ()  # prepared; empty: held-out synthetic heads, or the data's own first clips
-    sigmas: tuple[Positive, ...] = (0.1, 0.5, 2.0, 8.0, 40.0)  # one in each band
+    folders: tuple[Folder, ...] = ()  # prepared; empty: held-out synthetic heads, or clips of data.folders
+    sigmas: tuple[Positive, ...] = (0.1, 0.5, 2.0, 8.0, 40.0)  # the loss is measured at each
     grid: int = Field(default=2, ge=0)  # clips in the picture; 0: none
     steps: int = Field(default=8, ge=1, le=100)  # of the sampler, for the picture
     omega: float = Field(default=2.0, ge=0)
@@ -229,14 +236,14 @@ class ValidationConfig(Section):
 
 
 class DistributedConfig(Section):
-    """Several processes, as accelerate or torchrun launched them."""
+    """Configures several processes, as accelerate or torchrun launched them."""
 
     strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
     options: dict[str, Any] = Field(default_factory=dict)  # of FullyShardedDataParallelPlugin or DeepSpeedPlugin
 
 
 class TrainConfig(Section):
-    """Everything that decides a run."""
+    """Every setting of one run."""
 
     output: Folder
     steps: int = Field(default=30_000, ge=1)
@@ -248,11 +255,10 @@ class TrainConfig(Section):
     precision: Literal["no", "fp16", "bf16"] = "no"
     gradient_checkpointing: bool = False
     parts: tuple[TrainedPart, ...] = ("unet", "light", "ref")
-    conditions: tuple[ConditionWord, ...] = ("shading", "reference")  # the adapters that are given anything
+    conditions: tuple[ConditionWord, ...] = ("shading", "reference")  # the adapters that get an input
     region: Literal["portrait", "background"] = "portrait"  # of the loss's second term; the paper prints background
-    bad_steps: int = Field(
-        default=10, ge=1
-    )  # steps in a row with a loss or gradient that is not finite, until it stops
+    # steps in a row without a finite loss and gradient after which the run stops
+    bad_steps: int = Field(default=10, ge=1)
     tensorboard: bool = True
     model: ModelConfig
     data: DataConfig
@@ -270,7 +276,7 @@ class TrainConfig(Section):
     def _agrees(self) -> Self:
         if not self.parts:
             raise ValueError("parts: name at least one of unet, temporal, light, ref, head")
-        # An adapter that is given nothing gets no gradient; DistributedDataParallel would wait for it.
+        # An adapter without an input gets no gradient, and DistributedDataParallel would wait for it.
         for part, condition in (("light", "shading"), ("ref", "reference")):
             if part in self.parts and condition not in self.conditions:
                 raise ValueError(f"parts: {part!r} is trained by condition {condition!r}, which conditions leaves out")
@@ -287,12 +293,15 @@ class TrainConfig(Section):
 
     @property
     def clips_a_step(self) -> int:
-        """Of one process."""
+        """Returns the clips that one process sees in an optimizer step."""
         return self.batch * self.accumulation
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a TOML file and apply `a.b=value` (value in TOML; a bare word is a string). Raises ConfigError."""
+    """Reads a TOML file and applies overrides `a.b=value`, whose value is TOML or an unquoted string.
+
+    Raises ConfigError.
+    """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -305,26 +314,26 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def config_from(table: dict[str, Any], name: str = "config") -> TrainConfig:
-    """Check a table. Raises ConfigError naming field, value and legal values."""
+    """Validates a table. Raises ConfigError naming the field, its value and the legal values."""
     try:
         return TrainConfig.model_validate(table)
     except ValidationError as error:
-        said = []
+        problems = []
         for each in error.errors(include_url=False):
             field = ".".join(map(str, each["loc"])) or "the file"
             value = each["input"]
             if each["type"] == "extra_forbidden":
-                said.append(f"{field}: unknown name; legal here: {', '.join(_names(each['loc'][:-1]))}")
+                problems.append(f"{field}: unknown name; legal here: {', '.join(_names(each['loc'][:-1]))}")
             elif each["type"] == "missing":
-                said.append(f"{field}: is needed")
+                problems.append(f"{field}: is needed")
             else:
                 shown = ":" if isinstance(value, dict | BaseModel) else f" is {value!r}:"
-                said.append(f"{field}{shown} {each['msg'].removeprefix('Value error, ')}")
-        raise ConfigError(f"{name}: {'; '.join(said)}", "docs/training.md lists every setting") from None
+                problems.append(f"{field}{shown} {each['msg'].removeprefix('Value error, ')}")
+        raise ConfigError(f"{name}: {'; '.join(problems)}", "docs/training.md lists every setting") from None
 
 
 def _names(loc: tuple[int | str, ...]) -> list[str]:
-    """Field names of the table at `loc`."""
+    """Returns the field names of the table at `loc`."""
     section: Any = TrainConfig
     for word in loc:
         if isinstance(word, str) and word in section.model_fields:

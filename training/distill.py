@@ -1,7 +1,7 @@
-"""`relight distill`: students of few steps, one after the other, and the table that shows them beside their teacher.
+"""`relight distill` trains students of few steps one after the other and compares them with their teacher.
 
-Each student is a run of the trainer in a folder of its own (`steps-4`, `steps-2`, …) and begins as the one before it;
-the teacher stays the same. Interrupted, the same call goes on: students that are finished are not trained again.
+Each student is a run of the trainer in its own folder (`steps-4`, `steps-2`, …) and starts from the one before it; the
+teacher stays the same. After an interruption the same call continues; finished students are not trained again.
 """
 
 from collections.abc import Callable
@@ -16,20 +16,20 @@ from training.loop.phases import Phases
 from training.loop.train import WEIGHTS, TrainResult, train
 from training.loop.trainer import StepReport
 
-EVERYTHING = DropoutConfig(keep=1.0, all_dropped=0.0, all_kept=1.0, clip=0.0, latent=0.0, both=0.0)
+NO_DROPOUT = DropoutConfig(keep=1.0, all_dropped=0.0, all_kept=1.0, clip=0.0, latent=0.0, both=0.0)
 OnStudentStep = Callable[[int, StepReport, float], None]  # (the student's steps, report, steps a second)
 
 
 @dataclass(frozen=True, slots=True)
 class DistillResult:
-    """What became of each student, in the order they were taught."""
+    """The result of each student, in the order they were trained, and the table."""
 
     students: tuple[TrainResult, ...]
     comparison: Comparison | None  # None: stopped by a signal, no heads asked for, or not the main process
 
     @property
     def stopped_by(self) -> str | None:
-        """Name of the signal that ended the last run."""
+        """Returns the name of the signal that ended the last run, or None."""
         return self.students[-1].stopped_by
 
 
@@ -40,15 +40,15 @@ def distill(
     on_row: OnRow = lambda done, total: None,
     main: bool = True,  # whether this process measures the table
 ) -> DistillResult:
-    """Teach every student of config.distill. Raises TrainingError or lcvd's errors, all in words."""
+    """Trains every student of config.distill. Raises TrainingError or an error of lcvd."""
     check_distillable(config)
     assert config.distill is not None
     assert config.model.path is not None
     begin, done = config.model.path, []
     for steps in config.distill.steps:
-        told = None if on_step is None else _for_student(steps, on_step)
+        callback = None if on_step is None else _for_student(steps, on_step)
         student = student_config(config, steps, begin)
-        result = train(student, resume=resume, on_step=told)
+        result = train(student, resume=resume, on_step=callback)
         done.append(result)
         if result.stopped_by is not None:
             return DistillResult(tuple(done), None)
@@ -66,7 +66,11 @@ def student_config(
     steps: int,
     begin: Path,  # weights it begins as
 ) -> TrainConfig:
-    """The run of one student: levels of the teacher's path, every condition given, validated as it will be used."""
+    """Returns the configuration of one student's run.
+
+    σ is drawn from the levels of the teacher's path, no condition is dropped, and validation uses the student's own
+    levels.
+    """
     given = config.distill
     assert given is not None
     phases = Phases.of(given.sampler, steps, given.teacher_steps)
@@ -79,19 +83,19 @@ def student_config(
             "distill": given.model_copy(update={"steps": (steps,), "teacher": teacher, "heads": 0}),
             "data": config.data.model_copy(update={"latents_dir": latents}),
             "noise": config.noise.model_copy(update={"levels": tuple(phases.levels[:-1].tolist())}),
-            "dropout": EVERYTHING,
+            "dropout": NO_DROPOUT,
             "validation": config.validation.model_copy(update={"sigmas": tuple(phases.sigmas[:-1].tolist())}),
         }
     )
 
 
 def check_distillable(config: TrainConfig) -> None:
-    """Raises ConfigError for what `relight distill` cannot do."""
+    """Raises ConfigError where `relight distill` cannot run this configuration."""
     if config.distill is None:
         raise ConfigError("distill: the file has no such table", "training/configs/distill_nano.toml is an example")
     if config.distributed.strategy != "ddp":
         raise ConfigError(
-            f"distributed.strategy {config.distributed.strategy}: the follower needs whole weights in every process",
+            f"distributed.strategy {config.distributed.strategy}: the target network needs whole weights",
             'set distributed.strategy = "ddp"',
         )
 

@@ -12,7 +12,7 @@ from lcvd.errors import LcvdError
 
 
 class TrainingError(LcvdError):
-    """Root of the package's errors. `hint` is the remedy, in words for a person."""
+    """Root of the package's errors; `hint` tells a person the remedy."""
 
 
 class DataError(TrainingError):

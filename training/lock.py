@@ -1,4 +1,4 @@
-"""One writer a folder or file: a lock that goes with the process, however that ends."""
+"""A folder or file has one writer at a time: the lock ends with the process, however that ends."""
 
 import contextlib
 import os
@@ -9,9 +9,9 @@ from training.errors import DataError
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock. Raises DataError where another holds it."""
-    if os.name == "nt":  # a folder cannot be opened there
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Holds the lock of `folder` inside the block. Raises DataError where another process holds it."""
+    if os.name == "nt":  # Windows cannot open a folder
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -23,10 +23,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def lock(handle: int, path: Path) -> None:
-    """Lock an open file until it is closed. Raises DataError where another holds it."""
+    """Locks an open file until it is closed. Raises DataError where another process holds it."""
     try:
         import fcntl
-    except ImportError:  # Windows: two runs at once are the user's to avoid
+    except ImportError:  # Windows has no fcntl: the user must not start two runs
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

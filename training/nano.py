@@ -1,8 +1,9 @@
-"""`relight nano`: heads, VAE, image encoder, LCVD in one call that goes on where it was cut off, and the package of it.
+"""`relight nano` makes the demonstration model in one call, which continues after an interruption, and packages it.
 
-heads (training.heads) → vae (training.vae_train) → image_encoder (drawn, not trained) → adapters (taught what the VAE
-says of their pictures, as a start) → run (training.loop.train with configs/nano.toml) → weights: fp16, the converted
-layout, and a manifest that says `demonstration`. All in one folder; a stage whose result lies there is not done again.
+Its stages are heads (training.heads), vae (training.vae_train), image_encoder (random weights, not trained), adapters
+(trained on the VAE's latents of their pictures as a start), run (training.loop.train with configs/nano.toml) and
+weights (fp16, the converted layout, a manifest with `demonstration`). All lie in one folder; finished stages are not
+repeated.
 """
 
 import gzip
@@ -22,10 +23,9 @@ from lcvd.networks.image_encoder import SIZE, embed_image
 from lcvd.weights.convert import convert
 from lcvd.weights.load import MANIFEST, build_part
 from training.config import TrainConfig, load_config
-from training.data.shards import write_json
+from training.data.shards import raise_disk_full, write_json
 from training.data.synthetic import HELD_OUT, HeadSource, renderer
 from training.errors import ConfigError, TrainingError
-from training.loop.checkpoint import told_when_disk_full
 from training.loop.export import put_in_place
 from training.loop.runtime import check_machine, fast_bf16
 from training.loop.train import TrainResult, train
@@ -37,8 +37,8 @@ from training.vae_train import WEIGHTS as VAE_WEIGHTS
 
 TITLE = "Nano demonstration (synthetic heads)"
 TOML = Path(__file__).parent / "configs" / "nano.toml"
-JOB_HEADS = 20  # rendered by a worker before it reports; fewer in all are not worth a process
-LIVE = {"steps": 1, "guidance": "none"}  # keeps up with a camera on a CPU, and scored best (docs/nano.md)
+JOB_HEADS = 20  # rendered by a worker before it reports; a single job runs in this process
+LIVE = {"steps": 1, "guidance": "none"}  # runs in real time on a CPU and has the best scores (docs/nano.md)
 WARM_STEPS, WARM_BATCH, WARM_LR = 300, 4, 3e-3
 IMAGE_ENCODER: dict[str, Any] = {
     "model_type": "clip_vision_model",
@@ -51,14 +51,15 @@ IMAGE_ENCODER: dict[str, Any] = {
     "projection_dim": 32,
     "hidden_act": "gelu",
 }
-MARK, MADE = "nano.json", ("vae", "image_encoder", "adapters", "run", "weights")  # in its folder; beside the heads
+MARK = "nano.json"  # the settings that the first stages depend on
+MADE = ("vae", "image_encoder", "adapters", "run", "weights")  # results of the stages, beside the heads
 VAE_IDENTITY = ("steps", "batch", "crop", "whole", "lr", "warmup", "kl", "edges", "colour", "guide", "seed")
-OnStage = Callable[[str, int, int, str], None]  # (stage, done, of how many, what to show)
+OnStage = Callable[[str, int, int, str], None]  # (stage, done, total, text)
 
 
 @dataclass(frozen=True, slots=True)
 class NanoResult:
-    """What lies where in the end."""
+    """The packaged weights and the result of the training run."""
 
     weights: Path
     train: TrainResult
@@ -66,9 +67,9 @@ class NanoResult:
 
 
 def nano_config(folder: Path, changes: Sequence[str] = ()) -> TrainConfig:
-    """configs/nano.toml with its paths in `folder`, this CPU's faster precision, and `a.b=value` over both.
+    """Returns configs/nano.toml with its paths in `folder`, this CPU's faster precision, and `changes` (`a.b=value`).
 
-    Raises ConfigError, also for what the stages before the training would not follow.
+    Raises ConfigError, also for changes that the stages before the training would not follow.
     """
     places = {"output": "run", "data.synthetic.cache": "heads"}
     places |= {f"model.{name}.path": name for name in ("vae", "image_encoder", "adapters")}
@@ -93,7 +94,10 @@ def train_nano(
     resume: bool = True,
     on_stage: OnStage = lambda stage, done, of, said: None,
 ) -> NanoResult | None:
-    """Everything, in order. None when a signal stopped the last stage: the same call goes on. Raises TrainingError."""
+    """Runs every stage in order; returns None when a signal stopped the last one, which the same call continues.
+
+    Raises TrainingError.
+    """
     config = nano_config(folder, changes)
     check_machine(config)
     heads = head_source(config)
@@ -121,7 +125,7 @@ def train_nano(
 
 
 def claim(folder: Path, config: TrainConfig, plan: VaeRun, resume: bool) -> None:
-    """Make `folder`, or see that it is ours and was begun with the settings that its first stages hang on.
+    """Makes `folder`, or checks that `relight nano` made it with the settings that its first stages depend on.
 
     Raises TrainingError, DataError, DiskFull.
     """
@@ -136,11 +140,11 @@ def claim(folder: Path, config: TrainConfig, plan: VaeRun, resume: bool) -> None
         "data.size": config.data.size,
         "block_out_channels[0]": unet["block_out_channels"][0],
     }
-    # Where it lies, how often it is saved and in which arithmetic may change on the way.
+    # Its folder, how often it is saved and its precision may change between two calls.
     about |= {f"vae.{key}": value for key, value in asdict(plan).items() if key in VAE_IDENTITY}
     mark = folder / MARK
     made = [name for name in MADE if (folder / name).exists()]
-    with told_when_disk_full(folder):
+    with raise_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
         begun = json.loads(mark.read_text()) if mark.exists() else None
     if begun is None and made:
@@ -155,12 +159,12 @@ def claim(folder: Path, config: TrainConfig, plan: VaeRun, resume: bool) -> None
     if not resume:
         for name in made:
             shutil.rmtree(folder / name)
-    with told_when_disk_full(folder):
+    with raise_disk_full(folder):
         write_json(mark, about)
 
 
 def head_source(config: TrainConfig, held_out: int = 0) -> HeadSource:
-    """The heads the configuration trains on, or `held_out` others."""
+    """Returns the heads the configuration trains on, or `held_out` others."""
     synthetic = config.data.synthetic
     assert synthetic is not None, "nano.toml trains on synthetic heads"
     count, first = (held_out, HELD_OUT) if held_out else (synthetic.heads, synthetic.first)
@@ -169,7 +173,7 @@ def head_source(config: TrainConfig, held_out: int = 0) -> HeadSource:
 
 
 def render_heads(heads: HeadSource, processes: int, on_stage: OnStage) -> None:
-    """Fill the cache of `heads`, a process a core. Raises TrainingError where heads cannot be rendered."""
+    """Fills the cache of `heads` with one process a core. Raises TrainingError where heads cannot be rendered."""
     jobs = [range(at, min(at + JOB_HEADS, heads.heads)) for at in range(0, heads.heads, JOB_HEADS)]
     done = 0
 
@@ -181,12 +185,12 @@ def render_heads(heads: HeadSource, processes: int, on_stage: OnStage) -> None:
     def died(job: range, how: str) -> None:
         raise TrainingError(f"heads {job[0]} … {job[-1]} could not be rendered ({how})", "the same command goes on")
 
-    alone = processes == 1 or len(jobs) == 1
+    in_process = processes == 1 or len(jobs) == 1
     run_jobs(
         jobs,
         renderer,
         (heads,),
-        0 if alone else processes,
+        0 if in_process else processes,
         on_report=lambda job, n: None,
         on_done=count,
         on_died=died,
@@ -195,10 +199,10 @@ def render_heads(heads: HeadSource, processes: int, on_stage: OnStage) -> None:
 
 @torch.no_grad()
 def write_image_encoder(folder: Path, heads: HeadSource, seed: int) -> Path:
-    """A CLIP encoder of drawn weights, so that the one token stays: a fixed random code of the whole portrait.
+    """Writes a CLIP encoder of random weights, whose one token is a fixed random code of the whole portrait.
 
-    Nothing at hand could train it (no captions, no identities to tell apart); the reference's adapter carries what
-    identity there is. Scaled so that the token's numbers differ by 1 between portraits.
+    Nothing at hand could train it: there are no captions and no identity labels, and the reference's adapter carries
+    the identity. The projection is scaled so that the token's numbers have a standard deviation of 1 over portraits.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1000)
@@ -210,7 +214,7 @@ def write_image_encoder(folder: Path, heads: HeadSource, seed: int) -> Path:
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
     tokens = embed_image(encoder.eval(), pixels)[:, 0]
     encoder.visual_projection.weight /= tokens.std(0).mean().clamp_min(1e-6)
-    with told_when_disk_full(folder):
+    with raise_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
         values = encoder.state_dict()
         kept = {key: value.contiguous() for key, value in values.items() if not key.endswith("position_ids")}
@@ -220,10 +224,10 @@ def write_image_encoder(folder: Path, heads: HeadSource, seed: int) -> Path:
 
 
 def warm_adapters(folder: Path, vae_folder: Path, heads: HeadSource, config: TrainConfig, on_stage: OnStage) -> Path:
-    """Adapters of which four features are the VAE's latents of their picture; the others mix what lies below.
+    """Trains four features of each adapter to be the VAE's latents of its picture; the others stay random mixtures.
 
-    The published ones begin at zero beside a trained UNet. Beside an untrained one neither would tell the other
-    anything for a thousand steps.
+    The published adapters start at zero beside a trained UNet. Beside an untrained UNet neither part would give the
+    other a useful gradient for about a thousand steps.
     """
     unet, seed = config.model.unet, config.seed
     assert unet is not None
@@ -259,7 +263,7 @@ def warm_adapters(folder: Path, vae_folder: Path, heads: HeadSource, config: Tra
         torch.nn.utils.clip_grad_norm_(adapters.parameters(), 1.0)
         optimizer.step()
         on_stage("adapters", step + 1, WARM_STEPS, f"loss {float(loss.detach()):.3f}")
-    with told_when_disk_full(folder):
+    with raise_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(dict(adapters.state_dict()), folder / VAE_WEIGHTS, {"format": "pt"})
         write_json(folder / "config.json", {"out_channels": channels})
@@ -267,15 +271,15 @@ def warm_adapters(folder: Path, vae_folder: Path, heads: HeadSource, config: Tra
 
 
 def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
-    """The run's newest weights as fp16 with manifest, card, configuration and logs. Raises WeightsError, DiskFull.
+    """Writes the run's newest weights as fp16 with manifest, card, configuration and logs.
 
-    What lay there stays until the new folder is whole.
+    A folder that lies at `destination` is replaced only when the new one is complete. Raises WeightsError, DiskFull.
     """
     source, part = config.output / "weights", destination.with_name(f".{destination.name}.new")
     training = json.loads((source / MANIFEST).read_text())["training"]
     vae_log = folder / "vae" / VAE_LOG
     shutil.rmtree(part, ignore_errors=True)
-    with told_when_disk_full(folder):
+    with raise_disk_full(folder):
         convert(source, part, torch.float16)
         path = part / MANIFEST
         manifest = json.loads(path.read_text())
@@ -293,7 +297,7 @@ def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
             },
         }
         path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        # Paths as they are from the folder: whose machine it was is nobody's business.
+        # Paths relative to the folder: the package must not name the machine or the user that made it.
         asked = config.model_dump_json(indent=2).replace(f"{folder.resolve()}/", "")
         (part / "config.json").write_text(asked + "\n", encoding="utf-8")
         for log, name in ((vae_log, "vae-log.jsonl.gz"), (config.output / "log.jsonl", "log.jsonl.gz")):
@@ -304,7 +308,7 @@ def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
 
 
 def _compressed(source: Path, destination: Path) -> None:
-    """Without time and name in it, so that the same log gives the same file."""
+    """Writes a gzip file without time and name, so that the same log gives the same bytes."""
     with destination.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed:
         packed.write(source.read_bytes())
 
@@ -314,7 +318,7 @@ def _card(manifest: dict[str, Any]) -> str:
         f"| `{part['file']}` | {part['parameters']:,} | {', '.join(part['dtypes'])} | `{part['sha256']}` |"
         for part in manifest["parts"].values()
     )
-    told = "\n".join(f"- {name}: {value}" for name, value in sorted(manifest["training"].items()))
+    facts = "\n".join(f"- {name}: {value}" for name, value in sorted(manifest["training"].items()))
     return f"""# {manifest["title"]}
 
 A small LCVD (CVPR 2025, arXiv 2502.19894) in the published layout, trained by relight-live on heads it renders itself.
@@ -323,7 +327,7 @@ It shows that the chain works; it is **not** a product and knows no photograph. 
 Use: `relight serve --engine lcvd --weights nano`. Make it again: `relight nano DIR`. What it can and cannot do:
 docs/nano.md.
 
-{told}
+{facts}
 
 | file | parameters | dtype | SHA-256 |
 |---|---|---|---|

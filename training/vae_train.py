@@ -1,12 +1,12 @@
-"""Synthetic heads → a small KL-VAE of factor 8 with 4 channels, the space a nano LCVD paints in.
+"""This module trains a small KL-VAE of factor 8 with 4 channels on synthetic heads, the latent space of the nano LCVD.
 
-An ordinary AutoencoderKL of diffusers without attention, so crops teach what whole pictures need; the last steps see
-whole pictures all the same, because group normalisation averages over the picture. Loss: L1, doubled on the person;
-L1 of neighbours' differences at three scales; squared error of each cell's mean colour on three axes of equal spread;
-a light KL term; no perceptual network, none is here. Left alone, four channels hold light, two slopes and one axis of
-colour, and a purple lamp is lost (docs/LOG.md): hence the axes, and the first three latents begin as the cell's colour
-on them, by a guide that fades by half of the steps. At the end each latent channel is brought to mean 0 and deviation 1
-inside `quant_conv` and `post_quant_conv`, exactly.
+It is an AutoencoderKL of diffusers without attention, so crops train what whole pictures need; the last steps see whole
+pictures, because group normalisation averages over the picture. The loss is L1, doubled on the person; L1 of
+neighbours' differences at three scales; squared error of each cell's mean colour on three axes of equal spread; and a
+light KL term. There is no perceptual loss, since no network for one is at hand. Without help, the four channels hold
+light, two slopes and one axis of colour, and the colour of a purple lamp is lost (docs/LOG.md): hence the colour axes,
+and a guide that makes the first three latents start as the cell's colour on them and fades by half of the steps. At the
+end each latent channel is brought to mean 0 and deviation 1 inside `quant_conv` and `post_quant_conv`, exactly.
 """
 
 import json
@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcvd.weights.load import build_part
-from training.data.shards import write_json
+from training.data.shards import raise_disk_full, write_json
 from training.data.synthetic import HeadSource
-from training.loop.checkpoint import told_when_disk_full
 
 STATE, WEIGHTS, LOG = "vae-state.pt", "diffusion_pytorch_model.safetensors", "vae-log.jsonl"
 CONFIG: dict[str, Any] = {
@@ -38,22 +37,23 @@ CONFIG: dict[str, Any] = {
     "block_out_channels": [16, 16, 32, 64],
     "layers_per_block": 1,
     "latent_channels": 4,
-    "norm_num_groups": 2,  # more would be near instance norm, which forgets how bright and what colour a picture is
+    "norm_num_groups": 2,  # more groups come near instance norm, which loses brightness and colour
     "mid_block_add_attention": False,
     "scaling_factor": 1.0,
 }
 CELL_MEAN, CELL_STD = (-0.27, 0.12, -0.02), (0.33, 0.27, 0.13)  # of `opponent` over 200 pictures of heads
+VAE_BATCH = 8  # pictures that pass the network at once after the training
 TERMS = ("l1", "edges", "colour", "guide", "kl")
 OnVaeStep = Callable[[int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class VaeRun:
-    """What decides a VAE's training."""
+    """Every setting of a VAE's training."""
 
     output: Path
     steps: int = 6000
-    batch: int = 16  # crops; a quarter as many whole pictures
+    batch: int = 16  # crops; whole pictures are as many as have the same number of pixels
     crop: int = 64  # px
     whole: float = 0.1  # share of the steps, the last ones, that see whole pictures
     lr: float = 2e-3
@@ -61,14 +61,14 @@ class VaeRun:
     kl: float = 1e-4  # of the mean divergence of one latent number, in nats
     edges: float = 0.5
     colour: float = 0.1
-    guide: float = 0.5  # at first; it fades
+    guide: float = 0.5  # at the first step; falls linearly to 0 at half of the steps
     seed: int = 0
     save_every: int = 100
     precision: Literal["no", "bf16"] = "no"  # of the networks' arithmetic; the weights are float32
 
 
 def train_vae(run: VaeRun, heads: HeadSource, resume: bool = True, on_step: OnVaeStep | None = None) -> Path:
-    """Train, or go on, until `run.steps`; returns the folder of config.json and weights. Raises DiskFull.
+    """Trains, or continues, until `run.steps`; returns the folder of config.json and weights. Raises DiskFull.
 
     The same seed gives the same weights on the same machine, also through a restart.
     """
@@ -98,11 +98,11 @@ def train_vae(run: VaeRun, heads: HeadSource, resume: bool = True, on_step: OnVa
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
-        with told_when_disk_full(run.output), log_path.open("a") as log:
+        with raise_disk_full(run.output), log_path.open("a") as log:
             row = {name: round(float(value.detach()), 5) for name, value in zip(TERMS, losses, strict=True)}
             log.write(json.dumps({"step": step + 1} | row) + "\n")
         if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
-            with told_when_disk_full(run.output):
+            with raise_disk_full(run.output):
                 part = state_path.with_suffix(".part")
                 torch.save({"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, part)
                 part.replace(state_path)
@@ -118,7 +118,7 @@ def vae_losses(
     masks: Tensor,  # [N,1,H,W] in [0,1], 1 = person
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The `TERMS`: L1 with the person counted twice, edges, squares of cells' colour, guide, KL of a latent number."""
+    """Returns the `TERMS`: weighted L1, edges, squared error of the cells' colour, guide, KL of a latent number."""
     posterior = vae.encode(pictures).latent_dist
     error = vae.decode(posterior.sample(generator)).sample - pictures
     weight = (1 + masks) / (1 + masks).mean()
@@ -134,7 +134,7 @@ def opponent(
     rgb: Tensor,  # [N,3,H,W] in [-1,1]
     centred: bool = True,
 ) -> Tensor:
-    """Lightness, red against blue, green against both; each with mean 0 and deviation 1 over cells of the heads."""
+    """Returns lightness, red − blue and green − both, each with mean 0 and deviation 1 over cells of the heads."""
     red, green, blue = rgb.unbind(1)
     axes = torch.stack([(red + green + blue) / 3, red - blue, green - (red + blue) / 2], 1)
     mean, std = (axes.new_tensor(values)[:, None, None] for values in (CELL_MEAN, CELL_STD))
@@ -142,7 +142,7 @@ def opponent(
 
 
 def _edges(error: Tensor, weight: Tensor) -> Tensor:
-    """Mean |differences of neighbours| of an error picture, at full, half and quarter size."""
+    """Returns the mean |difference of neighbours| of an error picture over full, half and quarter size."""
     total = error.new_zeros(())
     for _ in range(3):
         total = total + ((error[..., 1:] - error[..., :-1]).abs() * weight[..., 1:]).mean()
@@ -153,8 +153,8 @@ def _edges(error: Tensor, weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def normalise_latents(vae: Any, pictures: Tensor) -> None:
-    """Each latent channel gets mean 0 and deviation 1 over `pictures` [N,3,H,W]; what is decoded stays the same."""
-    latents = torch.cat([vae.encode(chunk).latent_dist.mode() for chunk in pictures.split(8)])
+    """Scales each latent channel to mean 0 and deviation 1 over `pictures` [N,3,H,W]; decoded pictures stay equal."""
+    latents = torch.cat([vae.encode(chunk).latent_dist.mode() for chunk in pictures.split(VAE_BATCH)])
     mean = latents.mean((0, 2, 3))
     std = latents.std((0, 2, 3)).clamp_min(1e-6)
     channels = len(mean)
@@ -168,8 +168,8 @@ def normalise_latents(vae: Any, pictures: Tensor) -> None:
 
 
 def save_vae(vae: Any, folder: Path) -> Path:
-    """config.json and weights, as diffusers has them."""
-    with told_when_disk_full(folder):
+    """Writes config.json and weights as diffusers does."""
+    with raise_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
         save_file({key: value.detach().contiguous() for key, value in vae.state_dict().items()}, folder / WEIGHTS)
         write_json(folder / "config.json", CONFIG)
@@ -178,9 +178,9 @@ def save_vae(vae: Any, folder: Path) -> Path:
 
 @torch.no_grad()
 def reconstruction_psnr(vae: Any, pictures: NDArray[np.uint8], masks: NDArray[np.uint8]) -> tuple[float, float]:
-    """(inside the mask, whole picture) in dB of pictures [N,S,S,3] through encoder and decoder."""
+    """Returns the PSNR, dB, inside the mask and of the whole picture, of pictures [N,S,S,3] through the VAE."""
     x = _pixels(pictures)
-    made = torch.cat([vae.decode(vae.encode(chunk).latent_dist.mode()).sample for chunk in x.split(8)])
+    made = torch.cat([vae.decode(vae.encode(chunk).latent_dist.mode()).sample for chunk in x.split(VAE_BATCH)])
     squares = ((made.clamp(-1, 1) - x) / 2) ** 2
     inside = torch.from_numpy(masks).float()[:, None] / 255
     within = float((squares * inside).sum() / (3 * inside.sum()))
@@ -188,7 +188,7 @@ def reconstruction_psnr(vae: Any, pictures: NDArray[np.uint8], masks: NDArray[np
 
 
 def _draw(run: VaeRun, heads: HeadSource, step: int) -> tuple[Tensor, Tensor]:
-    """The step's pictures [N,3,H,W] and masks [N,1,H,W]; a function of (seed, step) alone."""
+    """Returns the step's pictures [N,3,H,W] and masks [N,1,H,W], which depend on (seed, step) only."""
     rng = np.random.default_rng([run.seed, step])
     whole = step >= run.steps * (1 - run.whole)
     side = heads.size if whole else min(run.crop, heads.size)
@@ -206,7 +206,7 @@ def _draw(run: VaeRun, heads: HeadSource, step: int) -> tuple[Tensor, Tensor]:
 
 
 def _sample_pictures(run: VaeRun, heads: HeadSource) -> Tensor:
-    """One picture of each of up to 256 heads."""
+    """Returns one picture of each of up to 256 heads."""
     rng = np.random.default_rng([run.seed, run.steps])
     rows = []
     for index in range(min(heads.heads, 256)):
@@ -221,7 +221,7 @@ def _pixels(pictures: NDArray[np.uint8]) -> Tensor:
 
 
 def _rate(run: VaeRun, step: int) -> float:
-    """Warm-up, then half a cosine down to 3 % of it."""
+    """Returns the learning rate: a warm-up, then half a cosine down to 3 %."""
     if step < run.warmup:
         return run.lr * (step + 1) / run.warmup
     done = (step - run.warmup) / max(run.steps - run.warmup, 1)
@@ -229,6 +229,6 @@ def _rate(run: VaeRun, step: int) -> float:
 
 
 def _cut_log(path: Path, done: int) -> None:
-    """Lines beyond the checkpoint go: their steps are made again."""
+    """Removes log lines after the checkpoint, whose steps run again."""
     lines = path.read_text().splitlines() if path.exists() and done else []
     path.write_text("".join(line + "\n" for line in lines[:done]))

@@ -20,9 +20,9 @@ def test_the_papers_settings_are_the_defaults() -> None:
     assert (config.noise.p_mean, config.noise.p_std) == (0.7, 1.6)
     assert (config.noise.reference_mean, config.noise.reference_std) == (-3.0, 0.5)
     assert (config.optimizer.name, config.optimizer.lr, config.optimizer.clip_norm) == ("adamw8bit", 1e-5, 1.0)
-    bare = config_from({"output": "x", "model": {"path": "y"}, "data": {"folders": ["z"]}})
+    minimal = config_from({"output": "x", "model": {"path": "y"}, "data": {"folders": ["z"]}})
     for section in ("noise", "dropout", "optimizer", "steps", "batch", "accumulation", "region", "parts"):
-        assert getattr(bare, section) == getattr(config, section)
+        assert getattr(minimal, section) == getattr(config, section)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)

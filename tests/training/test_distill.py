@@ -27,14 +27,14 @@ from tests.training.tiny_run import tiny_config  # noqa: E402
 from training import comparison  # noqa: E402
 from training.config import DistillConfig, TrainConfig, load_config  # noqa: E402
 from training.data.batch import Batch, make_row  # noqa: E402
-from training.data.dropout import Kept  # noqa: E402
+from training.data.dropout import ConditionMask  # noqa: E402
 from training.data.encoder import FrozenEncoder  # noqa: E402
-from training.distill import EVERYTHING, distill, student_config  # noqa: E402
+from training.distill import NO_DROPOUT, distill, student_config  # noqa: E402
 from training.errors import ConfigError, TrainingStopped  # noqa: E402
 from training.loop.distiller import Distiller, load_teacher, manifest_notes  # noqa: E402
 from training.loop.ema import Ema  # noqa: E402
 from training.loop.log import read_log  # noqa: E402
-from training.loop.networks import Trainee, load_networks  # noqa: E402
+from training.loop.networks import TrainableModel, load_networks  # noqa: E402
 from training.loop.runtime import make_accelerator  # noqa: E402
 from training.loop.train import WEIGHTS, make_stream  # noqa: E402
 
@@ -69,9 +69,9 @@ class Made:
         parts, self.model = load_networks(self.config.model, device, 0)
         assert self.config.distill is not None
         self.teacher = load_teacher(self.config, device)
-        student = Trainee(parts["unet"], parts["adapters"], "portrait").requires_grad_(True)
+        student = TrainableModel(parts["unet"], parts["adapters"], "portrait").requires_grad_(True)
         self.student = Distiller(student, self.teacher, self.config.distill)
-        self.student.follow(None)
+        self.student.use_average(None)
         stream = make_stream(self.config, make_accelerator(self.config))
         self.clip = next(stream)
         self.encoder = FrozenEncoder(self.model, self.config.data.model_copy(update={"latents": "fresh"}))
@@ -79,8 +79,8 @@ class Made:
     def batch(self, sigma: float) -> Batch:
         """The clip at the path's level nearest to σ, all conditions given."""
         device = torch.device("cpu")
-        kept = Kept(1.0, 1.0, 1.0, 1.0)
-        return make_row(self.clip, 0, self.config, self.encoder, device, kept=kept, sigma=sigma)
+        condition_mask = ConditionMask(1.0, 1.0, 1.0, 1.0)
+        return make_row(self.clip, 0, self.config, self.encoder, device, condition_mask=condition_mask, sigma=sigma)
 
 
 @pytest.fixture(scope="module")
@@ -130,31 +130,31 @@ def test_omega_of_one_is_no_guidance(place: Path) -> None:
     assert float(losses.abs().max()) < 1e-6
 
 
-def test_the_follower_is_the_average(made: Made) -> None:
+def test_the_target_network_is_the_average(made: Made) -> None:
     """The target moves with the average's weights, not with the student's own; without an average with these."""
     student, batch = made.student, made.batch(700.0)
     sigma, x = torch.tensor([700.0]), batch.target + 700 * batch.noise
     named = [(name, value) for name, value in student.named_parameters() if "mix_factor" not in name]
     ema = Ema(named, 0.9, warmup=False)
-    student.follow(ema)
+    student.use_average(ema)
     with torch.no_grad():
-        before = student._followed(x, sigma, batch)
+        before = student._target_x0(x, sigma, batch)
         torch.testing.assert_close(before, student.denoiser.denoised(x, sigma, student.condition(batch)))
         own = {name: value.clone() for name, value in named}
         for _, value in named:
             value.mul_(1.2)
-        torch.testing.assert_close(student._followed(x, sigma, batch), before, rtol=0, atol=0)
+        torch.testing.assert_close(student._target_x0(x, sigma, batch), before, rtol=0, atol=0)
         ema.update()
-        assert (student._followed(x, sigma, batch) - before).abs().max() > 1e-4
-        student.follow(None)
+        assert (student._target_x0(x, sigma, batch) - before).abs().max() > 1e-4
+        student.use_average(None)
         now = student.denoiser.denoised(x, sigma, student.condition(batch))
-        torch.testing.assert_close(student._followed(x, sigma, batch), now)
+        torch.testing.assert_close(student._target_x0(x, sigma, batch), now)
         for name, value in named:
             value.copy_(own[name])
 
 
 def test_only_the_student_learns(made: Made) -> None:
-    """Teacher and follower are no part of the module that is wrapped and saved, and get no gradient."""
+    """Teacher and target network are no part of the module that is wrapped and saved, and get no gradient."""
     made.student.zero_grad()
     made.student(made.batch(700.0)).sum().backward()
     got = [value.grad is not None for name, value in made.student.named_parameters() if ".head." not in name]
@@ -169,7 +169,7 @@ def test_a_students_run_has_the_teachers_levels_and_every_condition(place: Path)
     run = student_config(config, 2, Path("four"))
     assert run.noise.levels == pytest.approx(SamplerPlan(8).sigmas[:-1])
     assert run.validation.sigmas == pytest.approx(SamplerPlan(2).sigmas[:-1])
-    assert (run.dropout, run.model.path, run.distill.teacher) == (EVERYTHING, Path("four"), place / "tiny")
+    assert (run.dropout, run.model.path, run.distill.teacher) == (NO_DROPOUT, Path("four"), place / "tiny")
     assert run.output == config.output / "steps-2"
 
 

@@ -1,1 +1,1 @@
-"""Prepared data → batches."""
+"""This package turns prepared data, or rendered heads, into training batches."""

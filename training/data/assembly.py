@@ -1,8 +1,8 @@
-"""Finished sources, in their order → shards of about equal size, a journal to go on from, and the index at the end.
+"""Assembly joins finished sources, in their order, into shards of about equal size, with a journal and a final index.
 
-`.prepare/parts/N.tar` and `N.json` are what source N gave; shards are filled from them strictly in order, so they do
-not depend on who finished first. A shard is journalled when it is sealed, then the parts it used up are deleted. After
-a crash an unsealed shard is filled again from parts that are still there: the same bytes.
+`.prepare/parts/N.tar` and `N.json` are the samples and the record of source N; shards are filled from them strictly in
+order, so they do not depend on which source finished first. A sealed shard is journalled, then the parts it used up are
+deleted. After a crash an unsealed shard is filled again from parts that are still there, which gives the same bytes.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from training.data.shards import END, Entry, entry_from_json, told_when_full, write_json, written_whole
+from training.data.shards import END, Entry, atomic_write, entry_from_json, raise_disk_full, write_json
 from training.errors import DataError
 
 STATE = ".prepare"
@@ -20,26 +20,25 @@ FORMAT = "relight-live clips 1"
 
 
 def part_path(data: Path, number: int) -> Path:
-    """Where the samples of source `number` wait."""
+    """Returns the path of the tar that holds the samples of source `number` until they move into shards."""
     return data / STATE / "parts" / f"{number:08d}.tar"
 
 
 def record_path(data: Path, number: int) -> Path:
-    """What became of source `number`; it exists when the source is done."""
+    """Returns the path of the record of source `number`; it exists when the source is finished."""
     return part_path(data, number).with_suffix(".json")
 
 
 class Assembly:
-    """Fills the shards of `data` from the records of `count` sources. Only one at a time."""
+    """Fills the shards of `data` from the records of `count` sources. A folder has one Assembly at a time."""
 
     def __init__(self, data: Path, count: int, shard_bytes: int) -> None:
         self._data, self._count, self._limit = data, count, shard_bytes
         self._sealed: list[dict[str, Any]] = []
-        self._next = 0  # the first source whose record was not taken yet
-        self._waiting: list[tuple[int, Entry]] = []  # (source, where in its part) of the shard being filled
+        self._next = 0  # the first source whose record has not been taken yet
+        self._waiting: list[tuple[int, Entry]] = []  # (source, place in its part), of the open shard
         self._bytes = 0
-        skip = self._restore()
-        self._skip = skip  # samples of source `_next` that are in a sealed shard
+        self._skip = self._restore()  # samples of source `_next` that are in a sealed shard
 
     def _restore(self) -> int:
         skip = 0
@@ -54,14 +53,14 @@ class Assembly:
         return self._data / STATE / "sealed" / f"{number:06d}.json"
 
     def _sweep(self) -> None:
-        """Delete parts of which every sample is sealed: those before the first one still needed."""
+        """Deletes the parts of which every sample is sealed: those before the first one still needed."""
         needed = min((source for source, _ in self._waiting), default=self._next)
         for path in (self._data / STATE / "parts").glob("*.tar"):
             if int(path.stem) < needed:
                 path.unlink(missing_ok=True)
 
     def advance(self) -> None:
-        """Take every finished source that is next in order. Raises DiskFull, DataError."""
+        """Takes every finished source that is next in order. Raises DiskFull, DataError."""
         while self._next < self._count and record_path(self._data, self._next).is_file():
             record = json.loads(record_path(self._data, self._next).read_text())
             entries = [entry_from_json(row) for row in record["samples"]]
@@ -78,7 +77,7 @@ class Assembly:
         name = f"shard-{number:06d}.tar"
         digest = hashlib.sha256()
         offset, rows = 0, []
-        with written_whole(self._data / name) as file:
+        with atomic_write(self._data / name) as file:
             for source, entry in self._waiting:
                 with part_path(self._data, source).open("rb") as part:
                     part.seek(entry.offset)
@@ -102,13 +101,16 @@ class Assembly:
         self._sweep()
 
     def finish(self, about: dict[str, Any]) -> dict[str, Any]:
-        """Seal the rest, write rejected.jsonl and index.json (`about` first), drop the state; returns the index."""
+        """Seals the last shard, writes rejected.jsonl and index.json, deletes the state; returns the index.
+
+        `about` goes to the front of the index.
+        """
         self.advance()
         assert self._next == self._count, f"source {self._next} of {self._count} is not done"
         if self._waiting:
             self._seal((self._count, 0))
         records = [json.loads(record_path(self._data, n).read_text()) for n in range(self._count)]
-        with written_whole(self._data / REJECTED) as file:
+        with atomic_write(self._data / REJECTED) as file:
             for record in records:
                 for row in record["rejected"]:
                     file.write(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
@@ -126,6 +128,6 @@ class Assembly:
             "shards": self._sealed,
         }
         write_json(self._data / INDEX, index)
-        with told_when_full(self._data):
+        with raise_disk_full(self._data):
             shutil.rmtree(self._data / STATE)
         return index

@@ -1,8 +1,8 @@
-"""Prepared folders → TrainingClips, in an order that (seed, position) alone decides and that can be saved and restored.
+"""ClipDataset and ClipStream read prepared folders as TrainingClips in an order that (seed, position) alone decides.
 
-Index 0 of a clip is the reference: a random frame of the same take, of any of its samples (LCVD trains so: "index 0
-replaced by a random frame of the clip"). What cannot be read is reported by name and replaced by the next in order, so
-that every process goes on in step. Knows nothing of torch; the shards are ordinary WebDataset tars.
+Index 0 of a clip is the reference: a random frame of the same segment, of any of its samples (LCVD trains so: "index 0
+replaced by a random frame of the clip"). A sample that cannot be read is reported by name and replaced by the next in
+order, so that all processes stay in step. This module does not need torch; the shards are ordinary WebDataset tars.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.assembly import FORMAT, INDEX
-from training.data.members import frame_of, hint_of, mask_of
 from training.data.sample import TrainingClip
+from training.data.sample_files import frame_of, hint_of, mask_of
 from training.data.shards import Entry, entry_from_json, read_sample
 from training.errors import ConfigError, DataError
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A sample, and the shard it lies in."""
+    """A sample and the tar shard that holds it."""
 
     tar: Path
     entry: Entry
@@ -45,7 +45,7 @@ class ClipSource(Protocol):
     def fingerprint(self) -> str: ...  # changes when the data does
 
     @property
-    def places(self) -> Sequence[object]: ...  # str() says where each sample lies
+    def places(self) -> Sequence[object]: ...  # str() of each names the sample and its file
 
     def __len__(self) -> int: ...
 
@@ -53,7 +53,7 @@ class ClipSource(Protocol):
 
 
 class ClipDataset:
-    """Every sample of one or several prepared folders. Safe for several threads.
+    """Reads every sample of one or several prepared folders. It is safe for several threads.
 
     Raises DataError where a folder has no index (its preparation is not finished) or folders differ in shape.
     """
@@ -70,22 +70,23 @@ class ClipDataset:
                 digest.update(str(shard["sha256"]).encode())
                 for row in shard["samples"]:
                     entry = entry_from_json(row)
-                    # Two folders may both hold a video called 1.mp4.
+                    # Two folders may both hold a video called 1.mp4, so the folder's number is part of the group.
                     self._groups.setdefault(f"{number}/{entry.group}", []).append(len(self.places))
                     self.places.append(Place(folder / shard["file"], entry))
         if not self.places:
             raise DataError(f"no sample in {', '.join(map(str, folders)) or 'no folder'}", "relight data prepare")
         if len(shapes) > 1:
-            said = "; ".join(f"{folder}: {frames} frames of {size} px" for (frames, size), folder in shapes.items())
-            raise DataError(f"the folders differ: {said}", "prepare them with the same --frames and --size")
+            found = "; ".join(f"{folder}: {frames} frames of {size} px" for (frames, size), folder in shapes.items())
+            raise DataError(f"the folders differ: {found}", "prepare them with the same --frames and --size")
         ((self.frames, self.size),) = shapes
         self.fingerprint = digest.hexdigest()
         self._folders = ", ".join(map(str, folders))
-        self._kin = [kin for kin in self._groups.values() for _ in kin]  # groups are runs: samples lie in their order
-        assert [i for kin in self._groups.values() for i in kin] == list(range(len(self.places)))
+        # Samples of a group follow each other, so the groups in order give each sample its own group.
+        self._group_of = [group for group in self._groups.values() for _ in group]
+        assert [i for group in self._groups.values() for i in group] == list(range(len(self.places)))
 
     def expect(self, frames: int, size: int) -> None:
-        """Raises ConfigError where the samples are other than the configuration says."""
+        """Raises ConfigError where the samples have another shape than the configuration says."""
         if (self.frames, self.size) != (frames, size):
             raise ConfigError(
                 f"data.frames {frames} and data.size {size}: {self._folders} "
@@ -97,10 +98,10 @@ class ClipDataset:
         return len(self.places)
 
     def load(self, index: int, rng: np.random.Generator) -> TrainingClip:
-        """Sample `index` with a reference drawn by `rng`. Raises DataError naming the shard and the sample."""
-        kin = self._kin[index]
-        drawn = int(rng.integers(len(kin) * self.frames))
-        other, at = kin[drawn // self.frames], drawn % self.frames
+        """Returns sample `index` with a reference drawn by `rng`. Raises DataError naming the shard and the sample."""
+        group = self._group_of[index]
+        drawn = int(rng.integers(len(group) * self.frames))
+        other, at = group[drawn // self.frames], drawn % self.frames
         files = self._files(index)
         origin = files if other == index else self._files(other)
         try:
@@ -120,11 +121,11 @@ class ClipDataset:
 
 
 class ClipStream:
-    """Endless clips for process `rank` of `world`: every epoch a new permutation of the whole.
+    """Iterates without end over the clips of process `rank` of `world`, in a new permutation each epoch.
 
-    The slots of the order are dealt to the processes in turn, so 2 processes see together what 1 would see alone.
-    `threads` read that many clips ahead; the position counts clips handed out, so nothing read ahead is lost by a
-    restart. `problems` lists what could not be read.
+    The slots of the order are dealt to the processes in turn, so 2 processes together see what 1 would see by itself.
+    `threads` read that many clips ahead; the position counts clips handed out, so a restart loses nothing that was read
+    ahead. `problems` lists what could not be read.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class ClipStream:
         if not 0 <= rank < world:
             raise DataError(f"rank {rank} of world {world}", "ranks count from 0 to world − 1")
         self.dataset, self.seed, self.rank, self.world, self.shuffle = dataset, seed, rank, world, shuffle
-        self.problems: dict[str, str] = {}  # sample → why
+        self.problems: dict[str, str] = {}  # sample → reason
         self._position = 0  # clips this process handed out
         self._orders: dict[int, NDArray[np.int64]] = {}
         self._pool = ThreadPoolExecutor(threads, "relight-clips") if threads else None
@@ -144,7 +145,7 @@ class ClipStream:
         return self
 
     def __next__(self) -> TrainingClip:
-        """Raises DataError only when no sample at all can be read."""
+        """Returns the next clip. Raises DataError only when no sample at all can be read."""
         if self._pool is None:
             clip = self._at(self._position)
         else:
@@ -156,11 +157,11 @@ class ClipStream:
 
     @property
     def epoch(self) -> float:
-        """How often the whole data was handed out, over all processes."""
+        """Returns how often the whole data was handed out, over all processes."""
         return self._position * self.world / len(self.dataset)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, as JSON: the same in every process when all have handed out equally many."""
+        """Returns the position as JSON; it is equal in every process when all have handed out equally many."""
         return {
             "seed": self.seed,
             "slots": self._position * self.world,
@@ -169,7 +170,7 @@ class ClipStream:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state` was taken, also with another number of processes. Raises DataError."""
+        """Continues from where `state` was taken, also with another number of processes. Raises DataError."""
         if state["fingerprint"] != self.dataset.fingerprint:
             raise DataError("the training data is not the one this run began with", "give the same data folders")
         for name, mine in (("seed", self.seed), ("shuffle", self.shuffle)):
@@ -186,7 +187,7 @@ class ClipStream:
         self._position = state["slots"] // self.world
 
     def close(self) -> None:
-        """End the reading threads."""
+        """Ends the reading threads."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -217,13 +218,13 @@ class ClipStream:
         order = self._orders.get(epoch)
         if order is None:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
-            # Reading ahead crosses from one epoch into the next: both stay.
+            # Reading ahead crosses from one epoch into the next, so both orders are kept.
             self._orders = {key: value for key, value in self._orders.items() if key >= epoch - 1} | {epoch: order}
         return order
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """index.json of a prepared folder. Raises DataError."""
+    """Returns index.json of a prepared folder. Raises DataError."""
     path = folder / INDEX
     try:
         index: dict[str, Any] = json.loads(path.read_text())
@@ -237,7 +238,10 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def verify(folder: Path) -> Iterator[tuple[str, str | None]]:
-    """(shard, what is wrong with it or None) for every shard, by SHA-256. Raises DataError without an index."""
+    """Yields (shard, what is wrong with it or None) for every shard, by its SHA-256.
+
+    Raises DataError where the folder has no index.
+    """
     for shard in read_index(folder)["shards"]:
         path = folder / shard["file"]
         try:

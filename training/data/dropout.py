@@ -1,4 +1,7 @@
-"""Which conditions one sequence keeps (LCVD, Guo et al. 2025: α, β ∈ {0, 1}), so that guidance has a c1 to learn."""
+"""Condition dropout (LCVD, Guo et al.
+
+2025: α, β ∈ {0, 1}) drops conditions at random, so that guidance can learn c1.
+"""
 
 from dataclasses import dataclass
 
@@ -8,8 +11,8 @@ from training.config import DropoutConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """1 where a condition is kept, 0 where the network does not hear of it."""
+class ConditionMask:
+    """Each field is 1 where the condition is kept and 0 where it is dropped."""
 
     shading: float
     reference: float
@@ -17,8 +20,8 @@ class Kept:
     latent: float
 
 
-def draw_kept(config: DropoutConfig, generator: torch.Generator) -> Kept:
-    """One sequence's draw. Always four numbers of the generator, whatever they decide."""
+def draw_condition_mask(config: DropoutConfig, generator: torch.Generator) -> ConditionMask:
+    """Draws one sequence's mask. It always takes four numbers of the generator, whatever they decide."""
     u_all, u_shading, u_reference, u_image = torch.rand(4, generator=generator).tolist()
     if u_all < config.all_dropped:
         shading = reference = 0.0
@@ -29,4 +32,4 @@ def draw_kept(config: DropoutConfig, generator: torch.Generator) -> Kept:
     # [both | clip only | latent only | neither]
     no_clip = u_image < config.clip
     no_latent = u_image < config.both or config.clip <= u_image < config.clip + config.latent - config.both
-    return Kept(shading, reference, float(not no_clip), float(not no_latent))
+    return ConditionMask(shading, reference, float(not no_clip), float(not no_latent))

@@ -1,4 +1,4 @@
-"""The frozen networks before the trained ones: pictures to VAE posteriors and CLIP's token, fresh or remembered."""
+"""FrozenEncoder turns pictures into VAE posteriors and CLIP tokens with the frozen networks, cached where asked."""
 
 import struct
 from pathlib import Path
@@ -13,13 +13,14 @@ from lcvd.networks.image_encoder import embed_image
 from training.config import DataConfig
 from training.data.tensor_cache import TensorCache, network_key, picture_key
 
-CHUNK = 8  # pictures that pass the VAE at once
+VAE_BATCH = 8  # pictures that pass the VAE in one call
 
 
 class FrozenEncoder:
     """Encodes uint8 pictures on the model's device; results are float32 on it.
 
-    With a folder, each picture passes the VAE once, and a reference in `draws` versions, each with a noise of its own.
+    With a folder, each picture passes the VAE once, and a reference passes it in `draws` versions, each with its own
+    noise.
     """
 
     def __init__(
@@ -40,24 +41,24 @@ class FrozenEncoder:
                 ("vae", network_key(model.vae), (channels, side, side)),
                 ("clip", network_key(model.image_encoder), (1, dim)),
             ):
-                # Arithmetic is part of a result's name: runs of another precision share the folder, not the file.
+                # The precision is part of the file's name: runs of another precision share the folder, not the file.
                 about = f"{name}-{key}{'-bf16' if bf16 and name == 'vae' else ''}-{rank}"
                 self._cache[name] = TensorCache(folder / f"{about}.bin", shape, bound)
 
     @property
     def scaling(self) -> float:
-        """Of the latents that are denoised."""
+        """Returns the factor by which latents are multiplied before they are denoised."""
         return float(self._model.vae.config.scaling_factor)
 
     @property
     def cached(self) -> bool:
-        """Whether results are remembered."""
+        """Returns whether results are cached."""
         return bool(self._cache)
 
     def draw(self, generator: torch.Generator, picture: NDArray[np.uint8]) -> int:
-        """Which noisy version of a reference is taken: a seed of its noise; always one number of the generator.
+        """Draws the seed of a reference's noise; it always takes one number of the generator.
 
-        Remembered versions are few for a picture, and other ones for another picture.
+        A cached picture has few seeds, and every picture has its own.
         """
         drawn = int(torch.randint(2**31, (), generator=generator))
         if not self.cached:
@@ -65,11 +66,11 @@ class FrozenEncoder:
         return int.from_bytes(picture_key(picture)[:4], "little") * self._draws + drawn % self._draws
 
     def moments(self, pictures: NDArray[np.uint8]) -> Tensor:
-        """Mean and log variance of each picture [N,S,S,3]: [N,8,h,w]."""
+        """Returns mean and log variance of each picture [N,S,S,3]: [N,8,h,w]."""
         return self._moments([picture_key(picture) for picture in pictures] if self.cached else [], pictures, None)
 
     def noisy_moments(self, picture: NDArray[np.uint8], level: float, draw: int) -> Tensor:
-        """The same [8,h,w] of one picture [S,S,3] with noise of deviation `level`; `draw` is the noise's seed."""
+        """Returns [8,h,w] of one picture [S,S,3] with noise of deviation `level`, drawn with the seed `draw`."""
         generator = torch.Generator().manual_seed(draw)
         noise = level * torch.randn(1, 3, *picture.shape[:2], generator=generator)
         return self._moments(
@@ -78,7 +79,7 @@ class FrozenEncoder:
 
     @torch.no_grad()
     def token(self, picture: NDArray[np.uint8]) -> Tensor:
-        """CLIP's embedding of the whole picture, [1,D]."""
+        """Returns CLIP's embedding of the whole picture, [1,D]."""
         model, cache = self._model, self._cache.get("clip")
         key = picture_key(picture) if cache is not None else b""
         known = cache.get(key) if cache is not None else None
@@ -90,7 +91,7 @@ class FrozenEncoder:
         return known.to(model.device)
 
     def close(self) -> None:
-        """Let go of what is remembered."""
+        """Closes the cache files."""
         for cache in self._cache.values():
             cache.close()
 
@@ -99,7 +100,7 @@ class FrozenEncoder:
         cache = self._cache.get("vae")
         if cache is None:
             pixels = self._pixels(pictures, noise)
-            return torch.cat([self._encode(chunk) for chunk in pixels.split(CHUNK)])
+            return torch.cat([self._encode(chunk) for chunk in pixels.split(VAE_BATCH)])
         out = []
         for i, key in enumerate(keys):
             known = cache.get(key)
@@ -110,10 +111,10 @@ class FrozenEncoder:
         return torch.stack(out)
 
     def _pixels(self, pictures: NDArray[np.uint8], noise: Tensor | None = None) -> Tensor:
-        """[N,3,S,S] in [-1,1]."""
-        # Contiguous in this layout: torch picks its convolution by strides, and equal pictures must give equal bits.
-        bare = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._model.device)
-        pixels = bare.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
+        """Returns pictures as [N,3,S,S] in [-1,1], with the noise added."""
+        # Contiguous, because torch picks its convolution by strides and equal pictures must give equal bits.
+        raw = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._model.device)
+        pixels = raw.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
         return pixels if noise is None else pixels + noise.to(pixels)
 
     def _encode(self, pixels: Tensor) -> Tensor:
@@ -128,6 +129,6 @@ def sampled(
     moments: Tensor,  # [N,8,h,w]
     noise: Tensor,  # [N,4,h,w] standard normal
 ) -> Tensor:
-    """A sample of each posterior, unscaled [N,4,h,w]."""
+    """Draws a sample of each posterior, unscaled [N,4,h,w]."""
     mean, logvar = moments.chunk(2, dim=1)
     return mean + torch.exp(0.5 * logvar.clamp(-30.0, 20.0)) * noise.to(mean)

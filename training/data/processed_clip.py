@@ -1,4 +1,4 @@
-"""A clip as footage preparation leaves it: one sample before it is written."""
+"""A ProcessedClip is one sample as footage preparation makes it, before it is written."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PreparedClip:
-    """One sample before it is written."""
+class ProcessedClip:
+    """The arrays and notes of one sample before it is written."""
 
     name: str
     frames: NDArray[np.uint8]  # [F,S,S,3]

@@ -1,8 +1,7 @@
-"""One training sample: a short clip of one head, its shading hints and its portrait masks.
+"""A TrainingClip is one training sample: a short clip of one head, its shading hints and its portrait masks.
 
-What the reader (`training.data.dataset`) gives and the losses consume; synthetic heads give the same. Index 0 of every
-array is the reference (LCVD, Guo et al. 2025: "index 0 replaced by a random frame of the clip"), 1 … F−1 are the clip
-in order.
+`training.data.dataset` and `training.data.synthetic` make them, the losses consume them. Index 0 of every array is the
+reference (LCVD, Guo et al. 2025: "index 0 replaced by a random frame of the clip"), 1 … F−1 are the clip in order.
 """
 
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from lcvd.errors import ShapeError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingClip:
-    """F frames of S×S pixels. Raises ShapeError where the arrays do not belong together."""
+    """F frames of S×S pixels with hints and masks. Raises ShapeError where the arrays do not fit together."""
 
     frames: NDArray[np.uint8]  # [F,S,S,3] RGB
     hints: NDArray[np.uint8]  # [F,S,S,3] shading under each frame's own, estimated light; black outside the face

@@ -1,4 +1,4 @@
-"""Tar shards that `webdataset` reads: samples one behind the other, and entries that say where each one lies.
+"""This module writes and reads tar shards for `webdataset`: samples follow each other, and an Entry locates each one.
 
 A sample is a run of whole tar blocks, so samples are copied from file to file as bytes. Headers carry no time, owner or
 mode that differs between runs. Every file appears under its name only when it is complete and on the disk.
@@ -19,15 +19,24 @@ from typing import Any, BinaryIO
 from training.errors import DataError, DiskFull
 
 BLOCK = tarfile.BLOCKSIZE
-END = b"\0" * (2 * BLOCK)  # what ends a tar
+END = b"\0" * (2 * BLOCK)  # of a tar
+# In lower case, in the exceptions of torch.save and safetensors.
+DISK_FULL_SIGNS = (
+    "no space",
+    "enospc",
+    f"os error {errno.ENOSPC}",
+    "disk quota",
+    "file write failed",
+    "unexpected pos",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a sample lies in its tar."""
+    """The place of a sample in its tar."""
 
     name: str  # the WebDataset key
-    group: str  # samples of one take of one person share it
+    group: str  # samples of one segment of one source share it
     offset: int
     bytes: int
     crc32: int
@@ -37,7 +46,7 @@ class Entry:
 
 
 def entry_from_json(row: dict[str, Any]) -> Entry:
-    """Raises DataError where it is none."""
+    """Reads an entry of an index. Raises DataError where it is damaged."""
     try:
         return Entry(str(row["name"]), str(row["group"]), int(row["offset"]), int(row["bytes"]), int(row["crc32"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -45,7 +54,10 @@ def entry_from_json(row: dict[str, Any]) -> Entry:
 
 
 def sample_bytes(key: str, files: Iterable[tuple[str, bytes]]) -> bytes:
-    """The tar blocks of one sample: `files` are (name after the key, content). `key` has no dot and no slash."""
+    """Returns the tar blocks of one sample; `files` are (name after the key, content).
+
+    Raises ValueError where `key` has a dot or a slash.
+    """
     if "." in key or "/" in key:
         raise ValueError(f"key {key!r}: a dot ends a WebDataset key, a slash makes folders")
     out = bytearray()
@@ -59,7 +71,7 @@ def sample_bytes(key: str, files: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def files_of(blocks: bytes, key: str) -> dict[str, bytes]:
-    """Name after the key → content, of a sample's blocks. Raises DataError."""
+    """Returns name after the key → content, of a sample's blocks. Raises DataError."""
     files: dict[str, bytes] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(blocks + END), mode="r:") as tar:
@@ -74,7 +86,10 @@ def files_of(blocks: bytes, key: str) -> dict[str, bytes]:
 
 
 def read_sample(tar: Path, entry: Entry) -> dict[str, bytes]:
-    """The files of the sample at `entry`. Raises DataError where they are not there or not what was written."""
+    """Reads the files of the sample at `entry`.
+
+    Raises DataError where they are missing or differ from what was written.
+    """
     try:
         with tar.open("rb") as file:
             file.seek(entry.offset)
@@ -89,24 +104,39 @@ def read_sample(tar: Path, entry: Entry) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def told_when_full(folder: Path) -> Iterator[None]:
-    """A full disk becomes DiskFull, in words; other OSErrors become DataError."""
+def raise_disk_full(folder: Path) -> Iterator[None]:
+    """Turns a full disk into DiskFull, and other OSErrors into DataError.
+
+    torch and safetensors report a full disk with exceptions of their own, which carry no errno: their text decides.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"the disk of {folder} is full",
-                "free some space and give the same command again: what is finished is kept",
-            ) from None
+            raise _disk_full(folder) from None
         raise DataError(f"{folder}: cannot be written ({error.strerror or error})", "check the folder") from None
+    except DataError:
+        raise
+    except Exception as error:
+        if any(sign in str(error).lower() for sign in DISK_FULL_SIGNS):
+            raise _disk_full(folder) from error
+        raise
+
+
+def _disk_full(folder: Path) -> DiskFull:
+    return DiskFull(
+        f"the disk of {folder} is full", "free some space and give the same command again: what is finished is kept"
+    )
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name only when the block ends well; else nothing is left. Raises DiskFull, DataError."""
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that gets its name only when the block ends without an error; otherwise nothing is left.
+
+    Raises DiskFull, DataError.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with told_when_full(path.parent):
+    with raise_disk_full(path.parent):
         try:
             with part.open("wb") as file:
                 yield file
@@ -119,13 +149,13 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """JSON, one item a line at the top level, whole or not at all. Raises DiskFull, DataError."""
-    with written_whole(path) as file:
+    """Writes JSON with one item a line at the top level, atomically. Raises DiskFull, DataError."""
+    with atomic_write(path) as file:
         file.write(json.dumps(document, sort_keys=True, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
 class PartWriter:
-    """The samples of one source, in a tar of their own until they move into shards."""
+    """Writes the samples of one source into a tar of their own, from which they later move into shards."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -133,12 +163,12 @@ class PartWriter:
         self.entries: list[Entry] = []
 
     def add(self, name: str, group: str, files: Iterable[tuple[str, bytes]]) -> None:
-        """Append one sample. Raises OSError."""
+        """Appends one sample. Raises OSError."""
         blocks = sample_bytes(name, files)
         self._file.write(blocks)
         self.entries.append(Entry(name, group, self._offset, len(blocks), zlib.crc32(blocks)))
         self._offset += len(blocks)
 
     def end(self) -> None:
-        """Make it a complete tar. Raises OSError."""
+        """Completes the tar. Raises OSError."""
         self._file.write(END)

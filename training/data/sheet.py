@@ -1,4 +1,4 @@
-"""A contact sheet of training clips: what was prepared, for eyes. Frame, hint laid over it, hint, mask."""
+"""This module draws a contact sheet of training clips: frame, hint over the frame, hint, and cut-out."""
 
 from collections.abc import Iterable
 
@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 
 from training.data.sample import TrainingClip
 
-COLUMNS = 3  # moments of a clip shown beside its reference
+MOMENTS = 3  # of a clip, shown beside its reference
 
 
 def sheet(clips: Iterable[TrainingClip], cell_px: int = 160) -> NDArray[np.uint8]:
-    """[rows·cell, columns·cell, 3]: a row a clip; each moment as frame, blend, hint and cut-out. Raises ValueError."""
+    """Returns [rows·cell, columns·cell, 3]: a row a clip, and four pictures for each of its moments.
+
+    Raises ValueError where no clip is given.
+    """
     rows = []
     for clip in clips:
-        moments = [0, *np.linspace(1, len(clip.frames) - 1, COLUMNS).round().astype(int)]
+        moments = [0, *np.linspace(1, len(clip.frames) - 1, MOMENTS).round().astype(int)]
         rows.append(np.hstack([_moment(clip, int(i), cell_px) for i in moments]))
     if not rows:
         raise ValueError("a sheet needs at least one clip")

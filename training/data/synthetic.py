@@ -1,8 +1,8 @@
-"""SyntheticClips: heads that we render, as TrainingClips, in the order that (seed, position) alone decides.
+"""SyntheticClips yields rendered heads as TrainingClips, in an order that (seed, position) alone decides.
 
-Each head is filmed under two lights, so a share of the clips can show
-the reference under one light and the frames under another, both true. Seeds of heads for training and for held-out
-checks lie in disjoint ranges. Knows nothing of torch.
+Each head is filmed under two lights, so a share of the clips can show the reference under one light and the frames
+under another, with ground truth for both. Seeds for training and for held-out checks lie in disjoint ranges. This
+module does not need torch.
 """
 
 import logging
@@ -21,13 +21,13 @@ from training.heads import HeadClip, head_clip
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT = 2**31  # heads below are for training, from here on for checks
+HELD_OUT = 2**31  # seeds below are for training, from here on for checks
 _CHANNELS = 13  # rgb, relit, hints, target hints, mask
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSource:
-    """Heads of consecutive seeds, rendered once where a cache folder is given. Safe for several threads and processes.
+    """Renders heads of consecutive seeds, once where a cache folder is given. Safe for several threads and processes.
 
     Raises DataError where training and held-out seeds would overlap.
     """
@@ -49,7 +49,10 @@ class HeadSource:
             )
 
     def pictures(self, index: int) -> NDArray[np.uint8]:
-        """[F,S,S,13] of head `index`: rgb, relit, hints, target hints, mask. Perhaps a memory map: do not write."""
+        """Returns [F,S,S,13] of head `index`: rgb, relit, hints, target hints, mask.
+
+        The array may be a read-only memory map of the cache.
+        """
         seed = self.first + index
         if self.cache is None:
             return _stacked(head_clip(seed, self.frames, self.size))
@@ -64,7 +67,7 @@ class HeadSource:
         except (OSError, ValueError, EOFError) as error:
             logger.warning("%s: rendered again (%s)", path, error)
         made = _stacked(head_clip(seed, self.frames, self.size))
-        # By its number and not by what lies there: the same heads are kept at every start, in every process.
+        # Decided by the head's number, so that every start and every process caches the same heads.
         if index < self.cache_bytes // made.nbytes:
             self._store(path, made)
         return made
@@ -76,13 +79,16 @@ class HeadSource:
             with part.open("wb") as file:
                 np.save(file, made)
             part.replace(path)
-        except OSError as error:  # a cache is a convenience: the picture itself is there
+        except OSError as error:  # the cache is optional: the picture is returned all the same
             part.unlink(missing_ok=True)
             logger.warning("%s: not kept (%s)", path, error.strerror or error)
 
 
 def renderer(heads: HeadSource) -> Callable[[range, Callable[[int], None]], None]:
-    """For `training.prepare.workers`: a job's heads are put into the cache. Here: a worker need not load torch."""
+    """Returns a job handler for `training.prepare.workers` that puts the job's heads into the cache.
+
+    It is defined here so that a worker does not have to load torch.
+    """
 
     def render(job: range, report: Callable[[int], None]) -> None:
         for index in job:
@@ -92,7 +98,7 @@ def renderer(heads: HeadSource) -> Callable[[range, Callable[[int], None]], None
 
 
 class SyntheticHeads:
-    """Clips of rendered heads by number, as ClipDataset has them of footage. Raises DataError."""
+    """Provides clips of rendered heads by number, as ClipDataset does of footage. Raises DataError."""
 
     def __init__(
         self,
@@ -109,14 +115,14 @@ class SyntheticHeads:
 
     @property
     def size(self) -> int:
-        """Side of the pictures, px."""
+        """Returns the side of the pictures, px."""
         return self.source.size
 
     def __len__(self) -> int:
         return self.source.heads
 
     def load(self, index: int, rng: np.random.Generator) -> TrainingClip:
-        """Head `index`; `rng` draws reference, stretch, and which of the two lights falls on what."""
+        """Returns a clip of head `index`; `rng` draws the reference, the start, and which light falls on which part."""
         side = int(rng.integers(2))
         pair = bool(rng.random() < self.relit_pairs)
         reference = int(rng.integers(self.source.frames))
@@ -124,7 +130,10 @@ class SyntheticHeads:
         return self.clip(index, side, pair, reference, start)
 
     def clip(self, index: int, side: int, pair: bool, reference: int, start: int = 0) -> TrainingClip:
-        """Frames `start` + 1 … under light `side`, the reference under the other one (`pair`) or the same."""
+        """Returns frames `start` + 1 … of head `index` under light `side`.
+
+        The reference stands under the other light (`pair`) or the same one.
+        """
         pictures = self.source.pictures(index)
         anchor, rows = pictures[reference][None], pictures[start + 1 : start + self.frames]
         other = 1 - side if pair else side
@@ -138,7 +147,7 @@ class SyntheticHeads:
 
 
 class SyntheticClips(ClipStream):
-    """ClipStream over rendered heads; `threads` render ahead."""
+    """A ClipStream over rendered heads; `threads` render ahead."""
 
     def __init__(
         self,

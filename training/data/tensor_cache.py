@@ -1,8 +1,8 @@
-"""What the frozen VAE and CLIP say of a picture, remembered: on a CPU they would cost more than the trained network.
+"""TensorCache stores what the frozen VAE and CLIP give for a picture; on a CPU they cost more than the trained network.
 
-Keyed by the picture's bytes, so any source of clips can use it; the files' name carries the encoder's weights. Values
-that are stored were computed one picture at a time: batches of another size may differ in the last bit, and a resumed
-run has to go on with the same numbers.
+Keys are hashes of the picture's bytes, so any source of clips can use it; the file's name has a hash of the encoder's
+weights. Stored values were computed one picture at a time: batches of another size may differ in the last bit, and a
+resumed run has to continue with the same numbers.
 """
 
 import contextlib
@@ -18,21 +18,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.data.shards import told_when_full
+from training.data.shards import raise_disk_full
 from training.lock import lock
 
 logger = logging.getLogger(__name__)
 
 
 def picture_key(picture: NDArray[np.uint8], about: bytes = b"") -> bytes:
-    """16 bytes that name a picture's content, and what was done to it."""
+    """Returns 16 bytes that identify a picture's content and how it was processed (`about`)."""
     digest = hashlib.blake2b(about, digest_size=16)
     digest.update(np.ascontiguousarray(picture).data)
     return digest.digest()
 
 
 def network_key(network: nn.Module) -> str:
-    """A word that changes with any weight."""
+    """Returns a hash of all weights of a network."""
     digest = hashlib.blake2b(digest_size=8)
     for name, value in network.state_dict().items():
         digest.update(name.encode())
@@ -41,11 +41,10 @@ def network_key(network: nn.Module) -> str:
 
 
 class TensorCache:
-    """Tensors of one shape by key: an append-only file, read through a memory map, up to a bound. One writer.
+    """Stores tensors of one shape by key in an append-only file with one writer, read by memory map, up to a bound.
 
-    Raises DataError where another has it open, or where it cannot be written.
-
-    A record is key and values; a torn last record, left by a crash, is cut off.
+    Raises DataError where another process has it open, or where it cannot be written. A record is key and values; an
+    incomplete last record, left by a crash, is cut off.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], bound_bytes: int) -> None:
@@ -55,14 +54,15 @@ class TensorCache:
         self._bound = max(bound_bytes // self._record.itemsize, 1)
         self._at: dict[bytes, int] = {}
         self._map: np.memmap[Any, Any] | None = None
-        with told_when_full(path.parent):
+        with raise_disk_full(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab", buffering=0)  # what a full disk refused must not be tried again later
+            # Unbuffered: bytes that a full disk refused must not be written later.
+            self._file = path.open("ab", buffering=0)
             lock(self._file.fileno(), path)
             whole = self._file.tell() // self._record.itemsize
             self._file.truncate(whole * self._record.itemsize)
         if whole:
-            # S16 drops trailing zero bytes, hence the padding.
+            # numpy's S16 drops trailing zero bytes, hence the padding.
             keys = np.memmap(path, self._record, "r", shape=(whole,))["key"]
             self._at = {bytes(key).ljust(16, b"\0"): i for i, key in enumerate(keys)}
 
@@ -70,7 +70,7 @@ class TensorCache:
         return len(self._at)
 
     def get(self, key: bytes) -> Tensor | None:
-        """A copy, float32 of the cache's shape."""
+        """Returns a copy, float32 of the cache's shape, or None."""
         at = self._at.get(key)
         if at is None:
             return None
@@ -80,7 +80,7 @@ class TensorCache:
         return torch.from_numpy(np.array(self._map[at]["value"])).reshape(self.shape)
 
     def put(self, key: bytes, value: Tensor) -> None:
-        """Keep a value; nothing happens when the bound is reached or the disk is full."""
+        """Stores a value; does nothing when the bound is reached or the disk is full."""
         if key in self._at or len(self._at) >= self._bound:
             return
         assert tuple(value.shape) == self.shape, f"{self.path} holds {self.shape}, got {tuple(value.shape)}"
@@ -98,6 +98,6 @@ class TensorCache:
         self._at[key] = at
 
     def close(self) -> None:
-        """Let go."""
+        """Closes the file and its memory map."""
         self._file.close()
         self._map = None

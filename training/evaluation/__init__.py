@@ -1,8 +1,8 @@
-"""A model measured against true pixels: rendered heads no run trains on, relit, beside what they truly look like.
+"""This package measures a model against ground truth: held-out rendered heads, relit, beside their true pictures.
 
-`relight evaluate --synthetic`. One noun a file: case (a head and its two lights), variant (what the network is told),
-scores and their metrics (ssim, detail), trial (cases × variants), statistics, claims (the paper's trends), report and
-pictures. The paper's Tables 4 (adapters) and 5 (guidance) are variants like any other.
+It is the work of `relight evaluate --synthetic`: case (a head and its two lights), variant (the conditions the network
+gets), scores and their metrics (ssim, detail), trial (cases × variants), statistics, claims (the paper's trends),
+report and pictures. The paper's Tables 4 (adapters) and 5 (guidance) are variants.
 """
 
 from training.evaluation.case import Case, held_out_case

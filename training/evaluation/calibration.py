@@ -1,7 +1,7 @@
-"""What the scores say of pictures whose faults are known: python -m training.evaluation.calibration [HEADS]
+"""This program prints the scores of pictures with known faults: python -m training.evaluation.calibration [HEADS]
 
-Each fault is made on purpose: the wrong light on the right person, the wrong paint (or none) under the right light, a
-light that went half the way or too far, a blur. The table is in docs/nano_ablation.md, beside a model's own numbers.
+The faults are the wrong light on the right person, the wrong paint (or none) under the right light, a light that moved
+half the way or too far, and a blur. The table is in docs/nano_ablation.md, beside a model's own numbers.
 """
 
 import sys
@@ -28,7 +28,7 @@ DARKEST = 0.003  # linear; keeps a ratio of two pictures finite
 
 
 def faulty(case: Case, index: int) -> dict[str, Frames]:
-    """The case's frames with one fault each, the truth and the untouched frames among them."""
+    """Returns the case's frames with one fault each, and the truth and the unchanged frames."""
     size = case.truth.shape[1]
     wrong = head_clip(case.seed, case.frames + 1, size, target=target_of(2 * index + 11))
     paint = random_person(_streams(seed_of(index + 500, 0))[0]).atlas
@@ -48,14 +48,17 @@ def faulty(case: Case, index: int) -> dict[str, Frames]:
 
 
 def part_way(case: Case, share: float) -> Frames:
-    """The ratio of truth and source to a power: 1 is the truth, 0 the source, 2 a light twice as far away from it."""
+    """Scales the change of light: the ratio of truth and source is raised to the power `share`.
+
+    1 gives the truth, 0 the source, 2 a light twice as far away from it.
+    """
     source, truth = (linear_from_srgb(frames).astype(np.float64) + DARKEST for frames in (case.source, case.truth))
     linear = np.clip(source * (truth / source) ** share - DARKEST, 0, 1)
     return np.rint(255 * srgb_from_linear(linear.astype(np.float32))).astype(np.uint8)
 
 
 def painted(case: Case, atlas: FloatArray) -> Frames:
-    """The case's truth in another paint: the same shape, motion, light, background and camera."""
+    """Renders the case's truth with another paint: the same shape, motion, light, background and camera."""
     size = case.truth.shape[1]
     who, where, how, _, _, lens, grain = _streams(case.seed)
     person, background = random_person(who), random_background(where, size)
@@ -69,12 +72,12 @@ def painted(case: Case, atlas: FloatArray) -> Frames:
 
 
 def _streams(seed: int) -> list[np.random.Generator]:
-    """Those of `training.heads.clip`, in its order."""
+    """Returns the random streams of `training.heads.clip`, in its order."""
     return [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(7)]
 
 
 def main(heads: int = 24, frames: int = 2, size: int = 128) -> None:
-    """Print the table as markdown."""
+    """Prints the table as markdown."""
     rows: dict[str, list[Scores]] = {}
     for index in range(heads):
         case = held_out_case(index, frames, size)

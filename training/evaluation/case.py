@@ -1,7 +1,7 @@
-"""Case: one held-out head, its true picture under the light that is asked for, and under a flat one.
+"""A Case is one held-out head with its true pictures under the requested light and under a flat one.
 
-Every other head is asked for a random light, the rest for the product's presets, none of which any head is trained on.
-The seeds lie beyond those of training and of its validation.
+Every other head has a random light requested, the rest the product's presets, with which no head is trained. The seeds
+lie beyond those of training and of its validation.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from training.heads import HeadClip, head_clip
 
 FIRST = HELD_OUT + 2**24  # training's own checks count up from HELD_OUT
 HEADS_MAX = 10_000  # of one evaluation seed; the next seed's heads follow
-FLAT = Lighting("flat", (0.8, 0.8, 0.8))  # the same from everywhere: what is left is the person
-STRIDE = 7  # through the gallery, prime to its length: a few heads already see unlike presets
+FLAT = Lighting("flat", (0.8, 0.8, 0.8))  # the same from every direction, so only the person's paint shows
+GALLERY_STEP = 7  # through the gallery; coprime to its length, so that a few heads already have very different presets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,9 +28,9 @@ class Case:
     reference: NDArray[np.uint8]  # [S,S,3] under its own light
     reference_hint: NDArray[np.uint8]  # [S,S,3]
     reference_mask: NDArray[np.float32]  # [S,S] in [0,1], 1 = person
-    hints: NDArray[np.uint8]  # [T,S,S,3] under the light asked for
+    hints: NDArray[np.uint8]  # [T,S,S,3] under the requested light
     source: NDArray[np.uint8]  # [T,S,S,3] the frames before relighting
-    truth: NDArray[np.uint8]  # [T,S,S,3] the frames under the light asked for
+    truth: NDArray[np.uint8]  # [T,S,S,3] the frames under the requested light
     flat: NDArray[np.uint8]  # [T,S,S,3] the frames under FLAT
     masks: NDArray[np.bool_]  # [T,S,S] person
     faces: tuple[Face, ...]  # T, exact
@@ -40,31 +40,34 @@ class Case:
 
     @property
     def frames(self) -> int:
-        """T."""
+        """Returns T."""
         return len(self.truth)
 
 
 def target_of(index: int) -> Lighting | None:
-    """The preset that case `index` is asked for; None where its light is random."""
+    """Returns the preset requested of case `index`; None where its light is random."""
     gallery = [preset.lighting for preset in PRESETS if preset.lighting.strength > 0]
-    return gallery[index // 2 * STRIDE % len(gallery)] if index % 2 else None
+    return gallery[index // 2 * GALLERY_STEP % len(gallery)] if index % 2 else None
 
 
 def seed_of(index: int, seed: int) -> int:
-    """The head of case `index` in the evaluation of this seed. Raises ShapeError outside of what is reserved."""
+    """Returns the seed of the head of case `index` for this evaluation seed.
+
+    Raises ShapeError outside the reserved range.
+    """
     if not (0 <= index < HEADS_MAX and 0 <= seed < 2**16):
         raise ShapeError(f"case {index} of seed {seed}", f"heads are 1…{HEADS_MAX}, seeds 0…{2**16 - 1}")
     return FIRST + seed * HEADS_MAX + index
 
 
 def held_out_case(index: int, frames: int, size: int, seed: int = 0) -> Case:
-    """Case `index`: the same picture bytes at every call. Raises ShapeError where a number is impossible."""
+    """Renders case `index`; the bytes are the same at every call. Raises ShapeError where a number is impossible."""
     if frames < 1:
         raise ShapeError(f"frames is {frames}", "give at least 1")
     head, target = seed_of(index, seed), target_of(index)
     clip: HeadClip = head_clip(head, frames + 1, size, target=target)
     flat = head_clip(head, frames + 1, size, lighting=FLAT, target=FLAT)
-    # Each side has the grain of the same side of `clip`: both together favour neither source nor truth.
+    # Each side has the camera noise of the same side of `clip`; their mean favours neither source nor truth.
     both = (flat.rgb[1:].astype(np.uint16) + flat.relit[1:] + 1) // 2
     return Case(
         reference=clip.rgb[0],

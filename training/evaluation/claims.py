@@ -1,4 +1,4 @@
-"""The paper's trends (Tables 4 and 5) as claims, each judged by paired differences over the heads of a trial.
+"""The paper's trends (Tables 4 and 5) are claims, each judged by paired differences over the heads of a trial.
 
 A comparison counts from two standard errors and HEADS_MIN heads on. A claim holds when all of its comparisons do, is
 `reversed` when one says the opposite, and `unclear` otherwise.
@@ -17,7 +17,7 @@ Verdict = Literal["holds", "reversed", "unclear"]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PairedComparison:
     """The claim says that `higher` scores more than `lower`; difference = higher - lower."""
 
     higher: str
@@ -26,7 +26,7 @@ class Comparison:
 
     @property
     def sign(self) -> int:
-        """1 where the claim is borne out, -1 where the opposite is, 0 where the heads do not decide."""
+        """Returns 1 where the claim holds, -1 where the opposite does, 0 where the heads do not decide."""
         mean = self.difference
         if mean.heads < HEADS_MIN or not abs(mean.value) >= 2 * mean.error:  # NaN decides nothing
             return 0
@@ -35,11 +35,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One sentence of the paper."""
+    """One of the paper's statements and the comparisons that decide it."""
 
     text: str
     metric: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PairedComparison, ...]
 
     @property
     def verdict(self) -> Verdict:
@@ -50,7 +50,7 @@ class Claim:
 
 
 def claims_of(trial: Trial) -> tuple[Claim, ...]:
-    """What the trial's rows can decide: nothing of Table 4 without its rows, nothing of Table 5 with one ω."""
+    """Returns the claims that the rows can decide: none of Table 4 without its rows, none of Table 5 with one ω."""
     return _of_adapters(trial) + _of_guidance(trial)
 
 
@@ -86,6 +86,7 @@ def _claim(trial: Trial, text: str, metric: str, pairs: tuple[tuple[Variant, Var
         text,
         metric,
         tuple(
-            Comparison(high.title, low.title, difference(trial.of(high), trial.of(low), metric)) for high, low in pairs
+            PairedComparison(high.title, low.title, difference(trial.of(high), trial.of(low), metric))
+            for high, low in pairs
         ),
     )

@@ -1,4 +1,4 @@
-"""A Trial for eyes: the contact sheet (a row a head, a column a variant) and the plot of the two ablations.
+"""This module draws a Trial: the contact sheet (a row a head, a column a variant) and the plot of the two ablations.
 
 The plot needs matplotlib, the sheet does not.
 """
@@ -18,7 +18,7 @@ LABEL_PX, GAP_PX = 16, 2
 
 
 def sheet(trial: Trial) -> NDArray[np.uint8]:
-    """[rows, columns, 3] of the last frames: reference, frame, hint, truth, its VAE's, and every variant."""
+    """Returns [rows, columns, 3] of the last frames: reference, frame, hint, truth, its VAE's, and every variant."""
     size = trial.plan.size
     titles = {"reference": "reference", NO_RELIGHT: "frame", "hint": "hint", TRUTH: "truth", VAE: "VAE of truth"}
     titles |= {variant.title: variant.title.replace("ω", "w") for variant in trial.plan.variants}
@@ -38,14 +38,14 @@ def _labels(titles: Sequence[str], size: int) -> NDArray[np.uint8]:
 
 
 def save_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """RGB [H,W,3]. Raises OSError."""
+    """Writes RGB [H,W,3]. Raises OSError."""
     done, coded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert done
     path.write_bytes(coded.tobytes())
 
 
 def draw_plot(trial: Trial, path: Path) -> None:
-    """PNG: light error, identity and PSNR by ω with error bars, and identity against light error. Needs matplotlib."""
+    """Draws light error, identity and PSNR by ω with error bars, and identity against light error. Needs matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

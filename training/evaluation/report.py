@@ -1,4 +1,4 @@
-"""A Trial as one JSON document, as markdown tables, and as CSV of every head. Numbers that are not there are null."""
+"""This module writes a Trial as JSON, as markdown tables and as CSV of every head; missing numbers are null."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ PAPER_GUIDANCE = {2.0: (1.079, 0.728), 4.0: (0.809, 0.603), 6.0: (0.744, 0.563),
 
 
 def document(trial: Trial) -> dict[str, Any]:
-    """Headline first: each metric of the plan's own ω, and the same of the frames without relighting."""
+    """Returns the JSON document: first each metric at the plan's own ω and of the frames without relighting."""
     plan = trial.plan
     headline = plan.headline
     found: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def document(trial: Trial) -> dict[str, Any]:
 
 
 def markdown(trial: Trial) -> str:
-    """The headline, Table 4, Table 5 and the claims, as sections of a page."""
+    """Returns headline, Table 4, Table 5 and the claims, as sections of a page."""
     plan = trial.plan
     both = plan.headline
     parts = [
@@ -64,7 +64,7 @@ def markdown(trial: Trial) -> str:
 
 
 def _lit(trial: Trial) -> str:
-    """Whether a row looks better lit because its worst frames could not be judged."""
+    """Returns a sentence about frames too dark to judge, without which a row could look better lit than it is."""
     shares = {name: column_of(row, "lit_frames").value for name, row in trial.rows.items()}
     dark = [f"{TITLES.get(name, name)} {share:.1%}" for name, share in shares.items() if share < 1]
     if not dark:
@@ -73,7 +73,7 @@ def _lit(trial: Trial) -> str:
 
 
 def per_head(trial: Trial) -> str:
-    """CSV: a line for each row and head."""
+    """Returns CSV with a line for each row and head."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["row", "head", "seed", "light", *(column.name for column in COLUMNS)])
@@ -91,7 +91,7 @@ def _table(trial: Trial, rows: Sequence[tuple[str, str]]) -> str:
 
 
 def _by_light(trial: Trial, headline: Variant) -> str:
-    """Random lights and presets apart: gained over no relighting."""
+    """Returns a table of the gain over no relighting, for random lights and presets separately."""
     rows = []
     for name, chosen in (
         ("random lights", [light == "random" for light in trial.lights]),
@@ -114,7 +114,7 @@ def _picked(row: Sequence[Scores], places: Sequence[int]) -> list[Scores]:
 
 
 def _ablation(trial: Trial, variants: Sequence[Variant], base: Variant | None) -> str:
-    """A row a variant, with its paired difference from `base`, or from the row above."""
+    """Returns a table with a row a variant, and its paired difference from `base` or from the row above."""
     shown = [column for column in COLUMNS if column.name != "light_error_request"]
     against = "Δ to both" if base is not None else "Δ to the row above"
     heads = [
@@ -159,7 +159,7 @@ def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def printed(mean: Mean, column: Column, signed: bool = False) -> str:
-    """Value ± standard error in the column's digits."""
+    """Returns value ± standard error in the column's digits."""
     if not math.isfinite(mean.value):
         return "–"
     value = f"{mean.value:+.{column.digits}f}" if signed else f"{mean.value:.{column.digits}f}"

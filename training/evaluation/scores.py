@@ -1,9 +1,9 @@
-"""Pictures of a case → Scores: everything inside the portrait, since LCVD is given the background.
+"""scored compares pictures of a case with its truth, inside the portrait only, since LCVD is given the background.
 
 light_error is the repo's own (`lcvd.metrics.light_error`, docs/evaluate.md): RMS of two balls of mean shade 1. Here the
-light estimated on the result is held against the light estimated *on the truth*, by the same faces: the estimator's own
-mistakes (beards, dark skin) stand on both sides. light_error_request holds it against the light itself, as
-`relight evaluate` must; its floor is what the truth scores. DECA's LE and ArcFace's ID need weights we may not ship.
+light estimated on the result is compared with the light estimated *on the truth*, by the same faces, so the estimator's
+own errors (beards, dark skin) are on both sides. light_error_request compares it with the requested light, as `relight
+evaluate` must; its floor is the truth's score. DECA's LE and ArcFace's ID need weights we may not ship.
 """
 
 import math
@@ -21,7 +21,7 @@ from training.evaluation.case import Case
 from training.evaluation.detail import correlation, face_detail
 from training.evaluation.ssim import ssim
 
-STILL = 0.1  # RMS between two balls below which the way from one to the other is the estimator's noise
+STILL = 0.1  # RMS between two balls below which their difference is mostly the estimator's noise
 FloatNumbers = NDArray[np.floating]
 _BALL = sh_basis(ball_normals()).astype(np.float64)
 
@@ -41,7 +41,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How a score is printed."""
+    """The title, direction and digits of a printed score."""
 
     name: str
     title: str
@@ -64,7 +64,7 @@ def scored(
     pictures: NDArray[np.uint8],  # [T,S,S,3]
     case: Case,
 ) -> Scores:
-    """Raises ShapeError where pictures are not the case's."""
+    """Scores pictures. Raises ShapeError where they do not have the case's shape."""
     if pictures.shape != case.truth.shape or pictures.dtype != np.uint8:
         raise ShapeError(f"pictures: expected uint8 {case.truth.shape}, got {pictures.dtype} {pictures.shape}")
     squares = np.square(pictures.astype(np.float64) - case.truth)[case.masks]
@@ -99,9 +99,9 @@ def scored(
 
 
 def light_moved(own: FloatNumbers, found: FloatNumbers, wanted: FloatNumbers) -> float:
-    """Share of the way from the ball `own` to the ball `wanted` [9] that `found` went, along that way.
+    """Returns the share of the way from ball `own` to ball `wanted` [9] that `found` went, along that way.
 
-    NaN where one is black, or where next to nothing was asked.
+    The result is NaN where one is black, or where almost no change was requested.
     """
     balls = [_BALL @ np.asarray(light, np.float64) for light in (own, found, wanted)]
     if min(ball.mean() for ball in balls) < DARK:

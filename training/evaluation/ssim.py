@@ -1,7 +1,9 @@
-"""Structural similarity of two pictures inside a mask (Wang et al. 2004, "Image quality assessment", eq. 13).
+"""ssim is the structural similarity of two pictures inside a mask (Wang et al. 2004, "Image quality assessment", eq.
 
-Gaussian window of σ = 1.5 on the luma of 8-bit pictures, C1 = (0.01 · 255)², C2 = (0.03 · 255)². The map is averaged
-over the mask; windows at its border see what lies beyond.
+13).
+
+It uses a Gaussian window of σ = 1.5 on the luma of 8-bit pictures, C1 = (0.01 · 255)², C2 = (0.03 · 255)². The map is
+averaged over the mask; windows at its border also contain pixels outside.
 """
 
 import cv2
@@ -20,7 +22,7 @@ def ssim(
     b: NDArray[np.uint8],  # [H,W,3]
     mask: NDArray[np.bool_],  # [H,W]
 ) -> float:
-    """At most 1, for equal pictures. Raises ShapeError where shapes differ or the mask is empty."""
+    """Returns at most 1, for equal pictures. Raises ShapeError where shapes differ or the mask is empty."""
     if a.shape != b.shape or a.shape[:2] != mask.shape or not mask.any():
         raise ShapeError(f"pictures {a.shape} and {b.shape}, mask {mask.shape} of {int(mask.sum())} pixels")
     x, y = a @ LUMA, b @ LUMA

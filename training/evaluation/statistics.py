@@ -1,6 +1,6 @@
-"""A number over heads: its mean and standard error, and the paired difference of two rows.
+"""This module computes the mean and standard error over heads, and the paired difference of two rows.
 
-Heads differ by far more than variants do; the difference is taken head by head first, so that only its own scatter is
+Heads differ by far more than variants do, so the difference is taken head by head first and only its own scatter is
 left. NaN (a head that could not be measured) is left out, of both rows.
 """
 
@@ -23,7 +23,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    """Of what is finite."""
+    """Returns the mean of the finite values."""
     finite = [value for value in values if math.isfinite(value)]
     count = len(finite)
     value = float(np.mean(finite)) if count else math.nan
@@ -32,10 +32,10 @@ def mean_of(values: Sequence[float]) -> Mean:
 
 
 def column_of(row: Sequence[Scores], metric: str) -> Mean:
-    """One metric of a row."""
+    """Returns the mean of one metric of a row."""
     return mean_of([getattr(scores, metric) for scores in row])
 
 
 def difference(a: Sequence[Scores], b: Sequence[Scores], metric: str) -> Mean:
-    """a - b, head by head."""
+    """Returns the mean of a - b, head by head."""
     return mean_of([getattr(x, metric) - getattr(y, metric) for x, y in zip(a, b, strict=True)])

@@ -1,7 +1,7 @@
-"""Plan and model → Trial: every case by every variant, beside three rows that need no denoiser.
+"""run_trial scores every case with every variant, and three rows that need no denoiser.
 
-`truth` says what the metrics make of the right answer, `vae` what this VAE could show of it, `no_relight` what the
-frames score as they were. All variants of a case start from the same noise, so their differences are paired.
+`truth` gives the scores of the right answer, `vae` the best that this VAE can show of it, `no_relight` the scores of
+the unchanged frames. All variants of a case start from the same noise, so their differences are paired.
 """
 
 from collections.abc import Callable
@@ -22,15 +22,15 @@ TRUTH, VAE, NO_RELIGHT = "truth", "vae", "no_relight"
 OMEGAS = (1.0, 2.0, 4.0, 6.0, 8.0)  # the paper's Table 5, and 1: no guidance
 SHEET_CASES = 6  # whose pictures are kept
 
-OnTrial = Callable[[int, int, str], None]  # (steps done, of how many, what is being done)
+OnTrial = Callable[[int, int, str], None]  # (steps done, total steps, text)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured. Raises ShapeError or ValueError where a number is impossible."""
+    """Describes what is measured. Raises ShapeError or ValueError where a number is impossible."""
 
     heads: int = 24
-    frames: int = 15  # of each head, scored; 15 and the reference are one window
+    frames: int = 15  # scored of each head; 15 and the reference are one window
     size: int = 128
     steps: int = 25
     sampler: SamplerName = "euler"
@@ -52,23 +52,23 @@ class Plan:
 
     @property
     def headline(self) -> Variant:
-        """The variant whose numbers are the model's."""
+        """Returns the variant whose scores are reported as the model's."""
         return Variant(self.omega)
 
     @property
     def adapter_variants(self) -> tuple[Variant, ...]:
-        """Table 4: F_r only, F_s only, both."""
+        """Returns the variants of Table 4: F_r only, F_s only, both."""
         muted = (Variant(self.omega, shading=False), Variant(self.omega, reference=False))
         return (*muted, self.headline) if self.adapters else (self.headline,)
 
     @property
     def guidance_variants(self) -> tuple[Variant, ...]:
-        """Table 5, by rising ω."""
+        """Returns the variants of Table 5, by rising ω."""
         return tuple(Variant(omega) for omega in sorted(set(self.omegas)))
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """All that are computed, each once."""
+        """Returns all variants that are computed, each once."""
         return tuple(dict.fromkeys((*self.adapter_variants, *self.guidance_variants)))
 
 
@@ -86,12 +86,12 @@ class Trial:
     shown: tuple[dict[str, NDArray[np.uint8]], ...] = field(default=(), repr=False)
 
     def of(self, variant: Variant) -> tuple[Scores, ...]:
-        """The row of a variant."""
+        """Returns the row of a variant."""
         return self.rows[variant.title]
 
 
 def run_trial(model: LcvdModel, plan: Plan, on_progress: OnTrial | None = None) -> Trial:
-    """Measure. One case is held in memory at a time. Raises ShapeError."""
+    """Measures every case; one case is held in memory at a time. Raises ShapeError."""
     rows: dict[str, list[Scores]] = {}
     lights, seeds, shown = [], [], []
     total = plan.heads * len(plan.variants) * plan.steps
@@ -122,11 +122,11 @@ def _relit(
     on_progress: OnTrial | None,
 ) -> NDArray[np.uint8]:
     before = (index * len(plan.variants) + number) * plan.steps
-    said = f"head {index + 1} of {plan.heads}, {case.light}: {variant.title}"
+    text = f"head {index + 1} of {plan.heads}, {case.light}: {variant.title}"
 
     def progress(done: int, of: int) -> None:
         if on_progress is not None:
-            on_progress(before + done * plan.steps // of, total, said)
+            on_progress(before + done * plan.steps // of, total, text)
 
-    noise = plan.seed * plan.heads + index  # other noise for every case, the same for its variants
+    noise = plan.seed * plan.heads + index  # differs by case, not by variant
     return relit(model, case, variant, steps=plan.steps, sampler=plan.sampler, seed=noise, on_progress=progress)

@@ -1,4 +1,4 @@
-"""Variant: what of the conditions the network is told and how strongly it is guided; the paper's ablations are such.
+"""A Variant says which conditions the network gets and how strongly it is guided, as the paper's ablations do.
 
 An adapter is left out by zeroing its features in both branches of the guidance, as training drops it (a black picture
 would still carry biases). CLIP's token, the masked reference latents and the micro-condition stay as they are.
@@ -31,19 +31,19 @@ class Variant:
 
     @property
     def muted(self) -> tuple[ConditionName, ...]:
-        """Conditions whose features are zero."""
+        """Returns the conditions whose features are zero."""
         given: Mapping[ConditionName, bool] = {"shading": self.shading, "reference": self.reference}
-        return tuple(name for name, told in given.items() if not told)
+        return tuple(name for name, used in given.items() if not used)
 
     @property
     def title(self) -> str:
-        """F_r only, F_s only, or both, and ω."""
+        """Returns F_r only, F_s only, both or neither, and ω."""
         names = {(): "both", ("shading",): "F_r only", ("reference",): "F_s only"}
         return f"{names.get(self.muted, 'neither')}, ω {self.omega:g}"
 
 
 class MutedAdapters(Adapters):
-    """The same adapters, some of which say nothing."""
+    """The same adapters, some of which return zero features."""
 
     def __init__(self, adapters: Adapters, muted: tuple[ConditionName, ...]) -> None:
         torch.nn.Module.__init__(self)
@@ -51,7 +51,7 @@ class MutedAdapters(Adapters):
         self.muted = muted
 
     def features(self, name: ConditionName, pixels: Tensor) -> Tensor:
-        """As `Adapters.features`; exactly zero for a muted condition."""
+        """Returns what `Adapters.features` does, but exact zeros for a muted condition."""
         if name not in self.muted:
             return super().features(name, pixels)
         batch, frames, _, height, width = pixels.shape
@@ -69,13 +69,13 @@ def relit(
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> NDArray[np.uint8]:
-    """[T,S,S,3]: the case through the offline pipeline, told what the variant says; below 20 steps at the live levels.
+    """Returns [T,S,S,3]: the case relit by the offline pipeline with this variant; below 20 steps at the live levels.
 
     The same seed gives the same starting noise.
     """
-    told = replace(model, adapters=MutedAdapters(model.adapters, variant.muted)) if variant.muted else model
+    variant_model = replace(model, adapters=MutedAdapters(model.adapters, variant.muted)) if variant.muted else model
     frames = relight_frames(
-        told,
+        variant_model,
         case.reference,
         case.reference_hint,
         case.hints,
@@ -92,7 +92,7 @@ def relit(
 
 @torch.inference_mode()
 def through_vae(model: LcvdModel, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[T,S,S,3] encoded and decoded: what no denoiser can be better than."""
+    """Returns pictures [T,S,S,3] encoded and decoded by the VAE, an upper bound for every denoiser."""
     out = []
     for picture in pictures:
         pixels = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None].to(model.device) / 127.5 - 1

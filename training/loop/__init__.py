@@ -1,1 +1,1 @@
-"""Batches → trained weights."""
+"""This package trains the networks on batches."""

@@ -1,4 +1,4 @@
-"""An exponential moving average of the trained weights: what is exported and validated."""
+"""Ema keeps an exponential moving average of the trained weights, which is exported and validated."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """float32 copies of named parameters, on their devices."""
+    """Holds float32 copies of named parameters, on their devices."""
 
     def __init__(self, named: Iterable[tuple[str, nn.Parameter]], decay: float, warmup: bool = True) -> None:
         self._live = dict(named)
@@ -19,31 +19,31 @@ class Ema:
         }
 
     def rate(self, updates: int) -> float:
-        """The decay of update number `updates` (from 1): small at first, so that the start is soon forgotten."""
+        """Returns the decay of update `updates` (from 1): small at first, so that the initial weights fade soon."""
         return min(self.decay, (1 + updates) / (10 + updates)) if self.warmup else self.decay
 
     @torch.no_grad()
     def update(self) -> None:
-        """shadow ← rate · shadow + (1 − rate) · weights."""
+        """Updates the average: shadow ← rate · shadow + (1 − rate) · weights."""
         self.updates += 1
         weight = 1.0 - self.rate(self.updates)
         live = [value.detach().float() for value in self._live.values()]
         torch._foreach_lerp_(list(self.shadow.values()), live, weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """{"updates", "shadow"}: the tensors themselves, not copies."""
+        """Returns {"updates", "shadow"} with the tensors themselves, not copies."""
         return {"updates": self.updates, "shadow": self.shadow}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises KeyError or RuntimeError where names or shapes differ."""
+        """Restores a state. Raises KeyError or RuntimeError where names or shapes differ."""
         self.updates = int(state["updates"])
         for name, value in self.shadow.items():
             value.copy_(state["shadow"][name])
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """The weights are the averaged ones inside the block."""
+        """Replaces the weights by the averaged ones inside the block."""
         own = {name: value.detach().clone() for name, value in self._live.items()}
         self._write(self.shadow)
         try:

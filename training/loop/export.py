@@ -1,4 +1,4 @@
-"""The trained model as a folder that `load_lcvd` and the server read: the converted safetensors layout."""
+"""export writes the trained model in the converted safetensors layout, which `load_lcvd` and the server read."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lcvd.weights.convert import write_part
 from lcvd.weights.load import FORMAT, FORMAT_VERSION, MANIFEST
-from training.loop.checkpoint import told_when_disk_full
+from training.data.shards import raise_disk_full
 from training.loop.networks import Networks, part_configs
 
 _PREFIX = {"unet": "denoiser.unet.svd.", "adapters": "adapters."}
@@ -21,16 +21,19 @@ _PREFIX = {"unet": "denoiser.unet.svd.", "adapters": "adapters."}
 def export(
     destination: Path,
     parts: Networks,
-    trained: Mapping[str, Tensor],  # names of Trainee; parts take their other tensors from themselves
+    trained: Mapping[str, Tensor],  # by TrainableModel's names; the other tensors come from `parts`
     about: Mapping[str, Any],  # for the card and the manifest: step, seed, data, …
     preprocess: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
-    notes: Mapping[str, Any] = MappingProxyType({}),  # what loaders read: `lcvd.networks.student`
+    notes: Mapping[str, Any] = MappingProxyType({}),  # manifest entries, see `lcvd.networks.student`
     whole: bool = False,  # `trained` has every tensor of its parts, which themselves hold shards
 ) -> Path:
-    """Write or replace `destination`; the old folder stays until the new one is whole. Raises DiskFull, DataError."""
+    """Writes or replaces `destination`; the old folder stays until the new one is complete.
+
+    Raises DiskFull, DataError.
+    """
     part_folder = destination.with_name(f".{destination.name}.part")
-    with told_when_disk_full(destination.parent):
+    with raise_disk_full(destination.parent):
         shutil.rmtree(part_folder, ignore_errors=True)
         part_folder.mkdir(parents=True)
         try:
@@ -43,7 +46,7 @@ def export(
                     given = {key[len(prefix) :]: value for key, value in trained.items() if key.startswith(prefix)}
                 tensors = given if given and whole else dict(network.state_dict()) | given
                 kept = {key: value.detach().to("cpu", dtype).contiguous() for key, value in tensors.items()}
-                # transformers keeps a table of positions that no weights file has
+                # transformers' table of positions is in no published weights file
                 kept = {key: value for key, value in kept.items() if not key.endswith("position_ids")}
                 written[name] = write_part(part_folder, name, kept, json.loads(json.dumps(config)), ["relight train"])
             manifest = {
@@ -63,7 +66,7 @@ def export(
 
 
 def put_in_place(part: Path, destination: Path) -> None:
-    """A whole folder takes its name; the one that had it goes only then."""
+    """Renames a complete folder to its final name, and only then removes the one that had it."""
     old = destination.with_name(f".{destination.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if destination.exists():
@@ -77,12 +80,12 @@ def _card(parts: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> s
         f"| `{part['file']}` | {part['parameters']:,} | {', '.join(part['dtypes'])} | `{part['sha256']}` |"
         for part in parts.values()
     )
-    told = "\n".join(f"- {name}: {value}" for name, value in about.items())
+    facts = "\n".join(f"- {name}: {value}" for name, value in about.items())
     return f"""# LCVD weights trained with `relight train`
 
 Use: `relight video CLIP -o OUT.mp4 --engine lcvd --weights THIS_FOLDER`. Check: `relight weights verify THIS_FOLDER`.
 
-{told}
+{facts}
 
 | file | parameters | dtype | SHA-256 |
 |---|---|---|---|

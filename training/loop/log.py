@@ -1,4 +1,4 @@
-"""Numbers of a run: one JSON line a step, always; TensorBoard beside it where it is installed."""
+"""RunLog writes the numbers of a run: one JSON line a step, and TensorBoard where it is installed."""
 
 import contextlib
 import json
@@ -11,28 +11,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.shards import told_when_full
+from training.data.shards import raise_disk_full
 
 logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """`log.jsonl` of a run. Going on from a checkpoint cuts off what came after it, so no step is told twice."""
+    """Writes the `log.jsonl` of a run.
+
+    Continuing from a checkpoint first cuts off the lines after it, so no step is logged twice.
+    """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool = True) -> None:
         self.path = folder / "log.jsonl"
-        with told_when_full(folder):
+        with raise_disk_full(folder):
             self._file = self.path.open("r+" if self.path.exists() else "w+", encoding="utf-8")
             self._file.truncate(_length_until(self.path, step))
             self._file.seek(0, os.SEEK_END)
         self._board = _board(folder / "tensorboard", step) if tensorboard else None
 
     def write(self, step: int, kind: str, **values: Any) -> None:
-        """One line {"step", "kind", …}; numbers keep all their digits, those that are not finite become null.
+        """Writes one line {"step", "kind", …}; numbers keep all their digits, those that are not finite become null.
 
         Raises DiskFull, DataError.
         """
-        with told_when_full(self.path.parent):
+        with raise_disk_full(self.path.parent):
             row = {"step": step, "kind": kind, **plain(values)}
             self._file.write(json.dumps(row, allow_nan=False) + "\n")
             self._file.flush()
@@ -42,18 +45,18 @@ class RunLog:
                         self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def picture(self, step: int, name: str, rgb: NDArray[np.uint8]) -> None:
-        """A grid for TensorBoard; the file is the caller's."""
+        """Adds a picture to TensorBoard; the caller writes the file. Raises DiskFull, DataError."""
         if self._board is not None:
-            with told_when_full(self.path.parent):
+            with raise_disk_full(self.path.parent):
                 self._board.add_image(name, rgb, step, dataformats="HWC")
 
     def sync(self) -> None:
-        """Make what was written survive the machine. Raises DiskFull, DataError."""
-        with told_when_full(self.path.parent):
+        """Syncs the log to the disk. Raises DiskFull, DataError."""
+        with raise_disk_full(self.path.parent):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the files. What a full disk refused was told when it was written."""
+        """Closes the files; errors of a full disk were raised when the line was written."""
         with contextlib.suppress(OSError):
             self._file.close()
         if self._board is not None:
@@ -73,7 +76,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _length_until(path: Path, step: int) -> int:
-    """Bytes of the lines of step `step` and before."""
+    """Returns the bytes of the lines up to and including step `step`."""
     length = 0
     with path.open("rb") as file:
         for line in file:
@@ -88,7 +91,7 @@ def _length_until(path: Path, step: int) -> int:
 
 
 def plain(value: Any) -> Any:
-    """As JSON has it: numbers that are not finite become None, in dictionaries too."""
+    """Returns a value as JSON has it: numbers that are not finite become None, in dictionaries too."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return {name: plain(each) for name, each in value.items()} if isinstance(value, dict) else value

@@ -1,7 +1,7 @@
-"""The networks of a run, from published weights, an SVD folder or a configuration, and the module that is trained.
+"""The networks of a run come from published weights, an SVD folder or a configuration; TrainableModel trains them.
 
-All are float32 (accelerate and FrozenEncoder mix the precision); VAE and CLIP are frozen. `Trainee` is the one module
-that DDP, FSDP or DeepSpeed wrap: its forward is the loss.
+All are float32 (accelerate and FrozenEncoder mix the precision); VAE and CLIP are frozen. `TrainableModel` is the one
+module that DDP, FSDP or DeepSpeed wrap: its forward is the loss.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,8 +48,8 @@ CONDITIONS: tuple[ConditionName, ...] = ("shading", "reference")  # of training 
 Networks = dict[PartName, Any]  # FeatureUNet, Adapters, AutoencoderKL, CLIPVisionModelWithProjection
 
 
-class Trainee(nn.Module):
-    """UNet and adapters; forward(batch) is the loss of every sequence."""
+class TrainableModel(nn.Module):
+    """UNet and adapters under training; forward(batch) returns the loss of every sequence."""
 
     def __init__(self, unet: FeatureUNet, adapters: Adapters, region: Literal["portrait", "background"]) -> None:
         super().__init__()
@@ -57,29 +57,32 @@ class Trainee(nn.Module):
         self.adapters = adapters
         self.region = region
 
-    def follow(self, ema: Ema | None) -> None:
-        """Told once of the run's average; the plain loss has no use for it."""
+    def use_average(self, ema: Ema | None) -> None:
+        """Receives the run's average once, before training; the plain loss does not use it."""
 
     def forward(self, batch: Batch) -> Tensor:
-        """[B,2]: L_LDM and L_p of each sequence (Eqs. 4–5), float32."""
+        """Returns [B,2]: L_LDM and L_p of each sequence (Eqs. 4–5), float32."""
         return self.denoiser.losses(
             batch.target, batch.noise, batch.sigma, self.condition(batch), batch.portrait, self.region, batch.rows
         )
 
     def condition(self, batch: Batch) -> Condition:
-        """What the UNet is told, features computed by the adapters under training.
+        """Returns the UNet's condition, with features computed by the adapters under training.
 
-        An adapter of which no sequence keeps anything does not run: on a CPU the two take half of the forward time.
+        An adapter whose condition every sequence drops does not run: on a CPU the two take half of the forward time.
         """
         given = {"shading": batch.shading, "reference": batch.reference}
-        idle = [name for name in CONDITIONS if not any(getattr(kept, name) for kept in batch.kept)]
+        idle = [name for name in CONDITIONS if not any(getattr(mask, name) for mask in batch.condition_masks)]
         features = self.adapters(**given | dict.fromkeys(idle), keep=batch.keep)
-        if features is not None:  # the reference alone says one thing to all frames
+        if features is not None:  # features of the reference alone are the same for all frames
             features = features.expand(-1, batch.target.shape[1], -1, -1, -1)
         return Condition(self._with_idle(features, idle, batch), batch.clip, batch.latents, batch.ids)
 
     def _with_idle(self, features: Tensor | None, idle: list[ConditionName], batch: Batch) -> Tensor | None:
-        """Plus zero times the weights that did not run: their gradient is zero, as optimizer and DDP expect."""
+        """Adds zero times the weights that did not run, so that their gradient is zero and not absent.
+
+        The optimizer and DDP expect a gradient for every weight.
+        """
         adapters = [getattr(self.adapters, PUBLISHED_NAME[name]) for name in idle]
         weights = [value for adapter in adapters for value in adapter.parameters() if value.requires_grad]
         if not weights or not torch.is_grad_enabled():
@@ -92,9 +95,10 @@ class Trainee(nn.Module):
 
 
 def load_networks(config: ModelConfig, device: torch.device, seed: int) -> tuple[Networks, LcvdModel]:
-    """All parts on `device`, float32, frozen, and a model of the same networks. Raises WeightsError.
+    """Loads all parts on `device`, float32 and frozen, and returns them with a model of the same networks.
 
-    The frozen ones too, whatever the run's precision: they are exported as they came.
+    The frozen parts are float32 for every precision of the run, because they are exported as they came. Raises
+    WeightsError.
     """
     parts: Networks = {}
     mean, std = MEAN, STD
@@ -126,26 +130,26 @@ def load_networks(config: ModelConfig, device: torch.device, seed: int) -> tuple
     return parts, model
 
 
-def silence(adapters: Adapters, told: Sequence[ConditionName]) -> None:
-    """An adapter that this run tells nothing says nothing in the weights it writes, whatever it said before."""
+def disable_adapters(adapters: Adapters, conditions: Sequence[ConditionName]) -> None:
+    """Zeroes the output of adapters whose condition this run never gives, so that the exported weights ignore it."""
     for name in CONDITIONS:
-        if name not in told:
+        if name not in conditions:
             projection = getattr(adapters, PUBLISHED_NAME[name]).final_proj
             for value in projection.parameters():
                 nn.init.zeros_(value)
 
 
-def choose_trained(trainee: Trainee, config: TrainConfig) -> list[tuple[str, nn.Parameter]]:
-    """Unfreeze config.parts; returns the trained parameters under their names in `trainee`. Raises ConfigError."""
-    trainee.requires_grad_(False)
-    for name, parameter in trainee.named_parameters():
+def choose_trained(trainable: TrainableModel, config: TrainConfig) -> list[tuple[str, nn.Parameter]]:
+    """Unfreezes config.parts; returns the trained parameters under their names in `trainable`. Raises ConfigError."""
+    trainable.requires_grad_(False)
+    for name, parameter in trainable.named_parameters():
         parameter.requires_grad_(any(_belongs(name, part) for part in config.parts))
-    trained = [(name, value) for name, value in trainee.named_parameters() if value.requires_grad]
+    trained = [(name, value) for name, value in trainable.named_parameters() if value.requires_grad]
     if not trained:
         raise ConfigError(f"parts {list(config.parts)}: this model has no such weights", "name unet, light or ref")
     if config.gradient_checkpointing:
-        trainee.denoiser.unet.svd.enable_gradient_checkpointing()
-    trainee.train()
+        trainable.denoiser.unet.svd.enable_gradient_checkpointing()
+    trainable.train()
     return trained
 
 
@@ -158,7 +162,7 @@ def _belongs(name: str, part: str) -> bool:
 
 
 def _svd_sources(path: Path) -> dict[PartName, PartSource]:
-    """The parts of a Stable Video Diffusion folder; adapters begin as the paper begins them."""
+    """Returns the parts of a Stable Video Diffusion folder; adapters are initialised as in the paper."""
     return {
         "unet": PartSource(path=path / "unet"),
         "vae": PartSource(path=path / VAE_FOLDER),
@@ -186,7 +190,7 @@ def _part(name: PartName, source: PartSource | None, before: Networks, device: t
 
 
 def _found(name: PartName, path: Path) -> FoundWeights:
-    """A part's folder as the loader wants it: one network as its library saved it, or a whole model of ours."""
+    """Finds a part's weights: one network as its library saved it, or a whole model of ours. Raises WeightsError."""
     if (path / MANIFEST).exists() or (path / "unet.pth").exists() or not path.exists():
         return find_weights(path)
     file = next((path / each for each in _FILES if (path / each).is_file()), None)
@@ -196,7 +200,7 @@ def _found(name: PartName, path: Path) -> FoundWeights:
 
 
 def part_configs(parts: Networks) -> Iterator[tuple[PartName, dict[str, Any]]]:
-    """Each part's configuration as its library would save it."""
+    """Yields each part's configuration as its library would save it."""
     for name, network in parts.items():
         if name == "adapters":
             yield name, {"out_channels": network.light.final_proj.out_channels}

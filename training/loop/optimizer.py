@@ -1,4 +1,4 @@
-"""The optimizer and its learning rate; the rate is a function of the step, so it has no state to lose."""
+"""This module makes the optimizer and its learning rate, which is a function of the step and needs no state."""
 
 import logging
 import math
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def make_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """8-bit AdamW of bitsandbytes where it is asked for and works, else torch's AdamW, with a message."""
+    """Makes the 8-bit AdamW of bitsandbytes where it is asked for and works, else torch's AdamW, with a warning."""
     given: dict[str, Any] = {
         "lr": config.lr,
         "betas": config.betas,
@@ -39,7 +39,7 @@ def _eight_bit(parameters: Sequence[nn.Parameter], given: dict[str, Any]) -> tor
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Of step `step` (from 0) of `steps`."""
+    """Returns the learning rate of step `step` (from 0) of `steps`."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     if config.decay == "constant":

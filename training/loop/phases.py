@@ -1,8 +1,8 @@
-"""Where a few-step student is taught: the teacher's fine path from noise to picture, cut into the student's own steps.
+"""Phases cut the teacher's path from noise to picture into the steps of a few-step student, and give its targets.
 
 Phased consistency (Wang et al. 2024, PCM, Sec. 3): in each phase [s, σ] the student predicts the one x0 from which an
 Euler step lands where the teacher's ODE arrives at the phase's end s, from every level of the phase. The student is
-then sampled as the live engine samples, without noise put back (LCM's own sampler does); one phase is a consistency
+then sampled as the live engine samples, without adding noise again (LCM's own sampler does); one phase is a consistency
 model (Song et al. 2023; Luo et al. 2023). The targets are deterministic given x, so no loss changes the minimiser.
 
 Boundary. Consistency models ask f(x, σ_min) = x of c_skip(σ) x + c_out(σ) F. EDM with σ_data = 1 (Karras et al. 2022,
@@ -26,7 +26,10 @@ PredictX0 = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Phases:
-    """`steps` phases of a path of `teacher_steps` levels, which ends at 0. ValueError where they do not fit."""
+    """`steps` phases divide a path of `teacher_steps` levels, which ends at 0.
+
+    Raises ValueError where the steps do not divide the path.
+    """
 
     steps: int
     levels: NDArray[np.float64]  # [teacher_steps + 1] falling, the last one 0
@@ -37,24 +40,24 @@ class Phases:
 
     @classmethod
     def of(cls, sampler: SamplerName, steps: int, teacher_steps: int) -> "Phases":
-        """The live sampler's levels for `steps`, and as many between them as the teacher takes."""
+        """Builds the phases from the live sampler's levels for `steps` and those the teacher takes between them."""
         return cls(steps, nested_sigmas(sampler, teacher_steps))
 
     @property
     def sigmas(self) -> NDArray[np.float64]:
-        """[steps + 1] the student's own levels, where phases begin; the last one 0."""
+        """Returns [steps + 1] the student's own levels, where phases begin; the last one is 0."""
         return self.levels[:: self.length]
 
     @property
     def length(self) -> int:
-        """Teacher steps of one phase."""
+        """Returns the teacher steps of one phase."""
         return (len(self.levels) - 1) // self.steps
 
     def index_of(
         self,
         sigma: Tensor,  # [B]
     ) -> Tensor:
-        """[B] place in `levels` of each σ, the nearest in log σ; never the last, which is 0."""
+        """Returns [B] the index in `levels` of each σ, the nearest in log σ; never the last, which is 0."""
         levels = torch.from_numpy(self.levels[:-1]).to(sigma.device).log()
         return (sigma.double().log()[:, None] - levels).abs().argmin(1)
 
@@ -62,7 +65,7 @@ class Phases:
         self,
         index: Tensor,  # [B] places in `levels`, the last one excluded
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(σ there, σ one teacher step below, σ of the phase's end), each [B] float64."""
+        """Returns (σ there, σ one teacher step below, σ of the phase's end), each [B] float64."""
         levels = torch.from_numpy(self.levels).to(index.device)
         return levels[index], levels[index + 1], levels[(index // self.length + 1) * self.length]
 
@@ -72,13 +75,13 @@ def distilled_target(
     index: Tensor,  # [B] place of that level
     phases: Phases,
     teacher: PredictX0,  # guided
-    follower: PredictX0,  # the student's averaged self
+    target_network: PredictX0,  # the student with averaged weights
 ) -> Tensor:
-    """x0 [B,F,4,h,w] that the student should predict at x. No gradient.
+    """Returns x0 [B,F,4,h,w] that the student should predict at x, without gradient.
 
-    One Euler step of the teacher, then what the follower makes of it: where that lands at the phase's end s, as the x0
-    from which one Euler step from x lands there too: x0 = (y - x s/σ)/(1 - s/σ), the target of Salimans & Ho 2022
-    (App. G). Where the teacher's step ends the phase there is nothing to follow and the target is the teacher's x0.
+    The teacher takes one Euler step, and the target network predicts from there where the path ends the phase, at s.
+    The result is the x0 from which one Euler step from x lands there too: x0 = (y - x s/σ)/(1 - s/σ), the target of
+    Salimans & Ho 2022 (App. G). Where the teacher's step ends the phase, the target is the teacher's x0.
     """
     with torch.no_grad():
         sigma, below, end = phases.at(index)
@@ -86,10 +89,10 @@ def distilled_target(
         moved = landed(x, x0, below / sigma)
         last = below == end
         if not bool(last.all()):
-            # At the phase's end σ may be 0: those rows are asked at their old level and not used.
-            asked = torch.where(last, sigma, below)
-            followed = follower(moved, asked)
-            ends = landed(moved, followed, end / asked)
+            # At the phase's end σ may be 0: those rows are evaluated at their old level and not used.
+            level_below = torch.where(last, sigma, below)
+            predicted = target_network(moved, level_below)
+            ends = landed(moved, predicted, end / level_below)
             share = _beside(end / sigma, x)
             x0 = torch.where(last.reshape(-1, *[1] * (x.ndim - 1)), x0, (ends - x * share) / (1 - share))
         return x0
@@ -100,7 +103,7 @@ def landed(
     x0: Tensor,  # [B,F,4,h,w]
     ratio: Tensor,  # [B] σ_next/σ
 ) -> Tensor:
-    """The Euler step of `lcvd.networks.schedule.euler_step`, a level for every sequence."""
+    """Takes the Euler step of `lcvd.networks.schedule.euler_step`, with a level for every sequence."""
     return x0 + (x - x0) * _beside(ratio, x)
 
 
@@ -108,11 +111,11 @@ def pseudo_huber(
     errors: Tensor,  # [B,n] mean squares
     c: float,
 ) -> Tensor:
-    """√(e² + c²) - c of a whole sequence (Song & Dhariwal 2023, Eq. 7; theirs is √d times ours, c with it)."""
+    """Returns √(e² + c²) - c of a whole sequence (Song & Dhariwal 2023, Eq. 7; theirs is √d times ours, c with it)."""
     # Not (e² + c²)^½ - c: float32 would give 0 for every e below c/3000.
     return errors / ((errors + c * c).sqrt() + c)
 
 
 def _beside(value: Tensor, x: Tensor) -> Tensor:
-    """value [B] in x's dtype, ready to be multiplied with it."""
+    """Returns value [B] in x's dtype, shaped to be multiplied with it."""
     return value.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))

@@ -1,4 +1,4 @@
-"""accelerate's Accelerator as a configuration asks for it; what a machine lacks is said in words."""
+"""This module makes accelerate's Accelerator from a configuration, and checks what the machine lacks for it."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ from training.errors import ConfigError, TrainingError
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """One process, or one of those that accelerate or torchrun launched. Raises TrainingError, ConfigError."""
+    """Makes the Accelerator of one process, or of those that accelerate or torchrun launched.
+
+    Raises TrainingError, ConfigError.
+    """
     check_machine(config)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -39,7 +42,7 @@ def check_machine(config: TrainConfig) -> None:
 
 
 def fast_bf16() -> bool:
-    """Whether this CPU has matrix units for bfloat16 (AMX). On others the same precision is slower than float32."""
+    """Returns True where this CPU has matrix units for bfloat16 (AMX); on others bfloat16 is slower than float32."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
@@ -48,7 +51,7 @@ def _on_cpu(config: TrainConfig) -> bool:
 
 
 def sharded(accelerator: Accelerator) -> bool:
-    """Whether a process holds a part of the weights only."""
+    """Returns True where each process holds only a part of the weights."""
     if accelerator.distributed_type == DistributedType.FSDP:
         return True
     plugin = getattr(accelerator.state, "deepspeed_plugin", None)

@@ -1,4 +1,4 @@
-"""`train(config)`: a configuration becomes weights that the server loads; the same call goes on after a cut."""
+"""`train(config)` makes weights that the server loads; the same call continues an interrupted run."""
 
 import contextlib
 import json
@@ -17,32 +17,32 @@ from lcvd.model import LcvdModel
 from training.config import TrainConfig
 from training.data.dataset import ClipDataset, ClipStream
 from training.data.encoder import FrozenEncoder
-from training.data.shards import write_json
+from training.data.shards import raise_disk_full, write_json
 from training.data.synthetic import HeadSource, SyntheticClips
-from training.lock import alone
-from training.loop.checkpoint import Checkpoints, told_when_disk_full
+from training.lock import folder_lock
+from training.loop.checkpoint import Checkpoints
 from training.loop.distiller import Distiller, load_teacher, manifest_notes
 from training.loop.export import export
 from training.loop.log import RunLog, plain
-from training.loop.networks import Networks, Trainee, choose_trained, load_networks, silence
+from training.loop.networks import Networks, TrainableModel, choose_trained, disable_adapters, load_networks
 from training.loop.runtime import make_accelerator, sharded
-from training.loop.signals import StopWish
+from training.loop.signals import StopSignal
 from training.loop.trainer import StepReport, Trainer, check_sharding
 from training.loop.validation import Validation, ValidationReport
 
 logger = logging.getLogger(__name__)
 
-OnStep = Callable[[StepReport, float], None]  # and steps a second
+OnStep = Callable[[StepReport, float], None]  # (report, steps a second)
 WEIGHTS, CHECKPOINTS, SAMPLES = "weights", "checkpoints", "samples"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """How a run, or this part of it, ended."""
+    """The result of a run, or of the part of it that this call ran."""
 
     output: Path
     step: int
-    steps: int  # that were wanted
+    steps: int  # config.steps
     resumed_at: int
     loss: float | None  # mean over the last tenth of this part's steps, at most 100
     checkpoint: Path | None
@@ -60,43 +60,43 @@ def train(
     resume: bool = True,  # False: checkpoints and log of the output folder are removed first
     on_step: OnStep | None = None,
 ) -> TrainResult:
-    """Train until config.steps or a signal. In every process of a distributed run.
+    """Trains until config.steps or a signal. Every process of a distributed run calls it.
 
-    Raises TrainingError (ConfigError, DataError, DiskFull, TrainingStopped) or lcvd's errors, all in words.
+    Raises TrainingError (ConfigError, DataError, DiskFull, TrainingStopped) or an error of lcvd.
     """
     accelerator = make_accelerator(config)
     try:
         check_sharding(config, accelerator)
         with _folder(config, accelerator), Run(config, accelerator, resume) as run:
-            return run.go(on_step)
+            return run.run(on_step)
     finally:
         if accelerator.num_processes == 1:
-            # accelerate keeps these for the life of the process; the next run may want another precision.
+            # accelerate keeps these for the life of the process, but the next run may have another precision.
             AcceleratorState._reset_state(reset_partial_state=True)
             GradientState._reset_state()
 
 
 @contextlib.contextmanager
 def _folder(config: TrainConfig, accelerator: Accelerator) -> Iterator[None]:
-    """The output folder, which is one run's at a time. Raises DataError, DiskFull."""
+    """Makes the output folder and locks it for this run. Raises DataError, DiskFull."""
     if not accelerator.is_main_process:
         yield
         return
-    with told_when_disk_full(config.output):
+    with raise_disk_full(config.output):
         config.output.mkdir(parents=True, exist_ok=True)
-    with alone(config.output):
+    with folder_lock(config.output):
         yield
 
 
 class Run:
-    """Everything of one call of `train`."""
+    """Everything that one call of `train` opens: networks, data, trainer, log, validation."""
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator, resume: bool) -> None:
         self.config, self.accelerator = config, accelerator
         self._main = accelerator.is_main_process
         if self._main and not resume:
-            with told_when_disk_full(config.output):
-                _forget(config.output)
+            with raise_disk_full(config.output):
+                _remove_outputs(config.output)
         accelerator.wait_for_everyone()
         with contextlib.ExitStack() as opened:
             self._open(resume, opened)
@@ -107,18 +107,18 @@ class Run:
         parts, model = load_networks(config.model, accelerator.device, config.seed)
         self.parts: Networks = parts
         self.model: LcvdModel = model
-        trainee = Trainee(parts["unet"], parts["adapters"], config.region)
+        trainable = TrainableModel(parts["unet"], parts["adapters"], config.region)
         if config.distill is not None:
-            trainee = Distiller(trainee, load_teacher(config, accelerator.device), config.distill)
-        silence(parts["adapters"], config.conditions)
-        trained = choose_trained(trainee, config)
+            trainable = Distiller(trainable, load_teacher(config, accelerator.device), config.distill)
+        disable_adapters(parts["adapters"], config.conditions)
+        trained = choose_trained(trainable, config)
         self.stream = opened.enter_context(make_stream(config, accelerator))
         latents = (config.data.latents_dir or config.output / "latents") if config.data.latents == "cached" else None
         bf16 = config.precision == "bf16"
         self.encoder = FrozenEncoder(model, config.data, latents, accelerator.process_index, bf16)
         opened.callback(self.encoder.close)
         checkpoints = Checkpoints(config.output / CHECKPOINTS, config.checkpoint.keep)
-        self.trainer = Trainer(config, accelerator, trainee, trained, self.stream, self.encoder, checkpoints)
+        self.trainer = Trainer(config, accelerator, trainable, trained, self.stream, self.encoder, checkpoints)
         self.resumed = checkpoints.newest() if resume else None
         if self.resumed is not None:
             self.trainer.load(self.resumed)
@@ -141,26 +141,26 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    def go(self, on_step: OnStep | None) -> TrainResult:
-        """Steps until the end or a signal."""
+    def run(self, on_step: OnStep | None) -> TrainResult:
+        """Takes steps until the end or a signal."""
         trainer, config = self.trainer, self.config
         losses: list[float] = []
         began = time.perf_counter()
         if trainer.step_number >= config.steps:
-            self._export()  # finished before; cut off, perhaps, between its last checkpoint and this
-        with StopWish().listening() as wish:
-            stopped = self._agreed(wish)
+            self._export()  # an earlier call may have been interrupted between its last checkpoint and the export
+        with StopSignal().listening() as stop:
+            stopped = self._stop_agreed(stop)
             while trainer.step_number < config.steps and not stopped:
                 at = time.perf_counter()
                 report = trainer.step()
                 rate = 1 / max(time.perf_counter() - at, 1e-9)
-                self._tell(report, rate)
+                self._log_step(report, rate)
                 if report.finite:
                     losses.append(report.loss)
                 if on_step is not None:
                     on_step(report, rate)
-                stopped = self._agreed(wish)
-                self._due(last=stopped or report.step == config.steps)
+                stopped = self._stop_agreed(stop)
+                self._validate_and_save(last=stopped or report.step == config.steps)
         seconds = time.perf_counter() - began
         done = trainer.step_number - self.resumed_at
         clips = done * config.clips_a_step * self.accelerator.num_processes
@@ -177,12 +177,12 @@ class Run:
             seconds=seconds,
             steps_per_s=done / seconds if done else None,
             clips_per_s=clips / seconds if done else None,
-            stopped_by=wish.name if stopped else None,
+            stopped_by=stop.name if stopped else None,
             validation=self._validated,
         )
 
-    def _due(self, last: bool) -> None:
-        """Validation and checkpoint, where this step has them."""
+    def _validate_and_save(self, last: bool) -> None:
+        """Validates and saves a checkpoint where this step is due for it."""
         step, config = self.trainer.step_number, self.config
         if config.validation.every and (step % config.validation.every == 0 or step == config.steps):
             self._validate()
@@ -197,7 +197,7 @@ class Run:
         if self.validation is not None and self.log is not None:
             average = self.trainer.ema.applied() if self.trainer.ema else contextlib.nullcontext()
             with average:
-                report = self.validation.look(self.trainer.bare, self.model)
+                report = self.validation.measure(self.trainer.unwrapped, self.model)
             step = self.trainer.step_number
             self.log.write(
                 step,
@@ -209,7 +209,7 @@ class Run:
             )
             if report.grid is not None:
                 path = self.config.output / SAMPLES / f"step-{step:08d}.png"
-                with told_when_disk_full(path.parent):
+                with raise_disk_full(path.parent):
                     path.parent.mkdir(exist_ok=True)
                     cv2.imwrite(str(path), report.grid[:, :, ::-1])
                 self.log.picture(step, "samples", report.grid)
@@ -239,7 +239,7 @@ class Run:
             )
         self.accelerator.wait_for_everyone()
 
-    def _tell(self, report: StepReport, rate: float) -> None:
+    def _log_step(self, report: StepReport, rate: float) -> None:
         if self.log is not None:
             clips = self.config.clips_a_step * self.accelerator.num_processes
             self.log.write(
@@ -255,18 +255,18 @@ class Run:
                 **({"skipped": list(report.skipped)} if report.skipped else {}),
             )
 
-    def _agreed(self, wish: StopWish) -> bool:
-        """Whether any process was asked to stop: all stop after the same step."""
+    def _stop_agreed(self, stop: StopSignal) -> bool:
+        """Returns True where any process got a signal, so that all stop after the same step."""
         if self.accelerator.num_processes == 1:
-            return wish.name is not None
+            return stop.name is not None
         import torch
 
-        asked = torch.tensor([float(wish.name is not None)], device=self.accelerator.device)
-        return bool(self.accelerator.reduce(asked, "sum").item())
+        stops = torch.tensor([float(stop.name is not None)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(stops, "sum").item())
 
 
 def make_stream(config: TrainConfig, accelerator: Accelerator) -> ClipStream:
-    """The clips of this process. Raises DataError."""
+    """Returns the clips of this process. Raises DataError."""
     data = config.data
     rank, world = accelerator.process_index, accelerator.num_processes
     if data.synthetic is None:
@@ -293,15 +293,15 @@ def make_stream(config: TrainConfig, accelerator: Accelerator) -> ClipStream:
     )
 
 
-def _forget(output: Path) -> None:
-    """What a run leaves in its folder, caches excepted."""
+def _remove_outputs(output: Path) -> None:
+    """Removes what a run leaves in its folder, except caches."""
     for name in (CHECKPOINTS, SAMPLES, WEIGHTS, "tensorboard"):
         shutil.rmtree(output / name, ignore_errors=True)
     (output / "log.jsonl").unlink(missing_ok=True)
 
 
 def result_document(result: TrainResult) -> str:
-    """The last line of stdout: one JSON object."""
+    """Returns the last line of stdout: one JSON object."""
     validation = result.validation
     document = {
         "output": str(result.output),

@@ -1,4 +1,4 @@
-"""One optimizer step, and everything a run has to remember between two of them."""
+"""Trainer takes one optimizer step at a time and holds all state that a checkpoint has to save."""
 
 import logging
 import math
@@ -16,10 +16,11 @@ from training.config import TrainConfig
 from training.data.batch import make_batch
 from training.data.dataset import ClipStream
 from training.data.encoder import FrozenEncoder
+from training.data.shards import raise_disk_full
 from training.errors import TrainingStopped
-from training.loop.checkpoint import Checkpoints, read, told_when_disk_full
+from training.loop.checkpoint import Checkpoints, read
 from training.loop.ema import Ema
-from training.loop.networks import Trainee
+from training.loop.networks import TrainableModel
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.runtime import sharded
 
@@ -30,7 +31,7 @@ EMA_FILE = "ema.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What one step came to; losses are means over all clips of all processes."""
+    """The result of one step; losses are means over all clips of all processes."""
 
     step: int  # steps done, this one included
     loss: float
@@ -38,22 +39,22 @@ class StepReport:
     portrait: float
     grad_norm: float  # before clipping
     lr: float
-    skipped: tuple[str, ...] = ()  # samples because of which the weights were left as they were
+    skipped: tuple[str, ...] = ()  # the samples because of which the weights were not updated
 
     @property
     def finite(self) -> bool:
-        """Whether the step was taken."""
+        """Returns True where the weights were updated."""
         return not self.skipped
 
 
 class Trainer:
-    """Weights, optimizer, average, data position. Every process has one and calls the same methods in step."""
+    """Holds weights, optimizer, average and data position. Every process has one and calls the same methods in step."""
 
     def __init__(
         self,
         config: TrainConfig,
         accelerator: Accelerator,
-        trainee: Trainee,
+        trainable: TrainableModel,
         trained: list[tuple[str, nn.Parameter]],
         stream: ClipStream,
         encoder: FrozenEncoder,
@@ -63,34 +64,37 @@ class Trainer:
         self.stream, self.checkpoints = stream, checkpoints
         self._encoder = encoder
         optimizer = make_optimizer(config.optimizer, [value for _, value in trained])
-        self.trainee: nn.Module
-        self.trainee, self.optimizer = accelerator.prepare(trainee, optimizer)
+        self.trainable: nn.Module
+        self.trainable, self.optimizer = accelerator.prepare(trainable, optimizer)
         self._trained = [name for name, _ in trained]
         self.ema = Ema(trained, config.ema.decay, config.ema.warmup) if config.ema.decay else None
-        self.bare.follow(self.ema)
+        self.unwrapped.use_average(self.ema)
         self.step_number = 0
-        self.skipped = 0  # steps in all
-        self._bad = 0  # steps in a row
-        self._clips = 0  # handed out to this process
+        self.skipped = 0  # steps, in total
+        self._bad = 0  # bad steps in a row
+        self._clips = 0  # that this process got from the stream
 
     @property
-    def bare(self) -> Trainee:
-        """The module without its wrappers."""
-        bare: Trainee = self.accelerator.unwrap_model(self.trainee)
-        return bare
+    def unwrapped(self) -> TrainableModel:
+        """Returns the module without its DDP, FSDP or DeepSpeed wrapper."""
+        unwrapped: TrainableModel = self.accelerator.unwrap_model(self.trainable)
+        return unwrapped
 
     def step(self) -> StepReport:
-        """Accumulate, clip, step, average. Raises TrainingStopped after too many bad steps, DataError."""
+        """Accumulates gradients, clips them, steps the optimizer and updates the average.
+
+        Raises TrainingStopped after too many bad steps, DataError.
+        """
         lr = learning_rate(self.config.optimizer, self.step_number, self.config.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         seen, names = [], []
         for _ in range(self.config.accumulation):
-            losses, told = self._accumulate()
+            losses, batch_names = self._accumulate()
             seen.append(losses)
-            names += told
+            names += batch_names
         each = torch.cat(seen)  # [clips,2]
-        norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), self.config.optimizer.clip_norm)
+        norm = self.accelerator.clip_grad_norm_(self.trainable.parameters(), self.config.optimizer.clip_norm)
         norm = math.nan if norm is None else float(norm)
         ldm, portrait = self.accelerator.reduce(each.mean(0), "mean").tolist()
         loss = ldm + portrait
@@ -102,7 +106,8 @@ class Trainer:
                 self.ema.update()
             self._bad = 0
         else:
-            skipped = self._skip(each, names, math.isfinite(loss))
+            skipped = self._nonfinite_samples(each, names)
+            self._skip_step(skipped, math.isfinite(loss))
         self.optimizer.zero_grad(set_to_none=True)
         if self._bad >= self.config.bad_steps:
             last = self.checkpoints.newest()
@@ -114,40 +119,42 @@ class Trainer:
         return StepReport(self.step_number, loss, ldm, portrait, norm, lr, skipped)
 
     def _accumulate(self) -> tuple[Tensor, list[str]]:
-        """One batch forward and backward: the losses of its clips [B,2] and their names."""
+        """Runs one batch forward and backward; returns the losses of its clips [B,2] and their names."""
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         clips = [next(self.stream) for _ in range(self.config.batch)]
         slots = [(self._clips + i) * world + rank for i in range(len(clips))]
         self._clips += len(clips)
         batch = make_batch(clips, slots, self.config, self._encoder, self.accelerator.device)
-        with self.accelerator.accumulate(self.trainee):
-            losses: Tensor = self.trainee(batch)
+        with self.accelerator.accumulate(self.trainable):
+            losses: Tensor = self.trainable(batch)
             self.accelerator.backward(losses.sum(1).mean())
         return losses.detach(), list(batch.names)
 
-    def _skip(self, each: Tensor, names: list[str], finite_loss: bool) -> tuple[str, ...]:
-        """Leave the weights as they are; says whose fault it was, over all processes."""
-        guilty = [name for name, row in zip(names, each, strict=True) if not torch.isfinite(row).all()]
-        blamed = tuple(gather_object(guilty)) or tuple(gather_object(names))
+    def _nonfinite_samples(self, each: Tensor, names: list[str]) -> tuple[str, ...]:
+        """Returns the samples of all processes whose loss is not finite; all of the step's where only a gradient is."""
+        nonfinite = [name for name, row in zip(names, each, strict=True) if not torch.isfinite(row).all()]
+        return tuple(gather_object(nonfinite)) or tuple(gather_object(names))
+
+    def _skip_step(self, samples: tuple[str, ...], finite_loss: bool) -> None:
+        """Leaves the weights as they are, counts the step as skipped and logs the samples."""
         scaler = self.accelerator.scaler
         if scaler is not None:
-            self.optimizer.step()  # the scaler skips by itself, and lowers its scale
+            self.optimizer.step()  # the scaler skips the update and lowers its scale
         if scaler is None or not finite_loss or scaler.get_scale() < 1:
             self._bad += 1
         self.skipped += 1
         what = "gradient" if finite_loss else "loss"
-        logger.warning("step %d skipped: the %s is not finite, with %s", self.step_number, what, ", ".join(blamed))
-        return blamed
+        logger.warning("step %d skipped: the %s is not finite, with %s", self.step_number, what, ", ".join(samples))
 
     def save(self) -> Path:
-        """A whole checkpoint of this step. Raises DiskFull, DataError; older ones stay as they are."""
+        """Saves a checkpoint of this step; older ones stay as they are. Raises DiskFull, DataError."""
         accelerator, folder = self.accelerator, self.checkpoints.folder
         part = folder / f".step-{self.step_number:08d}"
         if accelerator.is_main_process:
             self.checkpoints.begin(self.step_number)
         accelerator.wait_for_everyone()
         try:
-            with told_when_disk_full(folder):
+            with raise_disk_full(folder):
                 accelerator.save_state(str(part))
                 if self.ema is not None and accelerator.is_main_process:
                     save_file(self.ema.shadow, part / EMA_FILE)
@@ -162,10 +169,10 @@ class Trainer:
         return folder / part.name.removeprefix(".")
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises DataError, TrainingStopped."""
+        """Continues from a checkpoint. Raises DataError, TrainingStopped."""
         document = read(path)
         mine = self.config.model_dump(mode="json")
-        # What the weights will say of themselves must hold for all of their steps.
+        # The manifest describes the weights by these tables, so they must hold for all steps.
         for name in ("distill", "staggered"):
             if document["config"].get(name) != mine[name]:
                 raise TrainingStopped(
@@ -180,9 +187,9 @@ class Trainer:
             )
         try:
             self.accelerator.load_state(str(path))
-            # Its count of batches is of the old accumulation: kept, a step could fall into the middle of ours for ever.
+            # Its count of batches belongs to the old accumulation and could put every step in the middle of a new one.
             self.accelerator.step = 0
-            for group in self.optimizer.param_groups:  # and these the old run's
+            for group in self.optimizer.param_groups:  # the state has the old run's numbers
                 group.update(betas=self.config.optimizer.betas, eps=self.config.optimizer.eps)
                 group["weight_decay"] = self.config.optimizer.weight_decay
             if self.ema is not None:
@@ -197,10 +204,10 @@ class Trainer:
         self.step_number, self.skipped, self._bad = document["step"], document["skipped"], document["bad"]
 
     def exported(self) -> dict[str, Tensor]:
-        """What is exported: the averaged weights, or the trained ones; all of them where they had to be gathered."""
+        """Returns the weights to export: the average, or the trained ones (all weights where they are sharded)."""
         if self.ema is not None:
             return self.ema.shadow
-        state: dict[str, Tensor] = self.accelerator.get_state_dict(self.trainee)
+        state: dict[str, Tensor] = self.accelerator.get_state_dict(self.trainable)
         if sharded(self.accelerator):
             return state
         return {name: state[name] for name in self._trained if name in state}
@@ -219,9 +226,9 @@ class Trainer:
 
 
 def check_sharding(config: TrainConfig, accelerator: Accelerator) -> None:
-    """Raises TrainingStopped where the average would need whole weights that no process has, or nothing is shared."""
+    """Raises TrainingStopped where fsdp has one process, or where sharded weights are validated or averaged."""
     if config.distributed.strategy == "fsdp" and not sharded(accelerator):
-        # accelerate passes over the plugin of a single process in silence
+        # accelerate silently ignores the plugin in a single process
         raise TrainingStopped(
             "distributed.strategy fsdp: one process has no other to share the weights with",
             'accelerate launch --num_processes N, or set distributed.strategy = "ddp"',

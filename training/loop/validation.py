@@ -1,4 +1,4 @@
-"""Held-out clips, always with the same noise: loss by σ, and pictures reference | hint | relit | truth."""
+"""Validation measures the loss by σ on held-out clips, always with the same noise, and relights some for a picture."""
 
 import math
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from lcvd.sampling.pipeline import relight_frames
 from training.config import TrainConfig
 from training.data.batch import make_row
 from training.data.dataset import ClipDataset
-from training.data.dropout import Kept
+from training.data.dropout import ConditionMask
 from training.data.encoder import FrozenEncoder
 from training.data.sample import TrainingClip
 from training.data.synthetic import HELD_OUT, HeadSource, SyntheticHeads
-from training.loop.networks import Trainee
+from training.loop.networks import TrainableModel
 
-SLOTS = 2**40  # slots of validation clips: no training run gets there
+SLOTS = 2**40  # first slot of validation clips, beyond those of any training run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValidationReport:
-    """One look. The losses are means over the clips."""
+    """The result of one validation; losses are means over the clips."""
 
     loss: float
     by_sigma: dict[str, float]
@@ -36,20 +36,23 @@ class ValidationReport:
 
 
 class Validation:
-    """The clips of one run's checks."""
+    """The clips of one run's validations."""
 
     def __init__(self, config: TrainConfig, encoder: FrozenEncoder) -> None:
         self._config, self._encoder = config, encoder
         distill = config.distill
-        # A student is looked at as it will be used: its own levels.
+        # A student is validated with its own levels, as it will be used.
         self._sigmas = None if distill is None else few_step_sigmas(distill.sampler, distill.steps[0]).tolist()
         self.clips = held_out_clips(config)
 
     @torch.no_grad()
-    def look(self, trainee: Trainee, model: LcvdModel) -> ValidationReport:
-        """Every condition given; `model` holds the same networks as `trainee`, which is left in training mode."""
+    def measure(self, trainable: TrainableModel, model: LcvdModel) -> ValidationReport:
+        """Measures with every condition given.
+
+        `model` holds the same networks as `trainable`, which is left in training mode.
+        """
         config = self._config.validation
-        trainee.eval()
+        trainable.eval()
         bands: dict[str, list[float]] = {f"{sigma:g}": [] for sigma in config.sigmas}
         for number, clip in enumerate(self.clips):
             for sigma, band in zip(config.sigmas, bands.values(), strict=True):
@@ -59,13 +62,13 @@ class Validation:
                     self._config,
                     self._encoder,
                     model.device,
-                    kept=Kept(1.0, 1.0, 1.0, 1.0),
+                    condition_mask=ConditionMask(1.0, 1.0, 1.0, 1.0),
                     sigma=sigma,
                 )
-                band.append(float(trainee(row).sum()))
+                band.append(float(trainable(row).sum()))
         by_sigma = {name: float(np.mean(values)) for name, values in bands.items()}
         shown = [self._relit(clip, model) for clip in self.clips[: config.grid]]
-        trainee.train()
+        trainable.train()
         if not shown:
             return ValidationReport(float(np.mean(list(by_sigma.values()))), by_sigma)
         return ValidationReport(
@@ -92,7 +95,10 @@ class Validation:
 
 
 def held_out_clips(config: TrainConfig) -> list[TrainingClip]:
-    """Synthetic heads no run trains on, under a light that is not the reference's; or clips of prepared folders."""
+    """Returns synthetic heads that no run trains on, under another light than the reference's; or prepared clips.
+
+    Raises ConfigError, DataError.
+    """
     data, count = config.data, config.validation.clips
     folders = config.validation.folders or data.folders
     if folders and (config.validation.folders or data.synthetic is None):
@@ -106,7 +112,7 @@ def held_out_clips(config: TrainConfig) -> list[TrainingClip]:
 
 
 def sample_grid(clips: Sequence[TrainingClip], relit: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Rows: the middle and the last frame of each clip. Columns: reference, hint, relit, truth."""
+    """Returns a picture with the middle and the last frame of each clip as rows: reference, hint, relit, truth."""
     rows = []
     for clip, made in zip(clips, relit, strict=True):
         last = len(made)
@@ -121,5 +127,5 @@ def _psnr(truth: NDArray[np.uint8], picture: NDArray[np.uint8]) -> float:
 
 
 def _spread(length: int, count: int) -> Sequence[int]:
-    """`count` places over the whole, at most all."""
+    """Returns `count` indices spread over the whole length, at most all."""
     return [i * length // min(count, length) for i in range(min(count, length))]

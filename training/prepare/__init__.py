@@ -1,1 +1,1 @@
-"""Footage → sharded training data."""
+"""This package turns footage into sharded training data."""

@@ -1,8 +1,8 @@
-"""A video file or a folder of numbered pictures → upright RGB frames with rising times, one in memory at a time.
+"""This module reads a video file or a folder of numbered pictures as upright RGB frames, one in memory at a time.
 
-The second reader beside `engine.offline.video_file` (training may not import the engine; a test binds the two): it also
-seeks to a part of a long video, cuts a data set's own box, reads picture folders, and decodes with one thread, so that
-damaged files give the same frames on every run.
+It is the second reader beside `engine.offline.video_file` (training may not import the engine; a test compares the
+two). It also seeks to a part of a long video, cuts a data set's own box, reads picture folders, and decodes with one
+thread, so that damaged files give the same frames on every run.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ FOLDER_FPS = 25.0  # of pictures without a rate
 class Box:
     """A part of the picture, in pixels of a picture of `width`×`height`.
 
-    width 0: pixels are square; height 0: pixels are the video's own.
+    With width 0 pixels are square; with height 0 they are the video's own pixels.
     """
 
     left: float
@@ -39,10 +39,13 @@ class Box:
     bottom: float
     width: float
     height: float
-    unless_square: bool = False  # a square video was cut by this box already
+    unless_square: bool = False  # ignore the box for a square video, which is already cut
 
     def inside(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) in a frame of width×height, within it. Raises FootageError where nothing is."""
+        """Returns (left, top, right, bottom) clipped to a frame of width×height.
+
+        Raises FootageError where too little of the box lies inside.
+        """
         if self.unless_square and width == height:
             return 0, 0, width, height
         y = height / self.height if self.height else 1.0
@@ -66,12 +69,12 @@ class Source:
     layout: str = "videos"
     start_s: float = 0.0
     end_s: float | None = None
-    box: Box | None = None  # the only part looked at
+    box: Box | None = None  # only this part is used
     fps: float = FOLDER_FPS  # of a folder of pictures
 
 
 class Footage(NamedTuple):
-    """One frame."""
+    """One frame of footage."""
 
     number: int  # counted from the start of the source
     t_s: float
@@ -80,7 +83,7 @@ class Footage(NamedTuple):
 
 
 def read_footage(source: Source) -> Iterator[Footage]:
-    """Frames of `source` within its times and its box. Raises FootageError, also after frames were given."""
+    """Yields the frames of `source` within its times and its box. Raises FootageError, also after some frames."""
     frames = _pictures(source) if source.path.is_dir() else _video(source)
     size: tuple[int, ...] | None = None
     area: tuple[int, int, int, int] | None = None
@@ -99,7 +102,7 @@ def read_footage(source: Source) -> Iterator[Footage]:
         if area is not None:
             left, top, right, bottom = area
             rgb = np.ascontiguousarray(rgb[top:bottom, left:right])
-        gap = t_s - before_s > 4.5 * step_s  # variable rates halve and double; more is missing footage
+        gap = t_s - before_s > 4.5 * step_s  # variable rates halve and double the step; a longer one is missing footage
         if index:
             step_s = min(step_s, t_s - before_s)
         yield Footage(index, t_s, rgb, gap)
@@ -110,7 +113,7 @@ def read_footage(source: Source) -> Iterator[Footage]:
 
 
 def _readable(frames: Iterator[tuple[NDArray[np.uint8], float]]) -> Iterator[tuple[NDArray[np.uint8], float]]:
-    """`frames`, with the system's errors of reading told as FootageError."""
+    """Yields `frames` and turns the system's read errors into FootageError."""
     try:
         yield from frames
     except (av.FFmpegError, OSError) as error:
@@ -151,7 +154,7 @@ def _video(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
                 try:
                     decoded = packet.decode()
                 except av.InvalidDataError:
-                    continue  # shows as a gap in time
+                    continue  # the next frame has a gap in time
                 for frame in decoded:
                     t_s = float(frame.time) - begin_s if frame.time is not None else float("nan")
                     last_s = t_s if t_s > last_s else last_s + 1 / fps  # also where a frame carries no time (NaN)
@@ -167,7 +170,7 @@ def _video(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
 
 
 def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Upright RGB; the colour matrix of untagged video is guessed as players do."""
+    """Returns upright RGB; the colour matrix of untagged video is guessed as players do."""
     tagged = [space for space in Colorspace if space == frame.colorspace]
     untagged = Colorspace.ITU709 if frame.height >= HD_HEIGHT_PX else Colorspace.ITU601
     source = tagged[0] if tagged else untagged

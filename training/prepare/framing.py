@@ -1,7 +1,7 @@
-"""The square a clip is cut by: head and shoulders, still for the whole clip, as engine.reference cuts.
+"""This module finds the square that a clip is cropped to: head and shoulders, fixed for the whole clip.
 
-Faces in pixels of the frame → one Roi → faces in pixels of the crop, without tracking them again. Says in words why a
-face cannot be used.
+It crops as engine.reference does. Faces in pixels of the frame give one Roi, and are converted to pixels of the crop
+without tracking them again.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ import numpy as np
 from lcvd.tracking.crop import Roi
 from lcvd.types import Face
 
-FACES_HIGH = 2.6  # side of the square in heights of the face's mesh: the value of engine.reference, bound by a test
-DOWN = 0.1  # the square's centre lies this part of its side below the face's: shoulders, not ceiling
-MAX_YAW_DEG = 60.0  # beyond, the far half of the mesh is a guess (docs/tracking.md)
+FACES_HIGH = 2.6  # side of the square in heights of the face's mesh; a test holds it equal to engine.reference's
+DOWN = 0.1  # the square's centre lies this part of its side below the face's, to show the shoulders
+MAX_YAW_DEG = 60.0  # beyond it the tracker does not see the far half of the mesh (docs/tracking.md)
 MIN_INSIDE = 0.98  # of the mesh's vertices inside the picture
 
 
 def unusable(face: Face | None, size: tuple[int, int], min_face_px: float) -> str | None:
-    """Why `face` in a picture of `size` (height, width) cannot be trained on, or None where it can."""
+    """Returns why `face` in a picture of `size` (height, width) cannot be trained on, or None where it can."""
     if face is None or face.held:
         return "no face"
     if face.width_px < min_face_px:
@@ -33,7 +33,10 @@ def unusable(face: Face | None, size: tuple[int, int], min_face_px: float) -> st
 
 
 def square_around(faces: Sequence[Face], size: tuple[int, int]) -> Roi | None:
-    """The square for all of `faces` in a picture of `size` (height, width); None where one of them leaves it."""
+    """Returns the square for all of `faces` in a picture of `size` (height, width).
+
+    None means that one of them leaves it.
+    """
     height, width = size
     lows = np.array([face.vertices_px[:, :2].min(0) for face in faces])
     highs = np.array([face.vertices_px[:, :2].max(0) for face in faces])
@@ -48,7 +51,7 @@ def square_around(faces: Sequence[Face], size: tuple[int, int]) -> Roi | None:
 
 
 def face_in_square(face: Face, roi: Roi, size: int) -> Face:
-    """`face` in pixels of the upright square `roi` resampled to size×size."""
+    """Returns `face` in pixels of the upright square `roi` resampled to size×size."""
     zoom = size / roi.size_px
     corner = np.array([roi.x_px - roi.size_px / 2, roi.y_px - roi.size_px / 2, 0], np.float32)
     return replace(

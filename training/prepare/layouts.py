@@ -1,9 +1,9 @@
-"""Paths on the command line → the list of Sources, in a fixed order: plain videos, CelebV-HQ, VFHQ and HDTF.
+"""This module finds the footage below the given paths, in a fixed order: plain videos, CelebV-HQ, VFHQ and HDTF.
 
 CelebV-HQ  celebvhq_info.json (clips: ytb_id, duration, bbox in [0,1]); KEY.mp4 cut already, or YTB_ID.mp4 whole
 VFHQ       Clip+VIDEO+P0+C0+F10-90/ full of png, or that name as .mp4, or VIDEO.mp4 whole beside that name as .txt
 HDTF       XX_annotion_time.txt (sic), XX_crop_wh.txt, XX_resolution.txt; NAME_0.mp4 cut already, or NAME.mp4 whole
-Videos lie anywhere below the folder. A clip of a list whose video is not there is counted, not an error.
+Videos may lie anywhere below the folder. A clip of a list whose video is missing is counted and is no error.
 """
 
 import hashlib
@@ -25,19 +25,19 @@ MAX_NAME = 60  # of a source: keys of samples stay within tar's 100 bytes
 
 
 @dataclass(slots=True)
-class Found:
-    """What the paths hold."""
+class ScanResult:
+    """The footage that the paths hold."""
 
     sources: list[Source] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)  # clips of a list without footage
+    missing: list[str] = field(default_factory=list)  # names of listed clips without footage
 
 
-def find_sources(paths: Sequence[Path], layout: str = "auto") -> Found:
-    """Every source below `paths`, in the order of `paths` and then of names, each under a unique name.
+def find_sources(paths: Sequence[Path], layout: str = "auto") -> ScanResult:
+    """Returns every source below `paths`, in the order of `paths` and then of names, each under a unique name.
 
     Raises DataError where a path does not exist, holds no footage, or does not have the layout asked for.
     """
-    found = Found()
+    found = ScanResult()
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: does not exist", "check the path")
@@ -56,7 +56,7 @@ def find_sources(paths: Sequence[Path], layout: str = "auto") -> Found:
 
 
 def detect(folder: Path) -> str:
-    """The layout of `folder`: the lists of a data set tell, else it is a folder of videos."""
+    """Returns the layout of `folder`, which a data set's lists give away; without one it is a folder of videos."""
     if (folder / CELEBV_INFO).is_file():
         return "celebv-hq"
     if _lists(folder, HDTF_TIMES):
@@ -66,7 +66,7 @@ def detect(folder: Path) -> str:
     return "videos"
 
 
-def _read_folder(folder: Path, layout: str, found: Found) -> None:
+def _read_folder(folder: Path, layout: str, found: ScanResult) -> None:
     kind = detect(folder) if layout == "auto" else layout
     if kind == "videos":
         videos = [Source(path.stem, path) for path in _videos(folder)]
@@ -91,7 +91,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in reversed(_videos(folder))}
 
 
-def _celebv(folder: Path, found: Found) -> None:
+def _celebv(folder: Path, found: ScanResult) -> None:
     path = folder / CELEBV_INFO
     try:
         clips = json.loads(path.read_text())["clips"]
@@ -118,7 +118,7 @@ def _celebv(folder: Path, found: Found) -> None:
             found.missing.append(key)
 
 
-def _vfhq(folder: Path, found: Found) -> None:
+def _vfhq(folder: Path, found: ScanResult) -> None:
     notes = {path.stem: path for path in folder.rglob("Clip+*.txt")}
     folders = {path.name: path for path in (folder, *folder.rglob("Clip+*")) if path.name.startswith("Clip+")}
     folders = {name: path for name, path in folders.items() if path.is_dir()}
@@ -138,13 +138,13 @@ def _vfhq(folder: Path, found: Found) -> None:
                 continue
             left, top, right, bottom = note["CROP"][:4]
             box = Box(left, top, right, bottom, note["W"][0], note["H"][0])
-            # One frame is left out at either end: a cut counted in another way.
+            # One frame is left out at either end, because the list may count the cut in another way.
             start_s, end_s = (int(span[2]) + 1) / fps, (int(span[3]) - 1) / fps
             found.sources.append(Source(name, videos[span[1]], "vfhq", start_s, end_s, box))
 
 
 def _vfhq_note(path: Path) -> dict[str, list[float]]:
-    """Key → numbers of a VFHQ note; lines without numbers are left out."""
+    """Returns key → numbers of a VFHQ note; lines without numbers are left out."""
     lengths = {"FPS": 1, "H": 1, "W": 1, "CROP": 4}
     out: dict[str, list[float]] = {}
     for line in path.read_text(errors="replace").splitlines():
@@ -172,7 +172,7 @@ def _rows(folder: Path, ending: str) -> Iterator[tuple[str, list[str]]]:
                 yield words[0].removesuffix(".mp4"), words[1:]
 
 
-def _hdtf(folder: Path, found: Found) -> None:
+def _hdtf(folder: Path, found: ScanResult) -> None:
     videos = _by_stem(folder)
     heights = {name: float(words[0]) for name, words in _rows(folder, "_resolution.txt") if words and _number(words[0])}
     boxes = {name: words for name, words in _rows(folder, "_crop_wh.txt")}
@@ -197,7 +197,7 @@ def _hdtf(folder: Path, found: Found) -> None:
 
 
 def _seconds(clock: str) -> float:
-    """ "01:35" or "1:02:03" in seconds; what is no number counts as 0."""
+    """Returns "01:35" or "1:02:03" in seconds; a part that is no number counts as 0."""
     total = 0.0
     for part in clock.split(":"):
         total = 60 * total + (float(part) if _number(part) else 0.0)
@@ -209,7 +209,10 @@ def _number(word: str) -> bool:
 
 
 def _uniquely_named(sources: list[Source]) -> list[Source]:
-    """Names of letters, digits, `_`, `+` and `-` alone (a dot would end a WebDataset key); twins get a hash."""
+    """Renames sources to letters, digits, `_`, `+` and `-` (a dot would end a WebDataset key).
+
+    Names that occur twice get a hash.
+    """
     plain = [re.sub(r"[^A-Za-z0-9_+-]+", "_", source.name)[:MAX_NAME] or "clip" for source in sources]
     folded = [name.lower() for name in plain]
     twins = {name for name in folded if folded.count(name) > 1} if len(set(folded)) < len(folded) else set()

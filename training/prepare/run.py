@@ -1,8 +1,8 @@
-"""Talking-head footage → sharded training data: the orchestrator behind `relight data prepare`.
+"""`relight data prepare` turns talking-head footage into sharded training data; this module runs it.
 
-Each source is one job: read, cut into takes and clips, crop, hint, mask, score, and write one part with its record.
-Parts become shards in the order of the plan (training.loop.assembly). What is finished survives a crash; the result
-does not depend on the number of workers, nor on how often the run was interrupted.
+Each source is one job: read, cut into segments and clips, crop, hint, mask, score, and write one part with its record.
+Parts become shards in the order of the plan (training.data.assembly). Finished work survives a crash; the result does
+not depend on the number of workers, nor on how often the run was interrupted.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import cv2
 
 from training.data.assembly import FORMAT, INDEX, STATE, Assembly, part_path, record_path
-from training.data.members import encode
-from training.data.shards import PartWriter, told_when_full, write_json, written_whole
+from training.data.sample_files import encode
+from training.data.shards import PartWriter, atomic_write, raise_disk_full, write_json
 from training.errors import DataError, FootageError
-from training.lock import alone
+from training.lock import folder_lock
 from training.prepare.footage import PICTURES, Footage, Source, read_footage
-from training.prepare.prepared import Tools, make_tools, prepare_clip
+from training.prepare.process_clip import Tools, make_tools, process_clip
+from training.prepare.segments import SegmentCounts, raw_clips, span
 from training.prepare.settings import PrepareSettings
-from training.prepare.takes import Tally, raw_clips, span
 from training.prepare.workers import Report, run_jobs
 
 logger = logging.getLogger(__name__)
@@ -42,19 +42,19 @@ class Job(NamedTuple):
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands; given to `on_progress` whenever it moves."""
+    """The progress of a run; `on_progress` gets it whenever it changes."""
 
     sources: int  # in the plan
-    done: int  # finished, earlier runs included
+    done: int  # finished sources, those of earlier runs included
     frames: int = 0  # of footage read in this run
     clips: int = 0  # written in this run
     rejected: int = 0  # sources without a clip, in this run
 
 
 class Outcome(NamedTuple):
-    """What a finished run leaves."""
+    """The result of a finished run."""
 
-    document: dict[str, Any]  # index.json
+    document: dict[str, Any]  # of index.json
     progress: Progress
     resumed: bool  # an earlier run had finished something of it
 
@@ -67,15 +67,15 @@ def prepare(
     workers: int = 1,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
-    """Prepare `sources` into the folder `data`, or go on with it; `workers` processes, 0: in this one.
+    """Prepares `sources` into the folder `data`, or continues there; `workers` processes, 0: in this one.
 
     Raises DataError where `data` holds something else, DiskFull, ModelUnavailable. Sources that cannot be used are
     listed in rejected.jsonl and are no error.
     """
     plan = plan_of(sources, settings)
-    with told_when_full(data):
+    with raise_disk_full(data):
         data.mkdir(parents=True, exist_ok=True)
-    with alone(data):
+    with folder_lock(data):
         index = _finished(data, plan)
         if index is not None:
             progress = Progress(len(sources), len(sources))
@@ -113,7 +113,7 @@ def prepare(
 
 
 def plan_of(sources: Sequence[Source], settings: PrepareSettings) -> dict[str, Any]:
-    """What makes two runs the same run: the settings, and every source with its size."""
+    """Returns what identifies a run: the settings, and every source with its size."""
     rows = []
     for source in sources:
         row = asdict(source)
@@ -127,7 +127,7 @@ def plan_of(sources: Sequence[Source], settings: PrepareSettings) -> dict[str, A
 
 
 def versions() -> dict[str, str]:
-    """Of what decides the bytes."""
+    """Returns the versions of the packages that decide the bytes of the data."""
     names = ("relight-live", "numpy", "opencv-python-headless", "av", "ai-edge-litert")
     out = {}
     for name in names:
@@ -137,7 +137,7 @@ def versions() -> dict[str, str]:
 
 
 class SourcePreparer:
-    """The handler of one worker: a job → its part and its record on the disk; gives the record."""
+    """A worker's handler: it writes a job's part and record to the disk and returns the record."""
 
     def __init__(self, data: Path, settings: PrepareSettings, tools: Tools | None = None) -> None:
         cv2.setNumThreads(1)  # a worker is one core's work
@@ -145,17 +145,17 @@ class SourcePreparer:
         self._tools = make_tools(settings) if tools is None else tools
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
-        """Raises DiskFull; whatever is wrong with the source is in the record."""
+        """Prepares one source. Raises DiskFull; a problem of the source itself is in the record."""
         number, source = job
         part = part_path(self._data, number)
         try:
-            with written_whole(part) as file:
+            with atomic_write(part) as file:
                 record = self._prepared(source, PartWriter(file), report)
         except DataError:
             raise
-        except Exception as error:  # the worker's door: one strange video must not end the run
+        except Exception as error:  # the worker's boundary: a bug that one video triggers must not end the run
             logger.exception("%s", source.path)
-            with written_whole(part) as file:
+            with atomic_write(part) as file:
                 PartWriter(file).end()
             reason = f"internal error: {type(error).__name__}: {error}"
             record = _record(source, 0, [_rejection(source, None, reason)])
@@ -163,21 +163,21 @@ class SourcePreparer:
         return record
 
     def _prepared(self, source: Source, part: PartWriter, report: Report) -> dict[str, Any]:
-        settings, tally = self._settings, Tally()
+        settings, counts = self._settings, SegmentCounts()
         rejected: list[dict[str, Any]] = []
         clips = raw_clips(
             _reporting(read_footage(source), report),
             self._tools.tracker,
-            tally,
+            counts,
             frames=settings.frames,
             rate=settings.rate,
             min_face_px=settings.min_face_px,
         )
         try:
             for raw in clips:
-                group = f"{source.name}-{raw.take:03d}"
+                group = f"{source.name}-{raw.segment:03d}"
                 name = f"{group}-{raw.frames[0].number:06d}"
-                clip = prepare_clip(raw, name, self._tools, settings)
+                clip = process_clip(raw, name, self._tools, settings)
                 if isinstance(clip, str):
                     rejected.append(_rejection(source, name, clip))
                     continue
@@ -186,12 +186,12 @@ class SourcePreparer:
                 if len(part.entries) == settings.max_clips:
                     break
             if not part.entries and not rejected:
-                rejected.append(_rejection(source, None, tally.reason(span(settings.frames, settings.rate))))
+                rejected.append(_rejection(source, None, counts.reason(span(settings.frames, settings.rate))))
         except FootageError as error:
             rejected.append(_rejection(source, None, error.message, error.hint))
         part.end()
         return {
-            **_record(source, tally.frames, rejected),
+            **_record(source, counts.frames, rejected),
             "samples": [entry.as_json() for entry in part.entries],
         }
 
@@ -213,7 +213,7 @@ def _rejection(source: Source, clip: str | None, reason: str, hint: str = "") ->
 
 
 def _finished(data: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """The index of a run of this very plan that is finished. Raises DataError where it is another's."""
+    """Returns the index of a finished run of this plan, or None. Raises DataError where it is of another plan."""
     path = data / INDEX
     if not path.is_file():
         return None
@@ -227,12 +227,15 @@ def _finished(data: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
             f"{data}: holds data of other videos or settings",
             "name another folder (training takes several), or delete this one",
         )
-    shutil.rmtree(data / STATE, ignore_errors=True)  # killed between the index and the sweeping up
+    shutil.rmtree(data / STATE, ignore_errors=True)  # a run was killed between writing the index and deleting its state
     return index
 
 
 def _begin(data: Path, plan: dict[str, Any]) -> bool:
-    """Make the state folder, or check that it is this plan's; True where an earlier run began it."""
+    """Makes the state folder, or checks that it belongs to this plan; returns True where an earlier run made it.
+
+    Raises DataError.
+    """
     path = data / STATE / "plan.json"
     if path.is_file():
         try:
@@ -251,7 +254,7 @@ def _begin(data: Path, plan: dict[str, Any]) -> bool:
     strangers = [entry.name for entry in data.iterdir() if entry.name != STATE]
     if strangers:
         raise DataError(f"{data}: is not empty ({strangers[0]} …)", "name a new or empty folder")
-    with told_when_full(data):
+    with raise_disk_full(data):
         for name in ("parts", "sealed"):
             (data / STATE / name).mkdir(parents=True, exist_ok=True)
     write_json(path, plan)

@@ -1,4 +1,4 @@
-"""What `relight data prepare` was asked for: part of the data's identity, so it is written into the index."""
+"""PrepareSettings holds the settings of `relight data prepare`; they identify the data, so the index contains them."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +9,10 @@ from training.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class PrepareSettings:
-    """The defaults are the paper's: 512², 16 frames at sample rate 4. Raises DataError on a value out of range."""
+    """The settings, whose defaults are the paper's: 512², 16 frames at sample rate 4.
+
+    Raises DataError on a value out of range.
+    """
 
     size: int = 512  # px, side of the crop
     frames: int = 16  # a sample
@@ -46,7 +49,10 @@ class PrepareSettings:
             raise DataError(f"threshold is {self.threshold}", "give a value in 0…1")
 
     def identity(self) -> dict[str, Any]:
-        """What decides the bytes of the data, as JSON; folders of this machine only as whether they were given."""
+        """Returns the settings that decide the bytes of the data, as JSON.
+
+        Folders of this machine are only recorded as given or not.
+        """
         out = asdict(self)
         out["deca"], out["u2net"] = self.deca is not None, self.u2net is not None
         del out["weights"], out["models"]

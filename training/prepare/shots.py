@@ -1,8 +1,8 @@
-"""Where one shot ends and the next begins: hard cuts, and dissolves by what has changed over a while.
+"""CutDetector finds where a new shot begins: hard cuts, and dissolves by the change over several frames.
 
 Frames are compared as 32×24 thumbnails, mean absolute difference of RGB in [0,1]. A cut is a jump far above the
-footage's own recent motion; a dissolve has no jump, but after REACH frames the whole picture is another. Keeps REACH
-thumbnails. Thresholds: docs/data.md.
+footage's own recent motion; a dissolve has no jump, but after REACH frames the whole picture has changed. REACH
+thumbnails are kept. Thresholds: docs/data.md.
 """
 
 from collections import deque
@@ -22,14 +22,14 @@ CHANGED = 0.20  # over REACH frames; heads that lean far reach 0.16
 
 
 class CutDetector:
-    """Told every frame in order, says which ones begin a new shot."""
+    """Takes every frame in order and reports which ones begin a new shot."""
 
     def __init__(self) -> None:
         self._thumbs: deque[FloatArray] = deque(maxlen=REACH)
         self._steps: deque[float] = deque(maxlen=RECENT)
 
     def starts_shot(self, rgb: NDArray[np.uint8]) -> bool:
-        """True where rgb uint8 [H,W,3] is the first frame of a shot that is not the first one."""
+        """Returns True where rgb uint8 [H,W,3] is the first frame of a shot that is not the first one."""
         thumb: FloatArray = cv2.resize(rgb, THUMB, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
         if not self._thumbs:
             self._thumbs.append(thumb)

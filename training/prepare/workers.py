@@ -1,7 +1,7 @@
-"""Jobs → worker processes → what they give; a worker that dies costs its job one more try, never the run.
+"""run_jobs gives jobs to worker processes; a worker that dies costs its job one more try, never the run.
 
-Spawned, so nothing is inherited but the arguments. A pipe for each worker: a closed pipe is a dead worker, and a worker
-whose parent is gone ends at its next report. With `count` 0 the jobs run here, one after the other.
+Processes are spawned, so they inherit nothing but the arguments. Each worker has a pipe: a closed pipe means a dead
+worker, and a worker whose parent is gone ends at its next report. With `count` 0 the jobs run in this process.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ Job = TypeVar("Job")
 Report = Callable[[int], None]
 Handler = Callable[[Job, Report], Any]
 TRIES = 2
-STOP_S = 2.0
-# A worker is one core's work: BLAS threads beside it only spin (23 % of the CPU time of `relight data prepare`).
+STOP_S = 2.0  # for a worker to end before it is killed
+# A worker fills one core: BLAS threads beside it only spin (23 % of the CPU time of `relight data prepare`).
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
@@ -37,10 +37,11 @@ def run_jobs(
     on_done: Callable[[Job, Any], None],
     on_died: Callable[[Job, str], None],
 ) -> None:
-    """Give every job to a handler made by `make_handler(*arguments)` in one of `count` processes (all picklable).
+    """Gives every job to a handler made by `make_handler(*arguments)` in one of `count` processes (all picklable).
 
-    Called here, in the caller's thread: `on_report(job, n)` with what a handler reports, then `on_done(job, result)`,
-    or `on_died(job, how)` after its worker died twice. An LcvdError of a handler ends the run and is raised here.
+    The callbacks run in the caller's thread: `on_report(job, n)` with what a handler reports, then `on_done(job,
+    result)`, or `on_died(job, how)` after its worker died twice. An LcvdError of a handler ends the run and is raised
+    here.
     """
     if count == 0:
         handler = make_handler(*arguments)
@@ -117,16 +118,15 @@ class _Worker:
         theirs.close()
 
     def give(self, job: Any) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # it died between two jobs: its closed pipe is read next, the job tried again
+        # A worker that died between two jobs: its closed pipe is read next, and the job is tried again.
+        with contextlib.suppress(OSError):
             self.pipe.send(job)
 
     def stop(self) -> None:
         self._process.terminate()
 
     def ended(self) -> str:
-        """Wait for its end, and say how it came."""
+        """Waits for the process to end and returns its signal or exit code."""
         self.pipe.close()
         self._process.join(STOP_S)
         if self._process.exitcode is None:
@@ -141,7 +141,7 @@ def _serve(pipe: Connection, make_handler: Callable[..., Handler[Any]], argument
         try:
             pipe.send(("report", n))
         except OSError:
-            raise SystemExit(0) from None  # nobody is there any more
+            raise SystemExit(0) from None  # the parent is gone
 
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         try:

@@ -13,15 +13,15 @@ from tests.rounding import rounding  # noqa: E402
 from tests.training.tiny_run import FRAMES, SIZE, tiny_config  # noqa: E402
 from training.config import TrainConfig  # noqa: E402
 from training.data.batch import collate, latent_masks, make_batch, make_row  # noqa: E402
-from training.data.dropout import Kept  # noqa: E402
+from training.data.dropout import ConditionMask  # noqa: E402
 from training.data.encoder import FrozenEncoder  # noqa: E402
 from training.data.sample import TrainingClip  # noqa: E402
 from training.data.tensor_cache import TensorCache, picture_key  # noqa: E402
 from training.errors import DataError  # noqa: E402
-from training.loop.networks import Trainee  # noqa: E402
+from training.loop.networks import TrainableModel  # noqa: E402
 
 CPU = torch.device("cpu")
-ALL = Kept(1.0, 1.0, 1.0, 1.0)
+ALL = ConditionMask(1.0, 1.0, 1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_clips_draws_do_not_depend_on_its_company(model, config: TrainConfig) 
     alone = make_row(clips[1], 8, config, encoder, CPU)
     for name in ("target", "noise", "sigma", "shading", "reference", "clip", "latents", "ids", "portrait"):
         assert torch.equal(getattr(together, name)[1:2], getattr(alone, name)), name
-    assert together.kept[1:2] == alone.kept
+    assert together.condition_masks[1:2] == alone.condition_masks
     other = make_row(clips[1], 9, config, encoder, CPU)
     assert not torch.equal(other.noise, alone.noise)
     assert not torch.equal(other.sigma, alone.sigma)
@@ -57,7 +57,7 @@ def test_a_clips_draws_do_not_depend_on_its_company(model, config: TrainConfig) 
 def test_what_the_network_is_told(model, config: TrainConfig) -> None:
     """Target, reference latents, CLIP and ids of one row, written out."""
     encoder, clip = FrozenEncoder(model, config.data), noise_clip(1)
-    row = make_row(clip, 3, config, encoder, CPU, kept=ALL, sigma=2.0)
+    row = make_row(clip, 3, config, encoder, CPU, condition_mask=ALL, sigma=2.0)
     pixels = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
         mean = model.vae.encode(pixels).latent_dist.mean
@@ -77,7 +77,7 @@ def test_what_the_network_is_told(model, config: TrainConfig) -> None:
     assert row.latents[0, 0][:, torch.from_numpy(~hard[0])].all()
     assert row.ids[0, :2].tolist() == [6, 127]
     assert 0.005 < row.ids[0, 2] < 0.5
-    dropped = make_row(clip, 3, config, encoder, CPU, kept=Kept(0, 0, 0, 0))
+    dropped = make_row(clip, 3, config, encoder, CPU, condition_mask=ConditionMask(0, 0, 0, 0))
     assert not dropped.clip.any()
     assert not dropped.latents.any()
     assert torch.equal(dropped.target, row.target)  # dropping a condition leaves every other number as it was
@@ -89,12 +89,12 @@ def test_remembered_latents_are_the_fresh_ones(model, config: TrainConfig, tmp_p
     first = FrozenEncoder(model, config.data, tmp_path)
     wanted = fresh.moments(clip.frames)
     torch.testing.assert_close(first.moments(clip.frames), wanted, atol=rounding(model.vae.encoder, wanted), rtol=0)
-    a = make_row(clip, 0, config, first, CPU, kept=ALL)
+    a = make_row(clip, 0, config, first, CPU, condition_mask=ALL)
     first.close()
     again = FrozenEncoder(model, config.data, tmp_path)
     model.vae.encode, real = None, model.vae.encode  # not asked any more
     try:
-        b = make_row(clip, 0, config, again, CPU, kept=ALL)
+        b = make_row(clip, 0, config, again, CPU, condition_mask=ALL)
     finally:
         model.vae.encode = real
     assert torch.equal(a.target, b.target)
@@ -108,23 +108,23 @@ def test_remembered_latents_are_the_fresh_ones(model, config: TrainConfig, tmp_p
 def test_an_adapter_that_is_not_kept_is_as_one_that_ran(model, config: TrainConfig) -> None:
     """Loss and gradients equal those of running it and multiplying by zero; its own gradient is zero, not absent."""
     encoder = FrozenEncoder(model, config.data)
-    trainee = Trainee(model.denoiser.unet, model.adapters, "portrait").requires_grad_(True)
-    for kept in (Kept(0, 1, 1, 1), Kept(1, 0, 1, 1), Kept(0, 0, 1, 1)):
-        row = make_row(noise_clip(3), 5, config, encoder, CPU, kept=kept)
+    trainable = TrainableModel(model.denoiser.unet, model.adapters, "portrait").requires_grad_(True)
+    for mask in (ConditionMask(0, 1, 1, 1), ConditionMask(1, 0, 1, 1), ConditionMask(0, 0, 1, 1)):
+        row = make_row(noise_clip(3), 5, config, encoder, CPU, condition_mask=mask)
         results = []
-        for batch in (row, collate([row, make_row(noise_clip(4), 6, config, encoder, CPU, kept=ALL)])):
-            trainee.zero_grad()
-            losses = trainee(batch)
+        for batch in (row, collate([row, make_row(noise_clip(4), 6, config, encoder, CPU, condition_mask=ALL)])):
+            trainable.zero_grad()
+            losses = trainable(batch)
             losses[0].sum().backward()
-            results.append((losses[0].detach(), {n: p.grad for n, p in trainee.named_parameters()}))
+            results.append((losses[0].detach(), {n: p.grad for n, p in trainable.named_parameters()}))
         (loss, skipped), (wanted, run) = results
         torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=1e-6)
         for name in ("light", "ref"):
             for key in (k for k in run if k.startswith(f"adapters.{name}.")):
                 torch.testing.assert_close(skipped[key], run[key], rtol=1e-3, atol=1e-5, msg=key)
-        idle = "light" if not kept.shading else "ref"
+        idle = "light" if not mask.shading else "ref"
         assert not skipped[f"adapters.{idle}.scale"].any()
-    trainee.requires_grad_(False)
+    trainable.requires_grad_(False)
 
 
 def test_a_cache_survives_a_torn_record_and_keeps_its_bound(tmp_path: Path) -> None:

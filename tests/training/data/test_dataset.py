@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from server.cli.data import data as command
-from tests.training.made_up_data import clip, made_up_data
+from tests.training.synthetic_data import clip, write_synthetic_data
 from training.data.dataset import ClipDataset, ClipStream, verify
 from training.data.sample import TrainingClip
 from training.errors import DataError
@@ -19,7 +19,7 @@ from training.errors import DataError
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up_data(tmp_path_factory.mktemp("data"), sources=3, samples=3)
+    return write_synthetic_data(tmp_path_factory.mktemp("data"), sources=3, samples=3)
 
 
 def names(stream: ClipStream, count: int) -> list[str]:
@@ -100,7 +100,7 @@ def test_a_run_of_two_processes_goes_on_with_one(data: Path) -> None:
 def test_a_state_of_other_data_or_another_seed_is_refused(data: Path, tmp_path: Path) -> None:
     """A resumed run must not quietly train on something else."""
     state = ClipStream(ClipDataset([data]), seed=1).state_dict()
-    other = ClipDataset([made_up_data(tmp_path / "other", sources=1)])
+    other = ClipDataset([write_synthetic_data(tmp_path / "other", sources=1)])
     with pytest.raises(DataError, match="not the one"):
         ClipStream(other, seed=1).load_state_dict(state)
     with pytest.raises(DataError, match="seed is 2"):
@@ -109,7 +109,7 @@ def test_a_state_of_other_data_or_another_seed_is_refused(data: Path, tmp_path: 
 
 def test_damage_is_named_once_and_stepped_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A damaged sample and a missing shard cost their clips only; every position still gives one clip."""
-    data = made_up_data(tmp_path / "data", sources=3, samples=2, shard_bytes=150_000)
+    data = write_synthetic_data(tmp_path / "data", sources=3, samples=2, shard_bytes=150_000)
     dataset = ClipDataset([data])
     first, second = sorted({place.tar for place in dataset.places})[:2]
     raw = bytearray(first.read_bytes())
@@ -133,7 +133,7 @@ def test_damage_is_named_once_and_stepped_over(tmp_path: Path, caplog: pytest.Lo
 
 def test_nothing_readable_ends_in_words(tmp_path: Path) -> None:
     """Only when no sample is left does the stream raise, and it says why."""
-    data = made_up_data(tmp_path / "data", sources=1)
+    data = write_synthetic_data(tmp_path / "data", sources=1)
     stream = ClipStream(ClipDataset([data]), seed=0)
     (data / "shard-000000.tar").unlink()
     with pytest.raises(DataError, match="no sample") as caught:
@@ -143,7 +143,7 @@ def test_nothing_readable_ends_in_words(tmp_path: Path) -> None:
 
 def test_folders_are_joined_and_unfit_ones_refused(data: Path, tmp_path: Path) -> None:
     """Two folders with videos of the same name stay apart; an unfinished folder and another shape are errors."""
-    dataset = ClipDataset([data, made_up_data(tmp_path / "twin", sources=1, samples=1)])
+    dataset = ClipDataset([data, write_synthetic_data(tmp_path / "twin", sources=1, samples=1)])
     assert len(dataset) == 10
     only = clip("", 0)
     references = {dataset.load(9, np.random.default_rng(seed)).reference.tobytes() for seed in range(20)}
@@ -175,7 +175,7 @@ def test_the_sheet_shows_frame_hint_and_mask_of_each_clip(data: Path, tmp_path: 
 
 def test_verify_ends_with_1_where_a_shard_is_damaged(tmp_path: Path) -> None:
     """The command names each shard and says which samples are lost."""
-    folder = made_up_data(tmp_path / "data", sources=1)
+    folder = write_synthetic_data(tmp_path / "data", sources=1)
     assert CliRunner().invoke(command, ["verify", str(folder)]).exit_code == 0
     shard = folder / "shard-000000.tar"
     raw = bytearray(shard.read_bytes())

@@ -6,19 +6,19 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from training.config import DropoutConfig  # noqa: E402
-from training.data.dropout import Kept, draw_kept  # noqa: E402
+from training.data.dropout import ConditionMask, draw_condition_mask  # noqa: E402
 
 
-def draws(config: DropoutConfig, count: int, seed: int = 0) -> list[Kept]:
+def draws(config: DropoutConfig, count: int, seed: int = 0) -> list[ConditionMask]:
     generator = torch.Generator().manual_seed(seed)
-    return [draw_kept(config, generator) for _ in range(count)]
+    return [draw_condition_mask(config, generator) for _ in range(count)]
 
 
 def test_shares() -> None:
     """p = 0.5 each, 10 % none, 10 % all; CLIP 20 %, latent 20 %, both 10 %; images and adapters by themselves."""
-    kept = draws(DropoutConfig(), 20_000)
-    shading, reference = (np.array([getattr(each, name) for each in kept]) for name in ("shading", "reference"))
-    clip, latent = (np.array([getattr(each, name) for each in kept]) for name in ("clip", "latent"))
+    masks = draws(DropoutConfig(), 20_000)
+    shading, reference = (np.array([getattr(each, name) for each in masks]) for name in ("shading", "reference"))
+    clip, latent = (np.array([getattr(each, name) for each in masks]) for name in ("clip", "latent"))
     assert set(np.unique([shading, reference, clip, latent])) == {0.0, 1.0}
 
     def share(event: np.ndarray) -> float:
@@ -40,13 +40,13 @@ def test_shares() -> None:
 def test_extremes_and_repetition() -> None:
     """Nothing or everything can be dropped; one seed gives one sequence, and each draw takes equally many numbers."""
     none = DropoutConfig(keep=1, all_dropped=0, all_kept=0, clip=0, latent=0, both=0)
-    assert set(draws(none, 50)) == {Kept(1, 1, 1, 1)}
+    assert set(draws(none, 50)) == {ConditionMask(1, 1, 1, 1)}
     everything = DropoutConfig(keep=0, all_dropped=1, all_kept=0, clip=1, latent=1, both=1)
-    assert set(draws(everything, 50)) == {Kept(0, 0, 0, 0)}
+    assert set(draws(everything, 50)) == {ConditionMask(0, 0, 0, 0)}
     assert draws(DropoutConfig(), 50, 3) == draws(DropoutConfig(), 50, 3)
     states = []
     for config in (none, everything):
         generator = torch.Generator().manual_seed(1)
-        draw_kept(config, generator)
+        draw_condition_mask(config, generator)
         states.append(generator.get_state())
     assert torch.equal(*states)

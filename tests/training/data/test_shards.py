@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.made_up_data import clip, made_up_data, write_source
+from tests.training.synthetic_data import clip, write_source, write_synthetic_data
 from training.data.assembly import STATE, Assembly, part_path
-from training.data.members import encode, frame_of, hint_of, mask_of, notes_of
-from training.data.shards import entry_from_json, files_of, read_sample, sample_bytes, written_whole
+from training.data.sample_files import encode, frame_of, hint_of, mask_of, notes_of
+from training.data.shards import atomic_write, entry_from_json, files_of, read_sample, sample_bytes
 from training.errors import DataError, DiskFull
 
 
@@ -22,7 +22,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_shard_groups_by_the_rule_of_webdataset(tmp_path: Path) -> None:
     """Consecutive members with the same name up to the first dot are one sample; the rest of the name is the kind."""
-    made_up_data(tmp_path / "data", sources=2, samples=2)
+    write_synthetic_data(tmp_path / "data", sources=2, samples=2)
     samples: dict[str, list[str]] = {}
     with tarfile.open(tmp_path / "data" / "shard-000000.tar") as tar:
         for member in tar:
@@ -65,7 +65,7 @@ def test_keys_that_would_split_are_refused(key: str) -> None:
 
 def test_the_index_finds_every_sample_and_its_damage(tmp_path: Path) -> None:
     """Offsets, CRC and SHA-256 are those of the files; one turned bit is noticed."""
-    data = made_up_data(tmp_path / "data", shard_bytes=200_000)
+    data = write_synthetic_data(tmp_path / "data", shard_bytes=200_000)
     index = json.loads((data / "index.json").read_text())
     assert len(index["shards"]) > 1
     for shard in index["shards"]:
@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
     path.write_bytes(b"before")
 
     def write() -> None:
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.write(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
 

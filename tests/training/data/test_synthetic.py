@@ -70,18 +70,18 @@ def test_two_processes_see_what_one_sees_and_a_restart_goes_on(source: HeadSourc
 
 def test_the_cache_is_bounded_and_changes_nothing(tmp_path: Path) -> None:
     """Stored heads are memory maps of the same bytes; beyond the bound they are rendered again; damage is mended."""
-    bare = HeadSource(3, 10, FILMED, SIZE)
+    uncached = HeadSource(3, 10, FILMED, SIZE)
     one = FILMED * SIZE * SIZE * 13
-    kept = HeadSource(3, 10, FILMED, SIZE, tmp_path, cache_bytes=2 * one)
+    cached = HeadSource(3, 10, FILMED, SIZE, tmp_path, cache_bytes=2 * one)
     for _ in range(2):
         for index in range(3):
-            assert np.array_equal(kept.pictures(index), bare.pictures(index))
+            assert np.array_equal(cached.pictures(index), uncached.pictures(index))
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["10-5x32.npy", "11-5x32.npy"]
-    assert isinstance(kept.pictures(0), np.memmap)
+    assert isinstance(cached.pictures(0), np.memmap)
     (tmp_path / files[0]).write_bytes(b"torn")
-    assert np.array_equal(kept.pictures(0), bare.pictures(0))
-    assert isinstance(kept.pictures(0), np.memmap)
+    assert np.array_equal(cached.pictures(0), uncached.pictures(0))
+    assert isinstance(cached.pictures(0), np.memmap)
 
 
 def test_held_out_heads_cannot_be_trained_on() -> None:

@@ -18,10 +18,10 @@ def main(config: Path, gradient: Path) -> None:
     with Run(settings, accelerator, resume=False) as run:
         run.trainer._accumulate()
         if accelerator.is_main_process:
-            torch.save({n: p.grad for n, p in run.trainer.bare.named_parameters() if p.requires_grad}, gradient)
+            torch.save({n: p.grad for n, p in run.trainer.unwrapped.named_parameters() if p.requires_grad}, gradient)
     accelerator.free_memory()
     with Run(settings, accelerator, resume=False) as run:
-        run.go(None)
+        run.run(None)
     accelerator.end_training()
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from training.data.shards import raise_disk_full
 from training.errors import DataError, DiskFull
-from training.loop.checkpoint import Checkpoints, problem_of, told_when_disk_full
+from training.loop.checkpoint import Checkpoints, problem_of
 from training.loop.log import RunLog, read_log
 
 
@@ -59,11 +60,11 @@ def test_the_oldest_go_and_leftovers_of_a_crash_are_no_checkpoints(tmp_path: Pat
 )
 def test_a_full_disk_has_many_names(tmp_path: Path, error: Exception) -> None:
     """All become DiskFull; an error of another kind stays what it is, and other OSErrors are DataErrors."""
-    with pytest.raises(DiskFull, match="is full"), told_when_disk_full(tmp_path):
+    with pytest.raises(DiskFull, match="is full"), raise_disk_full(tmp_path):
         raise error
-    with pytest.raises(RuntimeError, match="shapes"), told_when_disk_full(tmp_path):
+    with pytest.raises(RuntimeError, match="shapes"), raise_disk_full(tmp_path):
         raise RuntimeError("shapes differ")
-    with pytest.raises(DataError, match="Permission"), told_when_disk_full(tmp_path):
+    with pytest.raises(DataError, match="Permission"), raise_disk_full(tmp_path):
         raise PermissionError(13, "Permission denied")
 
 

@@ -49,7 +49,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path: Path) -> None:
     alone = tiny_config(tmp_path / "one", batch=2, **changes)
     with Run(alone, make_accelerator(alone), resume=False) as run:
         run.trainer._accumulate()
-        mine = {n: p.grad.clone() for n, p in run.trainer.bare.named_parameters() if p.requires_grad}
+        mine = {n: p.grad.clone() for n, p in run.trainer.unwrapped.named_parameters() if p.requires_grad}
     train(alone, resume=False)
     try:
         said = [child.communicate(timeout=200)[1] for child in children]

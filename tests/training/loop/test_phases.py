@@ -140,10 +140,10 @@ def test_where_a_phase_ends_the_target_is_the_teachers_own() -> None:
     phases = Phases.of("euler", 2, 8)
     x, index = noisy(phases)
 
-    def follower(x: "torch.Tensor", sigma: "torch.Tensor") -> "torch.Tensor":
+    def target_network(x: "torch.Tensor", sigma: "torch.Tensor") -> "torch.Tensor":
         return torch.full_like(x, 9.0)
 
-    wanted = distilled_target(x, index, phases, teacher, follower)
+    wanted = distilled_target(x, index, phases, teacher, target_network)
     own = teacher(x, phases.at(index)[0])
     last = [3, 7]
     torch.testing.assert_close(wanted[last], own[last], rtol=0, atol=0)

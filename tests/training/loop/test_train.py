@@ -22,13 +22,13 @@ from lcvd.model import load_lcvd  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames  # noqa: E402
 from lcvd.weights.convert import verify  # noqa: E402
 from lcvd.weights.load import find_weights  # noqa: E402
-from tests.training.made_up_data import made_up_data  # noqa: E402
+from tests.training.synthetic_data import write_synthetic_data  # noqa: E402
 from tests.training.tiny_run import SIZE, tiny_config, tiny_table  # noqa: E402
 from training.config import config_from  # noqa: E402
 from training.data.batch import Batch  # noqa: E402
 from training.errors import ConfigError, DataError, DiskFull, TrainingError, TrainingStopped  # noqa: E402
 from training.heads import head_clip  # noqa: E402
-from training.lock import alone  # noqa: E402
+from training.lock import folder_lock  # noqa: E402
 from training.loop import checkpoint, trainer  # noqa: E402
 from training.loop.checkpoint import problem_of  # noqa: E402
 from training.loop.log import read_log  # noqa: E402
@@ -170,7 +170,7 @@ def test_a_folder_is_one_runs_at_a_time(place: Path) -> None:
     """The second run is told and touches nothing."""
     output = place / "busy"
     output.mkdir()
-    with alone(output), pytest.raises(DataError, match="another run is writing here"):
+    with folder_lock(output), pytest.raises(DataError, match="another run is writing here"):
         train(tiny_config(output))
     assert list(output.iterdir()) == []
 
@@ -308,7 +308,7 @@ def test_a_missing_gpu_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_prepared_data_with_a_damaged_shard_trains(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be read is told and stepped over; another size than the data's is refused with the legal one."""
-    data = made_up_data(place / "data", sources=2, samples=2)
+    data = write_synthetic_data(place / "data", sources=2, samples=2)
     shard = next(data.glob("*.tar"))
     broken = bytearray(shard.read_bytes())
     broken[3000:9000] = bytes(6000)

@@ -8,7 +8,7 @@ import pytest
 
 from engine.offline.video_file import ClipReader
 from tests.clips import make_clip
-from tests.training.made_up_footage import sway, write_video
+from tests.training.synthetic_footage import sway, write_video
 from training.errors import FootageError
 from training.prepare.footage import Box, Source, read_footage
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.made_up_footage import sway, walls, write_video
+from tests.training.synthetic_footage import sway, walls, write_video
 from training.data.assembly import STATE, record_path
 from training.data.dataset import ClipDataset
-from training.data.members import notes_of
+from training.data.sample_files import notes_of
 from training.data.shards import read_sample
 from training.errors import DataError, DiskFull
 from training.prepare.footage import Source
@@ -266,7 +266,7 @@ def test_a_bug_in_one_video_is_a_line_not_the_end(
             raise ZeroDivisionError("of all things")
         return "not today"
 
-    monkeypatch.setattr("training.prepare.run.prepare_clip", stumble)
+    monkeypatch.setattr("training.prepare.run.process_clip", stumble)
     outcome = prepare(sources, tmp_path / "data", SETTINGS, workers=0)
     rows = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
     assert outcome.document["totals"]["clips"] == 0

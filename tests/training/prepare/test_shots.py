@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.training.made_up_footage import sway, walls
+from tests.training.synthetic_footage import sway, walls
 from training.prepare.shots import REACH, CutDetector
 
 

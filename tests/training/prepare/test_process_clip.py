@@ -12,12 +12,12 @@ from lcvd.hints import render_hints
 from lcvd.lighting.sh import sh_from_deca
 from lcvd.tracking.deca import DecaCode, DecaCrop
 from lcvd.types import Lighting
-from training.data.processed_clip import PreparedClip
+from training.data.processed_clip import ProcessedClip
 from training.prepare.footage import Footage
-from training.prepare.prepared import Tools, prepare_clip
-from training.prepare.quality import Look, Verdict
+from training.prepare.image_quality import FaceStats, QualityScore
+from training.prepare.process_clip import Tools, process_clip
+from training.prepare.segments import RawClip
 from training.prepare.settings import PrepareSettings
-from training.prepare.takes import RawClip
 
 SIZE = (200, 240)
 SETTINGS = PrepareSettings(size=64, frames=3, rate=1)
@@ -29,11 +29,11 @@ class Fixed:
     name, threshold = "fixed", 0.5
 
     def __init__(self, value: float = 1.0, share: float = 0.5) -> None:
-        self.value, self.share, self.looks = value, share, 0
+        self.value, self.share, self.seen = value, share, 0
 
-    def __call__(self, given: Sequence[Look]) -> Verdict:
-        self.looks = len(given)
-        return Verdict(self.value, {"part": 0.25})
+    def __call__(self, given: Sequence[FaceStats]) -> QualityScore:
+        self.seen = len(given)
+        return QualityScore(self.value, {"part": 0.25})
 
     def matte(self, rgb: np.ndarray) -> np.ndarray:
         mask = np.zeros((64, 64), np.float32)
@@ -48,9 +48,9 @@ def raw(codes: tuple[DecaCode, ...] = ()) -> RawClip:
     return RawClip(0, tuple(Footage(i, i / 25, rgb, False) for i in range(3)), faces, codes)
 
 
-def prepared(given: RawClip, fixed: Fixed) -> PreparedClip | str:
+def prepared(given: RawClip, fixed: Fixed) -> ProcessedClip | str:
     tools = Tools(None, "deca", fixed.matte, fixed, rasterize, ())  # type: ignore[arg-type]
-    return prepare_clip(given, "a", tools, SETTINGS)
+    return process_clip(given, "a", tools, SETTINGS)
 
 
 def code(seed: int) -> DecaCode:
@@ -65,7 +65,7 @@ def test_with_deca_each_frame_has_its_own_light_and_code() -> None:
     """Hints are rendered under DECA's light of the same frame; coefficients are in the npz."""
     codes = tuple(code(i) for i in range(3))
     clip = prepared(raw(codes), Fixed())
-    assert isinstance(clip, PreparedClip)
+    assert isinstance(clip, ProcessedClip)
     for i in range(3):
         sh = sh_from_deca(codes[i].light)
         assert np.allclose(clip.tracking["sh"][i], sh)
@@ -79,7 +79,7 @@ def test_with_deca_each_frame_has_its_own_light_and_code() -> None:
 def test_without_deca_one_light_holds_for_the_clip() -> None:
     """The estimates' jitter does not flicker through the hints."""
     clip = prepared(raw(), Fixed())
-    assert isinstance(clip, PreparedClip)
+    assert isinstance(clip, ProcessedClip)
     assert np.array_equal(clip.tracking["sh"][0], clip.tracking["sh"][2])
     assert np.array_equal(clip.hints[0], clip.hints[2])
     assert set(clip.tracking) >= {"vertices_px", "rotation", "translation_px", "scale_px_per_cm", "identity", "score"}
@@ -101,4 +101,4 @@ def test_quality_sees_every_frame_of_the_sample() -> None:
     """FasterVQA chooses among them itself."""
     fixed = Fixed()
     prepared(raw(), fixed)
-    assert fixed.looks == 3
+    assert fixed.seen == 3

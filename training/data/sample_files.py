@@ -1,7 +1,8 @@
-"""A prepared clip ↔ the files of one WebDataset sample: the one place that knows their names and formats.
+"""This module writes a processed clip as the files of one WebDataset sample, and reads them.
 
-KEY.frame.00.jpg (or png) … KEY.hint.00.png … KEY.mask.00.png … KEY.face.npz KEY.json; RGB, and 8-bit grey for masks.
-The same clip gives the same bytes on the same machine: no times, no names of people or folders.
+The files are KEY.frame.00.jpg (or png) … KEY.hint.00.png … KEY.mask.00.png … KEY.face.npz KEY.json; RGB, and 8-bit grey
+for masks. No other module knows their names and formats. The same clip gives the same bytes on the same machine: no
+times, no names of people or folders.
 """
 
 import io
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from training.errors import DataError
 
 if TYPE_CHECKING:
-    from training.data.processed_clip import PreparedClip
+    from training.data.processed_clip import ProcessedClip
 
 PNG_LEVEL = 3  # 1 is 20 % faster and 9 % larger on hints, 6 takes twice as long for 18 % less
 
 
-def encode(clip: "PreparedClip", jpeg_quality: int) -> list[tuple[str, bytes]]:
-    """(name after the key, content) of every file, in the order of the tar."""
+def encode(clip: "ProcessedClip", jpeg_quality: int) -> list[tuple[str, bytes]]:
+    """Returns (name after the key, content) of every file, in the order of the tar."""
     png = [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]
     # No chroma subsampling: light is judged by colour.
     sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -42,7 +43,7 @@ def encode(clip: "PreparedClip", jpeg_quality: int) -> list[tuple[str, bytes]]:
 
 
 def frame_of(files: Mapping[str, bytes], index: int) -> NDArray[np.uint8]:
-    """Frame `index` [S,S,3]. Raises DataError."""
+    """Decodes frame `index` [S,S,3]. Raises DataError."""
     for kind in ("jpg", "png"):
         if f"frame.{index:02d}.{kind}" in files:
             return _rgb(files, f"frame.{index:02d}.{kind}")
@@ -50,12 +51,12 @@ def frame_of(files: Mapping[str, bytes], index: int) -> NDArray[np.uint8]:
 
 
 def hint_of(files: Mapping[str, bytes], index: int) -> NDArray[np.uint8]:
-    """Hint `index` [S,S,3]. Raises DataError."""
+    """Decodes hint `index` [S,S,3]. Raises DataError."""
     return _rgb(files, f"hint.{index:02d}.png")
 
 
 def mask_of(files: Mapping[str, bytes], index: int) -> NDArray[np.uint8]:
-    """Mask `index` [S,S]. Raises DataError."""
+    """Decodes mask `index` [S,S]. Raises DataError."""
     return _decoded(files, f"mask.{index:02d}.png", cv2.IMREAD_GRAYSCALE)
 
 

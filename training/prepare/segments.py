@@ -1,7 +1,7 @@
-"""Footage → raw clips: F frames at a fixed sample rate, of one shot, with one usable face in every frame between.
+"""This module cuts footage into raw clips: F frames at a fixed sample rate, of one shot, with a usable face throughout.
 
-A *take* is a stretch in which nothing interrupts: no cut, no missing footage, no lost, tiny, turned or cut-off face.
-Each take gives as many clips, one after the other, as fit. Sampled frames alone are kept, so memory is F frames.
+A *segment* is a stretch without a cut, missing footage, or a lost, small, turned or cut-off face. Each segment gives as
+many clips, one after the other, as fit. Only sampled frames are kept, so memory is F frames.
 """
 
 from collections import Counter
@@ -21,25 +21,25 @@ from training.prepare.shots import CutDetector
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawClip:
-    """F sampled frames of one take, whole, and what the tracker says of each."""
+    """F sampled, uncropped frames of one segment, with their tracked faces."""
 
-    take: int
+    segment: int
     frames: tuple[Footage, ...]
     faces: tuple[Face, ...]  # in pixels of the frame
     codes: tuple[DecaCode, ...] = ()  # DECA's coefficients, where DECA tracks
 
 
 @dataclass(slots=True)
-class Tally:
-    """What became of the frames of one source."""
+class SegmentCounts:
+    """Counts of one source's frames, cuts and unusable faces."""
 
     frames: int = 0
     cuts: int = 0
-    longest: int = 0  # frames of the longest take
+    longest: int = 0  # frames of the longest segment
     unusable: Counter[str] | None = None
 
     def reason(self, needed: int) -> str:
-        """Why no clip came of it, in words."""
+        """Returns the reason why no clip came of the source."""
         lost = self.unusable or Counter()
         if lost and self.longest == 0:
             word, count = lost.most_common(1)[0]
@@ -51,42 +51,45 @@ class Tally:
 
 
 def span(frames: int, rate: int) -> int:
-    """How many frames of footage `frames` samples at `rate` reach over."""
+    """Returns how many frames of footage `frames` samples at `rate` reach over."""
     return (frames - 1) * rate + 1
 
 
 def raw_clips(
-    footage: Iterable[Footage], tracker: Tracker, tally: Tally, *, frames: int, rate: int, min_face_px: float
+    footage: Iterable[Footage], tracker: Tracker, counts: SegmentCounts, *, frames: int, rate: int, min_face_px: float
 ) -> Iterator[RawClip]:
-    """Every clip of the footage, in order; `tally` is filled on the way. The tracker starts afresh at every cut."""
+    """Yields every clip of the footage, in order, and fills `counts` on the way.
+
+    The tracker is reset at every cut and gap.
+    """
     cuts = CutDetector()
     tracker.reset()
-    tally.unusable = Counter()
-    kept: list[tuple[Footage, Face, DecaCode | None]] = []
-    take, length, phase = 0, 0, 0  # frames since the take, and since its latest clip, began
+    counts.unusable = Counter()
+    sampled: list[tuple[Footage, Face, DecaCode | None]] = []
+    segment, length, phase = 0, 0, 0  # frames since the segment, and since its latest clip, began
     for frame in footage:
-        tally.frames += 1
+        counts.frames += 1
         cut = cuts.starts_shot(frame.rgb)
         if cut or frame.gap:
-            tally.cuts += cut
+            counts.cuts += cut
             tracker.reset()
         face = tracker.track(frame.rgb, frame.t_s)
         reason = unusable(face, _size(frame.rgb), min_face_px)
         if reason is not None:
-            tally.unusable[reason] += 1
+            counts.unusable[reason] += 1
         if (cut or frame.gap or reason is not None) and length:
-            take, length, phase = take + 1, 0, 0
-            kept.clear()
+            segment, length, phase = segment + 1, 0, 0
+            sampled.clear()
         if reason is not None or face is None:
             continue
         if phase % rate == 0:
-            kept.append((frame, face, tracker.code if isinstance(tracker, DecaTracker) else None))
+            sampled.append((frame, face, tracker.code if isinstance(tracker, DecaTracker) else None))
         length, phase = length + 1, phase + 1
-        tally.longest = max(tally.longest, length)
-        if len(kept) == frames:
-            shots, faces, codes = zip(*kept, strict=True)
-            yield RawClip(take, shots, faces, tuple(code for code in codes if code is not None))
-            kept.clear()
+        counts.longest = max(counts.longest, length)
+        if len(sampled) == frames:
+            shots, faces, codes = zip(*sampled, strict=True)
+            yield RawClip(segment, shots, faces, tuple(code for code in codes if code is not None))
+            sampled.clear()
             phase = 0
 
 

@@ -13,7 +13,7 @@ from lcvd.tracking.crop import crop, frame_from_crop
 from lcvd.types import Face, Lighting
 from training.prepare.footage import Footage
 from training.prepare.framing import FACES_HIGH, face_in_square, square_around, unusable
-from training.prepare.takes import RawClip, Tally, raw_clips, span
+from training.prepare.segments import RawClip, SegmentCounts, raw_clips, span
 
 SIZE = (120, 160)
 
@@ -40,14 +40,14 @@ def footage(count: int, cut_at: int | None = None, gap_at: int | None = None) ->
     ]
 
 
-def clips(frames: list[Footage], faces: list[Face | None]) -> tuple[list[RawClip], Tally]:
-    tally = Tally()
-    found = list(raw_clips(frames, Script(faces), tally, frames=4, rate=2, min_face_px=20))
-    return found, tally
+def clips(frames: list[Footage], faces: list[Face | None]) -> tuple[list[RawClip], SegmentCounts]:
+    counts = SegmentCounts()
+    found = list(raw_clips(frames, Script(faces), counts, frames=4, rate=2, min_face_px=20))
+    return found, counts
 
 
 def numbers(found: list[RawClip]) -> list[tuple[int, list[int]]]:
-    return [(clip.take, [frame.number for frame in clip.frames]) for clip in found]
+    return [(clip.segment, [frame.number for frame in clip.frames]) for clip in found]
 
 
 FACE = centred_face(SIZE, 0.0)
@@ -55,10 +55,10 @@ FACE = centred_face(SIZE, 0.0)
 
 def test_clips_follow_each_other_at_the_sample_rate() -> None:
     """Each clip reaches over (F − 1) · rate + 1 frames, and the next one begins with the frame after."""
-    found, tally = clips(footage(20), [FACE] * 20)
+    found, counts = clips(footage(20), [FACE] * 20)
     assert span(4, 2) == 7
     assert numbers(found) == [(0, [0, 2, 4, 6]), (0, [7, 9, 11, 13])]
-    assert (tally.frames, tally.longest, tally.cuts) == (20, 20, 0)
+    assert (counts.frames, counts.longest, counts.cuts) == (20, 20, 0)
 
 
 @pytest.mark.parametrize(
@@ -67,17 +67,17 @@ def test_clips_follow_each_other_at_the_sample_rate() -> None:
 )
 def test_a_frame_without_a_usable_face_ends_the_take(broken: Face | None) -> None:
     """Lost, held, or cut by the frame's edge: no clip reaches across, though only sampled frames are kept."""
-    found, tally = clips(footage(20), [FACE] * 5 + [broken] + [FACE] * 14)
+    found, counts = clips(footage(20), [FACE] * 5 + [broken] + [FACE] * 14)
     assert numbers(found) == [(1, [6, 8, 10, 12]), (1, [13, 15, 17, 19])]
-    assert sum((tally.unusable or {}).values()) == 1
+    assert sum((counts.unusable or {}).values()) == 1
 
 
 @pytest.mark.parametrize("where", ["cut_at", "gap_at"])
 def test_a_cut_or_missing_footage_ends_the_take(where: str) -> None:
     """The face may be there all the time: another shot is another take."""
-    found, tally = clips(footage(20, **{where: 8}), [FACE] * 20)
+    found, counts = clips(footage(20, **{where: 8}), [FACE] * 20)
     assert numbers(found) == [(0, [0, 2, 4, 6]), (1, [8, 10, 12, 14])]
-    assert tally.cuts == (where == "cut_at")
+    assert counts.cuts == (where == "cut_at")
 
 
 def test_the_tally_says_why_nothing_came() -> None:

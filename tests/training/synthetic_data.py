@@ -5,21 +5,21 @@ from pathlib import Path
 import numpy as np
 
 from training.data.assembly import STATE, Assembly, part_path, record_path
-from training.data.members import encode
-from training.data.processed_clip import PreparedClip
-from training.data.shards import PartWriter, write_json, written_whole
+from training.data.processed_clip import ProcessedClip
+from training.data.sample_files import encode
+from training.data.shards import PartWriter, atomic_write, write_json
 from training.prepare.settings import PrepareSettings
 
 FRAMES, SIZE = 4, 64
 
 
-def clip(name: str, seed: int) -> PreparedClip:
+def clip(name: str, seed: int) -> ProcessedClip:
     """Frame i is a grey of its own with noise; hints and masks differ from it and from each other."""
     rng = np.random.default_rng(seed)
     frames = rng.integers(0, 256, (FRAMES, SIZE, SIZE, 3), np.uint8)
     hints = rng.integers(0, 256, frames.shape, np.uint8)
     masks = rng.integers(0, 256, frames.shape[:3], np.uint8)
-    return PreparedClip(name, frames, hints, masks, {"sh": rng.random((FRAMES, 9, 3), np.float32)}, {"seed": seed})
+    return ProcessedClip(name, frames, hints, masks, {"sh": rng.random((FRAMES, 9, 3), np.float32)}, {"seed": seed})
 
 
 def write_source(data: Path, number: int, samples: int, group: str | None = None) -> None:
@@ -27,7 +27,7 @@ def write_source(data: Path, number: int, samples: int, group: str | None = None
     for folder in ("parts", "sealed"):
         (data / STATE / folder).mkdir(parents=True, exist_ok=True)
     group = group or f"video{number}-000"
-    with written_whole(part_path(data, number)) as file:
+    with atomic_write(part_path(data, number)) as file:
         part = PartWriter(file)
         for i in range(samples):
             made = clip(f"{group}-{i:06d}", 100 * number + i)
@@ -37,7 +37,7 @@ def write_source(data: Path, number: int, samples: int, group: str | None = None
     write_json(record_path(data, number), {"source": group, "frames": 9, "rejected": [], "samples": rows})
 
 
-def made_up_data(data: Path, sources: int = 3, samples: int = 2, shard_bytes: int = 2**30) -> Path:
+def write_synthetic_data(data: Path, sources: int = 3, samples: int = 2, shard_bytes: int = 2**30) -> Path:
     """A finished folder; with png frames, so that pixels come back exactly."""
     for number in range(sources):
         write_source(data, number, samples)

@@ -1,6 +1,6 @@
-"""A raw clip → crops, hints, masks, tracker parameters and a quality score: what one sample holds.
+"""This module turns a raw clip into one sample: crops, hints, masks, tracker parameters and an image quality score.
 
-The crop, the tracker, the hints, the light and the mask are inference's own (engine.reference; lcvd). DECA
+The crop, the tracker, the hints, the light and the mask are the same as at inference (engine.reference; lcvd). DECA
 gives a light a frame, as in the paper. With MediaPipe's mesh one light holds for the clip, the median of three
 estimates: a room's light does not change within 2.5 s, while single estimates spread by 6 % and cost 0.15 s each.
 """
@@ -23,13 +23,13 @@ from lcvd.protocols import Matte, Rasterizer, Tracker
 from lcvd.tracking.crop import Roi, crop
 from lcvd.tracking.deca import DecaTracker, make_tracker
 from lcvd.types import Face, FloatArray, Lighting
-from training.data.processed_clip import PreparedClip
+from training.data.processed_clip import ProcessedClip
 from training.prepare.framing import face_in_square, square_around
-from training.prepare.quality import Look, Quality, make_quality
+from training.prepare.image_quality import FaceStats, ImageQuality, make_image_quality
+from training.prepare.segments import RawClip
 from training.prepare.settings import PrepareSettings
-from training.prepare.takes import RawClip
 
-LIGHT_FRAMES = 3  # of a clip that its light is estimated from
+LIGHT_FRAMES = 3  # of a clip, from which its light is estimated
 MIN_PORTRAIT, MAX_PORTRAIT = 0.05, 0.98  # share of the crop that is portrait
 
 
@@ -40,13 +40,13 @@ class Tools:
     tracker: Tracker
     tracker_name: str
     matte: Matte
-    quality: Quality
+    image_quality: ImageQuality
     rasterizer: Rasterizer
-    notes: tuple[str, ...]  # which were chosen and why, for people
+    notes: tuple[str, ...]  # for people: which networks were chosen and why
 
 
 def make_tools(settings: PrepareSettings) -> Tools:
-    """Loads them. Raises ModelUnavailable."""
+    """Loads the networks. Raises ModelUnavailable."""
     tracker, tracker_note = make_tracker(settings.deca)
     rasterizer: Rasterizer = rasterize
     if isinstance(tracker, DecaTracker):
@@ -58,13 +58,15 @@ def make_tools(settings: PrepareSettings) -> Tools:
 
         tracker = MeshTracker(directory=settings.models)
     matte, matte_note = make_matte(settings.u2net)
-    quality = make_quality(settings.quality, settings.weights, settings.frames)
+    image_quality = make_image_quality(settings.quality, settings.weights, settings.frames)
     name = "deca" if isinstance(tracker, DecaTracker) else "mediapipe-mesh"
-    return Tools(tracker, name, matte, quality, rasterizer, (tracker_note, matte_note, f"Quality: {quality.name}."))
+    return Tools(
+        tracker, name, matte, image_quality, rasterizer, (tracker_note, matte_note, f"Quality: {image_quality.name}.")
+    )
 
 
-def prepare_clip(raw: RawClip, name: str, tools: Tools, settings: PrepareSettings) -> PreparedClip | str:
-    """The sample of `raw`, or why it is refused, in words."""
+def process_clip(raw: RawClip, name: str, tools: Tools, settings: PrepareSettings) -> ProcessedClip | str:
+    """Returns the sample of `raw`, or the reason why it is refused."""
     height, width = raw.frames[0].rgb.shape[:2]
     square = square_around(raw.faces, (height, width))
     if square is None:
@@ -72,13 +74,13 @@ def prepare_clip(raw: RawClip, name: str, tools: Tools, settings: PrepareSetting
     size = settings.size
     frames = np.stack([crop(frame.rgb, square, size) for frame in raw.frames])
     faces = [face_in_square(face, square, size) for face in raw.faces]
-    verdict = tools.quality(
-        [_look(*row, square) for row in zip(frames, faces, (frame.rgb for frame in raw.frames), strict=True)]
+    score = tools.image_quality(
+        [_face_stats(*row, square) for row in zip(frames, faces, (frame.rgb for frame in raw.frames), strict=True)]
     )
-    least = tools.quality.threshold if settings.threshold is None else settings.threshold
-    if not verdict.value >= least:
-        parts = ", ".join(f"{key} {value:.2f}" for key, value in verdict.parts.items())
-        return f"{tools.quality.name} quality {verdict.value:.2f} is below {least:.2f} ({parts})"
+    least = tools.image_quality.threshold if settings.threshold is None else settings.threshold
+    if not score.value >= least:
+        parts = ", ".join(f"{key} {value:.2f}" for key, value in score.parts.items())
+        return f"{tools.image_quality.name} quality {score.value:.2f} is below {least:.2f} ({parts})"
     try:
         lights = _lights(frames, faces, raw)
     except LightError as error:
@@ -99,15 +101,15 @@ def prepare_clip(raw: RawClip, name: str, tools: Tools, settings: PrepareSetting
         "rate": settings.rate,
         "crop_px": [round(v, 3) for v in (square.x_px, square.y_px, square.size_px)],
         "frame_size_px": [width, height],
-        "quality": {"score": tools.quality.name, "value": verdict.value, **verdict.parts},
+        "quality": {"score": tools.image_quality.name, "value": score.value, **score.parts},
         "tracker": tools.tracker_name,
         "portrait_share": round(share, 4),
     }
-    return PreparedClip(name, frames, hints, masks, tracker_parameters(faces, lights, raw), notes)
+    return ProcessedClip(name, frames, hints, masks, tracker_parameters(faces, lights, raw), notes)
 
 
 def tracker_parameters(faces: Sequence[Face], lights: Sequence[FloatArray], raw: RawClip) -> dict[str, NDArray[Any]]:
-    """Arrays of the sample's npz, in pixels of the crop.
+    """Returns the arrays of the sample's npz, in pixels of the crop.
 
     vertices_px [F,V,3], rotation [F,3,3], translation_px [F,3], scale_px_per_cm [F], identity [V,3] of the last frame,
     score [F], sh [F,9,3]; with DECA also deca_shape, deca_expression, deca_pose, deca_camera … [F,n]. A Face's
@@ -133,7 +135,7 @@ def _stack(faces: Sequence[Face], read: Callable[[Face], Any]) -> FloatArray:
 
 
 def _lights(frames: NDArray[np.uint8], faces: Sequence[Face], raw: RawClip) -> list[FloatArray]:
-    """SH radiance [9,3] for each frame."""
+    """Returns SH radiance [9,3] for each frame."""
     if raw.codes:
         return [sh_from_deca(code.light) for code in raw.codes]
     chosen = np.unique(np.linspace(0, len(faces) - 1, LIGHT_FRAMES).round().astype(int))
@@ -141,10 +143,10 @@ def _lights(frames: NDArray[np.uint8], faces: Sequence[Face], raw: RawClip) -> l
     return [np.median(estimates, axis=0).astype(np.float32)] * len(faces)
 
 
-def _look(small: NDArray[np.uint8], face: Face, rgb: NDArray[np.uint8], square: Roi) -> Look:
+def _face_stats(small: NDArray[np.uint8], face: Face, rgb: NDArray[np.uint8], square: Roi) -> FaceStats:
     size = small.shape[0]
     low, high = (np.clip(f(face.vertices_px[:, :2], 0), 0, size).astype(int) for f in (np.min, np.max))
     left, top = (max(0, int(v - square.size_px / 2)) for v in (square.x_px, square.y_px))
     side = max(1, int(square.size_px))
     box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-    return Look(small, box, rgb[top : top + side, left : left + side], (left, top))
+    return FaceStats(small, box, rgb[top : top + side, left : left + side], (left, top))
