@@ -1,8 +1,9 @@
-"""Synthetic heads: seed → a short clip of a stylised talking head under two known lights, both pictures true.
+"""This package renders synthetic heads: a seed gives a short clip of a stylised talking head under two known lights.
 
-What the nano LCVD is trained and measured on. `head_clip` is the door; behind it one noun a file: shape and expression
-deform the canonical face, bust closes it to a head on shoulders, skin, hair, eyes and clothes paint one atlas, pose
-moves it, light lights it, background stands behind, render turns all of it into pixels. No torch, no clock, no files.
+The nano LCVD is trained and measured on them. `head_clip` is the entry point; each file has one part: shape and
+expression deform the canonical face, bust closes it to a head on shoulders, skin, hair, eyes and clothes paint one
+atlas, pose moves it, light lights it, background is drawn behind it, and render makes the pixels. The package needs no
+torch and reads no clock and no files.
 """
 
 from training.heads.clip import HeadClip, head_clip

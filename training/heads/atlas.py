@@ -1,7 +1,7 @@
-"""One picture holds every painted surface of a head: its named patches.
+"""The atlas is one texture that holds every painted surface of a head in named patches.
 
-The face is unrolled about the vertical; the skull is a disc, its rim the face's outline, its centre the back of the
-head; the trunk is unrolled over its rings, hanging hair over its rows.
+The face is unrolled about the vertical; the skull is a disc whose rim is the face's outline and whose centre is the
+back of the head; the trunk is unrolled over its rings, hanging hair over its rows.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Patch:
     width: int
 
     def uv(self, u: ArrayLike, v: ArrayLike) -> FloatArray:
-        """u right, v down, in [0,1] -> atlas coordinates [...,2] where a texel's centre is a whole number."""
+        """Maps u (right) and v (down) in [0,1] to atlas coordinates [...,2]; a texel's centre is a whole number."""
         across, down = np.asarray(u), np.asarray(v)
         return np.stack([self.left + across * (self.width - 1), self.top + down * (self.height - 1)], -1).astype(
             np.float32
@@ -47,6 +47,6 @@ HEAD = Patch(0, 0, SIDE, 2 * SIDE)  # face and skull, side by side
 
 
 def face_uv(points: FloatArray) -> FloatArray:
-    """Canonical points [V,3] of the face -> atlas coordinates [V,2]."""
+    """Returns atlas coordinates [V,2] of canonical points [V,3] of the face."""
     angle = np.arctan2(points[:, 0], points[:, 2] + 5.0)
     return FACE.uv(0.5 + angle / 2.6, (9.0 - points[:, 1]) / 18.5)

@@ -1,6 +1,6 @@
-"""Seed → what stands behind: gradient, blurred lights, a wall with a picture or window, or shelves. [S,S,3] linear.
+"""random_background draws what stands behind a head: gradient, blurred lights, a wall, or shelves; [S,S,3] linear.
 
-It has a light of its own, which nobody changes: LCVD is given the background and keeps it.
+It has its own light, which relighting does not change: LCVD is given the background and keeps it.
 """
 
 import cv2
@@ -10,11 +10,11 @@ from lcvd.lighting.colour import linear_from_srgb
 from lcvd.types import FloatArray
 from training.heads.noise import mix, ramp, smooth_noise
 
-SIDE = 144  # painted at this size, then resampled: the same seed shows the same room at every size
+SIDE = 144  # px; painted at this size, then resampled, so a seed shows the same room at every size
 
 
 def random_background(rng: np.random.Generator, size: int) -> FloatArray:
-    """Linear RGB float32 [size,size,3]."""
+    """Returns linear RGB float32 [size,size,3]."""
     style = rng.choice(4, p=(0.25, 0.25, 0.25, 0.25))
     image = (_gradient, _lights, _room, _shelves)[style](rng)
     image = image * np.clip(1 + 0.05 * smooth_noise(rng, (SIDE, SIDE), (5, 5)), 0.7, 1.3)[..., None]
@@ -48,7 +48,7 @@ def _gradient(rng: np.random.Generator) -> FloatArray:
 
 
 def _lights(rng: np.random.Generator) -> FloatArray:
-    """Out-of-focus spots before a dim gradient."""
+    """Draws out-of-focus spots on a dim gradient."""
     image = 0.6 * _gradient(rng)
     x, y = _axes()
     for _ in range(rng.integers(4, 16)):
@@ -67,14 +67,14 @@ def _wall(rng: np.random.Generator) -> FloatArray:
 
 
 def _box(image: FloatArray, box: tuple[float, float, float, float], colour: FloatArray) -> None:
-    """Fill left, top, right, bottom (0…1) of a picture; the blur of the background softens its edges."""
+    """Fills left, top, right, bottom (0…1) of a picture; the background's blur softens the edges later."""
     left, top, right, bottom = (round(v * SIDE * 16) for v in box)
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.int32)
     cv2.fillPoly(image, [corners], tuple(float(c) for c in colour), cv2.LINE_8, 4)
 
 
 def _room(rng: np.random.Generator) -> FloatArray:
-    """A wall, sometimes a corner, a window or a picture or two, a piece of furniture."""
+    """Draws a wall, sometimes a corner, windows or pictures, and a piece of furniture."""
     image = np.ascontiguousarray(_wall(rng))
     if rng.random() < 0.5:
         at = rng.uniform(0.1, 0.9)

@@ -1,7 +1,7 @@
-"""Identity → a closed head on shoulders: the face mesh, sewn along its outline to skull, and ears, neck, trunk, hair.
+"""bust_of closes a face to a bust: the face mesh, joined along its outline to skull, ears, neck, trunk and hair.
 
-The skull starts at the face's own outline vertices, so there is no seam to open; eyes and mouth are copies of the
-face's own vertices, so nothing can float. Hair swells the skull and may hang down as a `hood`. Canonical cm, float32.
+The skull starts at the face's own outline vertices, so no gap can open between them; eyes and mouth are copies of the
+face's own vertices, so they move with it. Hair swells the skull and may hang down as a `hood`. Canonical cm, float32.
 Face vertices come first and are exactly those of `Face`: hints and picture share every one of them.
 """
 
@@ -23,7 +23,7 @@ EYE_REACH_CM = 2.2  # half the side of what the eye patch shows
 MOUTH_REACH_CM = (3.2, 3.0)  # half its width, its height
 TRUNK_DEG, TRUNK_COLS = 120.0, 17
 NECK_ROWS = 5
-NECK_ABOVE_CHIN_CM = 5.0  # where it begins, out of sight
+NECK_ABOVE_CHIN_CM = 5.0  # where the neck begins, hidden inside the head
 # Rings of the trunk below the neck: y, half width, half depth (cm); its axis lies at z = -5.
 TRUNK_RINGS = ((-15.0, 8.0, 6.2), (-16.2, 11.5, 7.2), (-17.6, 15.0, 8.2), (-19.6, 17.8, 9.0), (-22.5, 19.6, 10.0),
                (-30.0, 20.6, 11.0), (-48.0, 21.0, 11.5))  # fmt: skip
@@ -32,7 +32,7 @@ HOOD_ROWS, HOOD_COLS = 9, 19
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Build:
-    """What body and hair add to a face."""
+    """The body and hair that are added to a face."""
 
     width: float = 1.0  # of shoulders
     neck: float = 1.0
@@ -45,11 +45,11 @@ class Build:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bust:
-    """Geometry of one person at rest, with everything that is needed to move it."""
+    """The geometry of one person at rest, and the weights that move it."""
 
     rest: FloatArray  # [B,3]; the first V are the face
     uv: FloatArray  # [B,2] atlas coordinates
-    occlusion: FloatArray  # [B] share of the light that gets there
+    occlusion: FloatArray  # [B] share of the light that reaches the vertex
     triangles: NDArray[np.int32]  # [M,3] counter-clockwise from outside
     two_sided: NDArray[np.uint8]  # [M]
     weld: NDArray[np.int32]  # [B] the vertex whose normal this one takes: copies at one place shade alike
@@ -64,7 +64,7 @@ class Bust:
 
 
 def bust_of(identity: FloatArray, build: Build) -> Bust:
-    """Sew the head of a face `identity` [V,3]."""
+    """Builds the head of a face `identity` [V,3]."""
     mesh = face_mesh()
     parts = _Parts()
     face = parts.add(identity, atlas.face_uv(mesh.neutral), source=np.arange(len(identity)), follow=1.0)
@@ -90,12 +90,12 @@ def bust_of(identity: FloatArray, build: Build) -> Bust:
 
 @cache
 def average_bust() -> Bust:
-    """Of the canonical face, bald: what is painted is laid out on it."""
+    """Returns the bald bust of the canonical face, on which paint is laid out."""
     return bust_of(face_mesh().neutral, Build())
 
 
 class _Parts:
-    """Vertices and triangles as they are added."""
+    """Collects vertices and triangles."""
 
     def __init__(self) -> None:
         self.columns: list[list[np.ndarray]] = [[] for _ in range(7)]
@@ -147,7 +147,10 @@ class _Parts:
 
 
 def _grid(index: np.ndarray, wrap: bool = False) -> np.ndarray:
-    """Two triangles a cell of vertex indices [rows, cols], rows down and columns to the right as seen from outside."""
+    """Returns two triangles for each cell of vertex indices [rows, cols].
+
+    Rows run down and columns to the right as seen from outside.
+    """
     if wrap:
         index = np.column_stack((index, index[:, 0]))
     a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
@@ -189,7 +192,7 @@ def _skull(parts: _Parts, identity: FloatArray, build: Build) -> np.ndarray:
 
 
 def _facing(parts: _Parts, triangles: np.ndarray) -> np.ndarray:
-    """All of a closed patch turned so that it looks away from the skull's centre."""
+    """Turns all triangles of a closed patch so that they face away from the skull's centre."""
     points = np.concatenate(parts.columns[0]).astype(np.float64)
     a, b, c = (points[triangles[:, k]] for k in range(3))
     outward = np.einsum("ij,ij->i", np.cross(b - a, c - a), (a + b + c) / 3 - SKULL_CENTRE).sum()
@@ -197,13 +200,13 @@ def _facing(parts: _Parts, triangles: np.ndarray) -> np.ndarray:
 
 
 def _under_chin(points: np.ndarray) -> np.ndarray:
-    """Light lost below the jaw, [...]."""
+    """Returns the share of the light that is left below the jaw, [...]."""
     y, z = points[..., 1], points[..., 2]
     return 1 - 0.45 * np.clip((-4.5 - y) / 3, 0, 1) * np.clip((4.5 - z) / 5, 0, 1)
 
 
 def _opening(parts: _Parts, loop: tuple[int, ...]) -> slice:
-    """Copies of the vertices round an eye or the mouth, and the face's own triangles that close it."""
+    """Copies the vertices round an eye or the mouth and adds the face's own triangles that close it."""
     at = np.array(loop)
     part = parts.add(parts.columns[0][0][at], np.zeros((len(at), 2)), source=at, follow=1.0, weld=at)
     parts.sew(_closing(loop) + part.start)
@@ -212,7 +215,7 @@ def _opening(parts: _Parts, loop: tuple[int, ...]) -> slice:
 
 @cache
 def _closing(loop: tuple[int, ...]) -> np.ndarray:
-    """The face's triangles inside a loop, as positions in it."""
+    """Returns the face's triangles inside a loop, as positions in it."""
     mesh = face_mesh()
     place = np.full(len(mesh.neutral), -1)
     place[list(loop)] = np.arange(len(loop))
@@ -241,7 +244,7 @@ def _ear(parts: _Parts, identity: FloatArray, side: int, size: float) -> None:
 
 
 def trunk_rings(identity: FloatArray, build: Build) -> np.ndarray:
-    """[NECK_ROWS + 7, 4]: y, half width, half depth, z of the axis (cm), from inside the head down."""
+    """Returns [NECK_ROWS + 7, 4]: y, half width, half depth, z of the axis (cm), from inside the head down."""
     chin = float(identity[152, 1])
     top, bottom = chin + NECK_ABOVE_CHIN_CM, chin - 3.8
     neck = [
@@ -260,7 +263,7 @@ def _trunk(parts: _Parts, identity: FloatArray, build: Build) -> None:
     points = np.stack(
         [width * np.sin(angle), np.broadcast_to(y, (len(rings), TRUNK_COLS)), axis + depth * np.cos(angle)], -1
     )
-    # Shoulders slope: what is far from the middle hangs lower.
+    # Shoulders slope down towards the sides.
     slope = np.clip((width - 7) / 8, 0, 1)
     points[..., 1] -= slope * 1.6 * np.square(np.sin(angle))
     v = np.linspace(0, 1, len(rings))
@@ -286,7 +289,7 @@ def _hood(parts: _Parts, identity: FloatArray, build: Build) -> None:
         ],
         -1,
     )
-    # The front edge leans on the temples instead of standing like a door.
+    # The front edge leans on the temples instead of standing off.
     edge = np.clip((np.abs(angle) - 1.2) / 0.8, 0, 1)
     points[..., 0] *= 1 - 0.04 * edge
     u, v = np.meshgrid(np.linspace(0, 1, HOOD_COLS), np.linspace(0, 1, HOOD_ROWS))

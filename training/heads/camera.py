@@ -1,6 +1,6 @@
-"""Linear picture → what a webcam delivers: a little lens blur, sRGB, a little noise, uint8.
+"""This module models a webcam: a little lens blur, sRGB, a little noise, uint8.
 
-Exposure stays: shade 1 is exposed normally under every light, or a hint could not predict the picture.
+Exposure is fixed: shade 1 is exposed normally under every light, otherwise a hint could not predict the picture.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TILE = 64  # how far the noise tile may be shifted
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """One clip's camera."""
+    """The blur and noise of one clip's camera."""
 
     blur_px: float  # at 128 px; grows with the picture
     tile: FloatArray  # [S+TILE,S+TILE,3] noise in code values: frames see it shifted at random, far cheaper than new
@@ -32,13 +32,13 @@ def random_camera(rng: np.random.Generator, size: int) -> Camera:
 
 
 def blurred(camera: Camera, picture: FloatArray) -> FloatArray:
-    """Lens: picture [S,S,3] or mask [S,S]."""
+    """Applies the lens to a picture [S,S,3] or a mask [S,S]."""
     sigma = camera.blur_px * picture.shape[0] / 128
     return cv2.GaussianBlur(picture, (0, 0), sigma)  # type: ignore[return-value]
 
 
 def developed(camera: Camera, linear: FloatArray, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Sensor and encoding: linear [S,S,3] -> sRGB uint8 [S,S,3]."""
+    """Applies lens, sensor noise and encoding: linear [S,S,3] -> sRGB uint8 [S,S,3]."""
     dy, dx = rng.integers(0, TILE, 2)
     size = linear.shape[0]
     out = np.empty(linear.shape, np.uint8)

@@ -1,6 +1,6 @@
-"""The head's part of the atlas by place: the canonical point behind every texel of the average head.
+"""The canvas gives the canonical point behind every texel of the head's part of the atlas, on the average head.
 
-Skin and hair are painted by place, not by patch, so that what is painted crosses the seam of face and skull unseen.
+Skin and hair are painted by place, not by patch, so that paint crosses the border of face and skull without a seam.
 """
 
 from functools import cache
@@ -18,7 +18,7 @@ from training.heads.skull import SKULL_CENTRE
 
 
 class Canvas(NamedTuple):
-    """Where the texels of HEAD lie on the average head."""
+    """The positions of the texels of HEAD on the average head."""
 
     points: FloatArray  # [H,W,3] canonical cm
     azimuth: FloatArray  # [H,W] about the vertical through the skull's centre, 0 = front, ±π = back
@@ -27,7 +27,7 @@ class Canvas(NamedTuple):
 
 @cache
 def canvas() -> Canvas:
-    """Read-only, computed once from the canonical face."""
+    """Returns read-only arrays, computed once from the canonical face."""
     bust = average_bust()
     points = np.empty((atlas.HEAD.height, atlas.HEAD.width, 3), np.float32)
     for patch, triangles in ((atlas.FACE, bust.face_triangles), (atlas.SKULL, bust.skull_triangles)):
@@ -45,7 +45,7 @@ def canvas() -> Canvas:
 
 
 def nearest(filled: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns [H,W] of the nearest True: indexing with them bleeds colours past their border."""
+    """Returns rows and columns [H,W] of the nearest True; indexing with them extends colours past their border."""
     _, labels = cv2.distanceTransformWithLabels(
         (~filled).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -56,7 +56,7 @@ def nearest(filled: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.int
 
 
 def around(noise: FloatArray, turns: float = 1.0) -> FloatArray:
-    """A field [h,w] over (polar, azimuth) laid on the head: float32 [H,W]; `turns` squeezes it sideways."""
+    """Lays a field [h,w] over (polar, azimuth) on the head: float32 [H,W]; `turns` squeezes it sideways."""
     place = canvas()
     x = (place.azimuth / (2 * np.pi) + 0.5) * (noise.shape[1] - 1) * turns
     y = place.polar / np.pi * (noise.shape[0] - 1)

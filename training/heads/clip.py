@@ -1,7 +1,7 @@
-"""Seed → HeadClip: one person, one room, one motion, filmed twice, under `lighting` and under `target`.
+"""head_clip renders one person in one room with one motion, under `lighting` and under `target`.
 
-Who, where, how and under what light come from seven independent streams of the seed, so that giving a light or asking
-for a still clip leaves the person, the room and everything else as they were.
+Person, room, motion and lights come from seven independent streams of the seed, so giving a light or asking for a still
+clip leaves everything else unchanged.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from training.heads.skin import paint_skin, random_skin
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadClip:
-    """F frames of S×S pixels of one synthetic head, and the truth about them."""
+    """F frames of S×S pixels of one synthetic head, with ground truth."""
 
     rgb: NDArray[np.uint8]  # [F,S,S,3] under `lighting`
     relit: NDArray[np.uint8]  # [F,S,S,3] the same frames under `target`; only the noise of the camera is new
@@ -47,7 +47,7 @@ class HeadClip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Person:
-    """One identity: geometry and paint."""
+    """The geometry and paint of one identity."""
 
     bust: Bust
     basis: FloatArray  # [E,V,3]
@@ -63,7 +63,9 @@ def head_clip(
     target: Lighting | None = None,
     still: bool = False,
 ) -> HeadClip:
-    """The clip of this seed; byte-identical at every call. A light that is not given is drawn from the seed.
+    """Renders the clip of this seed; the bytes are the same at every call.
+
+    A light that is not given is drawn from the seed.
 
     `still` holds pose, expression and gaze. The light's strength, shadow, specular and background are not used.
     Raises ShapeError where frames or size are impossible.
@@ -95,7 +97,7 @@ def head_clip(
 
 
 def _once(rasterizer: Rasterizer) -> Rasterizer:
-    """The same rasteriser, which answers the second question about the one mesh from memory."""
+    """Wraps a rasteriser so that a second call for the same mesh returns the first result."""
     answer: list[Raster] = []
 
     def remembered(vertices: FloatArray, triangles: NDArray[np.int32], size: tuple[int, int]) -> Raster:
@@ -107,7 +109,7 @@ def _once(rasterizer: Rasterizer) -> Rasterizer:
 
 
 def random_person(rng: np.random.Generator) -> Person:
-    """Draw and paint one identity."""
+    """Draws and paints one identity."""
     identity = random_identity(rng)
     skin = random_skin(rng)
     hair = random_hair(rng, skin.tone)
@@ -135,7 +137,7 @@ def random_person(rng: np.random.Generator) -> Person:
 
 
 def pose(person: Person, motion: Motion, f: int, size: int) -> tuple[Face, Posed]:
-    """Frame `f`: the Face that a perfect tracker would see, and the bust as it is drawn."""
+    """Returns the Face of frame `f`, exact as from a perfect tracker, and the bust as it is drawn."""
     bust = person.bust
     expression = np.einsum("e,evk->vk", motion.expression[f], person.basis).astype(np.float32)
     count = len(expression)
@@ -148,8 +150,8 @@ def pose(person: Person, motion: Motion, f: int, size: int) -> tuple[Face, Posed
     normals = picture_normals(vertices, bust.normal_triangles)[bust.weld]
     uv = bust.uv.copy()
     for eye, loop in zip(bust.eyes, EYE_LOOPS, strict=True):
-        _look(uv, normals, canonical[eye], bust.rest[list(loop)], eye, motion.gaze[f], motion.rotation[f])
-    _speak(uv, normals, canonical, bust.mouth, motion.rotation[f])
+        _turn_eye(uv, normals, canonical[eye], bust.rest[list(loop)], eye, motion.gaze[f], motion.rotation[f])
+    _show_teeth(uv, normals, canonical, bust.mouth, motion.rotation[f])
     face = Face(
         t_s=f / FRAME_RATE,
         mesh=face_mesh(),
@@ -165,14 +167,14 @@ def pose(person: Person, motion: Motion, f: int, size: int) -> tuple[Face, Posed
 
 
 def _placed(points: FloatArray, rotation: FloatArray, scale: np.float32, at: FloatArray) -> FloatArray:
-    """Canonical cm -> picture: x right, y down, z to the viewer."""
+    """Maps canonical cm to the picture: x right, y down, z to the viewer."""
     out = scale * (points @ rotation.T)
     out[:, 1] *= -1
     out[:, :2] += at
     return out
 
 
-def _look(
+def _turn_eye(
     uv: FloatArray,
     normals: FloatArray,
     lids: FloatArray,
@@ -181,7 +183,10 @@ def _look(
     gaze: FloatArray,
     rotation: FloatArray,
 ) -> None:
-    """The eyeball stays while the lids move over it: texels and normals follow the place, not the vertex."""
+    """Points an eye: the eyeball stays while the lids move over it.
+
+    Texels and normals follow the position, not the vertex.
+    """
     middle = rest.mean(0)
     offset = (lids - middle)[:, :2]
     at = (offset - gaze) / (2 * EYE_REACH_CM)
@@ -190,8 +195,8 @@ def _look(
     normals[eye] = (ball / np.linalg.norm(ball, axis=1, keepdims=True)) @ rotation.T
 
 
-def _speak(uv: FloatArray, normals: FloatArray, canonical: FloatArray, mouth: slice, rotation: FloatArray) -> None:
-    """Teeth hang from the upper lip; what lies deeper is further down the patch."""
+def _show_teeth(uv: FloatArray, normals: FloatArray, canonical: FloatArray, mouth: slice, rotation: FloatArray) -> None:
+    """Places the teeth, which hang from the upper lip; what lies deeper in the mouth is further down the patch."""
     points = canonical[mouth]
     upper = canonical[list(UPPER_INNER)]
     order = np.argsort(upper[:, 0])

@@ -1,4 +1,4 @@
-"""Seed → neck and clothes: the trunk's patch, skin above the neckline and cloth below (linear albedo)."""
+"""This module paints neck and clothes: the trunk's patch, skin above the neckline and cloth below (linear albedo)."""
 
 import colorsys
 
@@ -12,7 +12,7 @@ from training.heads.noise import mix, ramp, smooth_noise
 
 
 def paint_trunk(rng: np.random.Generator, tone: FloatArray, rings: np.ndarray, beard: FloatArray | None) -> FloatArray:
-    """[128,256,3] over `rings` (bust.trunk_rings); `beard` [3] darkens the throat of the bearded."""
+    """Returns [96,192,3] over `rings` (bust.trunk_rings); `beard` [3], where given, darkens the throat."""
     height, width = atlas.TRUNK.height, atlas.TRUNK.width
     y = np.interp(np.linspace(0, 1, height), np.linspace(0, 1, len(rings)), rings[:, 0]).astype(np.float32)[:, None]
     angle = np.linspace(-TRUNK_DEG, TRUNK_DEG, width).astype(np.float32)[None]
@@ -35,7 +35,7 @@ def paint_trunk(rng: np.random.Generator, tone: FloatArray, rings: np.ndarray, b
 
 
 def _neckline(rng: np.random.Generator, angle: FloatArray, neck_y: float) -> FloatArray:
-    """y [1,W] below which cloth begins."""
+    """Returns y [1,W] below which cloth begins."""
     depth = rng.uniform(0.3, 6.0)
     style = rng.integers(4)
     if style == 0:  # round

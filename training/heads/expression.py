@@ -1,7 +1,7 @@
-"""Identity → expression basis: displacement [E,V,3] of jaw, smile, pucker, brows and blink at full strength, cm.
+"""expression_basis gives the displacements [E,V,3] of jaw, smile, pucker, brows and blink at full strength, cm.
 
-Linear, as `Face.expression` is: a frame's expression is the weighted sum. Jaw turns about an axis through the ears;
-what belongs to the lower lip is found on the mesh (the slit of the mouth is a cut in its skin), not by height.
+It is linear, as `Face.expression` is: a frame's expression is the weighted sum. The jaw turns about an axis through the
+ears; the lower lip is found by its connection on the mesh (the slit of the mouth is a cut in its skin), not by height.
 """
 
 from functools import cache
@@ -26,7 +26,7 @@ LID_REACH_CM = 0.5
 
 
 def expression_basis(identity: FloatArray) -> FloatArray:
-    """float32 [E,V,3] in the order of NAMES, for a neutral face `identity` [V,3]."""
+    """Returns float32 [E,V,3] in the order of NAMES, for a neutral face `identity` [V,3]."""
     p = identity.astype(np.float64)
     side = np.sign(p[:, :1])
     return np.stack([_jaw(p), _smile(p, side), _pucker(p), _brows(p), _blink(p)]).astype(np.float32)
@@ -58,7 +58,10 @@ def _brows(p: np.ndarray) -> np.ndarray:
 
 
 def _blink(p: np.ndarray) -> np.ndarray:
-    """Upper lids fall onto the lower; the skin within half a centimetre above follows, the lower lid never moves."""
+    """Moves the upper lids onto the lower ones.
+
+    The skin within half a centimetre above follows, the lower lid never moves.
+    """
     out = np.zeros_like(p)
     for upper, lower in LIDS:
         lid, fall = p[list(upper)], 0.93 * (p[list(lower)] - p[list(upper)])
@@ -80,9 +83,9 @@ def _ascending(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def jaw_share() -> np.ndarray:
-    """[V] how far each vertex goes with the jaw: 1 at the lower lip and the chin, 0 above the mouth.
+    """Returns [V] how far each vertex moves with the jaw: 1 at the lower lip and the chin, 0 above the mouth.
 
-    r = up/(up + low) with the distances over the skin to the two lips: the slit keeps them apart.
+    r = up/(up + low) with the distances over the skin to the two lips, which the slit separates.
     """
     mesh = face_mesh()
     triangles = mesh.triangles[mesh.skin_triangles]
@@ -95,7 +98,10 @@ def jaw_share() -> np.ndarray:
 
 
 def _distance(edges: np.ndarray, lengths: np.ndarray, start: tuple[int, ...], count: int) -> np.ndarray:
-    """Shortest way along edges from any of `start`, [V] (Bellman-Ford: the mesh is small and this runs once)."""
+    """Returns the shortest way along edges from any of `start`, [V].
+
+    It is Bellman-Ford, since the mesh is small and this runs once.
+    """
     out = np.full(count, np.inf)
     out[list(start)] = 0
     while True:

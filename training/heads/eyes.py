@@ -1,4 +1,4 @@
-"""Seed → eyes, teeth and ears: the small patches of the atlas (linear albedo)."""
+"""This module paints eyes, teeth and ears: the small patches of the atlas (linear albedo)."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ IRIS_CM, PUPIL_CM = 0.62, 0.27
 
 
 def paint_eye(rng: np.random.Generator) -> FloatArray:
-    """Eyeball seen from the front, [64,64,3]: EYE_REACH_CM from the centre of the iris to the edge."""
+    """Paints the eyeball seen from the front, [64,64,3]: EYE_REACH_CM from the centre of the iris to the edge."""
     y, x = np.mgrid[: atlas.EYE.height, : atlas.EYE.width].astype(np.float32)
     x = (x / (atlas.EYE.width - 1) * 2 - 1) * EYE_REACH_CM
     y = (1 - y / (atlas.EYE.height - 1) * 2) * EYE_REACH_CM
@@ -34,7 +34,7 @@ def paint_eye(rng: np.random.Generator) -> FloatArray:
 
 
 def paint_mouth(rng: np.random.Generator) -> FloatArray:
-    """Behind the lips, [32,64,3]: rows run down from the upper lip, teeth first."""
+    """Paints what is behind the lips, [32,64,3]: rows run down from the upper lip, teeth first."""
     y, x = np.mgrid[: atlas.MOUTH.height, : atlas.MOUTH.width].astype(np.float32)
     y = y / (atlas.MOUTH.height - 1) * MOUTH_REACH_CM[1]
     x = (x / (atlas.MOUTH.width - 1) * 2 - 1) * MOUTH_REACH_CM[0]
@@ -48,7 +48,7 @@ def paint_mouth(rng: np.random.Generator) -> FloatArray:
 
 
 def paint_ear(tone: FloatArray) -> FloatArray:
-    """[48,64,3]: skin with a hollow inside the rim."""
+    """Paints an ear, [48,64,3]: skin with a hollow inside the rim."""
     y, x = np.mgrid[: atlas.EAR.height, : atlas.EAR.width].astype(np.float32)
     x, y = x / (atlas.EAR.width - 1) * 2 - 1, y / (atlas.EAR.height - 1) * 2 - 1
     r = np.hypot(x, y)

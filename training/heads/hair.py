@@ -1,7 +1,7 @@
-"""Seed → hair: where it grows, how far it stands off, its colour and beard; paints the canvas and swells the skull.
+"""This module draws hair: its hairline, volume, colour and beard; it paints the canvas and swells the skull.
 
-Where hair grows is a field over canonical points (a line from the fringe over the temple behind the ear to the nape),
-one for paint and volume alike, so that a bald texel never stands off and a hairy one never lies flat.
+The hairline is a field over canonical points (a line from the fringe over the temple behind the ear to the nape). Paint
+and volume use the same field, so that bald texels never stand off and hairy ones never lie flat.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Hair:
     """One person's hair."""
 
     colour: FloatArray  # [3] linear albedo
-    natural: FloatArray  # [3] of brows and beard, which nobody dyes
+    natural: FloatArray  # [3] of brows and beard, which are never dyed
     length_cm: float  # how far it stands off the skull; 0 = shaved
     lift_cm: float  # extra height on top
     curl: float  # 0 strands … 1 curls
@@ -48,7 +48,10 @@ class Hair:
 
 
 def random_hair(rng: np.random.Generator, tone: FloatArray) -> Hair:
-    """About one head in eight is bald, four in ten wear it long, one in four has a beard; `tone` [3] is the skin's."""
+    """Draws hair; `tone` [3] is the skin's.
+
+    About one head in eight is bald, four in ten wear it long, one in four has a beard.
+    """
     # A pale beard on dark skin reads as a mask at 128 px: there it grows dark or grey, dyed hair may be anything.
     natural = COLOURS[DARK] if float(tone @ LUMA) < 0.14 else COLOURS
     grown = natural[rng.integers(len(natural))] * rng.uniform(0.85, 1.2)
@@ -78,13 +81,13 @@ def random_hair(rng: np.random.Generator, tone: FloatArray) -> Hair:
 
 
 def growth(points: FloatArray, hair: Hair) -> FloatArray:
-    """How far behind the hairline a point [...,3] of the average head lies, cm [...]; negative where skin is bare."""
+    """Returns how far behind the hairline a point [...,3] of the average head lies, cm [...]; negative on bare skin."""
     if hair.bald:
         return np.full(points.shape[:-1], -9.0, np.float32)
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     behind = np.interp(y, LINE_Y, LINE_Z).astype(np.float32) - z
     side = np.abs(x)
-    # Receding takes the temples more than the middle.
+    # Receding hair recedes more at the temples than in the middle.
     behind -= hair.recede_cm * ramp(y, 3.5, 6.5) * (0.5 + 0.8 * np.exp(-0.5 * ((side - 3.5) / 1.6) ** 2))
     if hair.fringe_cm > 0:
         # Longest away from the parting; ends at the temples, where the side line takes over.
@@ -94,7 +97,7 @@ def growth(points: FloatArray, hair: Hair) -> FloatArray:
 
 
 def hair_volume(rng: np.random.Generator, hair: Hair) -> FloatArray:
-    """How far hair swells each vertex of the skull's rings, [RINGS,36] cm."""
+    """Returns how far hair swells each vertex of the skull's rings, [RINGS,36] cm."""
     rings, _ = skull_rings(face_mesh().neutral)
     cover = ramp(growth(rings, hair), -0.1, 1.6)
     on_top = ramp(rings[..., 1], 5.0, 11.0) * ramp(rings[..., 2], -10, -2)
@@ -107,7 +110,10 @@ def hair_volume(rng: np.random.Generator, hair: Hair) -> FloatArray:
 
 
 def strands(rng: np.random.Generator, hair: Hair, shape: tuple[int, int], span: tuple[float, float]) -> FloatArray:
-    """Relative brightness [H,W] of combed (rows = along the hair) or curled hair; `span` = cm down and across."""
+    """Returns relative brightness [H,W] of combed (rows = along the hair) or curled hair.
+
+    `span` is its size in cm, down and across.
+    """
     curl = smooth_noise(rng, shape, (span[0] / 0.8, span[1] / 0.8))
     comb = smooth_noise(rng, shape, (span[0] / 9.0, span[1] / 0.55)) + 0.6 * smooth_noise(
         rng, shape, (span[0] / 14.0, span[1] / 1.8)
@@ -118,7 +124,7 @@ def strands(rng: np.random.Generator, hair: Hair, shape: tuple[int, int], span: 
 
 @cache
 def beard_fields() -> tuple[FloatArray, FloatArray]:
-    """Coverage [H,W] of the canvas by a full beard and by a moustache."""
+    """Returns the coverage [H,W] of the canvas by a full beard and by a moustache."""
     points = canvas().points
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     side = np.abs(x)
@@ -132,7 +138,7 @@ def beard_fields() -> tuple[FloatArray, FloatArray]:
 
 
 def paint_hair(rng: np.random.Generator, hair: Hair, bare: FloatArray) -> FloatArray:
-    """Hair and beard over a bare head, both linear albedo [H,W,3]."""
+    """Paints hair and beard over a bare head, both linear albedo [H,W,3]."""
     field = around(strands(rng, hair, (96, 288), (30.0, 56.0)))
     colour = field[..., None] * hair.colour
     image = bare
@@ -152,7 +158,10 @@ def _on_canvas(hair: Hair) -> FloatArray:
 
 
 def paint_hood(rng: np.random.Generator, hair: Hair, shape: tuple[int, int]) -> FloatArray:
-    """Long hair, linear albedo [H,W,3]; columns go round the head, and what hangs behind the neck lies in its shade."""
+    """Paints long hair, linear albedo [H,W,3].
+
+    Columns go round the head; hair behind the neck lies in its shade.
+    """
     turn = np.linspace(-1, 1, shape[1], dtype=np.float32)
     shade = 1 - 0.65 * np.exp(-0.5 * np.square(turn / 0.38))
     return (strands(rng, hair, shape, (30.0, 40.0)) * shade)[..., None] * hair.colour

@@ -1,7 +1,8 @@
-"""Seed → a light: one to three soft lamps and an ambient, as SH of order 2, exposed for a face.
+"""random_lighting draws a light: one to three soft lamps and an ambient, as SH of order 2, exposed for a face.
 
-Built of lamps, so that the radiance is physically plausible, and kept as coefficients, so that nothing but what a hint
-can show is in it. The product's presets are not drawn: they stay for held-out checks (pass them to `head_clip`).
+It is built of lamps, so that the radiance is physically plausible, and kept as coefficients, so that it contains
+nothing that a hint cannot show. The product's presets are not drawn: they are kept for held-out checks (pass them to
+`head_clip`).
 """
 
 import numpy as np
@@ -12,12 +13,15 @@ from lcvd.lighting.sh import irradiance_over_pi
 from lcvd.types import DirectionalLight, Lighting
 
 VIVID = 0.15  # share of lamps with a saturated colour, as neon and stage lights have
-# Normals a face shows the viewer: within 60° of the camera.
+# The normals of a face that the viewer sees: within 60° of the camera.
 _FACING = np.array([direction_from_angles(az, el) for az in (-60, -30, 0, 30, 60) for el in (-40, 0, 40)], np.float32)
 
 
 def random_lighting(rng: np.random.Generator) -> Lighting:
-    """A light whose mean luminance over a facing head is 0.35…0.95 and whose brightest facing normal is at most 1.6."""
+    """Draws a light.
+
+    Its mean luminance over a facing head is 0.35…0.95 and its brightest facing normal at most 1.6.
+    """
     key = _lamp(rng, rng.uniform(-120, 120), rng.uniform(-45, 65), 1.0)
     others = tuple(
         _lamp(rng, rng.uniform(-170, 170), rng.uniform(-30, 60), rng.uniform(0.08, 0.6))

@@ -1,4 +1,4 @@
-"""Smooth random fields and ramps: what every painter here mixes its colours with."""
+"""This module makes smooth random fields and ramps, with which all painters mix colours."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from lcvd.types import FloatArray
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float]) -> FloatArray:
-    """float32 [H,W], about standard normal; `cells` = how many bumps fit down and across."""
+    """Returns float32 [H,W], about standard normal; `cells` = the number of bumps down and across."""
     rows, cols = max(int(np.ceil(cells[0])), 1) + 3, max(int(np.ceil(cells[1])), 1) + 3
     grid = rng.standard_normal((rows, cols), np.float32)
     grown = cv2.resize(
@@ -19,11 +19,11 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[
 
 
 def ramp(x: ArrayLike, low: float, high: float) -> FloatArray:
-    """0 below `low`, 1 above `high`, a smooth 3t²-2t³ between; `low` > `high` runs down instead."""
+    """Returns 0 below `low`, 1 above `high`, a smooth 3t²-2t³ between; with `low` > `high` it falls instead."""
     t: NDArray[np.floating] = np.clip((np.asarray(x, np.float32) - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def mix(base: FloatArray, over: ArrayLike, alpha: FloatArray) -> FloatArray:
-    """Colours `base` [H,W,3] covered by `over` ([3] or [H,W,3]) where `alpha` [H,W] says so."""
+    """Covers colours `base` [H,W,3] by `over` ([3] or [H,W,3]) with opacity `alpha` [H,W]."""
     return base + alpha[..., None] * (np.asarray(over, np.float32) - base)

@@ -1,4 +1,4 @@
-"""Seed → motion: where head, eyes and shoulders are in every frame, smooth in time.
+"""random_motion draws the pose of head, eyes and shoulders in every frame, smooth in time.
 
 A signal is its own mean and two sines of random period; amplitudes shrink with the period's speed, so that no frame
 jumps. Angles: yaw about +y (positive turns the face to the right of the picture), pitch about +x (positive looks
@@ -21,7 +21,7 @@ BLINK = np.array([0.35, 0.9, 1.0, 0.75, 0.3])  # lid closure of consecutive fram
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """Everything that changes over F frames. Lengths in units of the picture's side."""
+    """Everything that changes over F frames. Lengths are in units of the picture's side."""
 
     rotation: FloatArray  # [F,3,3] viewer_from_canonical
     translation: FloatArray  # [F,2] canonical origin in the picture, x right, y down
@@ -33,7 +33,7 @@ class Motion:
 
 
 def random_motion(rng: np.random.Generator, frames: int, still: bool = False) -> Motion:
-    """`still` holds pose, expression and gaze at their first frame."""
+    """Draws the motion of a clip; `still` holds pose, expression and gaze at their first frame."""
     liveliness = rng.uniform(0.25, 1.0)
     yaw, pitch, roll = (_signal(rng, frames, limit, liveliness * 0.6) for limit in (YAW_DEG, PITCH_DEG, ROLL_DEG))
     shift_x, shift_y = (_signal(rng, frames, limit, 0.5 * liveliness) for limit in (0.06, 0.045))
@@ -68,7 +68,7 @@ def _held(motion: Motion) -> Motion:
 
 
 def _rectified(x: np.ndarray) -> np.ndarray:
-    """max(0, x) with a soft knee, so that a mouth does not snap shut."""
+    """Returns max(0, x) with a soft knee, so that a mouth does not snap shut."""
     return 0.5 * (x + np.sqrt(x * x + 0.02)) - 0.07
 
 
@@ -79,14 +79,14 @@ def _signal(
     swing: float,
     periods: tuple[float, float] = PERIODS,
 ) -> np.ndarray:
-    """[F] within ±limit: a mean of its own and two sines that take `swing` (0…1) of the range between them."""
+    """Returns [F] within ±limit: a mean and two sines that take `swing` (0…1) of the range between them."""
     t = np.arange(frames)
     mean = rng.uniform(-1, 1) * (1 - swing)
     share = rng.uniform(0.5, 0.9)
     out = np.full(frames, mean)
     for part in (share, 1 - share):
         period = np.exp(rng.uniform(*np.log(periods)))
-        # A fast swing is a small one: its speed stays what the shortest period allows a third of the range.
+        # Fast swings are small: their speed stays below what the shortest period gives a third of the range.
         reach = swing * part * min(1.0, period / (2.2 * periods[0]))
         out += reach * np.sin(2 * np.pi * (t / period + rng.uniform()))
     return limit * out
@@ -103,7 +103,7 @@ def _blinks(rng: np.random.Generator, frames: int) -> np.ndarray:
 
 
 def _rotations(yaw_deg: np.ndarray, pitch_deg: np.ndarray, roll_deg: np.ndarray) -> FloatArray:
-    """[F,3,3] = roll · yaw · pitch."""
+    """Returns [F,3,3] = roll · yaw · pitch."""
     a, b, c = (np.radians(v) for v in (yaw_deg, pitch_deg, roll_deg))
     zero, one = np.zeros_like(a), np.ones_like(a)
 

@@ -1,8 +1,8 @@
-"""A posed bust and two lights → two linear pictures and the mask, each pixel the mean of SUPER² samples.
+"""render draws a posed bust under two lights: two linear pictures and a mask, each pixel the mean of SUPER² samples.
 
 Shade is irradiance/π of the light's order-2 SH (`lcvd.lighting.lighting.sh_projection`, as hints use), at least 0,
-times albedo times occlusion. One z-buffer serves both lights, so the two pictures differ in nothing else. The slow twin
-lives in tests/training/heads/test_render.py.
+times albedo times occlusion. One z-buffer serves both lights, so the two pictures differ in nothing else. A slow numpy
+version is in tests/training/heads/test_render.py, which compares the two.
 """
 
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from lcvd.lighting.sh import LAMBERT, Y00, Y1, Y2, Y20
 from lcvd.types import FloatArray, Lighting
 
 SUPER = 2
-# Hanging hair is a sheet, but stands for a volume: what shows its inner side is lit as if it were bent to the viewer,
-# with this share of the light.
+# Hanging hair is a sheet that stands for a volume: its inner side is lit as if it were turned to the viewer, with this
+# share of the light.
 INSIDE = 0.7
 
 
@@ -34,7 +34,10 @@ class Posed(NamedTuple):
 
 
 def light_polynomial(lighting: Lighting) -> FloatArray:
-    """[10,3]: shade = 1, x, y, z, xy, yz, xz, xx, yy, zz of the normal times this: `irradiance_over_pi`, expanded."""
+    """Returns [10,3], with which `irradiance_over_pi` is a polynomial of the normal.
+
+    shade = 1, x, y, z, xy, yz, xz, xx, yy, zz of the normal times this.
+    """
     e = sh_projection(lighting).astype(np.float64) * LAMBERT[:, None]
     rows = (
         Y00 * e[0] - Y20 * e[6], Y1 * e[3], Y1 * e[1], Y1 * e[2], Y2 * e[4], Y2 * e[5], Y2 * e[7],
@@ -46,7 +49,7 @@ def light_polynomial(lighting: Lighting) -> FloatArray:
 def render(
     posed: Posed, atlas: FloatArray, lights: tuple[Lighting, Lighting], background: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Linear pictures [2,S,S,3] and coverage [S,S] in [0,1] of a bust before `background` [S,S,3]."""
+    """Returns linear pictures [2,S,S,3] and coverage [S,S] in [0,1] of a bust before `background` [S,S,3]."""
     size = background.shape[0]
     triangles, two_sided = _visible(posed)
     raster = rasterize(posed.vertices_px * np.float32(SUPER), triangles, (SUPER * size, SUPER * size))
@@ -62,7 +65,7 @@ def render(
 
 
 def _visible(posed: Posed) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Triangles that face the viewer or have two sides: half the work of the z-buffer."""
+    """Returns the triangles that face the viewer or have two sides, which halves the work of the z-buffer."""
     keep = np.empty(len(posed.triangles), np.bool_)
     _facing(posed.vertices_px, posed.triangles, posed.two_sided, keep)
     return posed.triangles[keep], posed.two_sided[keep]
@@ -138,7 +141,7 @@ def _shade(triangle, bary, triangles, two_sided, attributes, atlas, lights, back
 
 @numba.njit(inline="always")
 def _shade_of(lights, q, k, x, y, z):  # type: ignore[no-untyped-def]
-    """Light `q`, channel `k` at a unit normal: Horner form of the polynomial, at least 0."""
+    """Returns the shade of light `q`, channel `k` at a unit normal: Horner form of the polynomial, at least 0."""
     s = lights[q, 0, k] + x * (lights[q, 1, k] + y * lights[q, 4, k] + z * lights[q, 6, k] + x * lights[q, 7, k])
     s += y * (lights[q, 2, k] + z * lights[q, 5, k] + y * lights[q, 8, k]) + z * (lights[q, 3, k] + z * lights[q, 9, k])
     return max(s, np.float32(0.0))

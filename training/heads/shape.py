@@ -1,4 +1,4 @@
-"""Seed → identity: the canonical face under random, left-right symmetric deformations, [V,3] canonical cm.
+"""random_identity draws the canonical face under random, left-right symmetric deformations, [V,3] canonical cm.
 
 Each mode pushes or spreads the face around a centre with a Gaussian weight; both sides get the mirror image, so a face
 stays symmetric to the last bit up to the canonical mesh's own symmetry. Sizes are cm at one standard deviation.
@@ -17,7 +17,7 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way faces differ. `push` moves by `amount`; `spread` stretches distances from the centre by `amount`."""
+    """One way faces differ: `push` moves by `amount`, `spread` stretches distances from the centre by `amount`."""
 
     kind: Literal["push", "spread"]
     centre: Vector  # on the person's left, +x
@@ -52,13 +52,13 @@ MODES: tuple[Mode, ...] = (
     Mode("push", (0, -3.5, 5.5), (3.0, 1.2, 2.5), (0, 0.2, 0)),  # mouth height
     Mode("push", (0, -3.5, 5.5), (2.4, 0.9, 2.0), (0, 0, 0.18)),  # lips forward
 )
-# 20 % taller eyes than the canonical: at 128 px an eye is 4 px high, and it must read as one.
+# Eyes are 20 % taller than the canonical ones: at 128 px an eye is 4 px high and must still be recognised.
 EYES = Mode("spread", (3.15, 2.6, 3.5), (1.7, 1.0, 2.0), (0.08, 0.22, 0))
-LIMIT = 2.2  # standard deviations: beyond it lips meet the chin and eyes the brows
+LIMIT = 2.2  # standard deviations; beyond it lips meet the chin and eyes the brows
 
 
 def random_identity(rng: np.random.Generator) -> FloatArray:
-    """One person's neutral face, [V,3] canonical cm."""
+    """Returns one person's neutral face, [V,3] canonical cm."""
     shape = _moved(face_mesh().neutral.astype(np.float64), EYES, 1.0)
     for mode in MODES:
         shape = _moved(shape, mode, float(np.clip(rng.standard_normal(), -LIMIT, LIMIT)))
@@ -68,7 +68,7 @@ def random_identity(rng: np.random.Generator) -> FloatArray:
 
 
 def bell(points: np.ndarray, centre: Vector, sigma: Vector) -> np.ndarray:
-    """Gaussian weight [V] of points [V,3] around the centre and its mirror image, whichever is nearer."""
+    """Returns the Gaussian weight [V] of points [V,3] around the centre or its mirror image, the nearer one."""
     folded = np.abs(points[:, 0])
     offset = np.column_stack((folded, points[:, 1:])) - (abs(centre[0]), *centre[1:])
     return np.exp(-0.5 * np.square(offset / sigma).sum(1))

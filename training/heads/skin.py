@@ -1,7 +1,8 @@
-"""Seed → skin: tone, blotches, freckles, lips, brows, lashes and nostrils painted on the head's canvas (linear albedo).
+"""This module paints skin on the head's canvas: tone, blotches, freckles, lips, brows, lashes, nostrils.
 
-Tones run from very pale to very dark along measured-looking sRGB anchors; everything else is relative to the tone, so
-that no feature is drawn for one kind of skin only. Polygons follow the mesh's own regions: paint moves with the face.
+Paint is linear albedo. Tones run from very pale to very dark along plausible sRGB anchors; everything else is relative
+to the tone, so that no feature is drawn for one kind of skin only. Polygons follow the mesh's own regions, so paint
+moves with the face.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ TONES = np.array(
     [(236, 200, 180), (226, 180, 154), (208, 156, 126), (190, 134, 102), (160, 108, 78), (124, 80, 58), (92, 58, 43),
      (76, 49, 38)], np.float32
 )  # fmt: skip
-EXPOSED = 0.82  # a face under shade 1 keeps headroom, as a camera's exposure leaves it
+EXPOSED = 0.82  # leaves a face under shade 1 the headroom that a camera's exposure leaves
 OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
 NOSTRILS = ((-0.75, -1.55), (0.75, -1.55))  # x, y canonical cm
@@ -44,7 +45,7 @@ class Skin:
 
 
 def random_skin(rng: np.random.Generator) -> Skin:
-    """Uniform over the whole range of tones."""
+    """Draws a skin uniformly over the whole range of tones."""
     at = rng.uniform(0, len(TONES) - 1)
     below = min(int(at), len(TONES) - 2)
     srgb = TONES[below] + (at - below) * (TONES[below + 1] - TONES[below]) + rng.normal(0, 5, 3)
@@ -64,12 +65,12 @@ def random_skin(rng: np.random.Generator) -> Skin:
 
 
 class Fields(NamedTuple):
-    """Where features lie, the same on every head: drawn once, [H,W] of the canvas or [SIDE,SIDE] of its face."""
+    """The positions of features, the same on every head: [H,W] of the canvas or [SIDE,SIDE] of its face."""
 
     blush: FloatArray
-    shut: FloatArray  # light that the hint cannot know is lost: eye sockets, beside the nose, under the lip
-    lined: FloatArray  # what age adds to it
-    wrinkled: FloatArray  # what it adds late
+    shut: FloatArray  # light lost in eye sockets, beside the nose, under the lip, which the hint does not show
+    lined: FloatArray  # loss that age adds
+    wrinkled: FloatArray  # loss that high age adds
     freckled: FloatArray
     lips: FloatArray
     brows: FloatArray
@@ -78,7 +79,7 @@ class Fields(NamedTuple):
 
 @cache
 def fields() -> Fields:
-    """Painted on the average head, hence cached; mesh regions make the polygons."""
+    """Paints the fields on the average head once; regions of the mesh give the polygons."""
     points = canvas().points
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     side = np.abs(x)
@@ -109,7 +110,7 @@ def fields() -> Fields:
 
 
 def paint_skin(rng: np.random.Generator, skin: Skin, brow: FloatArray, brow_weight: float) -> FloatArray:
-    """Bare head, linear albedo [SIDE, 2·SIDE, 3]; `brow` [3] is the colour of its brows."""
+    """Paints a bare head, linear albedo [SIDE, 2·SIDE, 3]; `brow` [3] is the colour of its brows."""
     field = fields()
     grey = 1 - field.shut - skin.age * field.lined - max(skin.age - 0.4, 0) * field.wrinkled
     grey *= 1 + skin.blotches * around(smooth_noise(rng, (48, 96), (7, 14)))
@@ -132,7 +133,7 @@ def _texels(vertices: tuple[int, ...]) -> np.ndarray:
 
 
 def _polygon(vertices: tuple[int, ...], blur: float) -> FloatArray:
-    """Coverage [SIDE,SIDE] of a region of the face."""
+    """Returns the coverage [SIDE,SIDE] of a region of the face."""
     drawn = np.zeros((atlas.SIDE, atlas.SIDE), np.uint8)
     cv2.fillPoly(drawn, [_texels(vertices)], (255,), cv2.LINE_AA, shift=4)
     return _softened(drawn, blur)

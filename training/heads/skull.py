@@ -1,4 +1,4 @@
-"""Face outline → bald skull behind it: rings of 36 points from the outline over a superellipsoid to the back, cm."""
+"""This module builds the bald skull behind a face outline: rings of 36 points over a superellipsoid to the back, cm."""
 
 from functools import cache
 
@@ -16,7 +16,7 @@ RINGS = 11
 
 @cache
 def outline() -> NDArray[np.int32]:
-    """[36] face_oval's vertices in order round the face, from the top over the person's left."""
+    """Returns [36] face_oval's vertices in order round the face, from the top over the person's left."""
     angle_of = face_mesh().neutral[face_mesh().regions["face_oval"]]
     oval = face_mesh().regions["face_oval"]
     angle = np.arctan2(angle_of[:, 0], angle_of[:, 1])
@@ -24,12 +24,12 @@ def outline() -> NDArray[np.int32]:
 
 
 def ring_share() -> FloatArray:
-    """[RINGS] how far from the outline (0) to the back (1) each ring of the skull lies; denser near the face."""
+    """Returns [RINGS] the place of each ring of the skull from the outline (0) to the back (1), denser near the face."""
     return (np.arange(1, RINGS + 1) / (RINGS + 1)).astype(np.float32) ** 1.25
 
 
 def skull_rings(identity: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Bald skull behind a face: points [RINGS,36,3] and the unit directions they lie in from the skull's centre."""
+    """Returns the bald skull's points [RINGS,36,3] and their unit directions from the skull's centre."""
     rim = identity[outline()].astype(np.float64)
     centre, radii = skull_frame(identity)
     arm = rim - centre
@@ -47,7 +47,7 @@ def skull_rings(identity: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def skull_frame(identity: FloatArray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and radii of the skull that fits a face."""
+    """Returns centre and radii of the skull that fits a face."""
     reference = face_mesh().neutral[outline()]
     rim = identity[outline()]
     grown = np.abs(rim).max(0) / np.abs(reference).max(0)
