@@ -24,7 +24,7 @@ def outline() -> NDArray[np.int32]:
 
 
 def ring_share() -> FloatArray:
-    """Returns [RINGS] the place of each ring of the skull from the outline (0) to the back (1), denser near the face."""
+    """Returns [RINGS] the place of each ring of the skull from outline (0) to back (1), denser near the face."""
     return (np.arange(1, RINGS + 1) / (RINGS + 1)).astype(np.float32) ** 1.25
 
 

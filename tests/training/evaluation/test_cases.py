@@ -1,0 +1,37 @@
+"""Evaluation cases are held-out heads that repeat exactly and ask for random lights and presets in turn."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+
+from lcvd.errors import ShapeError
+from lcvd.lighting.presets import PRESETS
+from training.data.synthetic import HELD_OUT, HeadSource
+from training.evaluation import held_out_case
+from training.evaluation.case import FIRST, HEADS_MAX, seed_of, target_of
+
+
+def test_heads_are_held_out() -> None:
+    """No training run can have them, nor its validation; evaluation seeds do not share heads."""
+    assert FIRST > HELD_OUT + 10**6  # validation counts up from HELD_OUT
+    seeds = [seed_of(index, seed) for seed in (0, 1, 7) for index in (0, 1, HEADS_MAX - 1)]
+    assert len(set(seeds)) == len(seeds)
+    assert min(seeds) >= FIRST
+    with pytest.raises(ShapeError):
+        seed_of(HEADS_MAX, 0)
+    with pytest.raises(Exception, match="held-out"):
+        HeadSource(10, HELD_OUT - 5)
+
+
+def test_cases_repeat_and_their_lights_differ() -> None:
+    """The same bytes at every call; every other case is asked for a preset, all of the gallery in turn."""
+    a, b = held_out_case(0, 1, 64), held_out_case(0, 1, 64)
+    assert np.array_equal(a.truth, b.truth)
+    assert np.array_equal(a.source, b.source)
+    assert a.light == "random"
+    assert a.frames == 1
+    count = len(PRESETS) - 1
+    assert {target_of(2 * i + 1).name for i in range(count)} == {p.name for p in PRESETS if p.name != "original"}
+    assert held_out_case(1, 1, 64).light == target_of(1).name
+    assert not np.array_equal(a.reference_hint, a.hints[0])
