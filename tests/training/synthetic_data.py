@@ -1,4 +1,4 @@
-"""Prepared folders without footage: random clips through the real writers."""
+"""Writes prepared folders without footage: random clips through the real writers."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ FRAMES, SIZE = 4, 64
 
 
 def clip(name: str, seed: int) -> ProcessedClip:
-    """Frame i is a grey of its own with noise; hints and masks differ from it and from each other."""
+    """Frames, hints and masks are random and differ from each other."""
     rng = np.random.default_rng(seed)
     frames = rng.integers(0, 256, (FRAMES, SIZE, SIZE, 3), np.uint8)
     hints = rng.integers(0, 256, frames.shape, np.uint8)
@@ -23,7 +23,7 @@ def clip(name: str, seed: int) -> ProcessedClip:
 
 
 def write_source(data: Path, number: int, samples: int, group: str | None = None) -> None:
-    """What a worker leaves of one source."""
+    """Writes what a worker leaves of one source."""
     for folder in ("parts", "sealed"):
         (data / STATE / folder).mkdir(parents=True, exist_ok=True)
     group = group or f"video{number}-000"
@@ -38,7 +38,7 @@ def write_source(data: Path, number: int, samples: int, group: str | None = None
 
 
 def write_synthetic_data(data: Path, sources: int = 3, samples: int = 2, shard_bytes: int = 2**30) -> Path:
-    """A finished folder; with png frames, so that pixels come back exactly."""
+    """Writes a finished folder, with png frames so that pixels come back exactly."""
     for number in range(sources):
         write_source(data, number, samples)
     settings = PrepareSettings(size=SIZE, frames=FRAMES, jpeg_quality=0)

@@ -1,4 +1,4 @@
-"""Small videos for the tests of training: a real face (the page's sample portrait) that sways, and no face."""
+"""Writes small videos for the tests of training: a real face (the page's sample portrait) that sways, and no face."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -12,7 +12,7 @@ PORTRAIT = Path(__file__).resolve().parents[2] / "client_web" / "sample" / "port
 
 
 def sway(count: int, size: int = 256, phase: float = 0.0) -> list[np.ndarray]:
-    """The portrait, `size`² RGB, moving by up to 3 % to and fro."""
+    """Returns the portrait, `size`² RGB, moving by up to 3 % to and fro."""
     bgr = cv2.imread(str(PORTRAIT))
     assert bgr is not None
     still = cv2.resize(np.ascontiguousarray(bgr[:, :, ::-1]), (size, size), interpolation=cv2.INTER_AREA)
@@ -25,14 +25,14 @@ def sway(count: int, size: int = 256, phase: float = 0.0) -> list[np.ndarray]:
 
 
 def walls(count: int, size: int = 256, seed: int = 0) -> list[np.ndarray]:
-    """Coloured noise without a face."""
+    """Returns coloured noise without a face."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 255, (8, 8, 3), np.uint8)
     return [cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)] * count
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: int = 25) -> Path:
-    """H.264 of good quality."""
+    """Writes H.264 of good quality."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "12"})

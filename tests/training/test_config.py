@@ -1,4 +1,4 @@
-"""Config: the paper's defaults, strict names, and errors that say field, value and what is legal."""
+"""The configuration has the paper's defaults, strict names, and errors with field, value and legal values."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_the_papers_settings_are_the_defaults() -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
 def test_every_example_is_legal(path: Path) -> None:
-    """What we ship loads."""
+    """Every shipped configuration loads."""
     assert load_config(path).steps > 0
 
 
@@ -52,7 +52,7 @@ def test_every_example_is_legal(path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, object], said: str) -> None:
-    """Field, value, legal values."""
+    """The error has field, value and legal values."""
     with pytest.raises(ConfigError, match=said):
         config_from(tiny_table(tmp_path, **change))
 

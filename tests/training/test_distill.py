@@ -1,4 +1,4 @@
-"""Students of few steps: what the loss is made of, resumed to the last digit, exported as the engine wants them."""
+"""Students of few steps: their loss is the formula's, runs resume exactly, and the engine loads their weights."""
 
 import json
 from dataclasses import replace
@@ -23,6 +23,7 @@ from lcvd.networks.student import Student, student_of  # noqa: E402
 from lcvd.weights.convert import convert  # noqa: E402
 from lcvd.weights.tiny import write_tiny  # noqa: E402
 from server.cli.distill import comparison_table  # noqa: E402
+from tests.training.run_log import read_log  # noqa: E402
 from tests.training.tiny_run import tiny_config  # noqa: E402
 from training import comparison  # noqa: E402
 from training.config import DistillConfig, TrainConfig, load_config  # noqa: E402
@@ -33,7 +34,6 @@ from training.distill import NO_DROPOUT, distill, student_config  # noqa: E402
 from training.errors import ConfigError, TrainingStopped  # noqa: E402
 from training.loop.distiller import Distiller, load_teacher, manifest_notes  # noqa: E402
 from training.loop.ema import Ema  # noqa: E402
-from training.loop.log import read_log  # noqa: E402
 from training.loop.networks import TrainableModel, load_networks  # noqa: E402
 from training.loop.runtime import make_accelerator  # noqa: E402
 from training.loop.train import WEIGHTS, make_stream  # noqa: E402
@@ -43,7 +43,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for the module: the teacher `tiny`, heads, runs."""
+    """Returns one folder for the module: the teacher `tiny`, heads, runs."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("distill")
     write_tiny(folder / "tiny")
@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(place: Path, name: str, **changes: Any) -> TrainConfig:
-    """A tiny run that begins as the tiny model; learns fast, so that differences show."""
+    """Returns a tiny run that starts from the tiny model and learns fast, so that differences show."""
     given: dict[str, Any] = {
         "model": {"source": "weights", "path": str(place / "tiny")},
         "distill": {"steps": [2], "omega": 3.0, "teacher_steps": 8, "heads": 0},
@@ -77,7 +77,7 @@ class Made:
         self.encoder = FrozenEncoder(self.model, self.config.data.model_copy(update={"latents": "fresh"}))
 
     def batch(self, sigma: float) -> Batch:
-        """The clip at the path's level nearest to σ, all conditions given."""
+        """Returns the clip at the path's level nearest to σ, with all conditions given."""
         device = torch.device("cpu")
         condition_mask = ConditionMask(1.0, 1.0, 1.0, 1.0)
         return make_row(self.clip, 0, self.config, self.encoder, device, condition_mask=condition_mask, sigma=sigma)
@@ -85,12 +85,12 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(place: Path) -> Made:
-    """Two steps, ω = 3."""
+    """Returns a student of two steps with ω = 3."""
     return Made(place)
 
 
 def test_guidance_is_the_teachers_two_branches(made: Made) -> None:
-    """At a phase's last level the target is v1 + ω (v2 - v1) with c1 = reference alone, written out here."""
+    """At a phase's last level the target is v1 + ω (v2 - v1) with c1 = reference only, written out here."""
     level = float(made.student.phases.levels[7])
     batch = made.batch(level)
     sigma = torch.tensor([level], dtype=torch.float32)
@@ -131,7 +131,7 @@ def test_omega_of_one_is_no_guidance(place: Path) -> None:
 
 
 def test_the_target_network_is_the_average(made: Made) -> None:
-    """The target moves with the average's weights, not with the student's own; without an average with these."""
+    """The target changes with the average's weights, not with the student's; without an average it is the student's."""
     student, batch = made.student, made.batch(700.0)
     sigma, x = torch.tensor([700.0]), batch.target + 700 * batch.noise
     named = [(name, value) for name, value in student.named_parameters() if "mix_factor" not in name]
@@ -164,7 +164,7 @@ def test_only_the_student_learns(made: Made) -> None:
 
 
 def test_a_students_run_has_the_teachers_levels_and_every_condition(place: Path) -> None:
-    """σ is drawn from the path alone; nothing is dropped; each student keeps the first teacher."""
+    """σ is drawn from the path; no condition is dropped; each student keeps the first teacher."""
     config = config_of(place, "any", distill={"steps": [4, 2], "teacher_steps": 8})
     run = student_config(config, 2, Path("four"))
     assert run.noise.levels == pytest.approx(SamplerPlan(8).sigmas[:-1])
@@ -178,7 +178,7 @@ class Cut(Exception):
 
 
 def test_students_follow_each_other_resume_and_load(place: Path) -> None:
-    """Cut off in the first student and given again: the same weights to the last digit; the engine sees students."""
+    """A run interrupted in the first student and repeated gives equal weights; the engine recognises students."""
     steady = {"steps": 4, "checkpoint": {"every": 2, "export": False}}
     both = {"steps": [2, 1], "omega": 3.0, "teacher_steps": 4, "heads": 0}
     (one,) = distill(config_of(place, "whole", distill=both | {"steps": [2]}, **steady)).students
@@ -217,7 +217,7 @@ def test_students_follow_each_other_resume_and_load(place: Path) -> None:
 
 
 def test_the_table_has_the_teacher_and_its_students(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The teacher at many steps and at the students', guided; each student once, one branch; numbers of true pixels."""
+    """The teacher is measured at many steps and the students', guided; each student once, with one branch."""
     monkeypatch.setattr(comparison, "TEACHER_STEPS", 3)
     teacher = load_lcvd(place / "tiny")
     students = [replace(teacher, student=Student(3.0, steps)) for steps in (2, 1)]
@@ -249,7 +249,7 @@ def test_a_participant_cannot_ask_a_student_for_other_steps() -> None:
 
 
 def test_manifests_of_strangers_are_read_with_care() -> None:
-    """A note that is no student is refused in words; no note is no student."""
+    """A malformed student note raises an error; without a note there is no student."""
     assert student_of({}) is None
     assert student_of({"student": {"omega": 2, "steps": 4}}) == Student(2, 4)
     for bad in (
@@ -264,7 +264,7 @@ def test_manifests_of_strangers_are_read_with_care() -> None:
 
 
 def test_a_toys_student_is_a_toy(place: Path) -> None:
-    """The label of the weights it began as goes on to the student; size is its own, and the live plan the teacher's."""
+    """The student keeps the label of the weights it started from; its size is its own, the live plan the teacher's."""
     toy = place / "toy"
     toy.mkdir()
     told = {"demonstration": True, "title": "Toy"}
@@ -277,7 +277,7 @@ def test_a_toys_student_is_a_toy(place: Path) -> None:
 
 
 def test_mistakes_are_told(place: Path) -> None:
-    """What cannot be distilled says which field is wrong."""
+    """The error says which field cannot be distilled."""
     with pytest.raises(ConfigError, match="teacher_steps is 9"):
         config_of(place, "bad", distill={"teacher_steps": 9})
     with pytest.raises(ConfigError, match="steps: give at least one number, each once"):

@@ -1,4 +1,4 @@
-"""training.nano: one call from nothing to a packaged folder, in small; and what it does when called again."""
+"""training.nano makes a packaged folder in one call, in small; a second call repeats nothing."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ CHANGES = (
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Equal numbers whatever else runs."""
+    """Runs torch on one thread, so that numbers are equal whatever else runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,13 +44,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A whole run, and the stages it went through."""
+    """Returns a whole run, and the stages it went through."""
     folder = tmp_path_factory.mktemp("nano")
     return folder, run(folder)
 
 
 def run(folder: Path) -> list[str]:
-    """The stages of one call of `train_nano`."""
+    """Returns the stages of one call of `train_nano`."""
     stages: list[str] = []
 
     def note(stage: str, done: int, of: int, said: str) -> None:
@@ -99,8 +99,8 @@ def test_what_is_done_is_not_done_again(made: tuple[Path, list[str]]) -> None:
 
 
 def test_the_token_tells_portraits_apart(made: tuple[Path, list[str]]) -> None:
-    """The drawn image encoder answers two heads differently, by about 1 a number."""
-    from lcvd.networks.image_encoder import embed_image
+    """The random image encoder gives two heads tokens that differ by about 1 a number."""
+    from lcvd.networks.image_encoder import clip_embedding
 
     folder, _ = made
     model = load_lcvd(folder / "weights")
@@ -111,7 +111,7 @@ def test_the_token_tells_portraits_apart(made: tuple[Path, list[str]]) -> None:
 
 
 def test_other_settings_and_other_peoples_folders_are_refused(made: tuple[Path, list[str]], tmp_path: Path) -> None:
-    """What the first stages hang on may not change under way, and nothing that lies there already is removed."""
+    """Settings of the first stages may not change between calls, and nothing that lies there already is removed."""
     folder, _ = made
     with pytest.raises(TrainingError, match=r"begun with other settings: seed 0, vae.seed 0"):
         nano.train_nano(folder, (*CHANGES, "seed=3"), VaeRun(folder / "vae", steps=2, batch=2, crop=32, seed=3))

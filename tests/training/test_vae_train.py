@@ -1,4 +1,4 @@
-"""training.vae_train: the small VAE's two parts, its normalised latents, and going on after a stop."""
+"""training.vae_train: the small VAE's losses, its normalised latents, and resuming after an interruption."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from training.vae_train import (  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Equal numbers whatever else runs."""
+    """Runs torch on one thread, so that numbers are equal whatever else runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,12 +44,12 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> HeadSource:
 
 
 def short(folder: Path) -> VaeRun:
-    """A run of a few seconds."""
+    """Returns a run of a few seconds."""
     return VaeRun(folder, steps=8, batch=2, crop=16, warmup=2, save_every=3)
 
 
 class Stopped(Exception):
-    """What a power cut does."""
+    """Stands for a power cut."""
 
 
 def test_a_run_cut_off_ends_with_the_same_weights(tmp_path: Path, heads: HeadSource) -> None:

@@ -1,4 +1,4 @@
-"""The smallest run: UNet (32, 64) on 4 x 4 latents, 4 frames of 32 px, 4 synthetic heads."""
+"""The smallest run has a UNet (32, 64) on 4 x 4 latents, 4 frames of 32 px, 4 synthetic heads."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ SIZE, FRAMES, HEADS = 32, 4, 4
 
 
 def tiny_table(output: Path, **changes: Any) -> dict[str, Any]:
-    """A configuration as TOML would give it; `a__b=value` changes what lies deeper."""
+    """Returns a configuration as TOML would give it; `a__b=value` changes a nested value."""
     table: dict[str, Any] = {
         "output": str(output),
         "steps": 3,
@@ -47,5 +47,5 @@ def tiny_table(output: Path, **changes: Any) -> dict[str, Any]:
 
 
 def tiny_config(output: Path, **changes: Any) -> TrainConfig:
-    """The same, checked."""
+    """Returns the validated configuration."""
     return config_from(tiny_table(output, **changes))

@@ -8,7 +8,7 @@ times, no names of people or folders.
 import io
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -58,15 +58,6 @@ def hint_of(files: Mapping[str, bytes], index: int) -> NDArray[np.uint8]:
 def mask_of(files: Mapping[str, bytes], index: int) -> NDArray[np.uint8]:
     """Decodes mask `index` [S,S]. Raises DataError."""
     return _decoded(files, f"mask.{index:02d}.png", cv2.IMREAD_GRAYSCALE)
-
-
-def notes_of(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """The sample's JSON. Raises DataError."""
-    try:
-        notes: dict[str, Any] = json.loads(files["json"])
-    except (KeyError, ValueError) as error:
-        raise DataError(f"its json is missing or damaged ({error!r})") from None
-    return notes
 
 
 def _picture(array: NDArray[np.uint8], kind: str, options: list[int]) -> bytes:

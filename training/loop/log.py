@@ -64,17 +64,6 @@ class RunLog:
                 self._board.close()
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Every whole line."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break  # torn by a crash
-    return rows
-
-
 def _length_until(path: Path, step: int) -> int:
     """Returns the bytes of the lines up to and including step `step`."""
     length = 0

@@ -1,4 +1,4 @@
-"""Batches: what is drawn hangs on (seed, slot) alone; masks, latents and the cache against slow twins."""
+"""Batches depend on (seed, slot) only; masks, latents and the cache agree with slow versions written out here."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def noise_clip(seed: int) -> TrainingClip:
 
 
 def test_a_clips_draws_do_not_depend_on_its_company(model, config: TrainConfig) -> None:
-    """A slot alone, in a batch, and with another encoder's cache behind it gives the same numbers."""
+    """A slot gives the same numbers by itself, in a batch, and with another encoder's cache."""
     encoder = FrozenEncoder(model, config.data)
     clips = [noise_clip(i) for i in range(3)]
     together = make_batch(clips, [7, 8, 9], config, encoder, CPU)
@@ -55,7 +55,7 @@ def test_a_clips_draws_do_not_depend_on_its_company(model, config: TrainConfig) 
 
 
 def test_what_the_network_is_told(model, config: TrainConfig) -> None:
-    """Target, reference latents, CLIP and ids of one row, written out."""
+    """Target, reference latents, CLIP and ids of one row equal the formulas written out here."""
     encoder, clip = FrozenEncoder(model, config.data), noise_clip(1)
     row = make_row(clip, 3, config, encoder, CPU, condition_mask=ALL, sigma=2.0)
     pixels = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -84,7 +84,7 @@ def test_what_the_network_is_told(model, config: TrainConfig) -> None:
 
 
 def test_remembered_latents_are_the_fresh_ones(model, config: TrainConfig, tmp_path: Path) -> None:
-    """The second asking reads the file, also in another process's eyes; posteriors stay random, references too."""
+    """The second call reads the file, also from another encoder; posteriors and references stay random."""
     fresh, clip = FrozenEncoder(model, config.data), noise_clip(2)
     first = FrozenEncoder(model, config.data, tmp_path)
     wanted = fresh.moments(clip.frames)
@@ -128,7 +128,7 @@ def test_an_adapter_that_is_not_kept_is_as_one_that_ran(model, config: TrainConf
 
 
 def test_a_cache_survives_a_torn_record_and_keeps_its_bound(tmp_path: Path) -> None:
-    """What a crash cut off is cut away; keys with trailing zeros stay themselves; beyond the bound nothing is kept."""
+    """A torn record is cut away; keys with trailing zeros stay themselves; beyond the bound nothing is kept."""
     path = tmp_path / "cache.bin"
     keys = [bytes([i]) + bytes(15) for i in range(1, 5)]
     cache = TensorCache(path, (2, 3), bound_bytes=3 * (16 + 24))
@@ -146,7 +146,7 @@ def test_a_cache_survives_a_torn_record_and_keeps_its_bound(tmp_path: Path) -> N
 
 
 def test_a_cache_on_a_full_disk_takes_no_more_and_stays_readable(tmp_path: Path) -> None:
-    """What was kept is still given out, closing says nothing, and another writer is refused while it is open."""
+    """Stored values are still returned, closing raises nothing, and another writer is refused while it is open."""
     cache = TensorCache(tmp_path / "cache.bin", (2,), 1 << 20)
     keys = [bytes([i]) * 16 for i in (1, 2)]
     cache.put(keys[0], torch.ones(2))
@@ -163,7 +163,7 @@ def test_a_cache_on_a_full_disk_takes_no_more_and_stays_readable(tmp_path: Path)
 
 
 def test_every_picture_has_noise_of_its_own(model, config: TrainConfig, tmp_path: Path) -> None:
-    """Remembered references differ in level and noise from picture to picture, and stay for the same one."""
+    """Cached references differ in level and noise from picture to picture, and stay for the same one."""
     encoder = FrozenEncoder(model, config.data.model_copy(update={"reference_draws": 1}), tmp_path)
     levels = {
         make_row(noise_clip(seed), slot, config, encoder, CPU).ids[0, 2].item() for seed in range(4) for slot in (0, 1)

@@ -1,4 +1,4 @@
-"""Data: clips in an order that seed and position decide, restored exactly; damage is told and stepped over."""
+"""ClipDataset and ClipStream keep an order by seed and position that is restored exactly; damage is skipped."""
 
 import itertools
 import json
@@ -31,8 +31,8 @@ def same(a: TrainingClip, b: TrainingClip) -> bool:
     return a.name == b.name and all(np.array_equal(x, y) for x, y in pairs)
 
 
-def test_index_0_is_a_random_frame_of_the_take_with_its_own_hint_and_mask(data: Path) -> None:
-    """The reference comes from any sample of the same take, never from another video; 1 … F−1 stay as they are."""
+def test_index_0_is_a_random_frame_of_the_segment_with_its_own_hint_and_mask(data: Path) -> None:
+    """The reference comes from any sample of the same segment, never from another video; 1 … F−1 stay as they are."""
     dataset = ClipDataset([data])
     assert (len(dataset), dataset.frames, dataset.size) == (9, 4, 64)
     own = clip("", 101)  # video1-000-000001
@@ -159,7 +159,7 @@ def test_folders_are_joined_and_unfit_ones_refused(data: Path, tmp_path: Path) -
 
 
 def test_the_sheet_shows_frame_hint_and_mask_of_each_clip(data: Path, tmp_path: Path) -> None:
-    """The command draws a row a clip: reference and three moments, four pictures each; a bad name is told."""
+    """The command draws a row a clip: reference and three moments, four pictures each; a bad path is an error."""
     target = tmp_path / "sheet.png"
     assert CliRunner().invoke(command, ["sheet", str(data), "-o", str(target), "--clips", "2"]).exit_code == 0
     drawn = cv2.imread(str(target))

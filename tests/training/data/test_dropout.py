@@ -1,4 +1,4 @@
-"""Condition dropout: the shares of the released code, and the same draws for the same generator."""
+"""Condition dropout has the shares of the released code and repeats for the same generator."""
 
 import numpy as np
 import pytest

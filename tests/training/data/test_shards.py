@@ -1,4 +1,4 @@
-"""Shards: tars any reader takes, samples found by their entries, assembled alike however the work was cut up."""
+"""Shards are tars for any reader, samples are found by their entries, and assembly does not depend on its order."""
 
 import errno
 import hashlib
@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.synthetic_data import clip, write_source, write_synthetic_data
 from training.data.assembly import STATE, Assembly, part_path
-from training.data.sample_files import encode, frame_of, hint_of, mask_of, notes_of
+from training.data.sample_files import encode, frame_of, hint_of, mask_of
 from training.data.shards import atomic_write, entry_from_json, files_of, read_sample, sample_bytes
 from training.errors import DataError, DiskFull
 
@@ -35,14 +35,14 @@ def test_a_shard_groups_by_the_rule_of_webdataset(tmp_path: Path) -> None:
     assert all(found == kinds for found in samples.values())
 
 
-def test_members_come_back_as_they_went_in(tmp_path: Path) -> None:
+def test_sample_files_come_back_as_they_went_in(tmp_path: Path) -> None:
     """Pictures, arrays and notes survive encoding, blocks and decoding."""
     made = clip("a", 5)
     files = files_of(sample_bytes("a", encode(made, 0)), "a")
     assert all(np.array_equal(frame_of(files, i), made.frames[i]) for i in range(4))
     assert all(np.array_equal(hint_of(files, i), made.hints[i]) for i in range(4))
     assert all(np.array_equal(mask_of(files, i), made.masks[i]) for i in range(4))
-    assert notes_of(files) == {"seed": 5}
+    assert json.loads(files["json"]) == {"seed": 5}
     (tmp_path / "face.npz").write_bytes(files["face.npz"])
     assert np.array_equal(np.load(tmp_path / "face.npz")["sh"], made.tracking["sh"])
 
@@ -86,7 +86,7 @@ def test_the_index_finds_every_sample_and_its_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 2, 0), (2, 0, 3, 1)])
 def test_shards_do_not_depend_on_who_finishes_first(tmp_path: Path, order: tuple[int, ...]) -> None:
-    """The order of the plan decides, and an assembly begun anew after every step gives the same bytes."""
+    """The order of the plan decides, and an assembly restarted after every step gives the same bytes."""
     reference, data = tmp_path / "reference", tmp_path / "data"
     counts = (2, 0, 3, 1)
     for number, count in enumerate(counts):
@@ -115,7 +115,7 @@ def test_parts_go_when_their_shard_is_sealed_and_not_before(tmp_path: Path) -> N
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
-    """ENOSPC becomes words, the name stays free, and what had the name before stays whole."""
+    """ENOSPC becomes DiskFull, the name stays free, and a file that had the name before stays whole."""
     path = tmp_path / "a"
     path.write_bytes(b"before")
 

@@ -1,4 +1,4 @@
-"""Synthetic clips: both pictures of a pair are true, the order is ClipStream's, the cache changes nothing."""
+"""Both pictures of a synthetic pair are true, the order is ClipStream's, and the cache changes nothing."""
 
 import itertools
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_held_out_heads_cannot_be_trained_on() -> None:
 
 
 def test_a_damaged_picture_file_is_rendered_again(tmp_path: Path) -> None:
-    """Empty, torn or of another shape: the head is made anew and kept."""
+    """A head whose file is empty, torn or of another shape is rendered again and stored."""
     heads = HeadSource(1, 10, FRAMES, SIZE, tmp_path)
     wanted = np.array(heads.pictures(0))
     (path,) = tmp_path.iterdir()

@@ -12,7 +12,7 @@ from training.heads.clip import random_person
 
 
 def test_scores_tell_faults_apart() -> None:
-    """Right light on the wrong person costs identity, wrong light on the right person light."""
+    """Right light on the wrong person costs identity; wrong light on the right person costs light error."""
     rows: dict[str, list[Scores]] = {}
     for index in range(6):
         case = held_out_case(index, 1, 64)
@@ -34,7 +34,7 @@ def test_scores_tell_faults_apart() -> None:
 
 
 def test_another_paint_on_the_same_head(case: Case) -> None:
-    """With its own paint the head is the truth but for the grain of the camera."""
+    """With its own paint the head equals the truth up to camera noise."""
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(case.seed).spawn(7)]
     again = painted(case, random_person(streams[0]).atlas)
     assert np.abs(again.astype(int) - case.truth)[case.masks].mean() < 3

@@ -13,7 +13,7 @@ from training.evaluation.case import FIRST, HEADS_MAX, seed_of, target_of
 
 
 def test_heads_are_held_out() -> None:
-    """No training run can have them, nor its validation; evaluation seeds do not share heads."""
+    """No training run nor its validation can have them; evaluation seeds do not share heads."""
     assert FIRST > HELD_OUT + 10**6  # validation counts up from HELD_OUT
     seeds = [seed_of(index, seed) for seed in (0, 1, 7) for index in (0, 1, HEADS_MAX - 1)]
     assert len(set(seeds)) == len(seeds)
@@ -25,7 +25,7 @@ def test_heads_are_held_out() -> None:
 
 
 def test_cases_repeat_and_their_lights_differ() -> None:
-    """The same bytes at every call; every other case is asked for a preset, all of the gallery in turn."""
+    """The bytes are the same at every call; every other case asks for a preset, and all presets come in turn."""
     a, b = held_out_case(0, 1, 64), held_out_case(0, 1, 64)
     assert np.array_equal(a.truth, b.truth)
     assert np.array_equal(a.source, b.source)

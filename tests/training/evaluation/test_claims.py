@@ -17,7 +17,7 @@ def scores(light: float, identity: float) -> Scores:
 
 
 def synthetic_trial(heads: int, **rows: tuple[float, float]) -> Trial:
-    """A trial whose heads scatter far more than its variants differ."""
+    """Makes a trial whose heads scatter far more than its variants differ."""
     plan = Plan(heads=heads, omega=2.0, omegas=(1.0, 2.0))
     names = {"portrait": plan.variants[0], "hint": plan.variants[1], "both": plan.variants[2], "weak": plan.variants[3]}
     spread = np.random.default_rng(0).normal(0, 1, (heads, 2))

@@ -19,7 +19,7 @@ runner = CliRunner()
 
 
 def test_a_quick_run_ends_with_one_json_line(folder: Path, tmp_path: Path) -> None:
-    """`--synthetic --quick` from the command line: tables for people, JSON last, every file in --out."""
+    """`--synthetic --quick` prints tables, then one JSON line, and writes every file to --out."""
     out = tmp_path / "out"
     arguments = ["--synthetic", "--quick", "--weights", str(folder), "--size", "64", "--heads", "2", "--frames", "2"]
     result = runner.invoke(app, [*arguments, "--steps", "2", "--omegas", "1,4", "--out", str(out)])
@@ -36,7 +36,7 @@ def test_a_quick_run_ends_with_one_json_line(folder: Path, tmp_path: Path) -> No
 
 
 def test_json_alone_and_headline_alone(folder: Path) -> None:
-    """`--json --no-ablations`: one line, one variant."""
+    """`--json --no-ablations` prints one line about one variant."""
     arguments = [
         "--synthetic",
         "--weights",
@@ -74,7 +74,7 @@ def test_json_alone_and_headline_alone(folder: Path) -> None:
     ],
 )
 def test_options_that_make_no_sense_are_refused(arguments: list[str], word: str) -> None:
-    """With the option's name, before any weights are read."""
+    """The error has the option's name and comes before any weights are read."""
     result = runner.invoke(app, arguments)
     assert result.exit_code == 2, result.output
     assert word in " ".join(result.output.replace("│", " ").split())

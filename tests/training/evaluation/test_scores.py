@@ -14,7 +14,7 @@ from training.evaluation.ssim import C1, C2, ssim
 
 
 def test_the_truth_scores_perfectly(case: Case) -> None:
-    """Equal pixels: 100 dB, SSIM 1, no light error, the whole way; to the request, the floor."""
+    """Equal pixels give 100 dB, SSIM 1, no light error and the whole way; the request scores its floor."""
     found = scored(case.truth, case)
     assert found.psnr == 100
     assert found.ssim == pytest.approx(1)
@@ -43,7 +43,7 @@ def test_the_light_of_the_source_is_an_error(case: Case) -> None:
 
 
 def test_black_pictures_have_no_light(case: Case) -> None:
-    """What cannot be measured is NaN and not a number."""
+    """A score that cannot be measured is NaN and not a number."""
     found = scored(np.zeros_like(case.truth), case)
     assert (found.lit_frames, scored(case.truth, case).lit_frames) == (0, 1)
     assert math.isnan(found.light_error)
@@ -70,7 +70,7 @@ def test_identity_ignores_any_gain_of_the_light(case: Case) -> None:
 
 
 def test_ssim_is_its_definition() -> None:
-    """Against Wang's formula, window by window, in plain loops."""
+    """It equals Wang's formula, computed window by window in plain loops."""
     rng = np.random.default_rng(0)
     a, b = (rng.integers(0, 256, (16, 17, 3)).astype(np.uint8) for _ in range(2))
     mask = np.zeros((16, 17), bool)

@@ -25,7 +25,7 @@ from training.evaluation.trial import NO_RELIGHT, TRUTH, VAE
 
 
 class Spy(torch.nn.Module):
-    """A denoiser that remembers its conditions."""
+    """Records the conditions of a denoiser."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Spy(torch.nn.Module):
 @pytest.mark.parametrize("shading", [True, False])
 @pytest.mark.parametrize("reference", [True, False])
 def test_a_muted_adapter_says_exactly_nothing(model: LcvdModel, case: Case, shading: bool, reference: bool) -> None:
-    """What reaches the denoiser is the sum of the features that are told, in both branches; the rest is as ever."""
+    """The denoiser gets the sum of the features that are not muted, in both branches; the rest is unchanged."""
     spy = Spy(model.denoiser)
     relit(replace(model, denoiser=spy), case, Variant(2.0, shading=shading, reference=reference), steps=1)
     condition = spy.seen[0]
@@ -59,7 +59,7 @@ def test_a_muted_adapter_says_exactly_nothing(model: LcvdModel, case: Case, shad
 
 
 def test_both_is_the_pipeline_itself(model: LcvdModel, case: Case) -> None:
-    """Nothing muted: the very bytes of `relight_frames` at the live levels."""
+    """With nothing muted the bytes are those of `relight_frames` at the live levels."""
     expected = relight_frames(
         model, case.reference, case.reference_hint, case.hints, case.reference_mask,
         omega=3.0, sigmas=few_step_sigmas("euler", 2).tolist(), seed=5,
@@ -68,7 +68,7 @@ def test_both_is_the_pipeline_itself(model: LcvdModel, case: Case) -> None:
 
 
 def test_a_trial_has_every_row(trial: Trial) -> None:
-    """Tables 4 and 5 beside truth, VAE and no relighting; a variant that both tables show is computed once."""
+    """Tables 4 and 5 stand beside truth, VAE and no relighting; a variant that both tables show is computed once."""
     assert list(trial.rows) == [
         TRUTH, VAE, NO_RELIGHT, "F_r only, ω 2", "F_s only, ω 2", "both, ω 2", "both, ω 1",
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_trial_has_every_row(trial: Trial) -> None:
 
 
 def test_the_report_says_the_same_three_times(trial: Trial) -> None:
-    """JSON without NaN, markdown and CSV, from one trial."""
+    """JSON (without NaN), markdown and CSV of one trial agree."""
     found = document(trial)
     json.dumps(found, allow_nan=False)
     headline, plain = trial.rows["both, ω 2"], trial.rows[NO_RELIGHT]
@@ -99,7 +99,7 @@ def test_the_report_says_the_same_three_times(trial: Trial) -> None:
 
 
 def test_pictures_of_a_trial(trial: Trial, tmp_path: Path) -> None:
-    """A row a head, a column a picture: reference, frame, hint, truth, VAE and four variants; the plot where it can."""
+    """A head has a row: reference, frame, hint, truth, VAE and four variants; the plot is drawn where it can be."""
     picture = sheet(trial)
     assert picture.shape == (16 + 2 * 66, 9 * 66, 3)
     case = held_out_case(0, 1, 64)
@@ -111,7 +111,7 @@ def test_pictures_of_a_trial(trial: Trial, tmp_path: Path) -> None:
 
 
 def test_impossible_plans_are_refused() -> None:
-    """With field and remedy."""
+    """The error names the field and the remedy."""
     for wrong in (
         {"heads": 0},
         {"heads": HEADS_MAX + 1},

@@ -1,4 +1,4 @@
-"""Synthetic heads: one seed is one film, and the two lights are all that differs between its two pictures."""
+"""One seed is one clip, and its two pictures of a frame differ by the light only."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def lamp(direction: np.ndarray, level: float = 0.7) -> Lighting:
 
 @pytest.fixture(scope="module")
 def clip() -> HeadClip:
-    """A moving clip of the default size."""
+    """Returns a moving clip of the default size."""
     return head_clip(3, 8)
 
 
@@ -70,7 +70,7 @@ def test_size_is_a_parameter() -> None:
 
 
 def test_impossible_sizes_are_refused() -> None:
-    """No frames, or a picture without room for a face, is an error in words."""
+    """No frames, or a picture without room for a face, is a ShapeError."""
     with pytest.raises(ShapeError, match="frames 0"):
         head_clip(0, 0)
     with pytest.raises(ShapeError, match="size 8"):
@@ -87,7 +87,7 @@ def test_seeds_differ() -> None:
 
 
 def test_a_given_light_changes_nothing_else(clip: HeadClip) -> None:
-    """A target from outside leaves the film under the first light untouched to the byte."""
+    """A given target leaves the pictures under the first light unchanged to the byte."""
     other = head_clip(3, 8, target=preset("split-left").lighting)
     assert np.array_equal(clip.rgb, other.rgb)
     assert np.array_equal(clip.hints, other.hints)
@@ -96,7 +96,7 @@ def test_a_given_light_changes_nothing_else(clip: HeadClip) -> None:
 
 
 def test_faces_explain_their_vertices(clip: HeadClip) -> None:
-    """scale · rotation @ (identity + expression) + translation, y flipped, is what is drawn."""
+    """The drawn vertices are scale · rotation @ (identity + expression) + translation, y flipped."""
     for face in clip.faces:
         body = face.scale_px_per_cm * (face.identity + face.expression) @ face.rotation.T
         expected = body * (1, -1, 1) + face.translation_px
@@ -124,7 +124,7 @@ def test_still_holds_the_pose() -> None:
 
 
 def test_masks_cover_the_face_and_leave_the_room() -> None:
-    """Where a hint is drawn the mask says person; the upper corners are room; the edge is soft."""
+    """The mask is 1 where a hint is drawn; the upper corners are room; the edge is soft."""
     for seed in range(6):
         clip = head_clip(seed, 2)
         inside = cv2.erode(clip.hints[0].max(2), np.ones((3, 3), np.uint8)) > 0
@@ -136,7 +136,7 @@ def test_masks_cover_the_face_and_leave_the_room() -> None:
 
 
 def test_the_room_keeps_its_light(clip: HeadClip) -> None:
-    """Outside the mask the two films differ by camera noise alone."""
+    """Outside the mask the two pictures differ by camera noise only."""
     room = clip.masks < 0.004
     assert np.abs(clip.rgb.astype(int) - clip.relit)[room].mean() < 3
 

@@ -1,4 +1,4 @@
-"""The parts of a head: symmetric identities, expressions that open and close the right things, plausible lights."""
+"""The parts of a head: identities are symmetric, expressions move the right vertices, lights are plausible."""
 
 import numpy as np
 

@@ -23,7 +23,7 @@ SIZE = 40
 def slow_render(
     posed: Posed, atlas: np.ndarray, lights: tuple, background: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same pictures in plain numpy, without culling."""
+    """Renders the same pictures in plain numpy, without culling."""
     size = len(background)
     raster = rasterize(posed.vertices_px * SUPER, posed.triangles, (SUPER * size, SUPER * size))
     pictures = np.zeros((2, SUPER * size, SUPER * size, 3))
@@ -78,7 +78,7 @@ def test_polynomial_is_the_irradiance(name: str) -> None:
 
 
 def test_the_head_is_closed() -> None:
-    """Face, eyes, mouth and skull share every edge twice: nothing to look through."""
+    """Face, eyes, mouth and skull share every edge twice, so there is no hole."""
     identity = random_identity(np.random.default_rng(2))
     bust = bust_of(identity, Build(volume_cm=1.0))
     head = max(bust.skull_triangles.max(), bust.mouth.stop - 1)
@@ -91,7 +91,7 @@ def test_the_head_is_closed() -> None:
 
 
 def test_the_face_has_the_normals_of_its_hint() -> None:
-    """But for the outline, where the skull joins, and the eyeballs, picture and hint shade the very same normals."""
+    """Except at the outline, where the skull joins, and at the eyeballs, picture and hint shade the same normals."""
     rng = np.random.default_rng(4)
     face, posed = pose(random_person(rng), random_motion(rng, 1), 0, 128)
     mesh = face.mesh

@@ -1,4 +1,4 @@
-"""One of the processes of test_ddp: `ddp_child.py CONFIG.json GRADIENT.pt`, launched with torchrun's variables."""
+"""A process of test_ddp runs `ddp_child.py CONFIG.json GRADIENT.pt` with torchrun's variables."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from training.loop.train import Run
 
 
 def main(config: Path, gradient: Path) -> None:
-    """Write the gradient of the first batch, then train the run from its beginning."""
+    """Writes the gradient of the first batch, then trains the run from its beginning."""
     settings = config_from(json.loads(config.read_text()))
     accelerator = make_accelerator(settings)
     with Run(settings, accelerator, resume=False) as run:

@@ -1,4 +1,4 @@
-"""A child process that trains: `run_tiny.py CONFIG.json`."""
+"""This child process trains: `run_tiny.py CONFIG.json`."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or passed over; old ones stay until a new one is there; a full disk is recognised."""
+"""Checkpoints are complete or skipped; old ones stay until a new one is there; a full disk is recognised."""
 
 import json
 import logging
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.run_log import read_log
 from training.data.shards import raise_disk_full
 from training.errors import DataError, DiskFull
 from training.loop.checkpoint import Checkpoints, problem_of
-from training.loop.log import RunLog, read_log
+from training.loop.log import RunLog
 
 
 def write(checkpoints: Checkpoints, step: int) -> Path:
@@ -20,7 +21,7 @@ def write(checkpoints: Checkpoints, step: int) -> Path:
 
 
 def test_the_newest_whole_one_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Cut, altered, incomplete and unreadable checkpoints are passed over, each with its reason."""
+    """Cut, altered, incomplete and unreadable checkpoints are skipped, each with its reason."""
     checkpoints = Checkpoints(tmp_path, keep=9)
     assert checkpoints.newest() is None
     paths = [write(checkpoints, step) for step in (5, 10, 15, 20, 25)]
@@ -36,7 +37,7 @@ def test_the_newest_whole_one_is_taken(tmp_path: Path, caplog: pytest.LogCapture
 
 
 def test_the_oldest_go_and_leftovers_of_a_crash_are_no_checkpoints(tmp_path: Path) -> None:
-    """keep counts finished ones; a folder that never got its name is neither taken nor kept."""
+    """`keep` counts finished ones; a folder that never got its name is neither loaded nor counted."""
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in (1, 2, 3):
         write(checkpoints, step)
@@ -59,7 +60,7 @@ def test_the_oldest_go_and_leftovers_of_a_crash_are_no_checkpoints(tmp_path: Pat
     ],
 )
 def test_a_full_disk_has_many_names(tmp_path: Path, error: Exception) -> None:
-    """All become DiskFull; an error of another kind stays what it is, and other OSErrors are DataErrors."""
+    """All become DiskFull; an error of another kind is not changed, and other OSErrors are DataErrors."""
     with pytest.raises(DiskFull, match="is full"), raise_disk_full(tmp_path):
         raise error
     with pytest.raises(RuntimeError, match="shapes"), raise_disk_full(tmp_path):
@@ -101,7 +102,7 @@ def test_a_later_step_of_another_branch_goes_and_the_new_one_stays(tmp_path: Pat
 
 
 def test_a_log_on_a_full_disk_is_told_once(tmp_path: Path) -> None:
-    """The line that does not fit becomes DiskFull, and closing says nothing more."""
+    """The line that does not fit raises DiskFull, and closing raises nothing more."""
     log = RunLog(tmp_path, 0, tensorboard=False)
     log._file.close()
     log._file = Path("/dev/full").open("w")  # noqa: SIM115
@@ -111,7 +112,7 @@ def test_a_log_on_a_full_disk_is_told_once(tmp_path: Path) -> None:
 
 
 def test_gathered_weights_are_exported_as_they_are(tmp_path: Path) -> None:
-    """Where a process holds shards, nothing is taken from its own networks but what is frozen."""
+    """Of a process that holds shards, only the frozen parts of its own networks are exported."""
     torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""Two real processes of DistributedDataParallel (gloo, CPU) do together what one does alone with twice the batch."""
+"""Two real DistributedDataParallel processes (gloo, CPU) compute what one process computes with twice the batch."""
 
 import json
 import os
@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch", reason="the lcvd extra is not installed")
 pytest.importorskip("accelerate", reason="the lcvd extra is not installed")
 
 from tests.rounding import rounding  # noqa: E402
+from tests.training.run_log import read_log  # noqa: E402
 from tests.training.tiny_run import tiny_config, tiny_table  # noqa: E402
 from training.loop.checkpoint import problem_of, read  # noqa: E402
-from training.loop.log import read_log  # noqa: E402
 from training.loop.runtime import make_accelerator  # noqa: E402
 from training.loop.train import Run, train  # noqa: E402
 
@@ -61,7 +61,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path: Path) -> None:
     assert theirs.keys() == mine.keys()
     largest = max(mine.values(), key=lambda value: float(value.abs().max()))
     assert float(largest.abs().max()) > 1e-3
-    limit = rounding(run.trainer.bare, largest, calls=2)  # forward and back
+    limit = rounding(run.trainer.unwrapped, largest, calls=2)  # forward and back
     for name, value in mine.items():
         torch.testing.assert_close(theirs[name], value, atol=limit, rtol=0, msg=name)
 

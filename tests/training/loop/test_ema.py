@@ -1,4 +1,4 @@
-"""The average of the weights against the formula written out."""
+"""The average of the weights equals the formula written out."""
 
 import contextlib
 
@@ -10,7 +10,7 @@ from training.loop.ema import Ema  # noqa: E402
 
 
 def test_the_average_by_hand() -> None:
-    """shadow ← d · shadow + (1 − d) · w, d growing as (1 + n)/(10 + n) up to the decay."""
+    """shadow ← d · shadow + (1 − d) · w holds, with d growing as (1 + n)/(10 + n) up to the decay."""
     weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     ema = Ema([("w", weight)], decay=0.25)
     wanted = weight.detach().double().clone()

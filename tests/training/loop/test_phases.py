@@ -1,4 +1,4 @@
-"""Phases of a student: the live sampler's levels, and targets whose fixed point is a Gaussian's known ODE solution."""
+"""A student's phases have the live sampler's levels; the targets' fixed point is a Gaussian's known ODE solution."""
 
 from itertools import pairwise
 
@@ -20,13 +20,13 @@ MEAN, SPREAD = 0.7, 1.3  # of a toy Gaussian prior whose best denoiser and whose
 
 
 def teacher(x: "torch.Tensor", sigma: "torch.Tensor") -> "torch.Tensor":
-    """E[x0 | x] = (c² x + σ² μ)/(c² + σ²)."""
+    """Returns E[x0 | x] = (c² x + σ² μ)/(c² + σ²)."""
     level = sigma.double().reshape(-1, 1, 1, 1, 1)
     return (SPREAD**2 * x + level**2 * MEAN) / (SPREAD**2 + level**2)
 
 
 def gains_of(phases: Phases) -> np.ndarray:
-    """[N] slope of the student's x0 in x - μ that lands, in one Euler step, where the teacher's Euler path arrives."""
+    """Returns [N] the slope of x0 in x - μ that lands, in one Euler step, where the teacher's Euler path arrives."""
     levels = phases.levels
     gains = np.empty(len(levels) - 1)
     for index in reversed(range(len(gains))):
@@ -40,7 +40,7 @@ def gains_of(phases: Phases) -> np.ndarray:
 
 
 def linear(gains: "torch.Tensor", phases: Phases):
-    """A student that knows one slope for each level."""
+    """Returns a student with one slope for each level."""
 
     def predict(x: "torch.Tensor", sigma: "torch.Tensor") -> "torch.Tensor":
         return MEAN + gains[phases.index_of(sigma)].reshape(-1, 1, 1, 1, 1) * (x - MEAN)
@@ -49,7 +49,7 @@ def linear(gains: "torch.Tensor", phases: Phases):
 
 
 def noisy(phases: Phases) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """x [N,2,4,3,3] at every level of the path, float64, and the levels' places."""
+    """Returns x [N,2,4,3,3] at every level of the path, float64, and the levels' indices."""
     generator = torch.Generator().manual_seed(0)
     index = torch.arange(len(phases.levels) - 1)
     clean, noise = torch.randn(2, len(index), 2, 4, 3, 3, generator=generator, dtype=torch.float64)
@@ -60,7 +60,7 @@ def noisy(phases: Phases) -> tuple["torch.Tensor", "torch.Tensor"]:
 @pytest.mark.parametrize("sampler", ["euler", "ddim"])
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
 def test_a_students_levels_are_the_live_samplers(sampler: str, steps: int) -> None:
-    """Where phases begin is where the engine asks a student; the teacher's path meets every one of them."""
+    """Phases begin at the levels at which the engine calls a student; the teacher's path has every one of them."""
     phases = Phases.of(sampler, steps, 32)
     plan = SamplerPlan(steps, sampler, "student")
     np.testing.assert_array_equal(phases.sigmas, plan.sigmas)
@@ -81,7 +81,7 @@ def test_levels_are_found_again_and_phases_end_where_the_next_begins() -> None:
 
 
 def test_at_zero_noise_edms_parametrisation_is_the_identity() -> None:
-    """c_skip(0) = 1 and c_out(0) = 0: f(x, 0) = x whatever the network says, so no boundary has to be added."""
+    """c_skip(0) = 1 and c_out(0) = 0, so f(x, 0) = x for every network and no boundary has to be added."""
     x, v = torch.randn(2, 5, 4, 3, 3, dtype=torch.float64)
     torch.testing.assert_close(x0_from_v(x, v, 0.0), x, rtol=0, atol=0)
     torch.testing.assert_close(x0_from_v(x, v, 0.002), x, rtol=0, atol=0.01)
@@ -136,7 +136,7 @@ def test_the_closed_form_samples_the_gaussians_own_ode(steps: int) -> None:
 
 
 def test_where_a_phase_ends_the_target_is_the_teachers_own() -> None:
-    """The teacher's step onto the boundary leaves nothing to follow: its x0 is the target, bit for bit."""
+    """The teacher's x0 is the target where its step lands on the boundary, bit for bit."""
     phases = Phases.of("euler", 2, 8)
     x, index = noisy(phases)
 
@@ -160,7 +160,7 @@ def test_a_step_for_every_sequence_is_the_samplers_step() -> None:
 
 
 def test_pseudo_huber_is_exact_for_tiny_errors() -> None:
-    """√(e² + c²) - c; in float32 too, where the difference of the two would be 0."""
+    """It is √(e² + c²) - c, in float32 too, where the difference of the two would be 0."""
     c, errors = 0.00054, np.array([1.0, 1e-4, 1e-14])
     got = pseudo_huber(torch.tensor(errors).float()[:, None], c)[:, 0]
     np.testing.assert_allclose(got, errors / (np.sqrt(errors + c * c) + c), rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Training for the staggered mode: the engine's own rows, a loss of the noisy ones, weights that say so."""
+"""Training for the staggered mode uses the engine's own rows, counts only noisy ones, and marks the weights."""
 
 from collections import Counter
 from pathlib import Path
@@ -27,7 +27,7 @@ from training.loop.train import train  # noqa: E402
 
 
 def rows_of_the_engine(sampler: SamplerName, levels: int) -> list[np.ndarray]:
-    """σ of every row in the calls of a live stream: its start, then two more."""
+    """Returns σ of every row in the calls of a live stream: its start, then two more."""
     shape, plan = StaggeredShape(levels), SamplerPlan(sampler=sampler, guidance="none")
     noise = torch.randn(WINDOW, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     kept, seen = None, []
@@ -46,7 +46,7 @@ def rows_of_the_engine(sampler: SamplerName, levels: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("sampler", ["euler", "ddim"])
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_rows_are_those_the_engine_asks_for(sampler: SamplerName, levels: int) -> None:
-    """Call by call from the start of a stream, to the bit."""
+    """The levels agree call by call from the start of a stream, to the bit."""
     seen = rows_of_the_engine(sampler, levels)
     assert len(seen) == levels + 2
     for call, sigma in enumerate(seen):
@@ -54,7 +54,7 @@ def test_rows_are_those_the_engine_asks_for(sampler: SamplerName, levels: int) -
 
 
 def test_training_draws_every_call_of_a_stream_and_nothing_else() -> None:
-    """Without jitter; half of the draws are of the stream under way, the rest of its start."""
+    """Without jitter, half of the draws are of the steady state, the rest of the start-up."""
     config = StaggeredConfig(share=1.0, steps=(2, 3), jitter=0.0)
     generator = torch.Generator().manual_seed(0)
     drawn = Counter(tuple(draw_sigma(NoiseConfig(), config, WINDOW, generator).tolist()) for _ in range(400))
@@ -69,7 +69,7 @@ def test_training_draws_every_call_of_a_stream_and_nothing_else() -> None:
 
 
 def test_jitter_keeps_rows_of_a_level_together_and_clean_rows_clean() -> None:
-    """One factor for each level; a clean row is told the same as live."""
+    """Each level has one factor; a clean row keeps the level it has live."""
     config = StaggeredConfig(share=1.0, steps=(3,), jitter=0.3)
     generator = torch.Generator().manual_seed(1)
     seen = set()
@@ -93,7 +93,7 @@ def test_rows_of_one_level_all_count() -> None:
 
 
 def test_means_are_over_the_rows_that_count() -> None:
-    """Errors of a clean row change neither term, and do not water them down."""
+    """Errors of a clean row change neither term and do not dilute them."""
     generator = torch.Generator().manual_seed(2)
     errors = torch.rand(2, 3, 4, 5, 5, generator=generator)
     mask = (torch.rand(2, 3, 1, 5, 5, generator=generator) > 0.5).float()
@@ -106,7 +106,7 @@ def test_means_are_over_the_rows_that_count() -> None:
 
 
 def test_weights_say_that_they_were_trained_for_it(tmp_path: Path) -> None:
-    """`staggered: true` in the manifest of such a run, and in no other's."""
+    """The manifest of such a run has `staggered: true`, and no other's has."""
     given = {"share": 1.0, "chunk": 1, "steps": [1, 2]}
     for name, staggered in (("yes", given), ("no", None)):
         config = tiny_config(tmp_path / name, steps=1, staggered=staggered, data__latents="fresh")
@@ -116,7 +116,7 @@ def test_weights_say_that_they_were_trained_for_it(tmp_path: Path) -> None:
 
 
 def test_either_steps_or_levels() -> None:
-    """Both or neither, levels that rise and more frames than there are: refused in words."""
+    """Both or neither, rising levels and more frames than there are raise ConfigError."""
     for table, said in (
         ({"share": 1.0}, "either steps or levels"),
         ({"steps": [2], "levels": [3.0]}, "either steps or levels"),

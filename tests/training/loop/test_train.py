@@ -1,4 +1,4 @@
-"""Training whole: it learns, is cut off and goes on to the last digit, and says in words what went wrong."""
+"""A whole run learns, is killed and resumes with equal losses, and reports errors."""
 
 import errno
 import json
@@ -22,6 +22,7 @@ from lcvd.model import load_lcvd  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames  # noqa: E402
 from lcvd.weights.convert import verify  # noqa: E402
 from lcvd.weights.load import find_weights  # noqa: E402
+from tests.training.run_log import read_log  # noqa: E402
 from tests.training.synthetic_data import write_synthetic_data  # noqa: E402
 from tests.training.tiny_run import SIZE, tiny_config, tiny_table  # noqa: E402
 from training.config import config_from  # noqa: E402
@@ -31,7 +32,6 @@ from training.heads import head_clip  # noqa: E402
 from training.lock import folder_lock  # noqa: E402
 from training.loop import checkpoint, trainer  # noqa: E402
 from training.loop.checkpoint import problem_of  # noqa: E402
-from training.loop.log import read_log  # noqa: E402
 from training.loop.train import train  # noqa: E402
 from training.loop.trainer import StepReport  # noqa: E402
 
@@ -167,7 +167,7 @@ def test_going_on_follows_the_new_settings(place: Path) -> None:
 
 
 def test_a_folder_is_one_runs_at_a_time(place: Path) -> None:
-    """The second run is told and touches nothing."""
+    """The second run raises DataError and touches nothing."""
     output = place / "busy"
     output.mkdir()
     with folder_lock(output), pytest.raises(DataError, match="another run is writing here"):
@@ -176,7 +176,7 @@ def test_a_folder_is_one_runs_at_a_time(place: Path) -> None:
 
 
 def test_what_shards_cannot_do_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With weights in parts there is no average and no look; fsdp in one process would share nothing."""
+    """Sharded weights cannot be averaged or validated; fsdp in one process is refused."""
     config = tiny_config(place / "parts", distributed__strategy="fsdp", validation={"every": 5})
     nobody: Any = None
     monkeypatch.setattr(trainer, "sharded", lambda accelerator: False)
@@ -191,8 +191,8 @@ def test_what_shards_cannot_do_is_told(place: Path, monkeypatch: pytest.MonkeyPa
     trainer.check_sharding(config.model_copy(update={"ema": config.ema.model_copy(update={"decay": 0.0})}), nobody)
 
 
-def test_an_adapter_that_is_told_nothing_is_silent(place: Path) -> None:
-    """Weights of a run without the reference's adapter say nothing of it, though it had said something before."""
+def test_an_adapter_without_its_condition_is_disabled(place: Path) -> None:
+    """A run without the reference's adapter writes weights that ignore the reference, which had an effect before."""
     first = train(tiny_config(place / "both", steps=1, checkpoint__export=True))
     changes: dict[str, Any] = {"steps": 1, "conditions": ["shading"], "parts": ["unet", "light"]}
     table = tiny_table(place / "shading", checkpoint__export=True, **changes)
@@ -227,7 +227,7 @@ def test_sigterm_saves_and_the_run_goes_on(place: Path) -> None:
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
-    """The batches of these calls hold a NaN."""
+    """Puts a NaN into the batches of these calls."""
     real, count = trainer.make_batch, [0]
 
     def poisoned(*args: Any) -> Batch:
@@ -241,7 +241,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
 def test_a_nan_batch_is_skipped_and_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The weights stay as they were, the sample is told, the next step is taken."""
+    """The weights stay as they were, the sample is named, the next step is taken."""
     poison(monkeypatch, {2})
     seen: list[StepReport] = []
     with caplog.at_level(logging.WARNING):
@@ -261,7 +261,7 @@ def test_a_nan_batch_is_skipped_and_named(
 
 
 def test_nan_again_and_again_stops_with_the_last_good_checkpoint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After bad_steps in a row the run ends in words, and what was saved is whole."""
+    """After bad_steps in a row the run raises TrainingStopped, and the saved checkpoints are intact."""
     poison(monkeypatch, {3, 4, 5})
     config = tiny_config(place / "nans", steps=9, bad_steps=3, checkpoint__every=2)
     with pytest.raises(TrainingStopped, match=r"3 times in a row.*last good checkpoint is .*step-00000004") as told:
@@ -307,7 +307,7 @@ def test_a_missing_gpu_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_prepared_data_with_a_damaged_shard_trains(place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What cannot be read is told and stepped over; another size than the data's is refused with the legal one."""
+    """A sample that cannot be read is skipped with a warning; another size than the data's is refused."""
     data = write_synthetic_data(place / "data", sources=2, samples=2)
     shard = next(data.glob("*.tar"))
     broken = bytearray(shard.read_bytes())
@@ -343,7 +343,7 @@ def test_gradient_checkpointing_and_bf16_run(place: Path) -> None:
 
 
 def test_another_configuration_does_not_go_on_silently(place: Path) -> None:
-    """A seed that is not the run's is refused; --fresh begins again."""
+    """A seed that is not the run's is refused; --fresh starts again."""
     train(tiny_config(place / "other", steps=1))
     with pytest.raises(TrainingError, match="seed is 5"):
         train(tiny_config(place / "other", steps=2, seed=5))

@@ -1,4 +1,4 @@
-"""Footage: the frames the engine's reader gives, the asked part of them, and words for what cannot be read."""
+"""Footage gives the frames of the engine's reader, the requested part of them, and errors for unreadable files."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_a_part_of_a_video_is_sought_and_cut_by_its_box(video: Path) -> None:
 
 
 def test_numbered_pictures_are_frames_at_the_folders_rate(tmp_path: Path) -> None:
-    """VFHQ's way: sorted by name, time is number over rate."""
+    """Pictures are sorted by name, and time is number over rate, as VFHQ has it."""
     stills = sway(3, 64)
     for i, rgb in enumerate(stills):
         cv2.imwrite(str(tmp_path / f"{i:08d}.png"), rgb[:, :, ::-1])
@@ -51,7 +51,7 @@ def test_numbered_pictures_are_frames_at_the_folders_rate(tmp_path: Path) -> Non
 
 
 def test_missing_footage_is_a_gap(tmp_path: Path) -> None:
-    """A jump in time is told, a variable rate is not."""
+    """A jump in time is a gap, a variable rate is not."""
     times = [0, 0.033, 0.1, 0.133, 0.9, 0.933]
     found = list(read_footage(Source("a", make_clip(tmp_path / "a.mp4", times))))
     assert [frame.gap for frame in found] == [False, False, False, False, True, False]
@@ -75,7 +75,7 @@ def cut_short(path: Path) -> Path:
 def test_what_cannot_be_read_is_told_without_the_machines_paths(
     tmp_path: Path, video: Path, make: object, said: str
 ) -> None:
-    """Every way to fail is a FootageError in words, the same on every machine."""
+    """Every failure is a FootageError with the same text on every machine."""
     path = make(tmp_path, video)  # type: ignore[operator]
     with pytest.raises(FootageError, match=said) as caught:
         list(read_footage(Source("a", path)))
@@ -83,7 +83,7 @@ def test_what_cannot_be_read_is_told_without_the_machines_paths(
 
 
 def test_boxes_and_times_outside_the_video_are_told(video: Path) -> None:
-    """An annotation that does not fit its video is the video's trouble, not a crash."""
+    """An annotation that does not fit its video raises FootageError."""
     with pytest.raises(FootageError, match="box is"):
         list(read_footage(Source("a", video, box=Box(500, 0, 900, 400, 0, 0))))
     with pytest.raises(FootageError, match=r"between 99\.0 and 100\.0 s"):

@@ -1,4 +1,4 @@
-"""Quality: each part falls with its own trouble, the threshold parts good from spoilt, FasterVQA is used when asked."""
+"""Each part of the image quality falls with its own fault, the threshold separates good from spoilt clips."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_a_good_portrait_passes(portrait: np.ndarray) -> None:
 def test_trouble_lowers_its_part_below_the_threshold(
     portrait: np.ndarray, part: str, spoil: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    """A blurred, blocky, burnt or black picture fails, and the score says why."""
+    """A blurred, blocky, burnt or black picture fails, and the part names the reason."""
     before, after = (BasicImageQuality()([face_stats(rgb)]).parts[part] for rgb in (portrait, spoil(portrait)))
     assert after < BASIC_THRESHOLD < before
 
@@ -69,7 +69,7 @@ def test_the_block_grid_begins_where_the_codec_began(portrait: np.ndarray) -> No
 
 
 def test_faster_vqa_without_its_files_is_told_or_replaced(tmp_path: Path) -> None:
-    """Asked for by name its absence is an error with a remedy; auto takes the score without weights."""
+    """By name its absence is an error with a remedy; auto falls back to the score without weights."""
     with pytest.raises(ModelUnavailable, match="FasterVQA") as caught:
         make_image_quality("faster-vqa", [tmp_path], 16)
     assert "basic" in caught.value.hint

@@ -1,4 +1,4 @@
-"""Layouts: the lists of CelebV-HQ, VFHQ and HDTF become sources with their times and boxes; plain folders too."""
+"""The lists of CelebV-HQ, VFHQ and HDTF become sources with their times and boxes; plain folders too."""
 
 import json
 from pathlib import Path
@@ -125,7 +125,7 @@ def test_a_folder_of_pictures_is_a_source(tmp_path: Path) -> None:
     ],
 )
 def test_paths_without_footage_are_told(tmp_path: Path, make: object, said: str) -> None:
-    """What cannot be read is named, with a remedy."""
+    """The error names the path and has a remedy."""
     with pytest.raises(DataError, match=said) as caught:
         find_sources([make(tmp_path)])  # type: ignore[operator]
     assert caught.value.hint

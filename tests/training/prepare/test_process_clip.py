@@ -1,4 +1,4 @@
-"""A prepared clip: with DECA every frame has DECA's own light and coefficients, otherwise one light holds."""
+"""With DECA every frame of a processed clip has DECA's own light and coefficients, otherwise one light holds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ SETTINGS = PrepareSettings(size=64, frames=3, rate=1)
 
 
 class Fixed:
-    """A quality, and a matte, that say what the test wants."""
+    """An image quality and a matte with values that the test sets."""
 
     name, threshold = "fixed", 0.5
 
@@ -42,7 +42,7 @@ class Fixed:
 
 
 def raw(codes: tuple[DecaCode, ...] = ()) -> RawClip:
-    """A smooth skin-coloured picture, three times, with a face in the middle."""
+    """Returns three frames of a smooth skin-coloured picture, with a face in the middle."""
     rgb = np.full((*SIZE, 3), (190, 150, 130), np.uint8)
     faces = tuple(replace(centred_face(SIZE, i / 25), score=0.9) for i in range(3))
     return RawClip(0, tuple(Footage(i, i / 25, rgb, False) for i in range(3)), faces, codes)
@@ -87,7 +87,7 @@ def test_without_deca_one_light_holds_for_the_clip() -> None:
 
 
 def test_a_refused_clip_says_why() -> None:
-    """Quality first, with its parts; a mask of nobody, too."""
+    """Image quality comes first, with its parts; a mask without a person is refused too."""
     assert prepared(raw(), Fixed(value=0.4)) == "fixed quality 0.40 is below 0.50 (part 0.25)"
     assert prepared(raw(), Fixed(share=0.0)) == "the portrait mask covers 0% of the crop"
     dark = raw()

@@ -1,4 +1,4 @@
-"""Preparation whole: from videos to shards; killed, interrupted or on a full disk it ends in the same bytes."""
+"""Preparation turns videos into shards; killed, interrupted or on a full disk it ends in the same bytes."""
 
 import errno
 import json
@@ -19,7 +19,6 @@ import pytest
 from tests.training.synthetic_footage import sway, walls, write_video
 from training.data.assembly import STATE, record_path
 from training.data.dataset import ClipDataset
-from training.data.sample_files import notes_of
 from training.data.shards import read_sample
 from training.errors import DataError, DiskFull
 from training.prepare.footage import Source
@@ -48,7 +47,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three good ones, one without a face, one that is none."""
+    """Writes three good videos, one without a face and a file that is no video."""
     folder = tmp_path_factory.mktemp("videos")
     write_video(folder / "a.mp4", sway(15, phase=0.0))
     write_video(folder / "b.mp4", sway(8, phase=1.0) + walls(3) + sway(9, phase=2.0))
@@ -65,7 +64,7 @@ def sources(videos: Path) -> list[Source]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, sources: list[Source]) -> Path:
-    """What an uninterrupted run in this process gives."""
+    """Returns the data of an uninterrupted run in this process."""
     data = tmp_path_factory.mktemp("whole") / "data"
     prepare(sources, data, SETTINGS, workers=0)
     return data
@@ -76,7 +75,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_videos_become_samples_and_the_rest_is_listed_with_reasons(whole: Path) -> None:
-    """Takes on both sides of a cut are kept apart; broken and faceless videos cost nothing but a line each."""
+    """Segments on both sides of a cut are separate; broken and faceless videos cost only a line each."""
     index = json.loads((whole / "index.json").read_text())
     names = [row["name"] for shard in index["shards"] for row in shard["samples"]]
     assert names == ["a-000-000000", "a-000-000007", "b-000-000000", "b-001-000011", "d-000-000000"]
@@ -105,7 +104,7 @@ def test_hints_lie_on_the_face_and_masks_on_the_person(whole: Path) -> None:
         assert (clip.masks[1][drawn] > 127).mean() > 0.95
         skin = clip.frames[1][drawn].astype(float).mean(0)
         assert skin[0] > skin[2] + 10  # skin is red: the hint lies on it
-        notes = notes_of(files)
+        notes = json.loads(files["json"])
         assert (notes["rate"], notes["tracker"], len(notes["times_s"])) == (6, "mediapipe-mesh", 2)
 
 
@@ -128,7 +127,7 @@ def test_hints_carry_the_light_of_the_clip(tmp_path: Path, sources: list[Source]
 
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path: Path, videos: Path, whole: Path) -> None:
-    """kill −9 of a run of two workers, then the same run again in one process: byte for byte as if uninterrupted."""
+    """A run of two workers is killed with kill −9; the same run in one process then gives the uninterrupted bytes."""
     data = tmp_path / "data"
     with subprocess.Popen([sys.executable, "-c", CODE, videos, data, "2"], cwd=ROOT, start_new_session=True) as process:
         until(lambda: len(list((data / STATE).glob("parts/*.json"))) >= 2 or process.poll() is not None)
@@ -156,7 +155,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path: Path, video
 
 
 def test_ctrl_c_ends_clean_and_can_be_continued(tmp_path: Path, videos: Path) -> None:
-    """Exit status 130, words instead of a traceback, no half sample under a sample's name, no worker left."""
+    """The exit status is 130, without a traceback, half-written samples or workers left running."""
     data = tmp_path / "data"
     # Enough left to do after the first part that the key comes before the end on a busy machine too.
     walls = [shutil.copy(videos / "wall.mp4", tmp_path / f"wall-{i}.mp4") for i in range(16)]
@@ -210,7 +209,7 @@ def until(condition: Callable[[], bool]) -> None:
 def test_a_full_disk_is_told_and_the_run_can_go_on(
     tmp_path: Path, sources: list[Source], whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ENOSPC in the middle of a part, then of a shard: words each time, and in the end the same bytes."""
+    """ENOSPC in the middle of a part or a shard raises DiskFull each time, and the end result has the same bytes."""
     from training.data import shards
 
     original, left = os.fsync, [2]
@@ -235,7 +234,7 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
 
 
 def test_a_folder_of_other_data_is_never_touched(tmp_path: Path, sources: list[Source], whole: Path) -> None:
-    """Other settings, other videos, foreign files, another run at work: refused in words."""
+    """Other settings, other videos, foreign files and another running process raise DataError."""
     before = contents(whole)
     with pytest.raises(DataError, match="other videos or settings"):
         prepare(sources[:1], whole, SETTINGS, workers=0)
@@ -259,7 +258,7 @@ def test_a_folder_of_other_data_is_never_touched(tmp_path: Path, sources: list[S
 def test_a_bug_in_one_video_is_a_line_not_the_end(
     tmp_path: Path, sources: list[Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a worker stumbles over is listed with its type, and the other videos are prepared."""
+    """An exception in a worker is listed with its type, and the other videos are prepared."""
 
     def stumble(raw: object, name: str, *_: object) -> str:
         if name.startswith("a-"):

@@ -1,4 +1,4 @@
-"""Takes and framing: clips of unbroken face, and the square and words of inference."""
+"""Segments and framing give clips of unbroken face, cropped to inference's square."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ SIZE = (120, 160)
 
 
 class Script:
-    """A tracker that sees what the test wrote, frame by frame."""
+    """A tracker that returns what the test wrote, frame by frame."""
 
     def __init__(self, faces: Sequence[Face | None]) -> None:
         self.faces, self.resets = list(faces), 0
@@ -65,7 +65,7 @@ def test_clips_follow_each_other_at_the_sample_rate() -> None:
     "broken",
     [None, replace(FACE, held=True), replace(FACE, vertices_px=FACE.vertices_px + np.float32([90, 0, 0]))],
 )
-def test_a_frame_without_a_usable_face_ends_the_take(broken: Face | None) -> None:
+def test_a_frame_without_a_usable_face_ends_the_segment(broken: Face | None) -> None:
     """Lost, held, or cut by the frame's edge: no clip reaches across, though only sampled frames are kept."""
     found, counts = clips(footage(20), [FACE] * 5 + [broken] + [FACE] * 14)
     assert numbers(found) == [(1, [6, 8, 10, 12]), (1, [13, 15, 17, 19])]
@@ -73,22 +73,22 @@ def test_a_frame_without_a_usable_face_ends_the_take(broken: Face | None) -> Non
 
 
 @pytest.mark.parametrize("where", ["cut_at", "gap_at"])
-def test_a_cut_or_missing_footage_ends_the_take(where: str) -> None:
-    """The face may be there all the time: another shot is another take."""
+def test_a_cut_or_missing_footage_ends_the_segment(where: str) -> None:
+    """Another shot is another segment, even with a face in every frame."""
     found, counts = clips(footage(20, **{where: 8}), [FACE] * 20)
     assert numbers(found) == [(0, [0, 2, 4, 6]), (1, [8, 10, 12, 14])]
     assert counts.cuts == (where == "cut_at")
 
 
-def test_the_tally_says_why_nothing_came() -> None:
-    """Nobody, or stretches too short: the reason has the numbers."""
+def test_the_counts_say_why_nothing_came() -> None:
+    """Without a face, or with stretches too short, the reason has the numbers."""
     assert clips(footage(9), [None] * 9)[1].reason(7) == "no face in 9 of 9 frames"
     reason = clips(footage(9), [FACE] * 5 + [None] + [FACE] * 3)[1].reason(7)
     assert reason == "longest usable stretch is 5 of 9 frames, 7 are needed (1× no face)"
 
 
 def test_small_and_turned_faces_are_named() -> None:
-    """The words of rejected.jsonl."""
+    """The reasons are those of rejected.jsonl."""
     a = np.radians(70)
     turned = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]], np.float32)
     assert unusable(FACE, SIZE, 20) is None
@@ -97,7 +97,7 @@ def test_small_and_turned_faces_are_named() -> None:
 
 
 def test_the_square_of_a_still_face_is_inferences() -> None:
-    """Training crops as engine.offline.animate_clip does, whose constants it may not import."""
+    """Training crops as engine.reference does, whose constants it may not import."""
     assert FACES_HIGH == engine.reference.FACES_HIGH
     for size in ((120, 160), (400, 400), (700, 300)):
         face = centred_face((120, 160), 0.0)

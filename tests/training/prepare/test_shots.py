@@ -1,4 +1,4 @@
-"""Shots: cuts and dissolves are found where they are, motion is none."""
+"""Cuts and dissolves are found where they are, and motion is not taken for one."""
 
 import itertools
 

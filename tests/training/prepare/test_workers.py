@@ -1,4 +1,4 @@
-"""Workers: every job is done once, whoever dies."""
+"""Every job is done once, even when workers die."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from training.prepare.workers import Report, run_jobs
 
 
 def make_deadly(folder: Path) -> Callable[[str, Report], str]:
-    """A handler that dies on "once" the first time, on "always" every time, and answers all else."""
+    """Makes a handler that dies on "once" the first time, on "always" every time, and answers all else."""
 
     def handle(job: str, report: Report) -> str:
         report(1)
@@ -26,7 +26,7 @@ def make_deadly(folder: Path) -> Callable[[str, Report], str]:
 
 
 def test_a_worker_that_dies_costs_its_job_one_more_try(tmp_path: Path) -> None:
-    """Killed once, a job is done by the next worker; killed twice, it is given up by name; the others are all done."""
+    """Killed once, a job is done by the next worker; killed twice, it is reported as died; the others are all done."""
     done: list[tuple[str, str]] = []
     died: list[tuple[str, str]] = []
     reports: list[str] = []
@@ -45,7 +45,7 @@ def test_a_worker_that_dies_costs_its_job_one_more_try(tmp_path: Path) -> None:
 
 
 def make_full() -> Callable[[str, Report], str]:
-    """A handler whose disk is full."""
+    """Makes a handler whose disk is full."""
 
     def handle(job: str, report: Report) -> str:
         raise DiskFull("the disk of it is full", "free some")
@@ -54,7 +54,7 @@ def make_full() -> Callable[[str, Report], str]:
 
 
 def make_nothing() -> Callable[[str, Report], str]:
-    """A handler that cannot be made."""
+    """Cannot make a handler: the process exits."""
     os._exit(3)
 
 
@@ -65,7 +65,7 @@ def nothing(*_: object) -> None: ...
     ("make", "error", "said"), [(make_full, DiskFull, "is full"), (make_nothing, TrainingError, "exit code 3")]
 )
 def test_trouble_of_the_whole_run_is_raised_here(make: Callable[..., object], error: type, said: str) -> None:
-    """A full disk keeps its type, words and remedy across the pipe; workers that cannot start end the run."""
+    """A full disk keeps its type, message and hint across the pipe; workers that cannot start end the run."""
     with pytest.raises(error, match=said) as caught:
         run_jobs(["a", "b"], make, (), 1, on_report=nothing, on_done=nothing, on_died=nothing)  # type: ignore[arg-type]
     assert caught.value.hint
