@@ -24,11 +24,12 @@ from lcvd.weights.convert import convert
 from lcvd.weights.load import MANIFEST, build_part
 from training.config import TrainConfig, load_config
 from training.data.shards import raise_disk_full, write_json
-from training.data.synthetic import HELD_OUT, HeadSource, renderer
+from training.data.synthetic import HeadSource, renderer
 from training.errors import ConfigError, TrainingError
-from training.loop.export import put_in_place
+from training.loop.export import parts_table, put_in_place
+from training.loop.log import LOG as RUN_LOG
 from training.loop.runtime import check_machine, fast_bf16
-from training.loop.train import TrainResult, train
+from training.loop.train import TrainResult, head_source, train
 from training.loop.trainer import StepReport
 from training.prepare.workers import run_jobs
 from training.vae_train import LOG as VAE_LOG
@@ -163,15 +164,6 @@ def claim(folder: Path, config: TrainConfig, plan: VaeRun, resume: bool) -> None
         write_json(mark, about)
 
 
-def head_source(config: TrainConfig, held_out: int = 0) -> HeadSource:
-    """Returns the heads the configuration trains on, or `held_out` others."""
-    synthetic = config.data.synthetic
-    assert synthetic is not None, "nano.toml trains on synthetic heads"
-    count, first = (held_out, HELD_OUT) if held_out else (synthetic.heads, synthetic.first)
-    frames = synthetic.clip_frames or config.data.frames
-    return HeadSource(count, first, frames, config.data.size, synthetic.cache, int(synthetic.cache_gb * 2**30))
-
-
 def render_heads(heads: HeadSource, processes: int, on_stage: OnStage) -> None:
     """Fills the cache of `heads` with one process a core. Raises TrainingError where heads cannot be rendered."""
     jobs = [range(at, min(at + JOB_HEADS, heads.heads)) for at in range(0, heads.heads, JOB_HEADS)]
@@ -300,7 +292,7 @@ def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
         # Paths relative to the folder: the package must not name the machine or the user that made it.
         asked = config.model_dump_json(indent=2).replace(f"{folder.resolve()}/", "")
         (part / "config.json").write_text(asked + "\n", encoding="utf-8")
-        for log, name in ((vae_log, "vae-log.jsonl.gz"), (config.output / "log.jsonl", "log.jsonl.gz")):
+        for log, name in ((vae_log, "vae-log.jsonl.gz"), (config.output / RUN_LOG, "log.jsonl.gz")):
             _compressed(log, part / name)
         (part / "README.md").write_text(_card(manifest), encoding="utf-8")
         put_in_place(part, destination)
@@ -314,10 +306,6 @@ def _compressed(source: Path, destination: Path) -> None:
 
 
 def _card(manifest: dict[str, Any]) -> str:
-    rows = "\n".join(
-        f"| `{part['file']}` | {part['parameters']:,} | {', '.join(part['dtypes'])} | `{part['sha256']}` |"
-        for part in manifest["parts"].values()
-    )
     facts = "\n".join(f"- {name}: {value}" for name, value in sorted(manifest["training"].items()))
     return f"""# {manifest["title"]}
 
@@ -329,9 +317,7 @@ docs/nano.md.
 
 {facts}
 
-| file | parameters | dtype | SHA-256 |
-|---|---|---|---|
-{rows}
+{parts_table(manifest["parts"])}
 
 `config.json` is the configuration, `log.jsonl.gz` and `vae-log.jsonl.gz` are the logs of the two trainings. No data of
 people and no weights of others went into it: the project's own licence applies.

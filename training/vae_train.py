@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcvd.weights.load import build_part
+from training.data.encoder import VAE_BATCH
 from training.data.shards import raise_disk_full, write_json
 from training.data.synthetic import HeadSource
 
@@ -42,7 +43,6 @@ CONFIG: dict[str, Any] = {
     "scaling_factor": 1.0,
 }
 CELL_MEAN, CELL_STD = (-0.27, 0.12, -0.02), (0.33, 0.27, 0.13)  # of `opponent` over 200 pictures of heads
-VAE_BATCH = 8  # pictures that pass the network at once after the training
 TERMS = ("l1", "edges", "colour", "guide", "kl")
 OnVaeStep = Callable[[int, float], None]
 

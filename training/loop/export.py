@@ -75,11 +75,16 @@ def put_in_place(part: Path, destination: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _card(parts: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> str:
-    rows = "\n".join(
+def parts_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns a markdown table of the manifest's parts."""
+    rows = [
         f"| `{part['file']}` | {part['parameters']:,} | {', '.join(part['dtypes'])} | `{part['sha256']}` |"
         for part in parts.values()
-    )
+    ]
+    return "\n".join(["| file | parameters | dtype | SHA-256 |", "|---|---|---|---|", *rows])
+
+
+def _card(parts: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> str:
     facts = "\n".join(f"- {name}: {value}" for name, value in about.items())
     return f"""# LCVD weights trained with `relight train`
 
@@ -87,9 +92,7 @@ Use: `relight video CLIP -o OUT.mp4 --engine lcvd --weights THIS_FOLDER`. Check:
 
 {facts}
 
-| file | parameters | dtype | SHA-256 |
-|---|---|---|---|
-{rows}
+{parts_table(parts)}
 
 What the data and the model that training began with bind, binds these weights too.
 """

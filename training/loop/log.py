@@ -15,6 +15,8 @@ from training.data.shards import raise_disk_full
 
 logger = logging.getLogger(__name__)
 
+LOG = "log.jsonl"
+
 
 class RunLog:
     """Writes the `log.jsonl` of a run.
@@ -23,7 +25,7 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool = True) -> None:
-        self.path = folder / "log.jsonl"
+        self.path = folder / LOG
         with raise_disk_full(folder):
             self._file = self.path.open("r+" if self.path.exists() else "w+", encoding="utf-8")
             self._file.truncate(_length_until(self.path, step))

@@ -23,7 +23,7 @@ from training.lock import folder_lock
 from training.loop.checkpoint import Checkpoints
 from training.loop.distiller import Distiller, load_teacher, manifest_notes
 from training.loop.export import export
-from training.loop.log import RunLog, plain
+from training.loop.log import LOG, RunLog, plain
 from training.loop.networks import Networks, TrainableModel, choose_trained, disable_adapters, load_networks
 from training.loop.runtime import make_accelerator, sharded
 from training.loop.signals import StopSignal
@@ -273,31 +273,30 @@ def make_stream(config: TrainConfig, accelerator: Accelerator) -> ClipStream:
         dataset = ClipDataset(data.folders)
         dataset.expect(data.frames, data.size)
         return ClipStream(dataset, seed=config.seed, rank=rank, world=world, threads=data.threads)
-    heads = data.synthetic
-    source = HeadSource(
-        heads.heads,
-        heads.first,
-        heads.clip_frames or data.frames,
-        data.size,
-        heads.cache,
-        int(heads.cache_gb * 2**30),
-    )
     return SyntheticClips(
-        source,
+        head_source(config),
         frames=data.frames,
         seed=config.seed,
-        relit_pairs=heads.relit_pairs,
+        relit_pairs=data.synthetic.relit_pairs,
         rank=rank,
         world=world,
         threads=data.threads,
     )
 
 
+def head_source(config: TrainConfig) -> HeadSource:
+    """Returns the heads of a configuration that trains on synthetic ones."""
+    data, heads = config.data, config.data.synthetic
+    assert heads is not None, "the configuration trains on folders"
+    frames = heads.clip_frames or data.frames
+    return HeadSource(heads.heads, heads.first, frames, data.size, heads.cache, int(heads.cache_gb * 2**30))
+
+
 def _remove_outputs(output: Path) -> None:
     """Removes what a run leaves in its folder, except caches."""
     for name in (CHECKPOINTS, SAMPLES, WEIGHTS, "tensorboard"):
         shutil.rmtree(output / name, ignore_errors=True)
-    (output / "log.jsonl").unlink(missing_ok=True)
+    (output / LOG).unlink(missing_ok=True)
 
 
 def result_document(result: TrainResult) -> str:
