@@ -26,7 +26,7 @@ OnRow = Callable[[int, int], None]  # (windows done, of how many)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sampler's row of the table: scores are means over the heads, seconds are the median."""
+    """Holds one sampler's scores, means over the heads, and its median seconds."""
 
     name: str
     steps: int
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The table of all samplers; `psnr_no_relight` scores the frames as they were.
+    """Holds the table of all samplers; `psnr_no_relight` scores the unchanged frames.
 
     Light errors are means over the heads whose light can be measured in every row.
     """

@@ -243,7 +243,7 @@ class DistributedConfig(Section):
 
 
 class TrainConfig(Section):
-    """Every setting of one run."""
+    """Holds every setting of one run."""
 
     output: Folder
     steps: int = Field(default=30_000, ge=1)

@@ -22,7 +22,7 @@ OnStudentStep = Callable[[int, StepReport, float], None]  # (the student's steps
 
 @dataclass(frozen=True, slots=True)
 class DistillResult:
-    """The result of each student, in the order they were trained, and the table."""
+    """Holds the result of each student, in the order they were trained, and the table."""
 
     students: tuple[TrainResult, ...]
     comparison: Comparison | None  # None: stopped by a signal, no heads asked for, or not the main process

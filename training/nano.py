@@ -60,7 +60,7 @@ OnStage = Callable[[str, int, int, str], None]  # (stage, done, total, text)
 
 @dataclass(frozen=True, slots=True)
 class NanoResult:
-    """The packaged weights and the result of the training run."""
+    """Holds the packaged weights and the result of the training run."""
 
     weights: Path
     train: TrainResult

@@ -49,7 +49,7 @@ OnVaeStep = Callable[[int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class VaeRun:
-    """Every setting of a VAE's training."""
+    """Holds every setting of a VAE's training."""
 
     output: Path
     steps: int = 6000

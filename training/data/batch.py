@@ -22,7 +22,7 @@ from training.data.sample import TrainingClip
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """B sequences of F frames lie on one device; h = H/8."""
+    """Holds B sequences of F frames on one device; h = H/8."""
 
     names: tuple[str, ...]
     target: Tensor  # [B,F,4,h,w] latents times the scaling factor

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A sample and the tar shard that holds it."""
+    """Names a sample and the tar shard that holds it."""
 
     tar: Path
     entry: Entry
@@ -39,7 +39,7 @@ class Place:
 
 
 class ClipSource(Protocol):
-    """A finite number of clips: prepared folders here, rendered heads in `training.data.synthetic`."""
+    """Provides a finite number of clips: prepared folders here, rendered heads in `training.data.synthetic`."""
 
     @property
     def fingerprint(self) -> str: ...  # changes when the data does

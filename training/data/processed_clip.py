@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProcessedClip:
-    """The arrays and notes of one sample before it is written."""
+    """Holds the arrays and notes of one sample before it is written."""
 
     name: str
     frames: NDArray[np.uint8]  # [F,S,S,3]

@@ -14,7 +14,7 @@ from lcvd.errors import ShapeError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingClip:
-    """F frames of S×S pixels with hints and masks. Raises ShapeError where the arrays do not fit together."""
+    """Holds F frames of S×S pixels with hints and masks. Raises ShapeError where the arrays do not fit together."""
 
     frames: NDArray[np.uint8]  # [F,S,S,3] RGB
     hints: NDArray[np.uint8]  # [F,S,S,3] shading under each frame's own, estimated light; black outside the face

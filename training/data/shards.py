@@ -33,7 +33,7 @@ DISK_FULL_SIGNS = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The place of a sample in its tar."""
+    """Locates a sample in its tar."""
 
     name: str  # the WebDataset key
     group: str  # samples of one segment of one source share it

@@ -23,7 +23,7 @@ GALLERY_STEP = 7  # through the gallery; coprime to its length, so that a few he
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """T frames to relight. Frame 0 of the clip is the reference and is not scored."""
+    """Holds T frames to relight. Frame 0 of the clip is the reference and is not scored."""
 
     reference: NDArray[np.uint8]  # [S,S,3] under its own light
     reference_hint: NDArray[np.uint8]  # [S,S,3]

@@ -35,7 +35,7 @@ class PairedComparison:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One of the paper's statements and the comparisons that decide it."""
+    """Holds one of the paper's statements and the comparisons that decide it."""
 
     text: str
     metric: str

@@ -28,7 +28,7 @@ _BALL = sh_basis(ball_normals()).astype(np.float64)
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Means over the frames of one case; NaN where no frame could be measured."""
+    """Holds means over the frames of one case; NaN where no frame could be measured."""
 
     psnr: float  # dB on the portrait, one MSE over all frames; 100 for equal pictures
     ssim: float
@@ -41,7 +41,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The title, direction and digits of a printed score."""
+    """Describes how a score is printed."""
 
     name: str
     title: str

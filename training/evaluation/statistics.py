@@ -15,7 +15,7 @@ from training.evaluation.scores import Scores
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """Mean and standard error over `heads`; NaN where there are too few."""
+    """Holds mean and standard error over `heads`; NaN where there are too few."""
 
     value: float
     error: float  # of the mean

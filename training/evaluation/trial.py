@@ -77,7 +77,7 @@ QUICK = Plan(heads=3, frames=7, steps=4)  # half a minute of one core for the na
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """Scores by row, one for each case in order; pictures of the first cases' last frame for the sheet."""
+    """Holds scores by row, one for each case in order, and the first cases' last frames for the sheet."""
 
     plan: Plan
     lights: tuple[str, ...]  # of each case

@@ -23,7 +23,7 @@ from training.evaluation.case import Case
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One row of a table."""
+    """Describes one row of a table."""
 
     omega: float
     shading: bool = True  # F_s
@@ -43,7 +43,7 @@ class Variant:
 
 
 class MutedAdapters(Adapters):
-    """The same adapters, some of which return zero features."""
+    """Wraps adapters so that some of them return zero features."""
 
     def __init__(self, adapters: Adapters, muted: tuple[ConditionName, ...]) -> None:
         torch.nn.Module.__init__(self)

@@ -17,7 +17,7 @@ SIDE = 160  # 8.6 texels a cm: as fine as the samples of a 128 px picture
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A rectangle of the atlas, in texels."""
+    """Describes a rectangle of the atlas, in texels."""
 
     top: int
     left: int

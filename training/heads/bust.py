@@ -32,7 +32,7 @@ HOOD_ROWS, HOOD_COLS = 9, 19
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Build:
-    """The body and hair that are added to a face."""
+    """Describes the body and hair that are added to a face."""
 
     width: float = 1.0  # of shoulders
     neck: float = 1.0
@@ -45,7 +45,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bust:
-    """The geometry of one person at rest, and the weights that move it."""
+    """Holds the geometry of one person at rest, and the weights that move it."""
 
     rest: FloatArray  # [B,3]; the first V are the face
     uv: FloatArray  # [B,2] atlas coordinates

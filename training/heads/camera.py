@@ -20,7 +20,7 @@ TILE = 64  # how far the noise tile may be shifted
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """The blur and noise of one clip's camera."""
+    """Holds the blur and noise of one clip's camera."""
 
     blur_px: float  # at 128 px; grows with the picture
     tile: FloatArray  # [S+TILE,S+TILE,3] noise in code values: frames see it shifted at random, far cheaper than new

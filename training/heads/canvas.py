@@ -18,7 +18,7 @@ from training.heads.skull import SKULL_CENTRE
 
 
 class Canvas(NamedTuple):
-    """The positions of the texels of HEAD on the average head."""
+    """Holds the positions of the texels of HEAD on the average head."""
 
     points: FloatArray  # [H,W,3] canonical cm
     azimuth: FloatArray  # [H,W] about the vertical through the skull's centre, 0 = front, ±π = back

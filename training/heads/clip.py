@@ -32,7 +32,7 @@ from training.heads.skin import paint_skin, random_skin
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadClip:
-    """F frames of S×S pixels of one synthetic head, with ground truth."""
+    """Holds F frames of S×S pixels of one synthetic head, with ground truth."""
 
     rgb: NDArray[np.uint8]  # [F,S,S,3] under `lighting`
     relit: NDArray[np.uint8]  # [F,S,S,3] the same frames under `target`; only the noise of the camera is new
@@ -47,7 +47,7 @@ class HeadClip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Person:
-    """The geometry and paint of one identity."""
+    """Holds the geometry and paint of one identity."""
 
     bust: Bust
     basis: FloatArray  # [E,V,3]

@@ -29,7 +29,7 @@ LINE_Z = (-60.0, -12.0, -8.5, -5.6, -4.2, -0.6, 0.5, 1.5, 3.4, 5.2)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hair:
-    """One person's hair."""
+    """Describes one person's hair."""
 
     colour: FloatArray  # [3] linear albedo
     natural: FloatArray  # [3] of brows and beard, which are never dyed

@@ -21,7 +21,7 @@ BLINK = np.array([0.35, 0.9, 1.0, 0.75, 0.3])  # lid closure of consecutive fram
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """Everything that changes over F frames. Lengths are in units of the picture's side."""
+    """Holds everything that changes over F frames. Lengths are in units of the picture's side."""
 
     rotation: FloatArray  # [F,3,3] viewer_from_canonical
     translation: FloatArray  # [F,2] canonical origin in the picture, x right, y down

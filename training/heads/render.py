@@ -23,7 +23,7 @@ INSIDE = 0.7
 
 
 class Posed(NamedTuple):
-    """A bust in the picture."""
+    """Holds a bust as it lies in the picture."""
 
     vertices_px: FloatArray  # [B,3] x right, y down, z to the viewer
     normals: FloatArray  # [B,3] unit, y up

@@ -17,7 +17,7 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way faces differ: `push` moves by `amount`, `spread` stretches distances from the centre by `amount`."""
+    """Describes one way faces differ: `push` moves by `amount`, `spread` stretches distances from the centre by it."""
 
     kind: Literal["push", "spread"]
     centre: Vector  # on the person's left, +x

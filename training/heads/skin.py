@@ -34,7 +34,7 @@ NOSTRILS = ((-0.75, -1.55), (0.75, -1.55))  # x, y canonical cm
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Skin:
-    """One person's skin."""
+    """Describes one person's skin."""
 
     tone: FloatArray  # [3] linear albedo
     lips: FloatArray  # [3]
@@ -65,7 +65,7 @@ def random_skin(rng: np.random.Generator) -> Skin:
 
 
 class Fields(NamedTuple):
-    """The positions of features, the same on every head: [H,W] of the canvas or [SIDE,SIDE] of its face."""
+    """Holds where features lie, the same on every head: [H,W] of the canvas or [SIDE,SIDE] of its face."""
 
     blush: FloatArray
     shut: FloatArray  # light lost in eye sockets, beside the nose, under the lip, which the hint does not show

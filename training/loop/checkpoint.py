@@ -23,7 +23,7 @@ FORMAT = "relight-checkpoint-1"
 
 
 class Checkpoints:
-    """The checkpoints of one run's folder; only the main process writes and removes them."""
+    """Manages the checkpoints of one run's folder; only the main process writes and removes them."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep

@@ -49,7 +49,7 @@ Networks = dict[PartName, Any]  # FeatureUNet, Adapters, AutoencoderKL, CLIPVisi
 
 
 class TrainableModel(nn.Module):
-    """UNet and adapters under training; forward(batch) returns the loss of every sequence."""
+    """Wraps UNet and adapters for training; forward(batch) returns the loss of every sequence."""
 
     def __init__(self, unet: FeatureUNet, adapters: Adapters, region: Literal["portrait", "background"]) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ WEIGHTS, CHECKPOINTS, SAMPLES = "weights", "checkpoints", "samples"
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """The result of a run, or of the part of it that this call ran."""
+    """Holds the result of a run, or of the part of it that this call ran."""
 
     output: Path
     step: int
@@ -89,7 +89,7 @@ def _folder(config: TrainConfig, accelerator: Accelerator) -> Iterator[None]:
 
 
 class Run:
-    """Everything that one call of `train` opens: networks, data, trainer, log, validation."""
+    """Opens and closes everything that one call of `train` uses: networks, data, trainer, log, validation."""
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator, resume: bool) -> None:
         self.config, self.accelerator = config, accelerator

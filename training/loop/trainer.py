@@ -31,7 +31,7 @@ EMA_FILE = "ema.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """The result of one step; losses are means over all clips of all processes."""
+    """Holds the result of one step; losses are means over all clips of all processes."""
 
     step: int  # steps done, this one included
     loss: float

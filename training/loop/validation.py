@@ -26,7 +26,7 @@ SLOTS = 2**40  # first slot of validation clips, beyond those of any training ru
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValidationReport:
-    """The result of one validation; losses are means over the clips."""
+    """Holds the result of one validation; losses are means over the clips."""
 
     loss: float
     by_sigma: dict[str, float]
@@ -36,7 +36,7 @@ class ValidationReport:
 
 
 class Validation:
-    """The clips of one run's validations."""
+    """Holds the clips of one run's validations."""
 
     def __init__(self, config: TrainConfig, encoder: FrozenEncoder) -> None:
         self._config, self._encoder = config, encoder

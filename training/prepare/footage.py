@@ -28,7 +28,7 @@ FOLDER_FPS = 25.0  # of pictures without a rate
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A part of the picture, in pixels of a picture of `width`×`height`.
+    """Describes a part of the picture, in pixels of a picture of `width`×`height`.
 
     With width 0 pixels are square; with height 0 they are the video's own pixels.
     """
@@ -62,7 +62,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One stretch of footage to prepare."""
+    """Names one stretch of footage to prepare."""
 
     name: str  # unique; begins the keys of its samples
     path: Path  # a video file, or a folder of pictures
@@ -74,7 +74,7 @@ class Source:
 
 
 class Footage(NamedTuple):
-    """One frame of footage."""
+    """Holds one frame of footage."""
 
     number: int  # counted from the start of the source
     t_s: float

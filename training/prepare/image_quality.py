@@ -30,7 +30,7 @@ BASIC_THRESHOLD = 0.35
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceStats:
-    """The crop of one frame and what a score needs to know about it."""
+    """Holds the crop of one frame and what a score needs to know about it."""
 
     crop: NDArray[np.uint8]  # [S,S,3] as it will be trained on
     face: tuple[int, int, int, int]  # left, top, right, bottom of the face in the crop
@@ -39,7 +39,7 @@ class FaceStats:
 
 
 class QualityScore(NamedTuple):
-    """A score and its parts."""
+    """Holds a score and its parts."""
 
     value: float
     parts: dict[str, float]
@@ -55,7 +55,7 @@ class ImageQuality(Protocol):
 
 
 class BasicImageQuality:
-    """The score without weights."""
+    """Scores a clip without weights."""
 
     name = "basic"
     threshold = BASIC_THRESHOLD

@@ -26,7 +26,7 @@ MAX_NAME = 60  # of a source: keys of samples stay within tar's 100 bytes
 
 @dataclass(slots=True)
 class ScanResult:
-    """The footage that the paths hold."""
+    """Lists the footage that the paths hold."""
 
     sources: list[Source] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # names of listed clips without footage

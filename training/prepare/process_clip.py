@@ -35,7 +35,7 @@ MIN_PORTRAIT, MAX_PORTRAIT = 0.05, 0.98  # share of the crop that is portrait
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The networks of one worker."""
+    """Holds the networks of one worker."""
 
     tracker: Tracker
     tracker_name: str

@@ -34,7 +34,7 @@ REPORT_EVERY = 16  # frames
 
 
 class Job(NamedTuple):
-    """One source of the plan."""
+    """Names one source of the plan."""
 
     number: int
     source: Source
@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
 @dataclass(slots=True)
 class Progress:
-    """The progress of a run; `on_progress` gets it whenever it changes."""
+    """Counts the progress of a run; `on_progress` gets it whenever it changes."""
 
     sources: int  # in the plan
     done: int  # finished sources, those of earlier runs included
@@ -52,7 +52,7 @@ class Progress:
 
 
 class Outcome(NamedTuple):
-    """The result of a finished run."""
+    """Holds the result of a finished run."""
 
     document: dict[str, Any]  # of index.json
     progress: Progress

@@ -21,7 +21,7 @@ from training.prepare.shots import CutDetector
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawClip:
-    """F sampled, uncropped frames of one segment, with their tracked faces."""
+    """Holds F sampled, uncropped frames of one segment, with their tracked faces."""
 
     segment: int
     frames: tuple[Footage, ...]
@@ -31,7 +31,7 @@ class RawClip:
 
 @dataclass(slots=True)
 class SegmentCounts:
-    """Counts of one source's frames, cuts and unusable faces."""
+    """Counts one source's frames, cuts and unusable faces."""
 
     frames: int = 0
     cuts: int = 0

@@ -9,7 +9,7 @@ from training.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class PrepareSettings:
-    """The settings, whose defaults are the paper's: 512², 16 frames at sample rate 4.
+    """Holds the settings, whose defaults are the paper's: 512², 16 frames at sample rate 4.
 
     Raises DataError on a value out of range.
     """
