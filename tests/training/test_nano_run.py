@@ -100,7 +100,7 @@ def test_what_is_done_is_not_done_again(made: tuple[Path, list[str]]) -> None:
 
 def test_the_token_tells_portraits_apart(made: tuple[Path, list[str]]) -> None:
     """The random image encoder gives two heads tokens that differ by about 1 a number."""
-    from lcvd.networks.image_encoder import clip_embedding
+    from lcvd.networks.image_encoder import embed_image
 
     folder, _ = made
     model = load_lcvd(folder / "weights")

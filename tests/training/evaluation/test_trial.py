@@ -54,7 +54,7 @@ def test_a_muted_adapter_says_exactly_nothing(model: LcvdModel, case: Case, shad
     torch.testing.assert_close(c2, (portrait + light)[0])
     assert (c1.abs().max() == 0) == (not reference)
     assert (c2.abs().max() == 0) == (not reference and not shading)
-    assert condition.clip[1].abs().max() > 0
+    assert condition.image_embedding[1].abs().max() > 0
     assert condition.latents.abs().max() > 0
 
 
