@@ -1,4 +1,4 @@
-"""Frame and Work: the nouns that travel through an engine (frozen)."""
+"""Frame and Work are the frozen records that pass through an engine."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,20 +11,20 @@ from lcvd.types import Face, Lighting
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of the stream. `index` counts submitted frames, so gaps are drops."""
+    """One picture of the stream. `index` counts submitted frames, so gaps are dropped frames."""
 
     index: int
-    t_s: float  # presentation time of the source: drives every filter
-    rgb: NDArray[np.uint8]  # [H,W,3]; nobody writes into it
-    arrived_s: float = 0.0  # host clock when it arrived: latency is measured from here
+    t_s: float  # presentation time of the source, which drives every filter
+    rgb: NDArray[np.uint8]  # [H,W,3], never written into
+    arrived_s: float = 0.0  # time of arrival on the host's clock, from which latency is measured
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """A run of consecutive frames with what the host half learned: all that `prepare` and `render` share.
+    """A run of consecutive frames with the results of the host half; `prepare` and `render` share nothing else.
 
-    The three tuples have one length T, so that a light change belongs to a numbered frame.
-    `host` is the engine's own host-half result (masks, source light); only the engine that made it reads it.
+    The three tuples have one length T, so that a light change belongs to a numbered frame. `host` is the engine's own
+    result of the host half (masks, source light), which only the engine that made it reads.
     """
 
     frames: tuple[Frame, ...]

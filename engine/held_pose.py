@@ -1,7 +1,7 @@
-"""The driver's Face in time → the portrait's Face in time: moved while the driver is seen, held while it is not.
+"""The portrait's pose follows the driver's face while one is seen, and is held while none is.
 
-Before a face was ever seen the portrait rests in its own pose. After a loss it glides from the held pose to the new one
-over 200 ms of the stream's own time, so that a face that comes back does not make the picture jump.
+Before the first face the portrait rests in its own pose. After a loss it moves from the held pose to the new one over
+200 ms of the stream's own time, so that a face that comes back does not make the picture jump.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ EASE_S = 0.2
 
 
 class HeldPose:
-    """One driver on one portrait. `pose` moves the portrait as the driver's face says (lcvd.motion)."""
+    """Holds the pose of one portrait. `pose` turns the driver's face into the portrait's (lcvd.motion)."""
 
     def __init__(self, rest: Face, pose: Callable[[Face], Face]) -> None:
         self._pose = pose
@@ -22,7 +22,7 @@ class HeldPose:
         self._back_s = float("-inf")
 
     def at(self, seen: Face | None, t_s: float) -> Face:
-        """The portrait's face at `t_s`; `seen` is the driver's, None or held where there is none."""
+        """Return the portrait's face at `t_s`; `seen` is the driver's, None or held where no face was found."""
         if seen is None or seen.held:
             self._lost = True
             return self._shown

@@ -1,6 +1,6 @@
-"""Light changes as the picture sees them: over 250 ms of the stream's own time, whoever asked, from any thread.
+"""A change of light becomes a transition over 250 ms of the stream's own time, whichever thread requests it.
 
-Each frame goes a share of the way that is left, so a light that is dragged is followed while it moves: a glide that
+Each frame goes a share of the remaining way, so a light that is dragged is followed while it moves. A transition that
 started anew at every change would stand still under twenty changes a second.
 """
 
@@ -10,33 +10,33 @@ import threading
 from lcvd.lighting.lighting import interpolate
 from lcvd.types import Lighting
 
-GLIDE_S = 0.25
-FOLLOW_S = 0.1  # time constant of following; the last FOLLOW_S of a glide are linear, so that it ends
+TRANSITION_S = 0.25
+FOLLOW_S = 0.1  # time constant; the last FOLLOW_S of a transition are linear, so that it ends
 
 
-class LightGlide:
-    """`set` from any thread; `at` from the one that prepares frames."""
+class LightTransition:
+    """Holds the light of one stream. `set` may run in any thread, `at` in the one that prepares frames."""
 
-    def __init__(self, lighting: Lighting, seconds: float = GLIDE_S) -> None:
+    def __init__(self, lighting: Lighting, seconds: float = TRANSITION_S) -> None:
         self._lock = threading.Lock()
-        self._wanted = lighting
+        self._requested = lighting
         self._end = self._now = lighting
-        self._end_s = self._before_s = float("-inf")  # when the glide ends, and the time of the last frame
+        self._end_s = self._before_s = float("-inf")  # the transition's end, and the time of the last frame
         self._seconds = seconds
 
     def set(self, lighting: Lighting) -> None:
-        """Glide to `lighting` from the next frame on."""
+        """Start a transition to `lighting` with the next frame."""
         with self._lock:
-            self._wanted = lighting
+            self._requested = lighting
 
     def at(self, t_s: float) -> Lighting:
-        """The light of the frame at `t_s`. Times may jump; a step back costs no more than one glide."""
+        """Return the light of the frame at `t_s`. Times may jump; a step back ends within one transition."""
         with self._lock:
-            wanted = self._wanted
-        # A glide counts from the frame before it, but after a gap no more than one frame's worth is made up for.
+            requested = self._requested
+        # A transition starts at the frame before it, but after a gap at most a fifth of it is caught up at once.
         elapsed_s = min(max(t_s - self._before_s, 0.0), 0.2 * self._seconds)
-        if wanted is not self._end:
-            self._end, self._end_s = wanted, t_s - elapsed_s + self._seconds
+        if requested is not self._end:
+            self._end, self._end_s = requested, t_s - elapsed_s + self._seconds
         self._end_s = min(self._end_s, t_s + self._seconds)
         self._before_s = t_s
         if self._now is self._end:

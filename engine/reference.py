@@ -1,4 +1,4 @@
-"""The reference of an avatar: a portrait, cut to the model's size, and what is known of its face and light."""
+"""An avatar's reference is a portrait, cropped to the model's size, with its face, light, hint and mask."""
 
 from dataclasses import dataclass
 
@@ -16,23 +16,23 @@ from lcvd.tracking.deca import DecaTracker
 from lcvd.types import Face, FloatArray, Lighting
 
 Rgb = NDArray[np.uint8]
-FACES_HIGH = 2.6  # side of the square cut around a face, in heights of its mesh: head and shoulders, as LCVD saw them
-REFERENCE_TRIES = 4  # a still is tracked a few times, so that the mesh settles
+FACES_HIGH = 2.6  # side of the square around a face in heights of its mesh: head and shoulders, as LCVD was trained on
+REFERENCE_TRIES = 4  # a portrait is tracked a few times, so that the tracker's filters settle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """The portrait, cut to the model's size, and what is known of it."""
+    """A portrait, cropped to the model's size S, and what was estimated from it."""
 
     rgb: Rgb  # [S,S,3]
     face: Face
-    lighting: Lighting  # the light it was taken in
-    hint: Rgb  # [S,S,3] its own shading under that light
-    mask: FloatArray  # [S,S], 1 = portrait
+    lighting: Lighting  # the light in the portrait
+    hint: Rgb  # [S,S,3] the face's shading under that light
+    mask: FloatArray  # [S,S], 1 = person
 
 
 def square_around(face: Face, size: tuple[int, int]) -> Roi:
-    """Head and shoulders around `face` in a picture of `size` = (height, width), inside it where it fits."""
+    """Return the square of head and shoulders around `face`, moved inside a picture of `size` = (height, width)."""
     height, width = size
     low, high = face.vertices_px[:, :2].min(0), face.vertices_px[:, :2].max(0)
     side = min(FACES_HIGH * float(high[1] - low[1]), float(min(height, width)))
@@ -49,9 +49,10 @@ def make_reference(
     square: Roi | None = None,
     rasterizer: Rasterizer = rasterize,
 ) -> Reference:
-    """Find the face in `rgb` [H,W,3], cut `square` (else one around it) and learn its light.
+    """Find the face in `rgb` [H,W,3], crop `square`, or else one around the face, to `size` px and estimate its light.
 
-    PortraitError without a face.
+    Raises PortraitError where no face is found, or where it is too near the edge; LightError where the light cannot be
+    estimated.
     """
     face = _settled(tracker, rgb)
     if face is None:
@@ -63,7 +64,7 @@ def make_reference(
     face = _settled(tracker, small)
     if face is None:
         raise PortraitError("the face in the reference is too near its edge", "choose one with space around the head")
-    # DECA estimates the light with the shape; for MediaPipe's mesh we estimate it from the skin.
+    # DECA estimates the light with the shape; for other trackers it is estimated from the skin.
     if isinstance(tracker, DecaTracker):
         lighting = Lighting("reference", (0.0, 0.0, 0.0), sh=tracker.light())
     else:
@@ -73,6 +74,7 @@ def make_reference(
 
 
 def _settled(tracker: Tracker, rgb: Rgb) -> Face | None:
+    """Return the face in `rgb` after REFERENCE_TRIES passes of the tracker, None without one."""
     tracker.reset()
     face = None
     for index in range(REFERENCE_TRIES):

@@ -1,7 +1,7 @@
-"""Where the milliseconds go: stage times, counters and rates → percentiles. Any thread; memory is bounded.
+"""Stats collect stage times, counters and rates from any thread, in bounded memory, and report percentiles.
 
-A stage keeps its last `RING` samples; a rate counts the events of the last `RATE_WINDOW_S` seconds. The clock
-is an argument, so that tests need not wait. Knows nothing of frames, engines or sockets.
+A stage keeps its last `RING` samples, and a rate counts the events of the last `RATE_WINDOW_S` seconds. The clock is an
+argument, so that tests need not wait.
 """
 
 import threading
@@ -17,7 +17,7 @@ RATE_WINDOW_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class StatsSnapshot:
-    """What the stats were at one instant. Times in milliseconds, rates in frames a second."""
+    """The stats at one instant: times in milliseconds, rates in frames per second."""
 
     stages: dict[str, dict[str, float]] = field(default_factory=dict)  # name -> {p50_ms, p95_ms, p99_ms}
     counters: dict[str, int] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class StatsSnapshot:
 
 
 class Stats:
-    """Collects stage times from any thread. `stage` times a block; the rest is bookkeeping."""
+    """Collects stage times, counters and rates. Every method may be called from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter, ring: int = RING) -> None:
         self.clock = clock
@@ -41,7 +41,7 @@ class Stats:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block under `name`; a block that raises is timed too."""
+        """Time a block of code as one sample of stage `name`, also when it raises."""
         start = self.clock()
         try:
             yield
@@ -49,7 +49,7 @@ class Stats:
             self.add(name, self.clock() - start)
 
     def add(self, name: str, seconds: float) -> None:
-        """Record one sample of stage `name`."""
+        """Record one sample of stage `name`, in seconds."""
         with self._lock:
             ring = self._stages.get(name)
             if ring is None:
@@ -57,29 +57,29 @@ class Stats:
             ring.append(seconds)
 
     def count(self, name: str, n: int = 1) -> int:
-        """Add `n` to counter `name`; returns what it is now."""
+        """Add `n` to counter `name` and return its new value."""
         with self._lock:
             self._counters[name] = counted = self._counters.get(name, 0) + n
             return counted
 
     def frame_in(self) -> None:
-        """One frame arrived."""
+        """Record that a frame arrived."""
         with self._lock:
             self._in.append(self.clock())
 
     def frame_out(self, latency_s: float) -> None:
-        """One frame left, `latency_s` after it arrived."""
+        """Record that a frame left, `latency_s` after it arrived."""
         with self._lock:
             self._out.append(self.clock())
             self._latency_s.append(latency_s)
 
     def forget_latency(self) -> None:
-        """Measure the delay afresh: from now on frames come another way."""
+        """Discard the latency samples, because frames take another path from now on."""
         with self._lock:
             self._latency_s.clear()
 
     def clear(self) -> None:
-        """Forget everything: what follows is measured afresh."""
+        """Discard all samples and counters."""
         with self._lock:
             self._stages.clear()
             self._counters.clear()
@@ -87,8 +87,8 @@ class Stats:
                 ring.clear()
 
     def snapshot(self) -> StatsSnapshot:
-        """Percentiles of every ring and the rates of the last seconds."""
-        with self._lock:  # copies only: the percentiles are computed outside, so a reader never holds up a frame
+        """Return the percentiles of every ring and the rates of the last seconds."""
+        with self._lock:  # only copies are made here; percentiles are computed outside, so that no frame waits for them
             stages = {name: list(ring) for name, ring in self._stages.items()}
             counters = dict(self._counters)
             latency = list(self._latency_s)
@@ -108,10 +108,10 @@ class Stats:
 
 
 def percentiles_ms(samples_s: list[float]) -> tuple[float, float, float]:
-    """p50, p95 and p99 of seconds (linear between samples), in milliseconds; zeros without samples."""
+    """Return p50, p95 and p99 of `samples_s` in milliseconds, linear between samples; zeros without samples."""
     if not samples_s:
         return 0.0, 0.0, 0.0
-    ordered = sorted(samples_s)  # a quarter of numpy's time for a ring of 512
+    ordered = sorted(samples_s)  # takes a quarter of numpy's time for a ring of 512
     last = len(ordered) - 1
 
     def at(share: float) -> float:
@@ -124,12 +124,12 @@ def percentiles_ms(samples_s: list[float]) -> tuple[float, float, float]:
 
 
 def _rate(events: deque[float], now: float) -> float:
-    """Events a second over the window; 0 once events have stopped for the whole window."""
+    """Return the events per second over the window; 0 once none has come for the whole window."""
     recent = [t for t in events if now - t < RATE_WINDOW_S]
     if len(recent) < 2:
         return 0.0
     span = recent[-1] - recent[0]
     mean_gap = span / (len(recent) - 1)
-    # Intervals, not fence posts; once the next event is overdue the rate decays instead of freezing.
+    # Intervals are counted, one fewer than events; once the next event is overdue the rate decays instead of freezing.
     span = max(span, now - recent[0] - mean_gap)
     return round((len(recent) - 1) / span, 2) if span > 0 else 0.0

@@ -1,4 +1,4 @@
-"""A Tracker and a Matte that need no networks: the neutral face in the middle, for warm-ups and benches."""
+"""A Tracker and a Matte that need no networks see the neutral face in the middle; warm-ups and benches use them."""
 
 import math
 from dataclasses import replace
@@ -15,14 +15,14 @@ WARMUP_LIGHT = Lighting(
 )
 
 
-class StillFace:
-    """Tracker (protocol) that always sees the centred face."""
+class SyntheticFace:
+    """Implements the Tracker protocol: the centred face in every frame, nodding where `nods` is true."""
 
     def __init__(self, nods: bool = False) -> None:
         self._nods = nods
 
     def track(self, rgb: NDArray[np.uint8], t_s: float) -> Face:
-        """The face in a picture [H,W,3], whatever it shows."""
+        """Return the centred face for a picture [H,W,3], whatever it shows."""
         height, width = rgb.shape[:2]
         face = centred_face((height, width), t_s)
         if not self._nods:
@@ -31,11 +31,13 @@ class StillFace:
         c, s = math.cos(angle), math.sin(angle)
         return replace(face, rotation=np.array([[1, 0, 0], [0, c, -s], [0, s, c]], np.float32))
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """Do nothing: nothing is kept between frames."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Do nothing: nothing is held."""
 
 
-def whole_picture(rgb: NDArray[np.uint8]) -> FloatArray:
-    """Matte (protocol) [H,W] that takes everything for the person."""
+def full_mask(rgb: NDArray[np.uint8]) -> FloatArray:
+    """Return a mask [H,W] of ones for `rgb` [H,W,3]: a Matte (protocol) that takes everything for the person."""
     return np.ones(rgb.shape[:2], np.float32)

@@ -1,1 +1,1 @@
-"""The CPU avatar: one portrait moved by the driver's face and lit by the chosen light."""
+"""The CPU avatar moves one portrait by the driver's face and lights it by the chosen light."""

@@ -1,9 +1,9 @@
-"""The avatar without a GPU: track → limited motion → puppet → look-up │ remap → surface → shadow → shade → compose.
+"""The CPU avatar: track → motion → puppet → inverse warp │ remap → mouth → surface → shadow → shading → compose.
 
-The preview of LCVD's avatar, and its fallback: one portrait, moved as the driver's face moves and lit as asked.
-`prepare` (host half) says where every pixel of the moved portrait is to be found in the still one; `render` (device
-half) fetches it and lights it by the ratio of the wanted light on the moved surface to the portrait's own light on the
-resting one, before the portrait's own wall. Without a face the last pose stays and the light goes on.
+It is the preview of LCVD's avatar and its fallback: one portrait, moved by the driver's face and lit as requested.
+`prepare` (host half) computes the uv map from the moved portrait to the still one. `render` (device half) remaps the
+portrait and lights it by the ratio of the wanted light on the moved surface to the portrait's own light on the resting
+one, before the portrait's own background. Without a face the last pose is held and the light still changes.
 """
 
 from collections.abc import Callable
@@ -17,20 +17,20 @@ from engine.avatar.layers import PortraitLayers, portrait_layers
 from engine.avatar.motion import AvatarMotion
 from engine.avatar.mouth import Mouth
 from engine.avatar.puppet import Puppet
-from engine.avatar.warp import fetch
+from engine.avatar.warp import remap
 from engine.errors import FrameError, PortraitError, StreamClosed
 from engine.frames import Frame, Work
 from engine.held_pose import HeldPose
-from engine.light_transition import LightGlide
+from engine.light_transition import LightTransition
 from engine.protocols import Avatar, Engine, EngineTraits, StreamConfig
 from engine.reference import Reference, make_reference
-from engine.relighting.background import backdrop_gain
+from engine.relighting.background import background_gain
 from engine.relighting.compose import compose
 from engine.relighting.grid import GRID, WorkingGrid
 from engine.relighting.shading import Surface, shade
 from engine.relighting.shadow import cast_shadows
 from engine.relighting.surface import person_surface
-from engine.synthetic_face import WARMUP_LIGHT, StillFace
+from engine.synthetic_face import WARMUP_LIGHT, SyntheticFace
 from lcvd.errors import LightError
 from lcvd.lighting.colour import LUMA
 from lcvd.lighting.lighting import interpolate, pack
@@ -42,24 +42,24 @@ from lcvd.tracking.mesh import MeshTracker
 from lcvd.types import Background, Face, FloatArray, Lighting
 
 SIZE = 512
-RATIO_KNEE, RATIO_CAP = 1.5, 2.4  # of squared code values: the portrait's dark side is lifted no further
-NO_LIGHT = np.zeros(9, np.float32)
-NO_LIGHT[0] = 1 / Y00  # a source that leaves the target as it is
+RATIO_KNEE, RATIO_CAP = 1.5, 2.4  # of squared code values; the portrait's dark side is raised no further
+UNIT_SOURCE = np.zeros(9, np.float32)
+UNIT_SOURCE[0] = 1 / Y00  # a source light of 1 everywhere, so that the gain is the target light itself
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pose:
-    """What `prepare` found out about one frame."""
+    """What `prepare` found in one frame, as `render` needs it."""
 
     face: Face  # the portrait's, moved
-    where: FloatArray  # [S,S,2] px of the portrait
-    driver: Face | None  # None while none is seen: the mouth then stays as the portrait's
+    uv_map: FloatArray  # [S,S,2] px of the portrait
+    driver: Face | None  # None while none is seen; the mouth is then the portrait's
     match: FloatArray  # [3] the driver's skin → the portrait's
-    mouth: float  # how much of the driver's mouth shows
+    mouth: float  # opacity of the driver's mouth
 
 
 class AvatarEngine(Engine):
-    """Engine (protocol). `make_tracker` and `make_matte` serve one stream each."""
+    """Implements the Engine protocol. `make_tracker` and `make_matte` are called once per stream."""
 
     name = "avatar"
     traits = EngineTraits("Avatar (CPU preview)", shows_avatar=True, output_size=(SIZE, SIZE))
@@ -73,7 +73,7 @@ class AvatarEngine(Engine):
         self._make_matte = make_matte
 
     def open(self, config: StreamConfig) -> "AvatarStream":
-        """A participant's stream. Raises PortraitError without a portrait with a face, ModelUnavailable."""
+        """Open a participant's stream. Raises PortraitError without a portrait that shows a face, ModelUnavailable."""
         if config.avatar is None:
             raise PortraitError("The avatar needs a portrait.", "upload one, or snap one from the camera")
         tracker, matte = self._make_tracker(), self._make_matte()
@@ -92,10 +92,10 @@ class AvatarEngine(Engine):
         return AvatarStream(config, reference, portrait_layers(reference.rgb, mask), tracker)
 
     def warmup(self) -> None:
-        """Compile the kernels and touch the networks, so that the first frame is not the slow one."""
+        """Compile the kernels and run the networks once, so that the first frame is not slow."""
         _warm_up(self)
 
-    def touch(self, rgb: NDArray[np.uint8]) -> None:
+    def run_networks(self, rgb: NDArray[np.uint8]) -> None:
         """Run the networks once on a picture [H,W,3]. Raises ModelUnavailable."""
         tracker = self._make_tracker()
         tracker.track(rgb, 0.0)
@@ -103,11 +103,11 @@ class AvatarEngine(Engine):
         self._make_matte()(rgb)
 
     def close(self) -> None:
-        """Nothing is shared between streams."""
+        """Do nothing: streams share nothing."""
 
 
 class AvatarStream:
-    """One participant. `prepare` in one thread, `render` in another, `set_lighting` in any."""
+    """One participant's stream. `prepare` and `render` may run in a thread each, `set_lighting` in any."""
 
     def __init__(self, config: StreamConfig, reference: Reference, layers: PortraitLayers, tracker: Tracker) -> None:
         self.reference = reference
@@ -116,22 +116,22 @@ class AvatarStream:
         self._puppet = Puppet(reference.face, SIZE)
         self._mouth = Mouth(reference.face, reference.rgb)
         self._pose = HeldPose(reference.face, AvatarMotion(reference.face))
-        self._glide = LightGlide(config.lighting)
+        self._transition = LightTransition(config.lighting)
         self._own = own_light(reference.lighting)
         self._painter = AvatarPainter(reference.face, layers, self._own, self._mouth, config)
         self._shape: tuple[int, ...] | None = None
         self._closed = False
 
     def prepare(self, frame: Frame) -> Work:
-        """Where the moved portrait's pixels come from, and their light. Raises StreamClosed, FrameError."""
+        """Compute the moved portrait's uv map and fix its light. Raises StreamClosed, FrameError."""
         if self._closed:
             raise StreamClosed("the stream is closed", "open another one")
         rgb = frame.rgb
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise FrameError(f"frame {frame.index}: {rgb.dtype} {rgb.shape}", "give uint8 [H,W,3]")
-        lighting = self._glide.at(frame.t_s)
+        lighting = self._transition.at(frame.t_s)
         if self._shape not in (None, rgb.shape):
-            self._tracker.reset()  # the camera was turned or changed; the portrait is not of its pixels
+            self._tracker.reset()  # the camera was turned or changed, but the portrait stays
         self._shape = rgb.shape
         with self._stats.stage("track"):
             seen = self._tracker.track(rgb, frame.t_s)
@@ -141,31 +141,31 @@ class AvatarStream:
             mouth = self._mouth.amount(face) if driver is not None else 0.0
             match = self._mouth.match(rgb, driver) if driver is not None else np.ones(3, np.float32)
         with self._stats.stage("look-up"):
-            where = self._puppet.look_up(face)
+            uv_map = self._puppet.inverse_warp(face)
         light = interpolate(self._own, replace(lighting, strength=1.0), lighting.strength)
-        return Work((frame,), (seen,), (light,), Pose(face, where, driver, match, mouth))
+        return Work((frame,), (seen,), (light,), Pose(face, uv_map, driver, match, mouth))
 
     def render(self, work: Work) -> list[Frame]:
-        """The avatar [512,512,3]."""
+        """Return the avatar [512,512,3]."""
         (frame,), (lighting,) = work.frames, work.lightings
         return [replace(frame, rgb=self._painter.paint(frame.rgb, work.host, lighting))]
 
     def push(self, frame: Frame) -> list[Frame]:
-        """Both halves, one after the other."""
+        """Run both halves, one after the other."""
         return self.render(self.prepare(frame))
 
     def set_lighting(self, lighting: Lighting) -> None:
-        """Glide to `lighting`, starting with the next prepared frame."""
-        self._glide.set(lighting)
+        """Start a transition to `lighting` with the next prepared frame."""
+        self._transition.set(lighting)
 
     def close(self) -> None:
-        """No more frames."""
+        """Close the stream; it takes no more frames."""
         self._closed = True
         self._tracker.close()
 
 
 class AvatarPainter:
-    """The device half of one stream."""
+    """The device half of one stream: it lights the portrait in a given pose."""
 
     def __init__(
         self, reference: Face, layers: PortraitLayers, own: Lighting, mouth: Mouth, config: StreamConfig
@@ -183,20 +183,20 @@ class AvatarPainter:
         )
 
     def paint(self, rgb: NDArray[np.uint8], pose: Pose, lighting: Lighting) -> NDArray[np.uint8]:
-        """The picture of `pose`; `rgb` is the driver's frame."""
+        """Return the picture of `pose` under `lighting`; `rgb` [H,W,3] is the driver's frame."""
         with self._stats.stage("remap"):
-            person = fetch(self._layers.person, pose.where, cv2.BORDER_REFLECT_101)
+            person = remap(self._layers.person, pose.uv_map, cv2.BORDER_REFLECT_101)
         if pose.driver is not None and pose.mouth > 0:
             with self._stats.stage("mouth"):
                 self._mouth.paint(person, pose.face, rgb, pose.driver, pose.match, pose.mouth)
         step = SIZE // GRID
-        coarse = pose.where[step // 2 :: step, step // 2 :: step] / np.float32(step)
-        own, luma = fetch(self._own, coarse), fetch(self._luma, coarse)
+        coarse = pose.uv_map[step // 2 :: step, step // 2 :: step] / np.float32(step)
+        own, luma = remap(self._own, coarse), remap(self._luma, coarse)
         alpha = cv2.resize(np.ascontiguousarray(person[..., 3]), (GRID, GRID), interpolation=cv2.INTER_AREA)
         fields = self._fields(pose.face, np.asarray(alpha, np.float32) / np.float32(255), luma, lighting)
         fields[:3] = limited_ratio(fields[:3], own.transpose(2, 0, 1))
         with self._stats.stage("compose"):
-            return compose(person, self._layers.backdrop, fields, backdrop_gain(lighting, 1.0))
+            return compose(person, self._layers.background, fields, background_gain(lighting, 1.0))
 
     def _fields(self, face: Face, alpha: FloatArray, luma: FloatArray, lighting: Lighting) -> FloatArray:
         light = pack(lighting)
@@ -205,17 +205,20 @@ class AvatarPainter:
         with self._stats.stage("shadow"):
             shadows = cast_shadows(surface.depth, light, self._grid.cell_px / face.width_px)
         with self._stats.stage("shade"):
-            return shade(Surface(surface.normal, surface.rim, surface.skin, luma), NO_LIGHT, light, shadows, 1.0)
+            return shade(Surface(surface.normal, surface.rim, surface.skin, luma), UNIT_SOURCE, light, shadows, 1.0)
 
 
 def own_light(lighting: Lighting) -> Lighting:
-    """The portrait's light as it is taken off and put back: no shadow, which would be dug out where none was cast."""
-    lamps = tuple(replace(lamp, shadow=0.0) for lamp in lighting.directionals)
-    return replace(lighting, directionals=lamps, specular=0.0, strength=1.0, background=Background("keep", 1.0))
+    """Return the portrait's light as it is divided out and put back.
+
+    It has no shadows: dividing by an estimated one would brighten skin that no shadow covers.
+    """
+    lights = tuple(replace(light, shadow=0.0) for light in lighting.directionals)
+    return replace(lighting, directionals=lights, specular=0.0, strength=1.0, background=Background("keep", 1.0))
 
 
 def limited_ratio(target: FloatArray, own: FloatArray) -> FloatArray:
-    """Gains [3,H,W] of the wanted light over those of the portrait's own, soft-limited in luminance."""
+    """Return gains `target` [3,H,W] over the own light's gains `own` [3,H,W], soft-limited in luminance: [3,H,W]."""
     ratio = target / np.maximum(own, np.float32(0.05))
     bright = np.tensordot(LUMA.astype(np.float32), ratio, 1)
     room = np.float32(RATIO_CAP - RATIO_KNEE)
@@ -225,11 +228,11 @@ def limited_ratio(target: FloatArray, own: FloatArray) -> FloatArray:
 
 
 def _warm_up(engine: AvatarEngine) -> None:
-    """Compile (or load from the cache on disk) and touch the networks."""
+    """Compile the kernels, or load them from the cache on disk, and run the networks once."""
     rgb = np.random.default_rng(0).integers(60, 200, (SIZE, SIZE, 3), np.uint8)
-    engine.touch(rgb)
-    made_up = AvatarEngine(StillFace, lambda: lambda _: np.ones((9, 16), np.float32))
-    stream = made_up.open(StreamConfig(WARMUP_LIGHT, avatar=Avatar(rgb)))
+    engine.run_networks(rgb)
+    synthetic = AvatarEngine(SyntheticFace, lambda: lambda _: np.ones((9, 16), np.float32))
+    stream = synthetic.open(StreamConfig(WARMUP_LIGHT, avatar=Avatar(rgb)))
     for index in range(3):
         stream.push(Frame(index, index / 10, rgb))
     stream.close()

@@ -1,9 +1,8 @@
-"""A portrait → what it is made of: the person with alpha and continued colours, and the backdrop without the person.
+"""A portrait is split into two layers, once per stream: the person with alpha, and the background without the person.
 
-Made once a stream. Colours are continued by a membrane (engine.relighting.membrane): the person's beyond its contour,
-so that a moved edge brings no wall with it, and the backdrop's behind the person, so that the place it leaves is
-filled. `own_gain` is what the portrait's own light did to each cell; the avatar's light divides by it
-(engine.avatar.engine).
+Both layers' colours are continued by a screened Poisson solve (engine.relighting.screened_poisson): the person's beyond
+its contour, so that a moved edge carries nothing of the background along, and the background's behind the person, so
+that the place the person leaves is filled.
 """
 
 from dataclasses import dataclass
@@ -14,58 +13,58 @@ from numpy.typing import NDArray
 
 from engine.relighting.alpha import alpha_at, alpha_coefficients
 from engine.relighting.apply import ALPHA_LOW, ALPHA_RANGE
-from engine.relighting.membrane import solve_membrane
+from engine.relighting.screened_poisson import solve_screened_poisson
 from lcvd.types import FloatArray
 
 COARSE = 160
-SURE_PERSON, SURE_WALL = 0.96, 0.02
-WALL_PX, PERSON_PX = 7, 2  # so far from the edge each is known: lenses and JPEG blur
-STRAY_PX = 22  # strands stray no further than this
-MIRRORED_PX = 60.0  # by then it has faded: nothing recognisable may stand there twice
-DETAIL_PX = 6.0  # what is finer is detail, and is mirrored
-KNOWN = 50.0  # weight of what is seen against the membrane's stiffness
+SURE_PERSON, SURE_BACKGROUND = 0.96, 0.02
+BACKGROUND_PX, PERSON_PX = 7, 2  # distance from the edge from which each is known, since lenses and JPEG blur
+STRAND_PX = 22  # loose strands of hair reach no further than this
+MIRRORED_PX = 60.0  # distance over which mirrored detail fades, so that nothing recognisable appears twice
+DETAIL_PX = 6.0  # structure finer than this is detail, and is mirrored
+KNOWN = 50.0  # weight of known pixels against the smoothness term
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PortraitLayers:
-    """S is the portrait's side in pixels."""
+    """The two layers of a portrait; S is its side in pixels."""
 
     person: NDArray[np.uint8]  # [S,S,4] straight RGB, alpha
-    backdrop: NDArray[np.uint8]  # [S,S,3]
+    background: NDArray[np.uint8]  # [S,S,3]
     alpha: FloatArray  # [S,S] of the person, in [0,1]
 
 
 def portrait_layers(rgb: NDArray[np.uint8], mask: FloatArray) -> PortraitLayers:
-    """`rgb` [S,S,3], `mask` [h,w] in [0,1] of any size, 1 = person."""
+    """Split `rgb` [S,S,3] by `mask` [h,w] in [0,1] of any size, 1 = person."""
     alpha = fine_alpha(rgb, mask)
     seen = rgb.astype(np.float32)
-    wall = cv2.dilate(alpha, _disc(WALL_PX)) < SURE_WALL
+    background = cv2.dilate(alpha, _disc(BACKGROUND_PX)) < SURE_BACKGROUND
     sure = cv2.erode(alpha, _disc(PERSON_PX)) > SURE_PERSON
-    # What is nearly person is shown as it is; the rest of the edge is the person continued, for taking the wall's part
-    # off mixed pixels turns every error of alpha into a halo.
+    # Nearly opaque pixels are shown as they are, and the rest of the edge is the person continued. Subtracting the
+    # background's part from mixed pixels would turn every error of alpha into a halo.
     person = continued(seen, sure)
     keep = np.clip((alpha - 0.9) * 10, 0, 1)[..., None]
     rgba = np.dstack([person + keep * (seen - person), 255 * alpha])
-    wall &= ~_strays(seen, person, wall)
-    return PortraitLayers(_bytes(rgba), _bytes(continued(seen, wall)), alpha)
+    background &= ~_strands(seen, person, background)
+    return PortraitLayers(_bytes(rgba), _bytes(continued(seen, background)), alpha)
 
 
-def _strays(seen: FloatArray, person: FloatArray, wall: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """[H,W] what looks like the person's hair although alpha calls it wall: left standing it would dot the backdrop."""
-    far = cv2.erode(wall.astype(np.uint8), _disc(STRAY_PX)) > 0
+def _strands(seen: FloatArray, person: FloatArray, background: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return [H,W], true for strands of hair that alpha missed, which would remain on the background as dots."""
+    far = cv2.erode(background.astype(np.uint8), _disc(STRAND_PX)) > 0
     if not far.any():
-        return np.zeros_like(wall)
+        return np.zeros_like(background)
     weight = KNOWN * far.astype(np.float32)
-    smooth = solve_membrane(seen * weight[..., None], weight, sweeps=12)
+    smooth = solve_screened_poisson(seen * weight[..., None], weight, sweeps=12)
     towards = person - smooth
     apart = (towards**2).sum(-1)
     share = ((seen - smooth) * towards).sum(-1) / np.maximum(apart, 1.0)
-    like = (share > 0.35) & (apart > 40**2) & wall & ~far
+    like = (share > 0.35) & (apart > 40**2) & background & ~far
     return np.asarray(cv2.dilate(like.astype(np.uint8), _disc(2)) > 0)
 
 
 def fine_alpha(rgb: NDArray[np.uint8], mask: FloatArray) -> FloatArray:
-    """Alpha [H,W] with the picture's own edges (engine.relighting.alpha), as the ratio engine takes it."""
+    """Return alpha [H,W] with the edges of `rgb` [H,W,3] (engine.relighting.alpha), given a coarse mask [h,w]."""
     height, width = rgb.shape[:2]
     scale = min(COARSE / max(height, width), 1.0)
     size = max(round(width * scale), 4), max(round(height * scale), 4)
@@ -82,16 +81,16 @@ def fine_alpha(rgb: NDArray[np.uint8], mask: FloatArray) -> FloatArray:
 
 
 def continued(rgb: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
-    """`rgb` [H,W,3] where it is `known` [H,W], continued where it is not; grey where nothing is known.
+    """Return `rgb` [H,W,3] unchanged where `known` [H,W] is true, and continued elsewhere; grey if nothing is known.
 
-    Colour goes on as a membrane, detail as the known side's mirror image in the nearest border.
+    Colour is continued by a screened Poisson solve, detail as the known side's mirror image in the nearest border.
     """
     if not known.any():
         return np.full_like(rgb, 128)
     if known.all():
         return rgb
     weight = KNOWN * known.astype(np.float32)
-    smooth = solve_membrane(rgb * weight[..., None], weight, sweeps=12)
+    smooth = solve_screened_poisson(rgb * weight[..., None], weight, sweeps=12)
     away, labels = cv2.distanceTransformWithLabels(
         (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -104,7 +103,7 @@ def continued(rgb: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
     total = np.maximum(cv2.GaussianBlur(share, (0, 0), DETAIL_PX), 1e-3)
     level = np.asarray(cv2.GaussianBlur(rgb * share, (0, 0), DETAIL_PX), np.float32) / total[..., None]
     at = np.clip(np.rint(mirror).astype(np.int32), 0, np.array(rgb.shape[1::-1]) - 1)
-    # Nothing is mirrored from the unknown, nor from beyond the picture.
+    # Detail is mirrored from known pixels inside the picture only.
     found = known[at[..., 1], at[..., 0]] & (np.abs(mirror - at) < 1).all(-1)
     fading = np.clip(1 - away / np.float32(MIRRORED_PX), 0, 1)
     filled = smooth + (rgb - level)[at[..., 1], at[..., 0]] * (fading * found)[..., None]

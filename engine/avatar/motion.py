@@ -1,9 +1,9 @@
-"""The driver's Face → the portrait's Face as one picture of it can show: LCVD's relative motion, softly limited.
+"""The driver's Face moves the portrait's Face by LCVD's relative motion, softly limited to what one picture can show.
 
-Relative displacement (arXiv 2502.19894 §8; lcvd.motion): R = R_i R₁ᵀ R_ref, s = s_ref s_i / s₁, t = t_ref + Δt,
-here with each angle, zoom and step pressed toward what a single picture can show, as limit · tanh(x / limit). The
-driver is measured against its own first frame, shape included, so nothing of its face can reach the portrait. Lids move
-by how far the driver's are open and lips never cross, since a difference of two faces in cm closes neither exactly.
+Relative displacement (arXiv 2502.19894 §8; lcvd.motion): R = R_i R₁ᵀ R_ref, s = s_ref s_i / s₁, t = t_ref + Δt. Here
+each angle, zoom and step is compressed as limit · tanh(x / limit). The driver is measured against its own first frame,
+shape included, so nothing of its face reaches the portrait. Lids follow the driver's lid opening and lips never cross,
+because a difference of two faces in cm closes neither exactly.
 """
 
 import math
@@ -18,10 +18,13 @@ from lcvd.tracking.pose import rigid_weights, solve_pose
 from lcvd.types import Face, FloatArray, MeshTopology
 
 PITCH_DEG, YAW_DEG, ROLL_DEG = 14.0, 18.0, 28.0
-STEP_FW = 0.40  # how far the head may wander, in face widths; half of it in depth and height
-ZOOM = 0.22  # logarithm
-SURE_DEG, LOST_DEG = 24.0, 45.0  # the driver's mesh is believed fully below the one and not at all above the other
-OUTLINE, STIFF = 0.35, 0.5  # shares of the expression that outline and bone take: what moves there is mostly noise
+STEP_FW = 0.40  # largest sideways shift of the head in face widths; half of it in depth and height
+ZOOM = 0.22  # largest zoom, natural logarithm
+SURE_DEG, LOST_DEG = (
+    24.0,
+    45.0,
+)  # the driver's mesh is trusted fully below the first angle and not at all above the second
+OUTLINE, STIFF = 0.35, 0.5  # shares of the expression that outline and bone take, where motion is mostly noise
 # Upper and lower lid, outer corner to inner, and the fold above the upper one (MediaPipe numbering).
 EYES = (
     ((246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155), (247, 30, 29, 27, 28, 56, 190)),
@@ -29,17 +32,17 @@ EYES = (
 )
 UPPER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
 LOWER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
-# Lid gap over the driver's usual one. Shut eyes measure 0.55…0.85 of it (11 clips): the landmark network hardly closes
-# them, and the filter takes the rest of a quick blink.
+# Lid gap over the driver's usual one. Shut eyes measure 0.55…0.85 of it (11 clips), because the landmark network hardly
+# closes them and the filter removes part of a quick blink.
 SHUT, OPEN = 0.70, 0.90
 WIDEST = 1.12
-AWAKE, USUAL_S = 0.85, 2.0  # gaps above this share of the usual one are followed, in this time
-FOLD = 0.45  # of the lid's way that the fold above goes along
-MEETING = 0.2  # of the open gap above the lower lid: where the lids meet
+AWAKE, USUAL_S = 0.85, 2.0  # gaps above this share update the usual one, with this time constant
+FOLD = 0.45  # share of the lid's movement that the fold above follows
+MEETING = 0.2  # height above the lower lid at which the lids meet, as a share of the open gap
 
 
 class AvatarMotion:
-    """One driver on one portrait in time: the first face it is given is the first driving frame."""
+    """Moves one portrait by one driver over time. The first face it is given is the first driving frame."""
 
     def __init__(self, reference: Face) -> None:
         self._reference = reference
@@ -47,12 +50,12 @@ class AvatarMotion:
         self._weights = rigid_weights(len(reference.identity))
         self._share = expression_share(reference.mesh)
         self._shape: FloatArray | None = None  # [V,3] the driver in its first frame, canonical cm
-        self._expression: FloatArray | None = None  # [V,3] the last one that was believed
+        self._expression: FloatArray | None = None  # [V,3] the last one that was trusted
         self._usual = np.zeros(2, np.float32)  # the driver's lid gaps when awake, cm
         self._t_s = 0.0
 
     def __call__(self, driver: Face) -> Face:
-        """The portrait's face, moved as `driver` moves; time, score and held are the driver's."""
+        """Return the portrait's face, moved as `driver` moves; time, score and held are the driver's."""
         if self._shape is None:
             self._shape = driver.identity + driver.expression
             first = replace(driver, identity=self._shape, expression=np.zeros_like(self._shape))
@@ -61,7 +64,7 @@ class AvatarMotion:
             self._t_s = driver.t_s
             self._motion(first)
         pose = solve_pose(driver.vertices_px, self._shape, self._weights)
-        expression = self._believed(pose.observed - self._shape, driver.rotation)
+        expression = self._trusted(pose.observed - self._shape, driver.rotation)
         seen = replace(
             driver,
             rotation=pose.rotation,
@@ -83,7 +86,7 @@ class AvatarMotion:
         return _placed(moved, shape)
 
     def _limited(self, seen: Face) -> Face:
-        """The driver, its motion since its first frame pressed toward the limits."""
+        """Return the driver with its motion since its first frame compressed below the limits."""
         first = self._first
         turn = limited_rotation(seen.rotation @ first.rotation.T)
         zoom = ZOOM * math.tanh(math.log(max(seen.scale_px_per_cm / first.scale_px_per_cm, 1e-3)) / ZOOM)
@@ -97,8 +100,8 @@ class AvatarMotion:
             translation_px=first.translation_px + limit * np.tanh(step / limit) * first.scale_px_per_cm,
         )
 
-    def _believed(self, expression: FloatArray, rotation: FloatArray) -> FloatArray:
-        """`expression`, or the last one seen from near enough to the front: on a turned head the mesh is a guess."""
+    def _trusted(self, expression: FloatArray, rotation: FloatArray) -> FloatArray:
+        """Return `expression`, held where the head turns away from the camera, because the mesh is a guess there."""
         away = math.degrees(math.acos(min(max(float(rotation[2, 2]), -1.0), 1.0)))
         trust = min(max((LOST_DEG - away) / (LOST_DEG - SURE_DEG), 0.0), 1.0)
         if self._expression is None:
@@ -108,21 +111,21 @@ class AvatarMotion:
 
 
 def limited_rotation(rotation: NDArray[np.floating]) -> FloatArray:
-    """Rotation [3,3] with its pitch, yaw and roll each pressed below their limits; small angles pass."""
+    """Return `rotation` [3,3] with pitch, yaw and roll compressed below their limits; small angles pass."""
     vector = cv2.Rodrigues(np.asarray(rotation, np.float64))[0][:, 0]
     limit = np.radians([PITCH_DEG, YAW_DEG, ROLL_DEG])
     return np.asarray(cv2.Rodrigues(limit * np.tanh(vector / limit))[0], np.float32)
 
 
 def expression_share(mesh: MeshTopology) -> FloatArray:
-    """[V] how much of the driver's expression each vertex takes: all around mouth, eyes and brows, less elsewhere."""
+    """Return [V], each vertex's share of the driver's expression: 1 around mouth, eyes and brows, less elsewhere."""
     neutral = mesh.neutral
     lively = np.concatenate(
         [mesh.regions[name] for name in ("lips", "left_eye", "right_eye", "left_brow", "right_brow")]
     )
     near = np.sqrt(((neutral[:, None] - neutral[lively][None]) ** 2).sum(-1)).min(1)
     share = STIFF + (1 - STIFF) * np.clip(1.4 - near / 2.5, 0, 1)
-    # The outline keeps its place but for the jaw, which the mouth needs.
+    # The outline stays in place except at the jaw, which an opening mouth moves.
     oval = neutral[mesh.regions["face_oval"]]
     rim = np.sqrt(((neutral[:, None] - oval[None]) ** 2).sum(-1)).min(1)
     jaw = np.clip((-neutral[:, 1] - 3.0) / 3.0, 0, 1)
@@ -132,7 +135,7 @@ def expression_share(mesh: MeshTopology) -> FloatArray:
 
 
 def set_lids(shape: FloatArray, open_shape: FloatArray, ratios: NDArray[np.floating]) -> None:
-    """Move the lids of `shape` [V,3] (in place): at ratio 1 as in `open_shape`, closed from SHUT down."""
+    """Move the lids of `shape` [V,3] in place: as in `open_shape` at ratio 1, closed at SHUT and below."""
     for (upper, lower, fold), ratio in zip(EYES, ratios, strict=True):
         opening = min(max((float(ratio) - SHUT) / (OPEN - SHUT), 0.0), 1.0)
         opening *= min(max(1.0, 0.5 + 0.5 * float(ratio)), WIDEST)
@@ -145,7 +148,7 @@ def set_lids(shape: FloatArray, open_shape: FloatArray, ratios: NDArray[np.float
 
 
 def part_lips(shape: FloatArray) -> None:
-    """Where the upper inner lip of `shape` [V,3] has sunk below the lower one, both go to the middle (in place)."""
+    """Move both inner lips of `shape` [V,3] to their middle, in place, where the upper one is below the lower one."""
     upper, lower = list(UPPER_LIP), list(LOWER_LIP)
     crossed = np.maximum(shape[lower, 1] - shape[upper, 1], 0) / 2
     shape[upper, 1] += crossed
@@ -153,14 +156,14 @@ def part_lips(shape: FloatArray) -> None:
 
 
 def _gaps(shape: FloatArray) -> FloatArray:
-    """Mean distance of upper from lower lid of the two eyes, cm."""
+    """Return the mean lid gap of each eye [2] in cm."""
     return np.array(
         [np.linalg.norm(shape[list(u)][2:5] - shape[list(l)][2:5], axis=1).mean() for u, l, _ in EYES], np.float32
     )
 
 
 def _placed(face: Face, shape: FloatArray) -> Face:
-    """`face` with the canonical shape [V,3] in its pose."""
+    """Return `face` with the canonical `shape` [V,3] in its pose."""
     turned = face.scale_px_per_cm * shape @ face.rotation.T
     vertices = turned * np.array([1, -1, 1], np.float32) + face.translation_px
     return replace(face, vertices_px=vertices.astype(np.float32), expression=(shape - face.identity).astype(np.float32))

@@ -1,9 +1,9 @@
-"""A portrait as a puppet: its face mesh, and around it points with a depth that follow the head or stay with the body.
+"""A portrait becomes a puppet: a triangle mesh over the whole picture, rigged to follow the driver's head.
 
-One triangle mesh over the whole picture, made once: the face mesh inside, a Delaunay net outside that shares its
-outline, so that nothing tears. Every frame its vertices move (face as the mesh says, hair and ears rigidly on a skull,
-shoulders with a part of the head's way) and it is drawn with its own place in the portrait as the attribute: the
-result says for each pixel where to look. Eyeballs are drawn apart: lids slide over them.
+The mesh is built once: the face mesh inside, and around it a Delaunay net with depth that shares the face's outline, so
+that nothing tears. In each frame its vertices move (the face by the face mesh, hair and ears rigidly on a skull, the
+shoulders by a part of the head's movement), and rasterising it with the portrait's positions as uv gives the inverse
+warp. Eyeballs are separate triangles, so that the lids slide over them.
 """
 
 import cv2
@@ -11,21 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.avatar.motion import EYES
-from engine.avatar.warp import look_up
+from engine.avatar.warp import inverse_warp
 from engine.relighting.surface import SKULL_CENTRE_CM, SKULL_RADII_CM
 from lcvd.types import Face, FloatArray
 
 SPACING_PX = 22.0  # of the net at 512
 MARGIN_PX = 110.0  # the net reaches this far beyond the picture, so that a moved one still covers it
-NECK_TOP_FW, NECK_END_FW = -0.02, 0.50  # below the chin: where the body begins to count, and where the head ends
-NECK_GIVES_FW = 0.10  # so far the head moves before the shoulders come along
-JAW_REACH_FW = 0.22  # how far beyond the outline the face's expression pulls
+NECK_TOP_FW, NECK_END_FW = (
+    -0.02,
+    0.50,
+)  # below the chin: the body's share starts at the first and is whole at the second
+NECK_SLACK_FW = 0.10  # movement of the head before the shoulders follow
+JAW_REACH_FW = 0.22  # distance beyond the outline over which the face's expression moves the net
 EYE_CORNERS = ((33, 133), (263, 362))
-PIVOT_CM = np.array([0.0, -9.5, -4.0], np.float32)  # the neck
+PIVOT_CM = np.array([0.0, -9.5, -4.0], np.float32)  # the neck, about which the head turns
 
 
 class Puppet:
-    """The portrait's mesh and its rig. `reference` is the portrait's face in a picture of side `size`."""
+    """The portrait's mesh and its rig. `reference` is the portrait's face in a picture of side `size` in px."""
 
     def __init__(self, reference: Face, size: int) -> None:
         self._reference, self._size = reference, size
@@ -46,10 +49,10 @@ class Puppet:
         at = faces + len(net)
         for i in (0, 1):  # eyeballs have vertices of their own on the lids
             members = np.array(_ring(i))
-            place = np.full(faces, -1, np.int32)
-            place[members] = at + np.arange(len(members))
+            index_of = np.full(faces, -1, np.int32)
+            index_of[members] = at + np.arange(len(members))
             ring.append(members)
-            ball.append(place[mesh.triangles[eye[i]]])
+            ball.append(index_of[mesh.triangles[eye[i]]])
             at += len(members)
         self._rings = ring
         around = _around(face[oval, :2], net)
@@ -57,10 +60,10 @@ class Puppet:
         self.triangles = np.ascontiguousarray(np.vstack([skin, *ball, index[around]]), np.int32)
         self.faces, self.skin_count = faces, len(skin)
         ring_at = [face[r] for r in ring]
-        self._places = np.vstack([face[:, :2], net, *[r[:, :2] for r in ring_at]]).astype(np.float32)
+        self._uv = np.vstack([face[:, :2], net, *[r[:, :2] for r in ring_at]]).astype(np.float32)
 
     def vertices(self, face: Face) -> FloatArray:
-        """[N,3] px: every vertex where `face` (the portrait's, moved) puts it."""
+        """Return the mesh's vertices [N,3] px as moved by `face`, the portrait's moved face."""
         reference = self._reference
         rigid = _posed(self._outer_cm, face)
         oval = reference.mesh.regions["face_oval"]
@@ -68,8 +71,8 @@ class Puppet:
         rigid += self._drag @ (face.vertices_px[oval] - rest)
         step = (_posed(PIVOT_CM[None], face) - _posed(PIVOT_CM[None], reference))[0]
         length = float(np.hypot(step[0], step[1]))
-        slack = NECK_GIVES_FW * self._fw
-        # Smooth at zero, length - slack far out: the neck gives first.
+        slack = NECK_SLACK_FW * self._fw
+        # The shoulders follow smoothly from zero on and by length - slack far out, since the neck bends first.
         follow = length / (length + slack) if length > 0 else 0.0
         body = np.empty_like(rigid)
         body[:, :2] = self._outer + self._calm * (step[:2] * follow)
@@ -79,41 +82,41 @@ class Puppet:
         outer[:, 2] -= 0.02 * self._fw
         return np.vstack([face.vertices_px, outer, *[face.vertices_px[r] for r in self._rings]]).astype(np.float32)
 
-    def look_up(self, face: Face) -> FloatArray:
-        """[S,S,2] px of the portrait: where each pixel of the moved one comes from (engine.avatar.warp)."""
-        where = look_up(self.vertices(face), self.triangles, self.places(face), self._size)
-        # Above the picture its first row goes on: a mirror image, good for shoulders, would show the head again.
-        np.maximum(where[..., 1], np.float32(0.5), out=where[..., 1])
-        return where
+    def inverse_warp(self, face: Face) -> FloatArray:
+        """Return the uv map [S,S,2] px of the portrait moved to `face` (engine.avatar.warp)."""
+        uv_map = inverse_warp(self.vertices(face), self.triangles, self.uv(face), self._size)
+        # Above the picture its first row is repeated. A mirror image, which suits shoulders, would show the head again.
+        np.maximum(uv_map[..., 1], np.float32(0.5), out=uv_map[..., 1])
+        return uv_map
 
-    def places(self, face: Face) -> FloatArray:
-        """[N,2] px: where in the portrait each vertex lies. Only the eyeballs' change."""
-        places = self._places.copy()
+    def uv(self, face: Face) -> FloatArray:
+        """Return the vertices' positions in the portrait [N,2] px. Only the eyeballs' depend on `face`."""
+        uv = self._uv.copy()
         at = self.faces + len(self._outer)
         for i, ring in enumerate(self._rings):
-            places[at : at + len(ring)] = self._ball(face, i, ring)
+            uv[at : at + len(ring)] = self._ball(face, i, ring)
             at += len(ring)
-        return places
+        return uv
 
     def _ball(self, face: Face, eye: int, ring: NDArray[np.intp]) -> FloatArray:
-        """Where in the portrait the lids' rim lies on the eyeball: it moves with the corners, not with the lids."""
+        """Return the uv of the lids' rim on the eyeball, which moves with the eye's corners and not with its lids."""
         rest, now = self._reference.vertices_px, face.vertices_px
         a, b = EYE_CORNERS[eye]
         u, v = (rest[b] - rest[a])[:2], (now[b] - now[a])[:2]
         centre, moved = (rest[a] + rest[b])[:2] / 2, (now[a] + now[b])[:2] / 2
-        # Complex division: the similarity that takes the moved corners to the resting ones.
+        # Complex division gives the similarity that takes the moved corners to the resting ones.
         w = complex(u[0], u[1]) / complex(v[0], v[1])
         turn = np.array([[w.real, -w.imag], [w.imag, w.real]], np.float32)
         back = (now[ring, :2] - moved) @ turn.T + centre
         upper, lower, _ = EYES[eye]
         gap = np.linalg.norm((rest[list(upper)] - rest[list(lower)])[2:5, :2], axis=1).mean()
         gap_now = np.linalg.norm((now[list(upper)] - now[list(lower)])[2:5, :2], axis=1).mean() * abs(w)
-        # Beyond the portrait's own opening there is only lid to show: the ball is stretched instead.
+        # Beyond the portrait's own opening there is only lid to show, so there the ball is stretched instead.
         wide = min(max((gap_now / max(gap, 1e-3) - 0.8) / 0.2, 0.0), 1.0)
         return back + np.float32(wide) * (rest[ring, :2] - back)
 
     def _canonical_of_net(self, net: FloatArray) -> FloatArray:
-        """[N,3] cm: the net on the skull, or beside it at the depth of its middle."""
+        """Return the net in canonical cm [N,3]: on the skull, or beside it at the depth of its middle."""
         reference = self._reference
         up = (net - reference.translation_px[:2]) * np.array([1, -1], np.float32) / reference.scale_px_per_cm
         rotation = reference.rotation
@@ -124,32 +127,33 @@ class Puppet:
         b = origin @ ray
         inside = np.maximum(b * b - a * ((origin**2).sum(1) - 1), 0)
         depth = (-b + np.sqrt(inside)) / a
-        # Meet the mesh's outline in depth; it is seen best near it.
+        # The net meets the mesh's outline in depth, because a gap would show most there.
         oval = reference.vertices_px[reference.mesh.regions["face_oval"]]
         gap = np.linalg.norm(net[:, None] - oval[None, :, :2], axis=2) / self._fw
         weight = 1 / (gap + 0.02) ** 2
         weight /= weight.sum(1, keepdims=True)
         rim = weight @ (oval[:, 2] - reference.translation_px[2]) / reference.scale_px_per_cm
-        # Ears and hair stand no nearer than the outline beside them: on the skull's bulge they would be drawn out.
+        # Ears and hair are no nearer than the outline beside them; on the skull's bulge they would be stretched.
         skull = np.minimum(depth, rim)
         near = np.exp(-gap.min(1) / 0.25)
         depth = skull + near * (rim - skull)
         return (np.column_stack([up, depth]) @ rotation).astype(np.float32)
 
     def _head_share(self, net: FloatArray) -> FloatArray:
+        """Return [N], each point's share of the head's movement; the rest is the body's."""
         chin = self._reference.vertices_px[152, 1]
         below = (net[:, 1] - chin) / self._fw
         u = np.clip((below - NECK_TOP_FW) / (NECK_END_FW - NECK_TOP_FW), 0, 1)
         return (1 - u * u * (3 - 2 * u)).astype(np.float32)
 
     def _body_share(self, net: FloatArray) -> FloatArray:
-        """[N,2] how much of the shoulders' way a point goes: what leaves the picture below stays where it is."""
+        """Return [N,2], each point's share of the shoulders' shift in x and y; 0 in y at the picture's lower edge."""
         chin = self._reference.vertices_px[152, 1] + NECK_END_FW * self._fw
         left = np.clip((self._size - net[:, 1]) / max(self._size - chin, 0.25 * self._fw), 0, 1)
         return np.column_stack([0.5 + 0.5 * left, left]).astype(np.float32)
 
     def _jaw_share(self, net: FloatArray) -> FloatArray:
-        """[N,36] how much of each outline vertex's expression a point of the net takes."""
+        """Return [N,36], each point's share of the expression at each vertex of the outline."""
         oval = self._reference.vertices_px[self._reference.mesh.regions["face_oval"], :2]
         gap = np.linalg.norm(net[:, None] - oval[None], axis=2) / self._fw
         weight = 1 / (gap + 0.01) ** 3
@@ -158,7 +162,7 @@ class Puppet:
 
 
 def flipped_share(before: FloatArray, after: FloatArray, triangles: NDArray[np.int32]) -> float:
-    """Share of the area of `triangles` that `after` [N,≥2] shows from behind although `before` does not."""
+    """Return the share of the area of `triangles` that faces away in `after` [N,≥2] but not in `before` [N,≥2]."""
     was, now = _areas(before, triangles), _areas(after, triangles)
     return float(np.abs(was[was * now < 0]).sum() / max(np.abs(was).sum(), 1e-9))
 
@@ -180,13 +184,13 @@ def _ring(eye: int) -> list[int]:
 
 
 def _net(oval: FloatArray, size: int) -> FloatArray:
-    """[N,2] points around the face, a little finer than its outline."""
+    """Return points [N,2] around the face, spaced a little finer than its outline."""
     spacing = SPACING_PX * size / 512
     margin = MARGIN_PX * size / 512
     count = round((size + 2 * margin) / spacing) + 1
     line = np.linspace(-margin, size + margin, count)
     x, y = np.meshgrid(line, line)
-    x[1::2] += spacing / 2  # staggered: rounder triangles
+    x[1::2] += spacing / 2  # staggered, for rounder triangles
     x = np.clip(x, -margin, size + margin)
     points = np.column_stack([x.ravel(), y.ravel()]).astype(np.float32)
     edge = float(np.linalg.norm(np.roll(oval, -1, 0) - oval, axis=1).max())
@@ -196,13 +200,13 @@ def _net(oval: FloatArray, size: int) -> FloatArray:
 
 
 def _around(oval: FloatArray, net: FloatArray) -> NDArray[np.int32]:
-    """Triangles [M,3] between the outline (first) and the net: Delaunay's, without those inside the outline."""
+    """Return the Delaunay triangles [M,3] of the outline's and the net's points, without those inside the face."""
     points = np.vstack([oval, net]).astype(np.float32)
     points -= points.min(0) - 8
     width, height = (int(side) + 8 for side in points.max(0))
     subdivision = cv2.Subdiv2D((0, 0, width, height))
     subdivision.insert([(float(x), float(y)) for x, y in points])
-    # OpenCV tells corners by their places, and three of its own beyond the rectangle.
+    # OpenCV returns corners as coordinates instead of indices, and adds three of its own beyond the rectangle.
     corners = np.asarray(subdivision.getTriangleList(), np.float32).reshape(-1, 2)
     order = np.argsort(_key(points))
     keys = _key(points)[order]
@@ -217,7 +221,7 @@ def _around(oval: FloatArray, net: FloatArray) -> NDArray[np.int32]:
 
 
 def _key(points: FloatArray) -> NDArray[np.int64]:
-    """[N] one number for a place, to a sixteenth of a pixel."""
+    """Return [N], one integer per point, to a sixteenth of a pixel."""
     x, y = np.rint(points.astype(np.float64) * 16).astype(np.int64).T
     return x * (1 << 24) + y
 

@@ -24,7 +24,7 @@ from engine.frames import Frame, Work
 from engine.live.device import EngineHost
 from engine.live.stream import LiveStream
 from engine.protocols import Ask, Avatar, Backend, StreamConfig
-from engine.synthetic_face import StillFace, whole_picture
+from engine.synthetic_face import SyntheticFace, full_mask
 from lcvd.lighting.presets import preset
 from lcvd.model import LcvdModel
 
@@ -172,7 +172,7 @@ def time_backend(
 
 def make_engine_of(backend: Backend, size: int) -> DiffusionEngine:
     """The live engine around a backend, without tracking networks."""
-    return DiffusionEngine(lambda: backend, DiffusionOptions(size), lambda: StillFace(nods=True), lambda: whole_picture)
+    return DiffusionEngine(lambda: backend, DiffusionOptions(size), lambda: SyntheticFace(nods=True), lambda: full_mask)
 
 
 def time_windows(engine: DiffusionEngine, point: GridPoint, size: int) -> float:

@@ -20,7 +20,7 @@ from engine.diffusion.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWind
 from engine.errors import EngineUnavailable, PortraitError, StreamClosed
 from engine.frames import Frame, Work
 from engine.held_pose import HeldPose
-from engine.light_transition import LightGlide
+from engine.light_transition import LightTransition
 from engine.protocols import Avatar, Backend, Engine, EngineTraits, Prediction, Stream, StreamConfig, Take
 from engine.reference import Reference, make_reference
 from lcvd.hints import render_hints
@@ -192,7 +192,7 @@ class DiffusionStream:
         self._size = options.size
         self._tracker = tracker
         self._pose = HeldPose(reference.face, FaceMotion(reference.face, "relative"))
-        self._glide = LightGlide(config.lighting)
+        self._transition = LightTransition(config.lighting)
         shape = options.shape
         self._window: RollingWindow | StaggeredWindow = (
             StaggeredWindow(shape) if isinstance(shape, StaggeredShape) else RollingWindow(shape)
@@ -206,7 +206,7 @@ class DiffusionStream:
         """Move the portrait, draw its hint; the window, once it is full. Raises StreamClosed."""
         if self._closed:
             raise StreamClosed("the stream is closed", "open another one")
-        lighting = self._glide.at(frame.t_s)
+        lighting = self._transition.at(frame.t_s)
         if self._shape not in (None, frame.rgb.shape):
             self._tracker.reset()  # the camera was turned or changed; portrait, pose and windows are not of its pixels
         self._shape = frame.rgb.shape
@@ -236,7 +236,7 @@ class DiffusionStream:
 
     def set_lighting(self, lighting: Lighting) -> None:
         """Glide to `lighting`, starting with the next prepared frame."""
-        self._glide.set(lighting)
+        self._transition.set(lighting)
 
     def close(self) -> None:
         """No more frames."""

@@ -1,1 +1,1 @@
-"""The CPU engine: relights the camera's own picture by a ratio of shadings."""
+"""The ratio engine relights the camera's own picture on the CPU, by a ratio of shadings."""

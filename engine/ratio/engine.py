@@ -1,9 +1,9 @@
-"""The CPU engine: track → matte → source light → surface → shadow → ratio → relit frame.
+"""The CPU engine relights a frame: track → matte → source light → alpha │ surface → shadow → shading → relit frame.
 
-`prepare` (host half) learns what the frame shows and which light it shall have; `render` (device half) paints it. Each
-half runs in its own thread and shares nothing but Work, so the two pipeline on two cores. A face that comes or goes
-fades the effect in or out over 200 ms of the stream's own time; without one, and at strength 0, the very frame that
-came goes out. Ratio images: engine.relighting.shading; light beyond the face: engine.relighting.surface.
+`prepare` (host half) analyses the frame and fixes its light; `render` (device half) computes the pixels. Each half runs
+in its own thread and shares nothing but Work, so the two pipeline on two cores. When a face appears or is lost the
+effect fades in or out over 200 ms of the stream's own time. Without a face, and at strength 0, the input frame itself
+goes out. Ratio images: engine.relighting.shading; light beyond the face: engine.relighting.surface.
 """
 
 from collections.abc import Callable
@@ -14,18 +14,18 @@ import numpy as np
 
 from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame, Work
-from engine.light_transition import LightGlide
+from engine.light_transition import LightTransition
 from engine.protocols import Engine, EngineTraits, StreamConfig
 from engine.ratio.person_mask import PersonMask
 from engine.ratio.source_light import SourceLight
 from engine.relighting.alpha import alpha_at, alpha_coefficients, mean_within
-from engine.relighting.apply import MAX_WIDTH_PX, relight
-from engine.relighting.background import backdrop_gain
+from engine.relighting.apply import MAX_WIDTH_PX, apply_gain
+from engine.relighting.background import background_gain
 from engine.relighting.grid import WorkingGrid, grid_around
 from engine.relighting.shading import Surface, shade
 from engine.relighting.shadow import cast_shadows
 from engine.relighting.surface import person_surface
-from engine.synthetic_face import WARMUP_LIGHT, StillFace
+from engine.synthetic_face import WARMUP_LIGHT, SyntheticFace
 from lcvd.face.geometry import face_mesh
 from lcvd.lighting.lighting import pack
 from lcvd.matting.selfie import SelfieMatte
@@ -36,14 +36,14 @@ from lcvd.types import Face, FloatArray, Lighting
 FADE_S = 0.2
 ALPHA_SIDE = 160  # long side of the coarse alpha: four pixels a cell at 640
 MIN_SIDE_PX = 16
-UNSEEN = 1 / 512  # less effect than this changes no byte
+MIN_AMOUNT = 1 / 512  # less effect than this changes no byte
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What `prepare` learned about one frame."""
+    """What `prepare` found in one frame, as `render` needs it."""
 
-    face: Face  # also while the effect fades out after a loss: the last one seen
+    face: Face  # while the effect fades out after a loss, the last one seen
     small: FloatArray  # [h,w,3] the picture at alpha's coarse size
     coefficients: FloatArray  # [h,w,7] alpha as a function of colour (engine.relighting.alpha)
     alpha: FloatArray  # [h,w] person, coarse
@@ -52,7 +52,7 @@ class Scene:
 
 
 class RatioEngine(Engine):
-    """Engine (protocol). `make_tracker` and `make_matte` serve one stream each."""
+    """Implements the Engine protocol. `make_tracker` and `make_matte` are called once per stream."""
 
     name = "ratio"
     traits = EngineTraits("Ratio image (CPU)")
@@ -66,38 +66,38 @@ class RatioEngine(Engine):
         self._make_matte = make_matte
 
     def open(self, config: StreamConfig) -> "RatioStream":
-        """A participant's stream. Raises ModelUnavailable where the networks cannot be found."""
+        """Open a participant's stream. Raises ModelUnavailable where the networks cannot be found."""
         return RatioStream(config, self._make_tracker(), self._make_matte())
 
     def warmup(self) -> None:
-        """Compile the kernels and touch the networks, so that the first frame is not the slow one."""
+        """Compile the kernels and run the networks once, so that the first frame is not slow."""
         _warm_up(self)
 
     def close(self) -> None:
-        """Nothing is shared between streams."""
+        """Do nothing: streams share nothing."""
 
 
 class RatioStream:
-    """One participant. `prepare` in one thread, `render` in another, `set_lighting` in any."""
+    """One participant's stream. `prepare` and `render` may run in a thread each, `set_lighting` in any."""
 
     def __init__(self, config: StreamConfig, tracker: Tracker, matte: Matte) -> None:
         self._stats = config.stats
         self._tracker = tracker
         self._mask = PersonMask(matte)
         self._source = SourceLight(face_mesh())
-        self._glide = LightGlide(config.lighting)
+        self._transition = LightTransition(config.lighting)
         self._fade = 0.0
         self._before: tuple[float, tuple[int, ...]] | None = None  # last frame's time and shape
         self._last: tuple[Face, FloatArray] | None = None
-        self._grid: WorkingGrid | None = None  # render's own
+        self._grid: WorkingGrid | None = None  # used by `render` alone
         self._closed = False
 
     def prepare(self, frame: Frame) -> Work:
-        """What the frame shows, and the light it shall have. Raises StreamClosed, FrameError."""
+        """Analyse the frame and fix its light. Raises StreamClosed, FrameError."""
         if self._closed:
             raise StreamClosed("the stream is closed", "open another one")
         _require_picture(frame)
-        lighting = self._glide.at(frame.t_s)
+        lighting = self._transition.at(frame.t_s)
         elapsed_s = self._elapsed_s(frame)
         with self._stats.stage("track"):
             face = self._tracker.track(frame.rgb, frame.t_s)
@@ -109,16 +109,16 @@ class RatioStream:
                 mask = self._last[1]
             else:
                 with self._stats.stage("matte"):
-                    mask = self._mask.of(frame.rgb, face)
+                    mask = self._mask.segment(frame.rgb, face)
             self._last = face, mask
             with self._stats.stage("source"):
                 self._source.update(frame.rgb, face)
         elif self._fade == 0:
             self._forget()
         scene = None
-        if self._last is not None and amount > UNSEEN:
+        if self._last is not None and amount > MIN_AMOUNT:
             shown, mask = self._last
-            # On this side of the seam although only `render` needs it: the two halves then weigh about the same.
+            # Only `render` needs alpha, but computed here it makes the two halves about equally slow.
             with self._stats.stage("alpha"):
                 small = _shrunk(frame.rgb)
                 coefficients = alpha_coefficients(small, _resized(mask, small))
@@ -127,26 +127,26 @@ class RatioStream:
         return Work((frame,), (face,), (lighting,), scene)
 
     def render(self, work: Work) -> list[Frame]:
-        """The relit frame; the very frame that came where there is nothing to do."""
+        """Return the relit frame, or the input frame itself where nothing changes."""
         (frame,), (lighting,) = work.frames, work.lightings
         if work.host is None:
             return [frame]
-        return [replace(frame, rgb=self._paint(frame.rgb, work.host, lighting))]
+        return [replace(frame, rgb=self._relit(frame.rgb, work.host, lighting))]
 
     def push(self, frame: Frame) -> list[Frame]:
-        """Both halves, one after the other."""
+        """Run both halves, one after the other."""
         return self.render(self.prepare(frame))
 
     def set_lighting(self, lighting: Lighting) -> None:
-        """Glide to `lighting`, starting with the next prepared frame."""
-        self._glide.set(lighting)
+        """Start a transition to `lighting` with the next prepared frame."""
+        self._transition.set(lighting)
 
     def close(self) -> None:
-        """No more frames."""
+        """Close the stream; it takes no more frames."""
         self._closed = True
         self._tracker.close()
 
-    def _paint(self, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
+    def _relit(self, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
         light = pack(lighting)
         with self._stats.stage("surface"):
             self._grid = grid = grid_around(scene.face, rgb.shape[:2], self._grid)
@@ -158,12 +158,12 @@ class RatioStream:
         with self._stats.stage("shade"):
             lit = Surface(surface.normal, surface.rim, surface.skin, luma)
             fields = shade(lit, scene.source, light, shadows, scene.amount)
-            background = backdrop_gain(lighting, scene.amount)
+            background = background_gain(lighting, scene.amount)
         with self._stats.stage("relight"):
-            return relight(rgb, fields, grid, scene.coefficients, background)
+            return apply_gain(rgb, fields, grid, scene.coefficients, background)
 
     def _elapsed_s(self, frame: Frame) -> float:
-        """Since the last frame. The first frame counts as faded in; a new size starts over but does not fade."""
+        """Return the time since the last frame; FADE_S after a start or a change of size, so that neither fades in."""
         before, self._before = self._before, (frame.t_s, frame.rgb.shape)
         if before is None or before[1] != frame.rgb.shape:
             self._forget()
@@ -178,11 +178,11 @@ class RatioStream:
 
 
 def _shrunk(rgb: np.ndarray) -> FloatArray:
-    """The picture at the coarse size of alpha, float32 in [0,1]."""
+    """Return the picture at alpha's coarse size, float32 in [0,1]."""
     height, width = rgb.shape[:2]
     scale = min(ALPHA_SIDE / max(height, width), 1.0)
     size = max(round(width * scale), 4), max(round(height * scale), 4)
-    # Halving has a fast path in OpenCV: 640 → 320 → 160 takes a third of 640 → 160.
+    # OpenCV has a fast path for halving: 640 → 320 → 160 takes a third of the time of 640 → 160.
     while rgb.shape[1] >= 2 * size[0] and rgb.shape[0] >= 2 * size[1] and not (rgb.shape[0] | rgb.shape[1]) & 1:
         rgb = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if rgb.shape[1::-1] != size else rgb
@@ -206,12 +206,14 @@ def _require_picture(frame: Frame) -> None:
 
 
 def _warm_up(engine: RatioEngine) -> None:
-    """Compile (or load from the cache on disk) and touch the networks."""
+    """Compile the kernels, or load them from the cache on disk, and run the networks once."""
     rgb = np.random.default_rng(0).integers(60, 200, (240, 320, 3), np.uint8)
     stream = engine.open(StreamConfig(lighting=WARMUP_LIGHT))
     stream.push(Frame(0, 0.0, rgb))  # the networks
-    painted = RatioStream(StreamConfig(lighting=WARMUP_LIGHT), StillFace(), lambda _: np.ones((9, 16), np.float32))
+    synthetic = RatioStream(
+        StreamConfig(lighting=WARMUP_LIGHT), SyntheticFace(), lambda _: np.ones((9, 16), np.float32)
+    )
     for index in range(3):
-        painted.push(Frame(index, index / 10, rgb))
-    for opened in (stream, painted):
+        synthetic.push(Frame(index, index / 10, rgb))
+    for opened in (stream, synthetic):
         opened.close()

@@ -1,9 +1,10 @@
-"""The light already in the picture, from the face's own skin, over time: 9 SH coefficients of irradiance, luminance.
+"""The light already in the picture is estimated from the face's skin, over time: 9 SH coefficients of irradiance.
 
 Skin is taken as one albedo: brightness y at normal n fits Σ c_k Y_k(n) by iteratively reweighted least squares (Tukey's
-biweight, so that brows, beards, glasses and cast shadows drop out), with a ridge toward what rooms are like (three
-quarters ambient, one quarter from the camera's side). Normal equations and exposure are remembered with a time
-constant, so the estimate is steady; timestamps drive it. Only ratios matter: the light is scaled to 1 on the face.
+biweight, so that brows, beards, glasses and cast shadows drop out), with a ridge toward the light of a usual room (¾
+ambient, ¼ from the camera's side). Normal equations and exposure are averaged with a time constant
+in the stream's own time, so the estimate is steady. Coefficients are of luminance and scaled to 1 on the face, because
+only ratios matter.
 """
 
 import numba
@@ -15,11 +16,11 @@ from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.lighting.sh import Y00, Y1, sh_basis
 from lcvd.types import Face, FloatArray, MeshTopology
 
-MEMORY_S = 0.32  # forgetting 0.9 a frame at 30 fps
+MEMORY_S = 0.32  # time constant: a factor of 0.9 a frame at 30 fps
 EXPOSURE_S = 0.2
-EVERY_S = 0.045  # a fit costs 1 ms, and a memory of a third of a second does not need each frame's
+EVERY_S = 0.045  # a fit costs 1 ms, and an average over a third of a second does not need one each frame
 MIN_SAMPLES = 60
-MIN_Z = 0.25  # more grazing samples see the rim, not the skin
+MIN_Z = 0.25  # samples at more grazing normals show the rim, not the skin
 TUKEY = 2.5
 ROUNDS = 4
 RIDGE = np.array([1e-4, 0.007, 0.007, 0.007, 0.05, 0.05, 0.05, 0.05, 0.05], np.float64)
@@ -27,7 +28,7 @@ EXCLUDED = ("lips", "left_eye", "right_eye", "left_brow", "right_brow", "face_ov
 
 
 def prior() -> FloatArray:
-    """Irradiance coefficients [9] of 0.75 ambient + 0.25 · a broad light at the camera, 1 on a facing surface."""
+    """Return irradiance coefficients [9] of 0.75 ambient + 0.25 · a broad light at the camera; 1 facing the camera."""
     c = np.zeros(9, np.float32)
     c[0] = 0.75 / Y00
     c[2] = 0.25 / Y1
@@ -35,7 +36,7 @@ def prior() -> FloatArray:
 
 
 class SourceLight:
-    """Follows the light of one stream. Not for two threads at once."""
+    """Tracks the light of one stream. One thread at a time may use it."""
 
     def __init__(self, mesh: MeshTopology) -> None:
         self._triangles = sample_triangles(mesh)
@@ -43,7 +44,7 @@ class SourceLight:
         self.reset()
 
     def reset(self) -> None:
-        """Back to the prior."""
+        """Go back to the prior."""
         self.coefficients: FloatArray = prior()
         self._normal: NDArray[np.float64] = np.zeros((9, 9))
         self._right: NDArray[np.float64] = np.zeros(9)
@@ -51,7 +52,10 @@ class SourceLight:
         self._t_s: float | None = None
 
     def update(self, rgb: NDArray[np.uint8], face: Face) -> FloatArray:
-        """Irradiance coefficients [9] in the basis of lcvd.lighting.sh, 1 on the middle of the face."""
+        """Take in the frame `rgb` [H,W,3] and return the irradiance coefficients [9], 1 on the middle of the face.
+
+        The basis is that of lcvd.lighting.sh. A held face, or one with too few visible samples, changes nothing.
+        """
         if face.held or (self._t_s is not None and 0 <= face.t_s - self._t_s < EVERY_S):
             return self.coefficients
         at, normals = _samples(face, self._triangles, picture_normals(face.vertices_px, self._all))
@@ -79,7 +83,7 @@ class SourceLight:
 
 
 def sample_triangles(mesh: MeshTopology) -> NDArray[np.int32]:
-    """Skin triangles [S,3] that touch neither lips, eyes, brows nor the mesh's rim."""
+    """Return the skin triangles [S,3] that touch neither lips, eyes, brows nor the mesh's rim."""
     out = np.zeros(len(mesh.neutral), bool)
     for name in EXCLUDED:
         out[mesh.regions[name]] = True
@@ -88,7 +92,7 @@ def sample_triangles(mesh: MeshTopology) -> NDArray[np.int32]:
 
 
 def _samples(face: Face, triangles: NDArray[np.int32], normals: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Centres [S,2] in pixels and unit normals [S,3]."""
+    """Return the triangles' centres [S,2] in pixels and unit normals [S,3]."""
     at = face.vertices_px[triangles, :2].mean(1)
     n = normals[triangles].mean(1)
     return at, n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-6)
@@ -96,7 +100,7 @@ def _samples(face: Face, triangles: NDArray[np.int32], normals: FloatArray) -> t
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _gather(rgb, at, radius, out):  # type: ignore[no-untyped-def]
-    """Mean luma of squared code values in a small square; -1 outside the picture or where it is clipped."""
+    """Write the mean luma of squared code values in a small square; -1 outside the picture or where it is clipped."""
     height, width = rgb.shape[0], rgb.shape[1]
     for s in range(at.shape[0]):
         x, y = int(at[s, 0]), int(at[s, 1])
@@ -118,9 +122,9 @@ def _gather(rgb, at, radius, out):  # type: ignore[no-untyped-def]
 def _robust_equations(
     basis: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Normal matrix [9,9] and right side [9] after IRLS, per sample, so that memory does not depend on their number."""
-    base = 1 / (0.3 + y)  # bright skin is not surer than dark skin
-    # Start from the usual room: least squares would already lean toward a beard.
+    """Return the normal matrix [9,9] and right side [9] after IRLS, per sample, so that all frames weigh alike."""
+    base = 1 / (0.3 + y)  # bright skin is no more reliable than dark skin
+    # The first weights come from the prior, because plain least squares would already fit a beard.
     weight = base * _tukey(y - basis @ (np.median(y) * prior()))
     for _ in range(ROUNDS):
         scaled = basis * weight[:, None]

@@ -1,1 +1,1 @@
-"""A picture, a face and a light → the relit picture: the kernels of the CPU engines."""
+"""The kernels of the CPU engines relight a picture, given a face and a light."""

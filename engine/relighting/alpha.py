@@ -1,10 +1,10 @@
-"""Coarse person mask + the picture → alpha as a local linear function of colour, sharp at the hair.
+"""A coarse person mask and the picture give alpha as a local linear function of colour, sharp at the hair.
 
-Near the contour the person's colour F and the background's B are local means over what the mask is sure of; a pixel's
-alpha is where it lies between them: α = (rgb − B)·(F − B) / |F − B|², drawn toward the mask as far as both scatter
-(least squares; a one-Gaussian case of Chuang et al., "A Bayesian Approach to Digital Matting", CVPR 2001). Linear in
-rgb: the coefficients are smooth, are upsampled and applied to the full picture, whose own edges come back. `ratio` is
-F over B, channel by channel: with it a mixed pixel is relit as the mixture it is.
+Near the contour the person's colour F and the background's B are local means over the cells where the mask is certain.
+A pixel's alpha is its position between them, α = (rgb − B)·(F − B) / |F − B|², drawn toward the mask as far as both
+colours scatter (least squares; a one-Gaussian case of Chuang et al., "A Bayesian Approach to Digital Matting", CVPR
+2001). Alpha is linear in rgb, so its smooth coefficients can be upsampled and applied to the full picture, whose own
+edges come back. The ratio F/B per channel lets a mixed pixel be relit as the mixture it is.
 """
 
 import cv2
@@ -14,20 +14,20 @@ import numpy as np
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
 
-NEAR, FAR = 4, 12  # cells: window of the local means, and the one that helps where the near one is empty
+NEAR, FAR = 4, 12  # radii in cells of the local means, and of the wider ones that help where the near ones are empty
 FAR_SHARE = 0.02
-SURE = 0.08  # the mask is believed this close to 0 and 1
+SURE = 0.08  # the mask is taken as certain this close to 0 and 1
 NOISE = 2e-3  # scatter that is always assumed, squared code values
 BAND = 5  # cells around the contour in which colour decides
 RATIO_MAX = 8.0
 
 
 def alpha_coefficients(rgb: FloatArray, mask: FloatArray) -> FloatArray:
-    """`rgb` [H,W,3] and `mask` [H,W], both in [0,1] and of one size → [H,W,7] = (a_r, a_g, a_b, b, ratio RGB).
+    """Return [H,W,7] = (a_r, a_g, a_b, b, ratio RGB) for `rgb` [H,W,3] and `mask` [H,W], both in [0,1].
 
-    α = clip(a·rgb + b, 0, 1); ratio = light of the person over that of the background there, 1 off the contour.
+    α = clip(a·rgb + b, 0, 1). The ratio is the person's light over the background's there, and 1 off the contour.
     """
-    # Three fields of at most four channels: cv2.blur takes 0.2 ms for them and 0.4 ms for one field of ten.
+    # cv2.blur takes 0.2 ms for three fields of at most four channels, and 0.4 ms for one field of ten.
     front, back = np.empty((2, *mask.shape, 4), np.float32)
     squares = np.empty((*mask.shape, 2), np.float32)
     soft = cv2.blur(mask, (3, 3), borderType=cv2.BORDER_REPLICATE)
@@ -38,14 +38,14 @@ def alpha_coefficients(rgb: FloatArray, mask: FloatArray) -> FloatArray:
 
 
 def alpha_at(coefficients: FloatArray, rgb: FloatArray) -> FloatArray:
-    """Apply [H,W,7] to [H,W,3] of the same size → alpha [H,W] in [0,1]."""
+    """Apply `coefficients` [H,W,7] to `rgb` [H,W,3] in [0,1]: alpha [H,W] in [0,1]."""
     out = np.empty(rgb.shape[:2], np.float32)
-    _apply(coefficients, rgb, out)
+    _evaluate(coefficients, rgb, out)
     return out
 
 
 def mean_within(rgb: FloatArray, alpha: FloatArray, radius: int = 4) -> FloatArray:
-    """Local mean of the squared luma of what alpha holds: [H,W]."""
+    """Return the local mean [H,W] of squared luma of `rgb` [H,W,3], weighted by `alpha` [H,W]; `radius` is in cells."""
     layers = np.empty((*alpha.shape, 2), np.float32)
     _weigh(rgb, alpha, layers)
     layers = _box(layers, radius)
@@ -63,7 +63,7 @@ def _box(field: FloatArray, radius: int) -> FloatArray:
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _moments(rgb, mask, front, back, squares):  # type: ignore[no-untyped-def]
-    """Weight, weighted colour and weighted square, of the sure person and of the sure background."""
+    """Write weight, weighted colour and weighted square of the certain person and of the certain background."""
     one, zero, sure = np.float32(1.0), np.float32(0.0), np.float32(SURE)
     for i in range(mask.shape[0]):
         for j in range(mask.shape[1]):
@@ -88,7 +88,7 @@ def _solve(front, back, squares, mask, wide, out):  # type: ignore[no-untyped-de
     one, zero, tiny = np.float32(1.0), np.float32(0.0), np.float32(1e-5)
     for i in range(mask.shape[0]):
         for j in range(mask.shape[1]):
-            # 1 on the contour and BAND/2 around it, 0 where the wide window is all person or all background.
+            # `near` is 1 on the contour and BAND/2 around it, 0 where the window is all person or all background.
             inside = wide[i, j]
             near = min(max(min(inside, one - inside) * np.float32(8.0) - np.float32(0.2), zero), one)
             wf, wb = front[i, j, 0], back[i, j, 0]
@@ -104,7 +104,8 @@ def _solve(front, back, squares, mask, wide, out):  # type: ignore[no-untyped-de
             scatter = max(squares[i, j, 0] * nf - fr * fr - fg * fg - fb * fb, zero)
             scatter += max(squares[i, j, 1] * nb - br * br - bg * bg - bb * bb, zero)
             dr, dg, db = fr - br, fg - bg, fb - bb
-            # Where the two scatter about as far as they lie apart (knit before water), colour says nothing.
+            # Where the two scatter about as far as they lie apart, as knitwear before water, colour cannot tell them
+            # apart and the mask decides.
             apart = dr * dr + dg * dg + db * db
             overlap = scatter / (apart + np.float32(NOISE))
             noise = scatter * min(max(np.float32(4.0) * overlap, np.float32(0.3)), np.float32(6.0)) + np.float32(NOISE)
@@ -117,7 +118,7 @@ def _solve(front, back, squares, mask, wide, out):  # type: ignore[no-untyped-de
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _apply(coefficients, rgb, out):  # type: ignore[no-untyped-def]
+def _evaluate(coefficients, rgb, out):  # type: ignore[no-untyped-def]
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             c = coefficients[i, j]

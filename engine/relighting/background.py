@@ -1,26 +1,31 @@
-"""Lighting → what happens behind the person: a gain at the picture's centre and its change toward right and top.
+"""A Lighting gives the background a gain: its value at the picture's centre and its change toward right and top.
 
-Kept, dimmed or lit as Background says. A lit wall takes the scene's shade; a dimmed one keeps its level and takes a
-share of the light's colour and side, the more the more it is dimmed, so that the room seems to stand in the same light
-as the person. Everything follows from `background_terms`, which glide: no mode is asked, so no glide jumps.
+The background is kept, dimmed or lit as Background says. A lit one takes the shading of a wall under the light. A
+dimmed one keeps its level and takes a share of the light's colour and direction that grows with the dimming, so that
+the room seems to stand in the same light as the person. The gain is a continuous function of `background_terms`, which
+are continuous in a light transition, so no transition between two modes jumps.
 """
 
 import numpy as np
 
 from engine.relighting.shading import GAMMA_POWER
-from lcvd.lighting.lighting import LUMA, background_terms, shading
+from lcvd.lighting.colour import LUMA
+from lcvd.lighting.lighting import background_terms, shading
 from lcvd.types import FloatArray, Lighting
 
-TINT = 0.35  # of the light's colour and side, on a background dimmed by TINTED_AT or more
+TINT = 0.35  # share of the light's colour and direction that a background dimmed by TINTED_AT or more takes
 TINTED_AT = 0.25
 GAIN_MIN, GAIN_MAX = 0.2, 1.6
-# What a wall left, right, below, above and behind the centre "sees": turned 40° toward the picture's middle from there.
+# Normals of a wall at the left, right, bottom, top and centre of the picture; the first four turn 40° outward.
 _SIDE = 0.64
 _WALL = np.array([[-_SIDE, 0, 0.77], [_SIDE, 0, 0.77], [0, -_SIDE, 0.77], [0, _SIDE, 0.77], [0, 0, 1]], np.float32)
 
 
-def backdrop_gain(lighting: Lighting, amount: float) -> FloatArray:
-    """[3,3]: rows centre, change to the right edge, change to the top edge; columns RGB; of squared code values."""
+def background_gain(lighting: Lighting, amount: float) -> FloatArray:
+    """Return the gain [3,3] of squared code values: rows are centre, change to the right, change to the top.
+
+    `amount` in [0,1] fades between nothing (gain 1) and the whole effect.
+    """
     constant, lit = background_terms(lighting.background)
     shade = shading(lighting, _WALL).astype(np.float64)
     level = max(float(shade.mean(0) @ LUMA), 1e-3)

@@ -1,8 +1,9 @@
-"""Scattered targets → a smooth field: argmin Σ w |u − t|² + |∇u|², a screened membrane.
+"""The screened Poisson solve fits a smooth field to scattered, weighted targets: argmin Σ w |u − t|² + |∇u|².
 
-Cascadic multigrid: targets are summed down to at most 8 cells a side, solved there, and each finer level starts from
-the coarser one's answer and takes a few red-black Gauss–Seidel sweeps. In two dimensions ∫|∇u|² does not change
-with scale, so a coarse cell's weight is the sum of its four cells' weights. The dense twin lives in tests.
+Cascadic multigrid: targets are summed down to at most 8 cells a side and solved there; each finer level starts from the
+coarser one's answer and takes a few red-black Gauss–Seidel sweeps. In two dimensions ∫|∇u|² does not change with scale,
+so a coarse cell's weight is the sum of its four cells' weights. The dense reference solution is in
+tests/engine/relighting/test_screened_poisson.py.
 """
 
 import numba
@@ -14,8 +15,11 @@ COARSE_SWEEPS = 40
 SWEEPS = 6
 
 
-def solve_membrane(weighted: FloatArray, weight: FloatArray, sweeps: int = SWEEPS) -> FloatArray:
-    """`weighted` = w·t [H,W,C] and `weight` = w [H,W] → u [H,W,C]. Some weight must be positive."""
+def solve_screened_poisson(weighted: FloatArray, weight: FloatArray, sweeps: int = SWEEPS) -> FloatArray:
+    """Solve for u [H,W,C], given `weighted` = w·t [H,W,C] and `weight` = w [H,W], of which some must be positive.
+
+    `sweeps` is the number of Gauss–Seidel sweeps on every level but the coarsest.
+    """
     levels = [(weighted, weight)]
     while max(levels[-1][1].shape) > 8:
         levels.append(_restrict(*levels[-1]))

@@ -1,9 +1,9 @@
-"""Normals + source light + target light → what to do with each cell: a gain and an addition, RGB.
+"""Normals, source light and target light give each cell of the grid an RGB gain and an RGB specular term.
 
-Ratio image (Riklin-Raviv and Shashua, "The Quotient Image", TPAMI 2001): R = S_target(n) / S_source(n) cancels the
-albedo. The ratio is soft-limited in luminance, so that colour survives, and floored, so that shadows keep a face. A
-lamp from behind shows only at grazing normals (v², v = 1 − n_z) and there on hair as a sheen that scales with the
-hair's own brightness. Works on the grid; `engine.relighting.apply` applies the result to pixels.
+The gain is a ratio image (Riklin-Raviv and Shashua, "The Quotient Image", TPAMI 2001): R = S_target(n) / S_source(n)
+cancels the albedo. It is soft-limited in luminance, so that colour survives, and floored, so that shadows keep a face.
+A light from behind acts only at grazing normals (v², v = 1 − n_z), and on hair as a rim term that scales with the
+hair's own brightness. `engine.relighting.apply` applies the result to pixels.
 """
 
 from typing import NamedTuple
@@ -11,26 +11,26 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from engine.relighting.apply import SHEEN_BASE
+from engine.relighting.apply import SPECULAR_BASE
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.lighting.lighting import PackedLighting
 from lcvd.types import FloatArray
 
 SOURCE_FLOOR = 0.15
-# A camera's white balance and its three broad sensor curves take this share of a lamp's colour; without it a candle
-# leaves a face of one hue.
+# A camera's white balance and its three broad sensor curves take this share of a light's colour; without it candlelight
+# would leave the face a single hue.
 LEAK = 0.22
 GAIN_KNEE, GAIN_CAP, GAIN_FLOOR = 1.4, 2.6, 0.05
 SPECULAR, SHININESS = 0.24, 24
 # Pixels are relit as squares of their code values, which makes the untouched picture exact. A gain for light as
-# displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). In the kernel it is
-# five square roots, which vectorise; a power does not.
+# displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). The kernel computes
+# it by five square roots, which vectorise; a power does not.
 GAMMA_POWER = 29 / 32
-RIM = 1.1  # brightness of the contour under a lamp from behind, whatever the hair's own
+RIM = 1.1  # brightness of the contour under a light from behind, whatever the hair's own
 
 
 class Surface(NamedTuple):
-    """What the light falls on, a cell each."""
+    """The surface the light falls on, one value per cell."""
 
     normal: FloatArray  # [H,W,3] unit, y up
     rim: FloatArray  # [H,W] 1 at the person's contour, 0 inside
@@ -41,10 +41,11 @@ class Surface(NamedTuple):
 def shade(
     surface: Surface, source: FloatArray, light: PackedLighting, shadows: FloatArray, amount: float
 ) -> FloatArray:
-    """→ [6,H,W]: RGB gain, and RGB sheen to add per squared luma, all of squared code values.
+    """Return [6,H,W]: the RGB gain, and the RGB specular term to add per luma, all of squared code values.
 
-    `source` [9]: irradiance coefficients of the light already in the picture, luminance. `shadows` [L,H,W], 1 = dark,
-    for the first L lamps. `amount` in [0,1] fades between nothing (gain 1) and the whole effect.
+    `source` [9] holds the luminance irradiance coefficients of the light already in the picture (lcvd.lighting.sh).
+    `shadows` [L,H,W], 1 = in shadow, belongs to the first L directional lights. `amount` in [0,1] fades between nothing
+    (gain 1) and the whole effect.
     """
     out = np.empty((6, *surface.rim.shape), np.float32)
     _shade(
@@ -63,7 +64,7 @@ def shade(
         np.float32(light.specular),
         shadows,
         np.float32(amount),
-        np.float32(SHEEN_BASE),
+        np.float32(SPECULAR_BASE),
         out,
     )
     return out
@@ -71,7 +72,7 @@ def shade(
 
 @numba.njit(nogil=True, fastmath=True, inline="always")
 def _basis_dot(x, y, z, c):  # type: ignore[no-untyped-def]
-    """Σ c_k Y_k(n), the basis of lcvd.lighting.sh."""
+    """Return Σ c_k Y_k(n) in the basis of lcvd.lighting.sh."""
     return (
         np.float32(0.2820948) * c[0]
         + np.float32(0.4886025) * (y * c[1] + z * c[2] + x * c[3])
@@ -92,7 +93,7 @@ def _shade(  # type: ignore[no-untyped-def]
     directions,
     rgbs,
     wraps,
-    darks,
+    strengths,
     count,
     sh,
     specular,
@@ -103,7 +104,7 @@ def _shade(  # type: ignore[no-untyped-def]
 ):
     one, zero = np.float32(1.0), np.float32(0.0)
     target = np.empty(3, np.float32)
-    sheen = np.empty(3, np.float32)
+    added = np.empty(3, np.float32)
     sh_rgb = np.ascontiguousarray(sh.T)
     lit_by_sh = False
     for k in range(9):
@@ -115,35 +116,36 @@ def _shade(  # type: ignore[no-untyped-def]
             grazing = max(one - z, zero)
             for c in range(3):
                 target[c] = ambient[c]
-                sheen[c] = zero
+                added[c] = zero
                 if lit_by_sh:
                     target[c] += _basis_dot(x, y, z, sh_rgb[c])
-            for lamp in range(count):
-                lx, ly, lz = directions[lamp, 0], directions[lamp, 1], directions[lamp, 2]
+            for k in range(count):
+                lx, ly, lz = directions[k, 0], directions[k, 1], directions[k, 2]
                 cosine = x * lx + y * ly + z * lz
-                # Light from below is mostly a table's or a screen's: broad. A hard one blackens the nose bridge.
+                # Light from below mostly comes from a table or a screen and is broad; a hard one would blacken the
+                # bridge of the nose.
                 below = min(max((-ly - np.float32(0.25)) * np.float32(1.5), zero), np.float32(0.8))
-                wrap = max(max(wraps[lamp], below), np.float32(1e-6))
+                wrap = max(max(wraps[k], below), np.float32(1e-6))
                 response = cosine
                 if cosine < wrap:
                     response = max(cosine + wrap, zero) ** 2 / (np.float32(4.0) * wrap)
                 visible = one
-                if lamp < shadows.shape[0]:
-                    visible = one - darks[lamp] * (one - np.float32(0.7) * below) * shadows[lamp, i, j]
-                # From behind: only grazing surfaces see it; the mesh's inner cheek does not.
+                if k < shadows.shape[0]:
+                    visible = one - strengths[k] * (one - np.float32(0.7) * below) * shadows[k, i, j]
+                # A light from behind reaches grazing surfaces only, and not the mesh's inner cheek.
                 behind = min(max(-lz * np.float32(2.5), zero), one)
                 response *= one + behind * (grazing * grazing * np.float32(1.6) - one)
                 side = max(x * lx + y * ly, zero)
                 edge = behind * rim[i, j] * side * side * (one - np.float32(0.4) * skin[i, j])
-                shine = zero
+                highlight = zero
                 if specular > zero and lz > np.float32(-0.2):
                     length = np.sqrt(max(np.float32(2.0) + np.float32(2.0) * lz, np.float32(1e-3)))
                     half = (x * lx + y * ly + z * (lz + one)) / length
                     if half > zero and cosine > zero:
-                        shine = np.float32(SPECULAR) * specular * half**SHININESS * skin[i, j]
+                        highlight = np.float32(SPECULAR) * specular * half**SHININESS * skin[i, j]
                 for c in range(3):
-                    target[c] += rgbs[lamp, c] * response * visible
-                    sheen[c] += rgbs[lamp, c] * (shine * visible + edge * np.float32(RIM))
+                    target[c] += rgbs[k, c] * response * visible
+                    added[c] += rgbs[k, c] * (highlight * visible + edge * np.float32(RIM))
             before = _basis_dot(x, y, z, source)
             lift = before - np.float32(SOURCE_FLOOR)
             before = np.float32(SOURCE_FLOOR) + np.float32(0.5) * (lift + np.sqrt(lift * lift + np.float32(0.02)))
@@ -155,15 +157,16 @@ def _shade(  # type: ignore[no-untyped-def]
             room = np.float32(GAIN_CAP - GAIN_KNEE)
             if bright > np.float32(GAIN_KNEE):
                 limited = np.float32(GAIN_KNEE) + room * (one - np.exp(-(bright - np.float32(GAIN_KNEE)) / room))
-            # Sheen has the lamp's colour and the surface's texture: it is given per local mean brightness.
-            # What is black in the picture may be hair or the night behind it, and black cloth shines less.
+            # The specular term has the light's colour and the surface's texture, so it is given per local mean
+            # brightness. Where the picture is black it is reduced: that may be the night behind the hair, and black
+            # cloth reflects less.
             mean = luma[i, j]
             gloss = (mean + np.float32(0.002)) / ((mean + np.float32(0.014)) * (mean + base))
             for c in range(3):
                 colour = target[c] / max(bright, np.float32(1e-4))
                 colour += np.float32(LEAK) * (one - colour)
                 out[c, i, j] = max(limited * colour, np.float32(GAIN_FLOOR))
-                out[3 + c, i, j] = amount * sheen[c] * gloss
+                out[3 + c, i, j] = amount * added[c] * gloss
     for c in range(3):
         for i in range(out.shape[1]):
             row = out[c, i]

@@ -1,9 +1,9 @@
-"""Depth field + light direction → the shadow the light casts: a short march through the picture (screen space).
+"""A depth field and a light's direction give the shadow the light casts, by a short march in screen space.
 
-From every cell a ray runs toward the light; where the surface stands higher than the ray it is in shadow. The penumbra
-widens with the distance to what throws it, as under a lamp of finite size, so the shadow is crisp where it touches
-the nose and soft on the cheek. It is what makes the light look real: nose, brow, chin on the neck. Depth is in face
-widths, +z to the viewer; the slow twin lives in tests/engine/relighting/test_shadow.py.
+From every cell a ray runs toward the light, and the cell is in shadow where the surface rises above that ray. The
+penumbra widens with the distance to the occluder, as under a light of finite size, so the shadow of the nose is crisp
+at the nose and soft on the cheek. Depth is in face widths, +z to the viewer. The reference implementation is in
+tests/engine/relighting/test_shadow.py.
 """
 
 import cv2
@@ -16,14 +16,15 @@ from lcvd.types import FloatArray
 STEPS = 16
 REACH_FW = 0.75
 BIAS_FW = 0.012
-NOTHING_BELOW_FW = -4.0  # what lies this far back is no part of the person
-PENUMBRA_FW = 0.07  # depth over which shadow fades in, at full reach; a quarter of it at contact
+BACKGROUND_BELOW_FW = -4.0  # a cell this far back is not part of the person
+PENUMBRA_FW = 0.07  # depth over which the shadow fades in at full reach; a quarter of it at contact
 
 
 def cast_shadow(depth: FloatArray, direction: tuple[float, float, float], cell_fw: float) -> FloatArray:
-    """`depth` [H,W] in face widths (-inf-like where nothing can throw a shadow) → [H,W], 1 = in full shadow.
+    """Return the shadow [H,W] of one directional light, 1 = fully in shadow.
 
-    `direction`: unit, from the face to the light, y up. `cell_fw`: side of a cell in face widths.
+    `depth` [H,W] is in face widths and far below BACKGROUND_BELOW_FW outside the person. `direction` is the unit vector
+    from the face to the light, y up. `cell_fw` is the side of a cell in face widths.
     """
     out = np.empty_like(depth)
     x, y, z = (np.float32(a) for a in direction)
@@ -33,11 +34,11 @@ def cast_shadow(depth: FloatArray, direction: tuple[float, float, float], cell_f
 
 
 def cast_shadows(depth: FloatArray, light: PackedLighting, cell_fw: float) -> FloatArray:
-    """The shadows of the lamps that throw one: [L,H,W], L = up to the last such lamp."""
-    thrown = [lamp for lamp in range(light.count) if light.shadows[lamp] > 0 and light.rgbs[lamp].max() > 0]
-    out = np.zeros((max(thrown, default=-1) + 1, *depth.shape), np.float32)
-    for lamp in thrown:
-        out[lamp] = cast_shadow(depth, tuple(light.directions[lamp]), cell_fw)
+    """Return the shadows [L,H,W] of the directional lights, L up to the last one that casts any; see `cast_shadow`."""
+    casting = [k for k in range(light.count) if light.shadows[k] > 0 and light.rgbs[k].max() > 0]
+    out = np.zeros((max(casting, default=-1) + 1, *depth.shape), np.float32)
+    for k in casting:
+        out[k] = cast_shadow(depth, tuple(light.directions[k]), cell_fw)
     return out
 
 
@@ -51,13 +52,13 @@ def _march(depth, lx, ly, lz, cells_per_fw, out):  # type: ignore[no-untyped-def
         for j in range(width):
             start = depth[i, j] + np.float32(BIAS_FW)
             dark = zero
-            if depth[i, j] < np.float32(NOTHING_BELOW_FW):
+            if depth[i, j] < np.float32(BACKGROUND_BELOW_FW):
                 out[i, j] = zero
                 continue
             for k in range(1, STEPS + 1):
                 share = np.float32(k) / np.float32(STEPS)
                 distance = np.float32(REACH_FW) * share * np.sqrt(share)
-                if start + distance * lz > highest:  # above everything: nothing further on can throw a shadow
+                if start + distance * lz > highest:  # the ray has left all surfaces below it
                     break
                 x = j + distance * lx * cells_per_fw
                 y = i - distance * ly * cells_per_fw

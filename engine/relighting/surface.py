@@ -1,9 +1,9 @@
-"""Face + person mask → the whole person's surface on the working grid: normals, depth, contour, skin.
+"""A face and a person mask give the whole person's surface on the working grid: normals, depth, contour and skin.
 
-The mesh ends at the cheeks; the light must not. Normals and depth are continued by a membrane
-(engine.relighting.membrane) at half the grid's resolution between what is known: the mesh (strong), the mask's contour
-(turned outward), a skull behind the face (weak, for hair and ears) and a body that faces the viewer. Smooth across the
-contour: edges come from alpha alone. Depth is in face widths from the head's centre, normals y up.
+The face mesh ends at the cheeks, but the light must not. A screened Poisson solve (engine.relighting.screened_poisson)
+at half the grid's resolution continues normals and depth between four targets: the mesh (strong), the mask's contour
+(turned outward), a skull behind the face (weak, for hair and ears) and a body that faces the viewer. The fields are
+smooth across the contour, because edges come from alpha alone. Depth is in face widths from the head's centre, y is up.
 """
 
 from typing import NamedTuple
@@ -13,38 +13,38 @@ import numba
 import numpy as np
 
 from engine.relighting.grid import WorkingGrid
-from engine.relighting.membrane import solve_membrane
+from engine.relighting.screened_poisson import solve_screened_poisson
 from lcvd.face.geometry import picture_normals
 from lcvd.face.raster import interpolate, rasterize
 from lcvd.types import Face, FloatArray
 
 FACET_BLUR_FW = 0.022  # facets show under hard light
-RIM_FW = 0.04  # width of the contour that a lamp from behind can reach
+RIM_FW = 0.04  # width of the contour that a light from behind can reach
 SKULL_CENTRE_CM = np.array([0.0, 2.6, -2.4], np.float32)
 SKULL_RADII_CM = np.array([8.4, 11.3, 9.6], np.float32)
-RELIEF = 1.25  # of the mesh's depth: blurring the facets away and the network itself flatten the nose
-# Hair is taken this much further back: hardly on top, where it stands over the forehead, much at the sides, where it
-# must not shade the cheek beside it.
+RELIEF = 1.25  # factor on the mesh's depth, because the network and the blurring of facets flatten the nose
+# Hair is moved this much further back than the skull: hardly on top, where it stands over the forehead, and much at the
+# sides, where it must not shade the cheek beside it.
 TOP_BACK_FW, SIDE_BACK_FW = 0.05, 0.30
 MESH_WEIGHT, CONTOUR_WEIGHT, SKULL_WEIGHT, PRIOR_WEIGHT = 8.0, 3.0, 0.06, 0.03
 BODY_WEIGHT = 0.10
 SKULL_DEPTH_WEIGHT, BODY_DEPTH_WEIGHT = 0.5, 0.25
 CONTOUR_Z = 0.35
 NECK_FW, CHEST_FW = -0.22, -0.10  # depth of the neck below the jaw, and of the chest further down
-NOTHING_FW = -9.0  # depth of the background: throws no shadow
+BACKGROUND_FW = -9.0  # depth outside the person, where nothing casts a shadow
 
 
 class PersonSurface(NamedTuple):
-    """Float32, a cell of the working grid each."""
+    """The person's surface, float32, one value per cell of the working grid."""
 
     normal: FloatArray  # [H,W,3] unit
-    depth: FloatArray  # [H,W] face widths; NOTHING_FW outside the person
-    rim: FloatArray  # [H,W] 1 at the contour, 0 a RIM_FW inside it
+    depth: FloatArray  # [H,W] face widths, BACKGROUND_FW outside the person
+    rim: FloatArray  # [H,W] 1 at the contour, 0 from RIM_FW inside it on
     skin: FloatArray  # [H,W] 1 where the mesh shows skin
 
 
 def person_surface(face: Face, mask: FloatArray, grid: WorkingGrid) -> PersonSurface:
-    """`mask` [rows,cols] in [0,1] on `grid`, 1 = person."""
+    """Return the surface of the person with `face`, given `mask` [rows,cols] in [0,1] on `grid`, 1 = person."""
     mesh = _mesh_layers(face, grid)
     cell_fw = grid.cell_px / face.width_px
     half_mesh, half_mask = _halved(mesh), _halved(mask[..., None])[..., 0]
@@ -54,7 +54,7 @@ def person_surface(face: Face, mask: FloatArray, grid: WorkingGrid) -> PersonSur
     weighted_z = np.empty((*half, 1), np.float32)
     weight_z = np.empty(half, np.float32)
     outward = _outward(half_mask)
-    # Cell (row, column) of the half grid → canonical cm, y up: what the skull needs.
+    # The skull is given in canonical cm, y up: these two map a cell of the half grid there.
     step_cm = np.array([grid.width / half[1], grid.height / half[0]], np.float32) / face.scale_px_per_cm
     start_cm = (np.array([grid.x0, grid.y0], np.float32) - face.translation_px[:2]) / face.scale_px_per_cm
     chin_cm = (face.vertices_px[face.mesh.regions["face_oval"], 1].max() - face.translation_px[1]) / (
@@ -74,26 +74,26 @@ def person_surface(face: Face, mask: FloatArray, grid: WorkingGrid) -> PersonSur
         weighted_z,
         weight_z,
     )
-    smooth = solve_membrane(weighted, weight)
-    smooth_z = solve_membrane(weighted_z, weight_z)
+    smooth = solve_screened_poisson(weighted, weight)
+    smooth_z = solve_screened_poisson(weighted_z, weight_z)
     size = (grid.cols, grid.rows)
     fine = cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR)
     fine_z = cv2.resize(smooth_z[..., 0], size, interpolation=cv2.INTER_LINEAR)
     normal = np.empty((grid.rows, grid.cols, 3), np.float32)
     depth = np.empty(mask.shape, np.float32)
     rim = _box(mask, RIM_FW / cell_fw)
-    # A patch the mask is in two minds about has no contour, and would shine as a mist.
+    # A patch where the mask stays near one half has no contour; without this its whole area would get a rim term.
     contour = cv2.resize(np.ascontiguousarray(outward[..., 2]), size, interpolation=cv2.INTER_LINEAR)
     _combine(mesh, fine, fine_z, mask, contour, normal, depth, rim)
     return PersonSurface(normal, depth, rim, np.ascontiguousarray(mesh[..., 5]))
 
 
 def _mesh_layers(face: Face, grid: WorkingGrid) -> FloatArray:
-    """[rows,cols,6]: normal · coverage, depth · coverage (face widths), coverage, skin; facets blurred away."""
+    """Return [rows,cols,6]: normal · coverage, depth · coverage (face widths), coverage, skin; facets are blurred."""
     layers = np.zeros((grid.rows, grid.cols, 6), np.float32)
     vertices = grid.vertices(face.vertices_px)
     radius = FACET_BLUR_FW * face.width_px / grid.cell_px
-    # Only the box around the face: it is a tenth of the grid, and blurs are what costs here.
+    # Only the box around the face is drawn: it is a tenth of the grid, and the blurs dominate the cost.
     margin = 2 * (int(radius) + 1)
     left, top = (max(int(low) - margin, 0) for low in vertices[:, :2].min(0))
     right, bottom = (int(high) + 2 + margin for high in vertices[:, :2].max(0))
@@ -115,7 +115,7 @@ def _mesh_layers(face: Face, grid: WorkingGrid) -> FloatArray:
 
 
 def _box(field: FloatArray, radius: float) -> FloatArray:
-    """Box filter of a fractional radius in cells, a blend of the two whole ones around it: size is continuous."""
+    """Box-filter with a fractional radius in cells: a blend of the two whole radii around it, continuous in size."""
     low = int(radius)
     share = radius - low
     small = _whole_box(field, low)
@@ -133,7 +133,7 @@ def _whole_box(field: FloatArray, radius: int) -> FloatArray:
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _halved(field):  # type: ignore[no-untyped-def]
-    """[H,W,C] → [⌈H/2⌉,⌈W/2⌉,C], means of what each cell covers (cv2.resize takes at most four channels)."""
+    """Downsample [H,W,C] to [⌈H/2⌉,⌈W/2⌉,C] by area means; cv2.resize would take at most four channels."""
     height, width, count = field.shape
     out = np.zeros(((height + 1) // 2, (width + 1) // 2, count), np.float32)
     for i in range(out.shape[0]):
@@ -146,7 +146,7 @@ def _halved(field):  # type: ignore[no-untyped-def]
 
 
 def _outward(mask: FloatArray) -> FloatArray:
-    """[H,W,3]: outward direction in the picture (x, y up; unit) and how much of a contour this cell is, in [0,1]."""
+    """Return [H,W,3]: the unit direction out of the person (x, y up), and in [0,1] how sharp a contour the cell is."""
     soft = cv2.blur(mask, (3, 3), borderType=cv2.BORDER_REPLICATE)
     dx = cv2.Sobel(soft, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
     dy = cv2.Sobel(soft, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
@@ -159,7 +159,7 @@ def _outward(mask: FloatArray) -> FloatArray:
 def _targets(  # type: ignore[no-untyped-def]
     mesh, outward, rotation, start, step, chin, fw, weighted, weight, weighted_z, weight_z
 ):
-    """Sum of weight · target for the normal and for the depth (face widths)."""
+    """Write Σ weight · target and Σ weight, for the normal and for the depth (face widths)."""
     one, zero = np.float32(1.0), np.float32(0.0)
     flat = np.sqrt(one - np.float32(CONTOUR_Z * CONTOUR_Z))
     origin = np.empty(3, np.float32)
@@ -168,10 +168,10 @@ def _targets(  # type: ignore[no-untyped-def]
         y = -(start[1] + i * step[1])
         for j in range(weight.shape[1]):
             x = start[0] + j * step[0]
-            # Prior: a body that faces the viewer, and leans back a little so that light from above reaches it.
+            # The prior is a body that faces the viewer and leans back a little, so that light from above reaches it.
             below = max((-chin - y) / fw, zero)  # face widths below the chin
             torso = min(below, one)
-            # Arms and chest are flatter than a head: the contour's turn must not reach far into them.
+            # Arms and chest are flatter than a head, so the contour's outward turn must not reach far into them.
             w = np.float32(PRIOR_WEIGHT) + np.float32(BODY_WEIGHT) * torso
             nx, ny, nz = zero, w * np.float32(0.12), w
             wz = np.float32(BODY_DEPTH_WEIGHT)
@@ -193,7 +193,7 @@ def _targets(  # type: ignore[no-untyped-def]
             ny += edge * flat * outward[i, j, 1]
             nz += edge * np.float32(CONTOUR_Z)
             w += edge
-            # Skull: the ray (x, y, ·) in canonical axes, scaled so that the ellipsoid is the unit sphere.
+            # The skull: intersect the ray (x, y, ·) in canonical axes, scaled so that the ellipsoid is a unit sphere.
             a, b, c = zero, zero, zero
             for k in range(3):
                 radius = np.float32(SKULL_RADII_CM[k])
@@ -229,7 +229,7 @@ def _targets(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _combine(mesh, smooth, smooth_z, mask, contour, normal, depth, rim):  # type: ignore[no-untyped-def]
-    """Mesh where it is, membrane elsewhere; `rim` comes in as the blurred mask and leaves as the contour."""
+    """Blend the mesh over the solved fields. `rim` holds the blurred mask on entry and the contour on return."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(mask.shape[0]):
         for j in range(mask.shape[1]):
@@ -240,15 +240,15 @@ def _combine(mesh, smooth, smooth_z, mask, contour, normal, depth, rim):  # type
             x = smooth[i, j, 0] * (one - t) + mesh[i, j, 0] * inverse
             y = smooth[i, j, 1] * (one - t) + mesh[i, j, 1] * inverse
             z = smooth[i, j, 2] * (one - t) + mesh[i, j, 2] * inverse
-            # Membranes shorten where directions disagree; what faces away from the viewer is not seen.
+            # The solve shortens vectors where directions disagree, and no visible surface faces away from the viewer.
             z = max(z, np.float32(0.05))
             length = np.sqrt(x * x + y * y + z * z)
             normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = x / length, y / length, z / length
             deep = smooth_z[i, j] * (one - t) + mesh[i, j, 3] * inverse
-            # All or nothing: a depth between the head's and nowhere's would lie in everybody's shadow.
-            depth[i, j] = deep if mask[i, j] > np.float32(0.4) else np.float32(NOTHING_FW)
-            # A blurred step: 1/2 on the contour, so that the light peaks there, falls off inward and hardly spills out.
-            # Exact zeros off the contour: blurring leaves residues whose squares are denormal, and slow.
+            # A depth between the head's and the background's would lie in every shadow, so there is a hard threshold.
+            depth[i, j] = deep if mask[i, j] > np.float32(0.4) else np.float32(BACKGROUND_FW)
+            # `rim` is a blurred step, 1/2 on the contour, so the rim term peaks there, falls off inward and hardly
+            # spills out. Off the contour it is exactly zero, since residues of the blur have denormal, slow squares.
             edge = min(max(np.float32(1.99) - np.float32(2.0) * rim[i, j], zero), one)
             edge *= edge * min(np.float32(1.5) * contour[i, j], one)
             rim[i, j] = edge * min(max(np.float32(4.0) * rim[i, j] - np.float32(0.01), zero), one)

@@ -1,4 +1,4 @@
-"""A person drawn by the tests, and the tracker and matte that find them: no network, no clip, no portrait."""
+"""A person drawn by the tests, and the tracker and matte that find it, need no network, clip or portrait."""
 
 from dataclasses import replace
 
@@ -14,19 +14,19 @@ SIZE = (240, 320)
 SKIN, SHIRT, WALL = (190, 150, 130), (60, 70, 110), (150, 160, 150)
 
 
-def lamp(x: float, y: float, z: float, level: float = 1.2, shadow: float = 0.0) -> DirectionalLight:
+def directional_light(x: float, y: float, z: float, level: float = 1.2, shadow: float = 0.0) -> DirectionalLight:
     length = float(np.sqrt(x * x + y * y + z * z))
     return DirectionalLight((x / length, y / length, z / length), (level,) * 3, 0.2, shadow)
 
 
-LEFT = Lighting("left", (0.2,) * 3, (lamp(-1, 0.2, 0.5, shadow=0.6),))
-RIGHT = Lighting("right", (0.2,) * 3, (lamp(1, 0.2, 0.5, shadow=0.6),))
+LEFT = Lighting("left", (0.2,) * 3, (directional_light(-1, 0.2, 0.5, shadow=0.6),))
+RIGHT = Lighting("right", (0.2,) * 3, (directional_light(1, 0.2, 0.5, shadow=0.6),))
 ORIGINAL = replace(LEFT, name="original", strength=0.0)
 EVEN = Lighting("even", (1.0,) * 3, (), background=Background("keep", 1.0))
 
 
 def person_mask(size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Head, neck and shoulders around `centred_face`: bool [H,W]."""
+    """Return the mask of head, neck and shoulders around `centred_face`: bool [H,W]."""
     height, width = size
     unit = min(size) / 3
     y, x = np.mgrid[:height, :width] + 0.5
@@ -38,7 +38,7 @@ def person_mask(size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def portrait(size: tuple[int, int] = SIZE, noise: float = 2.0, seed: int = 0) -> np.ndarray:
-    """uint8 [H,W,3]: an evenly lit person before a wall, with a camera's noise."""
+    """Return uint8 [H,W,3]: an evenly lit person before a wall, with a camera's noise."""
     height, width = size
     rgb = np.empty((height, width, 3), np.float64)
     rgb[:] = WALL
@@ -50,7 +50,7 @@ def portrait(size: tuple[int, int] = SIZE, noise: float = 2.0, seed: int = 0) ->
 
 
 class ScriptedTracker:
-    """Sees the centred face, except in the frames whose times are listed."""
+    """A tracker that finds the centred face, except at the times listed in `blind`."""
 
     def __init__(self, blind: tuple[float, ...] = (), shift_px: float = 0.0) -> None:
         self.blind = blind
@@ -74,7 +74,7 @@ def moved(face: Face, dx_px: float) -> Face:
 
 
 class DrawnMatte:
-    """The true mask at a coarse size, as a network would give it; counts how often it is asked."""
+    """A matte that returns the true mask at a coarse size, as a network would, and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -102,7 +102,7 @@ def frames(count: int, fps: float = 30.0, size: tuple[int, int] = SIZE, noise: f
 
 
 def face_halves(rgb: np.ndarray) -> tuple[float, float]:
-    """Mean brightness of the left and the right half of the face, in the picture."""
+    """Return the mean brightness of the left and of the right half of the face, as seen in the picture."""
     height, width = rgb.shape[:2]
     unit = int(min(height, width) / 3)
     rows = slice(height // 2 - unit // 4, height // 2 + unit // 4)

@@ -1,4 +1,4 @@
-"""Stats: percentiles, counters and rates under a fake clock and from several threads."""
+"""Stats give percentiles, counters and rates, under a fake clock and from several threads."""
 
 import threading
 
@@ -19,7 +19,7 @@ class Clock:
 
 
 def test_stage_times_a_block() -> None:
-    """A stage is as long as the clock moved inside it."""
+    """A stage lasts as long as the clock moved inside it."""
     clock = Clock()
     stats = Stats(clock)
     with stats.stage("track"):
@@ -28,7 +28,7 @@ def test_stage_times_a_block() -> None:
 
 
 def test_stage_times_a_block_that_raises() -> None:
-    """A block that raises is timed and its error goes on."""
+    """A block that raises is timed and its error propagates."""
     clock = Clock()
     stats = Stats(clock)
 
@@ -43,7 +43,7 @@ def test_stage_times_a_block_that_raises() -> None:
 
 
 def test_percentiles_order() -> None:
-    """p50, p95 and p99 of 1…100 ms are where they belong."""
+    """The samples 1…100 ms have p50 50.5, p95 95.05 and p99 99.01."""
     stats = Stats(Clock())
     for ms in range(1, 101):
         stats.add("x", ms / 1e3)
@@ -60,7 +60,7 @@ def test_percentiles_are_numpys(samples: list[float]) -> None:
 
 
 def test_ring_forgets() -> None:
-    """Old samples leave, so memory is bounded and a change shows."""
+    """Old samples are dropped, so memory is bounded and a change shows."""
     stats = Stats(Clock())
     for _ in range(RING):
         stats.add("x", 1.0)

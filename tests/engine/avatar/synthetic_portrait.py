@@ -1,4 +1,4 @@
-"""A portrait drawn by the tests, and a driver whose every motion is known: no network, no clip, no photograph."""
+"""A portrait drawn by the tests, and a driver with known motion, need no network, clip or photograph."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,24 +11,24 @@ from engine.frames import Frame
 from engine.protocols import Avatar, StreamConfig
 from lcvd.face.neutral import centred_face
 from lcvd.types import Face, FloatArray, Lighting
-from tests.engine.made_up_person import person_mask
+from tests.engine.synthetic_person import person_mask
 
-WALL, SKIN, LIPS, EYE, IRIS = (150, 160, 150), (190, 150, 130), (170, 90, 90), (235, 235, 235), (60, 40, 30)
+BACKGROUND, SKIN, LIPS, EYE, IRIS = (150, 160, 150), (190, 150, 130), (170, 90, 90), (235, 235, 235), (60, 40, 30)
 DRIVER = (240, 320)  # (height, width) of the driver's frames
 Y_DOWN = np.array([1, -1, 1], np.float32)
 
 
 def drawn_portrait() -> np.ndarray:
-    """uint8 [512,512,3]: `centred_face` with eyes, lips and a wall, a little brighter on the left."""
+    """Return uint8 [512,512,3]: `centred_face` with eyes, lips and a background, a little brighter on the left."""
     rgb = np.empty((SIZE, SIZE, 3), np.float32)
-    rgb[:] = WALL
+    rgb[:] = BACKGROUND
     rgb[person_mask((SIZE, SIZE))] = SKIN
     rgb *= np.linspace(1.1, 0.9, SIZE, dtype=np.float32)[None, :, None]
     rgb = np.clip(rgb, 0, 255).astype(np.uint8)
     face = centred_face((SIZE, SIZE))
     for region, colour in (("left_eye", EYE), ("right_eye", EYE), ("lips", LIPS)):
         at = face.vertices_px[face.mesh.regions[region], :2]
-        # A pixel inside the mesh's rim, as lashes are: what the rim itself shows belongs to the lids.
+        # Eyes and lips end a pixel inside the mesh's rim, as at lashes, because the rim itself belongs to the lids.
         at = at + (at.mean(0) - at) * np.minimum(1.5 / np.linalg.norm(at - at.mean(0), axis=1, keepdims=True), 1)
         cv2.fillConvexPoly(rgb, cv2.convexHull(np.rint(at).astype(np.int32)), colour)
     for region in ("left_eye", "right_eye"):
@@ -38,7 +38,7 @@ def drawn_portrait() -> np.ndarray:
 
 
 def turned(face: Face, yaw_deg: float = 0.0, expression: FloatArray | None = None) -> Face:
-    """`face` with its head turned about the upright axis, toward the right of the picture for a positive yaw."""
+    """Return `face` with its head turned about the upright axis, toward the picture's right for a positive yaw."""
     angle = np.radians(yaw_deg)
     c, s = np.cos(angle), np.sin(angle)
     rotation = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32) @ face.rotation
@@ -52,8 +52,8 @@ def turned(face: Face, yaw_deg: float = 0.0, expression: FloatArray | None = Non
     )
 
 
-class PlayedTracker:
-    """Sees the portrait's centred face in a square of 512, and what `play` says of its time in the driver's frames."""
+class ScriptedDriver:
+    """A tracker that finds the centred face in the portrait, and `play` of it in the driver's frames."""
 
     def __init__(self, play: Callable[[Face], Face | None] = lambda face: face) -> None:
         self._play = play
@@ -68,13 +68,13 @@ class PlayedTracker:
 
 
 def matte(rgb: np.ndarray) -> np.ndarray:
-    """The true mask, coarse."""
+    """Return the true mask, coarse."""
     size = (rgb.shape[1] // 4, rgb.shape[0] // 4)
     return cv2.resize(person_mask(rgb.shape[:2]).astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
 def avatar_engine(play: Callable[[Face], Face | None] = lambda face: face) -> AvatarEngine:
-    return AvatarEngine(lambda: PlayedTracker(play), lambda: matte)
+    return AvatarEngine(lambda: ScriptedDriver(play), lambda: matte)
 
 
 def avatar_stream(lighting: Lighting, play: Callable[[Face], Face | None] = lambda face: face) -> AvatarStream:

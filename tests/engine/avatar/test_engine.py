@@ -1,4 +1,4 @@
-"""The avatar: what the drawn portrait does when its driver moves, and in which light it stands."""
+"""The avatar moves the drawn portrait as its driver moves and lights it as requested."""
 
 import threading
 import time
@@ -18,9 +18,9 @@ from engine.live.stream import LiveStream
 from engine.offline.relight_clip import relight_clip
 from engine.protocols import Avatar, StreamConfig
 from lcvd.types import Face
-from tests.engine.avatar.made_up_portrait import (
+from tests.engine.avatar.synthetic_portrait import (
+    BACKGROUND,
     DRIVER,
-    WALL,
     avatar_engine,
     avatar_stream,
     drawn_portrait,
@@ -29,18 +29,18 @@ from tests.engine.avatar.made_up_portrait import (
     turned,
 )
 from tests.engine.fakes import is_open, until
-from tests.engine.made_up_person import LEFT, ORIGINAL, RIGHT, face_halves
+from tests.engine.synthetic_person import LEFT, ORIGINAL, RIGHT, face_halves
 
 
 def shown(stream, count: int = 1) -> np.ndarray:
-    """The last of `count` frames."""
+    """Return the last of `count` frames."""
     for index in range(count):
         (out,) = stream.push(driver_frame(index))
     return out.rgb
 
 
 def closed_eyes(face: Face) -> np.ndarray:
-    """The expression [V,3] of the neutral face with shut lids."""
+    """Return the expression [V,3] of the neutral face with shut lids."""
     shape = face.identity.copy()
     for upper, lower, _ in EYES:
         shape[list(upper)] = shape[list(lower)]
@@ -64,7 +64,7 @@ def test_brighter_side_follows_the_key() -> None:
 
 
 def test_turning_driver_turns_the_avatar() -> None:
-    """The iris of the picture goes the way the driver's nose goes, and the wall stays."""
+    """The irises move the way the driver's nose moves, and the background stays."""
     pictures = []
     for yaw in (-10.0, 10.0):
         stream = avatar_stream(ORIGINAL, lambda face, yaw=yaw: turned(face, yaw * (face.t_s > 0)))
@@ -74,7 +74,7 @@ def test_turning_driver_turns_the_avatar() -> None:
     assert columns[1] - columns[0] > 8
     corner = np.s_[:40, :40]
     np.testing.assert_array_equal(pictures[0][corner], pictures[1][corner])
-    assert abs(pictures[0][corner].mean((0, 1)) - np.multiply(WALL, 1.1)).max() < 8
+    assert abs(pictures[0][corner].mean((0, 1)) - np.multiply(BACKGROUND, 1.1)).max() < 8
 
 
 def test_blink_covers_the_eyes() -> None:
@@ -98,7 +98,7 @@ def test_lost_face_holds_the_pose_while_the_light_goes_on() -> None:
     before = stream.prepare(driver_frame(2))
     stream.render(before)
     lost = stream.prepare(driver_frame(3))
-    np.testing.assert_array_equal(lost.host.where, before.host.where)
+    np.testing.assert_array_equal(lost.host.uv_map, before.host.uv_map)
     stream.set_lighting(RIGHT)
     picture = shown_from(stream, 4, 20)
     left, right = face_halves(picture)
@@ -112,19 +112,19 @@ def shown_from(stream, first: int, last: int) -> np.ndarray:
 
 
 def test_two_streams_know_nothing_of_each_other() -> None:
-    """A stream gives the same pictures whether or not another one moves between its frames."""
+    """A stream gives the same pictures whether or not another one runs between its frames."""
     engine = avatar_engine(lambda face: turned(face, 40 * face.t_s))
     config = StreamConfig(LEFT, avatar=Avatar(drawn_portrait()))
-    alone, beside, other = (engine.open(config) for _ in range(3))
+    alone, interleaved, other = (engine.open(config) for _ in range(3))
     other.set_lighting(RIGHT)
     for index in range(4):
         expected = alone.push(driver_frame(index))[0].rgb
         other.push(driver_frame(index + 5))
-        np.testing.assert_array_equal(beside.push(driver_frame(index))[0].rgb, expected)
+        np.testing.assert_array_equal(interleaved.push(driver_frame(index))[0].rgb, expected)
 
 
 def test_live_equals_offline() -> None:
-    """Through threads, mailbox and pacer every picture is the one that push gives."""
+    """Through threads, mailbox and pacer every picture equals the one that push gives."""
     engine = avatar_engine(lambda face: turned(face, 60 * face.t_s))
     portrait = Avatar(drawn_portrait())
     offline = engine.open(StreamConfig(LEFT, avatar=portrait))
@@ -150,7 +150,7 @@ def test_live_equals_offline() -> None:
 
 
 def test_portrait_is_required() -> None:
-    """Without a portrait, and with one that shows nobody, the participant is told so."""
+    """A missing portrait, or one without a face, raises PortraitError."""
     with pytest.raises(PortraitError, match="needs a portrait"):
         avatar_engine().open(StreamConfig(LEFT))
 
@@ -166,7 +166,7 @@ def test_portrait_is_required() -> None:
 
 
 def test_bad_frames_and_closed_streams_are_refused() -> None:
-    """A frame that is no picture and a frame after close are errors of their own."""
+    """A frame that is no picture raises FrameError, and a frame after close StreamClosed."""
     stream = avatar_stream(LEFT)
     with pytest.raises(FrameError):
         stream.prepare(Frame(0, 0.0, np.zeros((48, 64), np.uint8)))
@@ -176,7 +176,7 @@ def test_bad_frames_and_closed_streams_are_refused() -> None:
 
 
 def test_camera_that_changes_its_size_leaves_the_avatar() -> None:
-    """Frames of another size go on driving the same portrait: every picture is 512 × 512."""
+    """Frames of another size drive the same portrait, and every picture is 512 × 512."""
     stream = avatar_stream(replace(LEFT, strength=0.5))
     for index, size in enumerate([(240, 320), (320, 240), (100, 100)]):
         (out,) = stream.push(Frame(index, index / 30, np.zeros((*size, 3), np.uint8)))
@@ -184,7 +184,7 @@ def test_camera_that_changes_its_size_leaves_the_avatar() -> None:
 
 
 def test_clip_is_made_offline(tmp_path: Path) -> None:
-    """A driver's clip gives as many frames of the avatar, beside the driver's if asked; without a portrait, words."""
+    """A driver's clip gives as many avatar frames, beside the driver's if requested; no portrait raises ClipError."""
     source, target = tmp_path / "driver.mp4", tmp_path / "out.mp4"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("libx264", rate=25)

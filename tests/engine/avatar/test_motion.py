@@ -1,4 +1,4 @@
-"""The driver's motion on the portrait, and its limits."""
+"""The driver's motion moves the portrait within its limits."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from engine.avatar.motion import (
 )
 from engine.avatar.puppet import Puppet, flipped_share
 from lcvd.face.neutral import centred_face
-from tests.engine.avatar.made_up_portrait import turned
+from tests.engine.avatar.synthetic_portrait import turned
 
 REFERENCE = centred_face((512, 512))
 
@@ -27,7 +27,7 @@ def yaw_deg(rotation: np.ndarray) -> float:
 
 
 def test_first_frame_rests() -> None:
-    """The driver's first frame, whatever its pose, size and shape, is the portrait at rest."""
+    """The driver's first frame, whatever its pose, size and shape, leaves the portrait at rest."""
     wide = REFERENCE.identity * np.array([1.2, 0.9, 1.1], np.float32)
     driver = turned(replace(centred_face((240, 320)), identity=wide), 12.0)
     face = AvatarMotion(REFERENCE)(driver)
@@ -35,7 +35,7 @@ def test_first_frame_rests() -> None:
 
 
 def test_portrait_keeps_its_shape_under_another_face() -> None:
-    """A driver of another shape that turns gives what a driver of the portrait's own shape gives."""
+    """A turning driver of another shape moves the portrait as one of the portrait's own shape does."""
     wide = REFERENCE.identity * np.array([1.2, 0.9, 1.1], np.float32)
     shown = []
     for identity in (REFERENCE.identity, wide):
@@ -48,7 +48,7 @@ def test_portrait_keeps_its_shape_under_another_face() -> None:
 
 @pytest.mark.parametrize("side", [-1, 1])
 def test_yaw_saturates_without_folding(side: int) -> None:
-    """From 30° to 70° the picture hardly moves on, stays below the limit, and under 1 % of the mesh shows its back."""
+    """From 30° to 70° the nose hardly moves further, yaw stays below its limit and under 1 % of the mesh faces away."""
     puppet = Puppet(REFERENCE, 512)
     rest = puppet.vertices(REFERENCE)
     nose = []
@@ -72,7 +72,7 @@ def test_small_turns_pass_the_limits() -> None:
 
 
 def test_expression_of_a_face_turned_away_is_held() -> None:
-    """What the mesh does beyond the angle it is believed at does not reach the portrait."""
+    """Expressions at angles beyond LOST_DEG do not reach the portrait."""
     motion = AvatarMotion(REFERENCE)
     motion(REFERENCE)
     away = turned(REFERENCE, 60.0)
@@ -86,7 +86,7 @@ def test_expression_of_a_face_turned_away_is_held() -> None:
 
 
 def test_lids_meet_and_part() -> None:
-    """At a shut ratio upper and lower lid lie on each other; at 1 they are the portrait's own."""
+    """At a shut ratio upper and lower lid coincide; at 1 they are the portrait's own."""
     shape = REFERENCE.identity.copy()
     set_lids(shape, REFERENCE.identity, np.array([0.5, 1.0]))
     (upper, lower, _), (other_upper, _, _) = EYES

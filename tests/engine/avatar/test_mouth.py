@@ -1,4 +1,4 @@
-"""The driver's mouth in the portrait's opening."""
+"""The driver's mouth is drawn into the portrait's opening."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import numpy as np
 from engine.avatar.motion import LOWER_LIP, AvatarMotion
 from engine.avatar.mouth import Mouth, gap_cm
 from lcvd.face.neutral import centred_face
-from tests.engine.avatar.made_up_portrait import DRIVER, drawn_portrait, turned
+from tests.engine.avatar.synthetic_portrait import DRIVER, drawn_portrait, turned
 
 REFERENCE = centred_face((512, 512))
 
@@ -19,7 +19,7 @@ def opened(face, cm: float):
 
 
 def test_amount_follows_the_opening() -> None:
-    """Closed lips show nothing of the driver, widely parted ones everything, and it grows between."""
+    """The opacity is 0 for closed lips and 1 for widely parted ones, and grows between."""
     mouth = Mouth(REFERENCE, drawn_portrait())
     amounts = [mouth.amount(opened(REFERENCE, cm)) for cm in (0.0, 0.15, 0.3, 0.45, 0.9)]
     own = gap_cm(REFERENCE.identity)
@@ -28,7 +28,7 @@ def test_amount_follows_the_opening() -> None:
     assert amounts[-1] == 1, own
 
 
-def test_driver_shows_between_the_lips_alone() -> None:
+def test_driver_shows_only_between_the_lips() -> None:
     """A green driver turns the opening green and leaves everything outside the lips' box as it was."""
     portrait = drawn_portrait()
     mouth = Mouth(REFERENCE, portrait)
@@ -50,7 +50,7 @@ def test_driver_shows_between_the_lips_alone() -> None:
 
 
 def test_brightness_is_matched_at_the_cheeks() -> None:
-    """A driver half as bright as the portrait is raised by about two in code values, four in squares, within limits."""
+    """A driver with 0.8 of the portrait's code values gets about 1 / 0.8² on squares, the portrait itself gets 1."""
     portrait = drawn_portrait()
     same = Mouth(REFERENCE, portrait).match(portrait, REFERENCE)
     np.testing.assert_allclose(same, 1, atol=0.05)

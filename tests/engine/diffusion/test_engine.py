@@ -29,7 +29,7 @@ from lcvd.networks.schedule import few_step_sigmas  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames  # noqa: E402
 from lcvd.types import Lighting  # noqa: E402
 from tests.engine.fakes import Clock, is_open, until  # noqa: E402
-from tests.engine.made_up_person import LEFT, RIGHT, DrawnMatte, ScriptedTracker, portrait  # noqa: E402
+from tests.engine.synthetic_person import LEFT, RIGHT, DrawnMatte, ScriptedTracker, portrait  # noqa: E402
 from tests.rounding import rounding  # noqa: E402
 
 SIZE, FPS = 64, 25

@@ -28,7 +28,7 @@ from tests.engine.diffusion.test_engine import (  # noqa: E402
     pushed,
 )
 from tests.engine.fakes import is_open, until  # noqa: E402
-from tests.engine.made_up_person import RIGHT, DrawnMatte  # noqa: E402
+from tests.engine.synthetic_person import RIGHT, DrawnMatte  # noqa: E402
 
 
 class AskingBackend(EagerBackend):

@@ -1,4 +1,4 @@
-"""The CPU engine as a participant meets it: lit as asked, untouched where nothing is to do, calm, never a crash."""
+"""The ratio engine lights a stream as requested, leaves the rest unchanged, adds no flicker and does not crash."""
 
 import threading
 from dataclasses import replace
@@ -13,7 +13,7 @@ from engine.protocols import StreamConfig
 from engine.ratio.engine import _shrunk
 from lcvd.lighting.presets import PRESETS
 from lcvd.types import Background
-from tests.engine.made_up_person import (
+from tests.engine.synthetic_person import (
     EVEN,
     LEFT,
     ORIGINAL,
@@ -30,7 +30,7 @@ from tests.engine.made_up_person import (
 
 
 def settled(lighting, count=12, **kwargs):
-    """The last of a few relit frames, after the fade-in."""
+    """Return the last of a few relit frames, after the fade-in."""
     stream = stream_of(lighting)
     for frame in frames(count, **kwargs):
         (out,) = stream.push(frame)
@@ -46,7 +46,7 @@ def test_left_key_lights_the_left_side_and_right_the_right():
 
 
 def test_light_goes_beyond_the_face():
-    """Shoulders and the side of the head take the light too: no mesh, no end of light."""
+    """Shoulders and the side of the head take the light too, although the mesh ends at the face."""
     left, right = settled(LEFT).astype(float), settled(RIGHT).astype(float)
     for row, column in ((215, 110), (215, 210), (88, 118), (88, 202)):  # shoulders; hair beside the face
         patch = np.s_[row - 4 : row + 5, column - 4 : column + 5]
@@ -54,15 +54,15 @@ def test_light_goes_beyond_the_face():
         assert ratio > 1.2 if column < 160 else ratio < 1 / 1.2
 
 
-def test_strength_zero_is_the_very_frame():
-    """At strength 0 the frame that came goes out: the same array, not a copy."""
+def test_strength_zero_returns_the_input_frame():
+    """At strength 0 the input frame itself goes out, not a copy."""
     stream = stream_of(ORIGINAL)
     for frame in frames(4):
         assert stream.push(frame)[0] is frame
 
 
-def test_no_face_is_the_very_frame():
-    """Without a face the frame goes out untouched and is reported without one."""
+def test_no_face_returns_the_input_frame():
+    """Without a face the input frame itself goes out and is reported without one."""
     stream = stream_of(LEFT, ScriptedTracker(blind=tuple(i / 30 for i in range(4))))
     for frame in frames(4):
         work = stream.prepare(frame)
@@ -71,7 +71,7 @@ def test_no_face_is_the_very_frame():
 
 
 def test_effect_fades_in_and_out():
-    """A face that appears or goes changes the picture in steps, never at once, and at last not at all."""
+    """When a face appears or is lost the effect changes in steps and never at once, and ends at none."""
     gone = tuple(i / 30 for i in (*range(2), *range(14, 40)))
     stream = stream_of(LEFT, ScriptedTracker(blind=gone))
     change = [np.abs(stream.push(f)[0].rgb.astype(int) - f.rgb).mean() for f in frames(30)]
@@ -84,7 +84,7 @@ def test_effect_fades_in_and_out():
 
 
 def test_still_frames_stay_still():
-    """The same picture again and again gives the same relit picture: the light does not shimmer."""
+    """The same picture again and again gives the same relit picture, so the light does not shimmer."""
     stream = stream_of(LEFT)
     outs = [stream.push(f)[0].rgb.astype(int) for f in frames(24)]
     late = np.stack(outs[14:])
@@ -114,7 +114,7 @@ def test_even_light_changes_little():
 
 
 def test_background_is_kept_dimmed_or_lit():
-    """keep leaves the wall's bytes, dim makes it darker by its gain, lit follows the lamp's side."""
+    """keep leaves the background's bytes, dim makes it darker by its gain, lit follows the light's direction."""
     wall = np.s_[10:60, 10:60]
     other = np.s_[10:60, 260:310]
     rgb = portrait()
@@ -157,7 +157,7 @@ def test_every_preset_runs_and_changes_the_picture():
 
 
 def test_resolution_change_mid_stream():
-    """A new frame size is relit at once, with no crash and no buffer of the old size."""
+    """A new frame size is relit at once, with no crash and nothing of the old size."""
     stream = stream_of(LEFT)
     index = 0
     for size in ((240, 320), (480, 640), (123, 97), (180, 320)):
@@ -168,8 +168,8 @@ def test_resolution_change_mid_stream():
         assert np.abs(out.rgb.astype(int) - portrait(size)).mean() > 3
 
 
-def test_light_change_glides():
-    """From left to right in 250 ms: every step is smaller than half of the whole change."""
+def test_light_change_is_gradual():
+    """A change from left to right takes 250 ms, and every step is smaller than half of it."""
     stream = stream_of(LEFT)
     means = []
     for frame in frames(32):
@@ -183,7 +183,7 @@ def test_light_change_glides():
 
 
 def test_two_threads_equal_one():
-    """Prepared in one thread and rendered in another, the frames are those of push."""
+    """Frames prepared in one thread and rendered in another equal those of push."""
     pictures = frames(12)
     one = stream_of(LEFT)
     expected = [one.push(f)[0].rgb for f in pictures]
@@ -207,7 +207,7 @@ def test_two_threads_equal_one():
 
 
 def test_input_is_never_written():
-    """The frame that came keeps its bytes."""
+    """The input frame keeps its bytes."""
     rgb = portrait()
     rgb.setflags(write=False)
     stream = stream_of(LEFT)
@@ -216,8 +216,8 @@ def test_input_is_never_written():
     np.testing.assert_array_equal(rgb, portrait())
 
 
-def test_still_head_asks_the_matte_every_third_frame():
-    """The mask network rests while the head is still, and not while it moves."""
+def test_still_head_runs_the_matte_every_third_frame():
+    """The mask network runs every third frame while the head is still, and every frame while it moves."""
     for speed_px_s, low, high in ((0.0, 4, 5), (300.0, 12, 12)):
         matte = DrawnMatte()
         stream = engine_of(ScriptedTracker(shift_px=speed_px_s), matte).open(StreamConfig(lighting=LEFT))
@@ -255,10 +255,10 @@ def test_closed_stream_takes_no_frames():
 
 @pytest.mark.parametrize("size", [(480, 640), (720, 1280), (123, 97), (1080, 1920), (640, 360), (16, 16)])
 def test_shrunk_is_the_area_mean(size):
-    """The coarse picture has at most 160 cells a side and the mean of the whole, halved on the way or not."""
+    """The coarse picture has at most 160 cells a side and the mean of the whole, halved first or not."""
     rgb = portrait(size)
     small = _shrunk(rgb)
     assert max(small.shape[:2]) == min(160, max(size))
     np.testing.assert_allclose(small.mean((0, 1)), rgb.mean((0, 1)) / 255, atol=0.01)
-    slow = cv2.resize(rgb, small.shape[1::-1], interpolation=cv2.INTER_AREA) / 255
-    assert np.abs(small - slow).mean() < 1 / 255  # a cell that ends inside a halved pixel shares it evenly
+    expected = cv2.resize(rgb, small.shape[1::-1], interpolation=cv2.INTER_AREA) / 255
+    assert np.abs(small - expected).mean() < 1 / 255  # a cell that ends inside a halved pixel takes half of it

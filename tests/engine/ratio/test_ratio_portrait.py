@@ -1,4 +1,4 @@
-"""The CPU engine on a real face, with the real networks: the sample portrait, lit from either side."""
+"""The ratio engine lights the sample portrait, a real face, from either side, with the real networks."""
 
 import itertools
 
@@ -32,7 +32,7 @@ def relit(engine, name, count=14):
 
 
 def cheeks(picture, face):
-    """Mean brightness of the cheek at the left of the picture and of the one at its right."""
+    """Return the mean brightness of the cheek at the left of the picture and of the one at its right."""
     points = face.vertices_px[[50, 280], :2].astype(int)
     (xa, ya), (xb, yb) = sorted(points.tolist())
     return tuple(float(picture[y - 3 : y + 4, x - 3 : x + 4].mean()) for x, y in ((xa, ya), (xb, yb)))
@@ -50,7 +50,7 @@ def test_key_moves_the_brighter_cheek(engine):
 
 
 def test_original_is_the_picture(engine):
-    """`original` gives the frames back."""
+    """The preset `original` gives the frames back."""
     rgb, out, _ = relit(engine, "original")
     np.testing.assert_array_equal(rgb, out)
 

@@ -1,4 +1,4 @@
-"""The light in the picture, found on a face painted under a known one."""
+"""The light in the picture is found from a face painted under a known light."""
 
 from dataclasses import replace
 
@@ -11,14 +11,14 @@ from lcvd.face.neutral import centred_face
 from lcvd.face.raster import interpolate, rasterize
 from lcvd.lighting.lighting import shading
 from lcvd.lighting.sh import sh_basis
-from tests.engine.made_up_person import EVEN, LEFT, RIGHT, moved
+from tests.engine.synthetic_person import EVEN, LEFT, RIGHT, moved
 
 SIZE = (240, 320)
 SIDES = np.array([[-0.6, 0, 0.8], [0.6, 0, 0.8]], np.float32)
 
 
 def painted(lighting, albedo=0.35, exposure=1.0, t_s=0.0):
-    """A face of one albedo under `lighting`: (rgb uint8 [H,W,3], Face)."""
+    """Return a face of one albedo under `lighting` as (rgb uint8 [H,W,3], Face)."""
     face = centred_face(SIZE, t_s)
     raster = rasterize(face.vertices_px, face.mesh.triangles, SIZE)
     normals = interpolate(raster, face.mesh.triangles, picture_normals(face.vertices_px, face.mesh.triangles))
@@ -33,7 +33,7 @@ def sides(coefficients):
 
 @pytest.mark.parametrize("albedo", [0.06, 0.2, 0.45])
 def test_finds_the_side_whatever_the_skin(albedo):
-    """Dark, medium and light skin under a lamp on the left all say: left, and by how much."""
+    """Dark, medium and light skin under a light from the left all give its side and strength."""
     estimate = SourceLight(face_mesh()).update(*painted(LEFT, albedo))
     left, right = sides(estimate)
     true = shading(LEFT, SIDES)[:, 0]
@@ -42,7 +42,7 @@ def test_finds_the_side_whatever_the_skin(albedo):
 
 
 def test_even_light_is_even():
-    """A face in even light is found in even light, 1 on its front."""
+    """A face in even light gives an even estimate, 1 on its front."""
     left, right = sides(SourceLight(face_mesh()).update(*painted(EVEN)))
     assert left == pytest.approx(right, abs=0.05)
     assert left == pytest.approx(1, abs=0.15)
@@ -59,14 +59,14 @@ def test_beard_and_glasses_are_outliers():
 
 
 def test_exposure_does_not_matter():
-    """Half the exposure, half the albedo: the same light."""
+    """Half the exposure gives the same light."""
     a = SourceLight(face_mesh()).update(*painted(LEFT, exposure=1.0))
     b = SourceLight(face_mesh()).update(*painted(LEFT, exposure=0.5))
     np.testing.assert_allclose(sides(a), sides(b), atol=0.08)
 
 
 def test_follows_slowly():
-    """When the lamp changes sides the estimate follows within a second and never jumps."""
+    """When the light changes sides the estimate follows within a second and never jumps."""
     source = SourceLight(face_mesh())
     source.update(*painted(LEFT))
     seen = [sides(source.update(*painted(RIGHT if i else LEFT, t_s=i / 30))) for i in range(45)]

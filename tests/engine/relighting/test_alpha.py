@@ -1,4 +1,4 @@
-"""Alpha by local colours: equal to its slow twin, sharp where the mask is not, humble where colours say nothing."""
+"""Alpha from local colours equals its reference, is sharp where the mask is not, and follows it where colours agree."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from engine.relighting.apply import ALPHA_LOW, ALPHA_RANGE
 
 
 def box(field, radius):
-    """Mean over a square window, the border mirrored (cv2.BORDER_REFLECT: the edge pixel twice)."""
+    """Return the mean over a square window with a mirrored border (cv2.BORDER_REFLECT repeats the edge pixel)."""
     pad = [(radius, radius)] * 2 + [(0, 0)] * (field.ndim - 2)
     padded = np.pad(field.astype(float), pad, mode="symmetric")
     height, width = field.shape[:2]
@@ -29,8 +29,8 @@ def box(field, radius):
     return out / (2 * radius + 1) ** 2
 
 
-def slow_coefficients(rgb, mask):
-    """The same least squares, a line a thought."""
+def reference_coefficients(rgb, mask):
+    """Return the same least-squares coefficients, computed with whole images in plain numpy."""
     soft = np.pad(mask, 1, mode="edge")
     soft = sum(soft[i : i + mask.shape[0], j : j + mask.shape[1]] for i in range(3) for j in range(3)) / 9
     front = np.maximum(soft - (1 - SURE), 0) / SURE
@@ -57,7 +57,7 @@ def slow_coefficients(rgb, mask):
 
 
 def scene(person=(0.15, 0.1, 0.08), wall=(0.8, 0.8, 0.75), noise=0.01, size=(60, 80)):
-    """rgb, the true alpha with thin hairs on its border, and the soft mask a network would give."""
+    """Return rgb, the true alpha with thin hairs on its border, and the soft mask a network would give."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: size[0], : size[1]]
     radius = np.hypot(x - size[1] / 2, y - size[0] / 2)
@@ -70,26 +70,26 @@ def scene(person=(0.15, 0.1, 0.08), wall=(0.8, 0.8, 0.75), noise=0.01, size=(60,
 
 
 def used(coefficients, rgb):
-    """Alpha as engine.relighting.apply uses it."""
+    """Return alpha as engine.relighting.apply uses it."""
     raw = (coefficients[..., :3] * rgb).sum(-1) + coefficients[..., 3]
     return np.clip((raw - ALPHA_LOW) / ALPHA_RANGE, 0, 1)
 
 
-def test_equals_slow_twin():
+def test_equals_reference():
     """The kernels give the coefficients of the plain formula."""
     rgb, _, mask = scene(noise=0.03)
-    np.testing.assert_allclose(alpha_coefficients(rgb, mask), slow_coefficients(rgb, mask), atol=4e-3)
+    np.testing.assert_allclose(alpha_coefficients(rgb, mask), reference_coefficients(rgb, mask), atol=4e-3)
 
 
 def test_finds_hairs_that_the_mask_blurs():
-    """Dark hair before a bright wall: alpha is several times nearer to the truth than the mask."""
+    """For dark hair before a bright wall alpha is several times nearer to the truth than the mask."""
     rgb, truth, mask = scene()
     error = np.abs(used(alpha_coefficients(rgb, mask), rgb) - truth).mean()
     assert error < 0.35 * np.abs(mask - truth).mean()
 
 
-def test_parts_colours_of_one_luma():
-    """Red before green of the same luma is parted too: the guide is colour, not brightness."""
+def test_separates_colours_of_equal_luma():
+    """Red before green of equal luma is separated too, because colour decides and not brightness."""
     rgb, truth, mask = scene((0.6, 0.2, 0.3), (0.2, 0.32, 0.3))
     error = np.abs(used(alpha_coefficients(rgb, mask), rgb) - truth).mean()
     assert error < 0.6 * np.abs(mask - truth).mean()
@@ -112,7 +112,7 @@ def test_all_person_and_no_person():
         np.testing.assert_allclose(coefficients[..., 4:], 1, atol=1e-4)
 
 
-def test_ratio_says_who_is_brighter():
+def test_ratio_is_person_over_background():
     """At the border of dark hair before a bright wall the ratio is far below 1."""
     rgb, _, mask = scene()
     ratio = alpha_coefficients(rgb, mask)[30, 40 + 19, 4:]

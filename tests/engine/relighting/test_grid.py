@@ -1,11 +1,11 @@
-"""The working grid: around the person, at most 128 cells, and still while the person is."""
+"""The working grid surrounds the person with at most 128 cells a side and stays in place while the person does."""
 
 import numpy as np
 import pytest
 
 from engine.relighting.grid import GRID, grid_around
 from lcvd.face.neutral import centred_face
-from tests.engine.made_up_person import moved
+from tests.engine.synthetic_person import moved
 
 
 @pytest.mark.parametrize("size", [(480, 640), (1080, 1920), (640, 360), (17, 16), (244, 244)])
@@ -25,7 +25,7 @@ def test_small_face_gets_the_cells():
 
 
 def test_stays_while_the_person_sways():
-    """A few pixels of movement keep the very grid; a walk across the frame moves it."""
+    """A few pixels of movement keep the grid itself; a walk across the frame moves it."""
     face = centred_face((240, 320), 0.0)
     grid = grid_around(face, (1080, 1920))
     assert grid_around(moved(face, 6.0), (1080, 1920), grid) is grid

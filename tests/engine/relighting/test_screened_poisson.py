@@ -1,13 +1,13 @@
-"""The membrane against the dense linear solve it stands for."""
+"""The multigrid screened Poisson solve approximates the dense linear solve."""
 
 import numpy as np
 import pytest
 
-from engine.relighting.membrane import solve_membrane
+from engine.relighting.screened_poisson import solve_screened_poisson
 
 
 def dense(weighted, weight):
-    """(W + L) u = W t, L the graph Laplacian of the grid."""
+    """Solve (W + L) u = W t, where L is the graph Laplacian of the grid."""
     height, width = weight.shape
     count = height * width
     matrix = np.diag(weight.ravel().astype(float))
@@ -30,24 +30,24 @@ def test_close_to_the_dense_solution(size):
     weighted = target * weight[..., None]
     exact = dense(weighted, weight)
     for sweeps, share in ((6, 0.06), (80, 0.005)):
-        error = np.abs(solve_membrane(weighted, weight, sweeps) - exact)
+        error = np.abs(solve_screened_poisson(weighted, weight, sweeps) - exact)
         assert error.mean() < share * np.abs(exact).mean()
 
 
 def test_constant_target_is_constant():
-    """A field that wants one value everywhere has it, borders included."""
+    """Equal targets everywhere give that value everywhere, borders included."""
     weight = np.random.default_rng(1).random((19, 33)).astype(np.float32)
-    u = solve_membrane(weight[..., None] * 0.7, weight)
+    u = solve_screened_poisson(weight[..., None] * 0.7, weight)
     np.testing.assert_allclose(u, 0.7, atol=1e-4)
 
 
-def test_strong_points_are_kept_and_bridged():
-    """Two strong points pull the field to their values, and between them it runs monotonically."""
+def test_strong_targets_are_kept_and_interpolated():
+    """Two strong targets pull the field to their values, and between them it is monotonic."""
     weight = np.full((9, 33), 1e-4, np.float32)
     weighted = np.zeros((9, 33, 1), np.float32)
     weight[:, 0], weight[:, 32] = 50, 50
     weighted[:, 32, 0] = 50
-    u = solve_membrane(weighted, weight, sweeps=12)[4, :, 0]
+    u = solve_screened_poisson(weighted, weight, sweeps=12)[4, :, 0]
     assert u[0] < 0.05
     assert u[32] > 0.95
     assert (np.diff(u) > 0).all()

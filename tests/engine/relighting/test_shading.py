@@ -1,4 +1,4 @@
-"""Shading a cell: the light of lcvd.lighting.lighting over the light that was there, limited and floored."""
+"""A cell's gain is the light of lcvd.lighting.lighting over the light already there, limited and floored."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from engine.relighting.shading import GAIN_CAP, GAIN_FLOOR, GAMMA_POWER, LEAK, S
 from lcvd.lighting.lighting import pack, shading
 from lcvd.lighting.sh import sh_from_directional
 from lcvd.types import DirectionalLight, Lighting
-from tests.engine.made_up_person import lamp
+from tests.engine.synthetic_person import directional_light
 
 EVEN = np.array([1 / 0.2820948, 0, 0, 0, 0, 0, 0, 0, 0], np.float32)
 NO_SHADOW = np.zeros((0, 12, 12), np.float32)
@@ -29,12 +29,12 @@ def linear(fields):
     "lighting",
     [
         Lighting("ambient", (0.7, 0.7, 0.7)),
-        Lighting("lamps", (0.2,) * 3, (lamp(-1, 0.5, 1, 0.8), lamp(1, -0.2, 0.6, 0.3))),
+        Lighting("directional", (0.2,) * 3, (directional_light(-1, 0.5, 1, 0.8), directional_light(1, -0.2, 0.6, 0.3))),
         Lighting("sh", (0.1,) * 3, sh=sh_from_directional((0, 0.6, 0.8), (0.8, 0.8, 0.8))),
     ],
 )
 def test_gain_is_the_light_of_the_lighting_module(lighting):
-    """In even source light, below the limits, the gain is lcvd.lighting.lighting.shading."""
+    """In even source light, below the limits, the gain equals lcvd.lighting.lighting.shading."""
     surface = ball()
     gain = linear(shade(surface, EVEN, pack(lighting), NO_SHADOW, 1.0))
     expected = np.maximum(shading(lighting, surface.normal), GAIN_FLOOR)
@@ -42,7 +42,7 @@ def test_gain_is_the_light_of_the_lighting_module(lighting):
 
 
 def test_own_light_gives_back_the_picture():
-    """Relit by the light that is already there, nothing changes much."""
+    """A picture relit by the light it already has changes little."""
     c = prior()
     like = Lighting("like", (0.75,) * 3, sh=None)
     facing = ball().normal[..., 2]
@@ -66,31 +66,31 @@ def test_dark_source_does_not_divide_by_zero():
 
 
 def test_amount_fades():
-    """Amount 0 is gain 1 and no sheen; half lies between."""
-    light = pack(Lighting("l", (0.2,) * 3, (lamp(0, 0, 1),), specular=1.0))
+    """Amount 0 gives gain 1 and no specular term; amount 0.5 lies half-way."""
+    light = pack(Lighting("l", (0.2,) * 3, (directional_light(0, 0, 1),), specular=1.0))
     none, half, full = (shade(ball(), EVEN, light, NO_SHADOW, a) for a in (0.0, 0.5, 1.0))
     np.testing.assert_allclose(none[:3], 1, atol=1e-6)
     assert not none[3:].any()
     np.testing.assert_allclose(half, (none + full) / 2, atol=1e-5)
 
 
-def test_shadow_takes_away_its_lamp_only():
+def test_shadow_removes_its_own_light_only():
     """In full shadow of strength 1 only the ambient is left."""
-    light = pack(Lighting("l", (0.3,) * 3, (lamp(0, 0, 1, shadow=1.0),)))
+    light = pack(Lighting("l", (0.3,) * 3, (directional_light(0, 0, 1, shadow=1.0),)))
     gain = linear(shade(ball(), EVEN, light, np.ones((1, 12, 12), np.float32), 1.0))
     np.testing.assert_allclose(gain, 0.3, rtol=0.03)
 
 
 def test_colour_survives_the_limit():
-    """A strong red lamp is limited in brightness, and stays red as far as the leak allows."""
+    """A strong red light is limited in brightness, and stays red as far as the leak allows."""
     red = DirectionalLight((0, 0, 1), (6.0, 0.0, 0.0), 0.2, 0.0)
     r, g, _ = linear(shade(ball(), EVEN, pack(Lighting("l", (0.0,) * 3, (red,))), NO_SHADOW, 1.0))[:, 6, 6]
     assert g / r == pytest.approx(LEAK / (LEAK + (1 - LEAK) / 0.2126), rel=0.1)
 
 
-def test_lamp_from_behind_draws_the_contour():
-    """A lamp behind the head adds sheen at the contour on its own side, and none inside."""
-    light = pack(Lighting("l", (0.2,) * 3, (lamp(-1, 0, -1, 1.5),)))
+def test_light_from_behind_draws_the_rim():
+    """A light behind the head adds a rim term at the contour on its own side, and none inside."""
+    light = pack(Lighting("l", (0.2,) * 3, (directional_light(-1, 0, -1, 1.5),)))
     edge = shade(ball(rim=1.0, skin=0.0), EVEN, light, NO_SHADOW, 1.0)
     inside = shade(ball(rim=0.0, skin=0.0), EVEN, light, NO_SHADOW, 1.0)
     assert edge[3, 6, 0] > 0.2
@@ -98,16 +98,16 @@ def test_lamp_from_behind_draws_the_contour():
     assert inside[3].max() == 0
 
 
-def test_dark_hair_gets_more_sheen_per_brightness():
-    """The rim aims at a brightness, so dark hair is raised by more than fair hair."""
-    light = pack(Lighting("l", (0.2,) * 3, (lamp(-1, 0, -1, 1.5),)))
+def test_dark_hair_gets_more_rim_per_brightness():
+    """The rim term aims at a brightness, so dark hair gets a larger factor than fair hair."""
+    light = pack(Lighting("l", (0.2,) * 3, (directional_light(-1, 0, -1, 1.5),)))
     dark = shade(ball(1.0, 0.0, luma=0.02), EVEN, light, NO_SHADOW, 1.0)[3, 6, 0]
     fair = shade(ball(1.0, 0.0, luma=0.5), EVEN, light, NO_SHADOW, 1.0)[3, 6, 0]
     assert dark > 5 * fair
 
 
 def test_specular_only_on_skin():
-    """Sheen of a lamp in front shows on skin and not on cloth."""
-    light = pack(Lighting("l", (0.2,) * 3, (lamp(0, 0, 1),), specular=1.0))
+    """The specular term of a light in front shows on skin and not on cloth."""
+    light = pack(Lighting("l", (0.2,) * 3, (directional_light(0, 0, 1),), specular=1.0))
     assert shade(ball(skin=1.0), EVEN, light, NO_SHADOW, 1.0)[3].max() > 0.1
     assert shade(ball(skin=0.0), EVEN, light, NO_SHADOW, 1.0)[3].max() == 0

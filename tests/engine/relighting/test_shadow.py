@@ -1,11 +1,11 @@
-"""Cast shadows: the march against its slow twin, and a nose that throws one."""
+"""The shadow march equals its reference, and a nose casts a shadow."""
 
 import numpy as np
 import pytest
 
 from engine.relighting.shadow import (
+    BACKGROUND_BELOW_FW,
     BIAS_FW,
-    NOTHING_BELOW_FW,
     PENUMBRA_FW,
     REACH_FW,
     STEPS,
@@ -17,14 +17,14 @@ from lcvd.lighting.lighting import pack
 from lcvd.types import DirectionalLight, Lighting
 
 
-def slow_march(depth, direction, cell_fw):
-    """Every cell, every step, in words: how far the surface stands above the ray, over the penumbra there."""
+def reference_march(depth, direction, cell_fw):
+    """Return the shadow by visiting every step of every cell: height of the surface above the ray over the penumbra."""
     height, width = depth.shape
     lx, ly, lz = direction
     out = np.zeros_like(depth)
     for i in range(height):
         for j in range(width):
-            if depth[i, j] < NOTHING_BELOW_FW:
+            if depth[i, j] < BACKGROUND_BELOW_FW:
                 continue
             for k in range(1, STEPS + 1):
                 share = k / STEPS
@@ -43,15 +43,15 @@ def slow_march(depth, direction, cell_fw):
 
 
 @pytest.mark.parametrize("direction", [(-0.8, 0.3, 0.52), (0.0, 0.77, 0.64), (0.6, -0.6, -0.53)])
-def test_equals_slow_twin(direction):
-    """The march with its early outs finds what the plain one finds."""
+def test_equals_reference(direction):
+    """The march with early exits gives what the plain one gives."""
     rng = np.random.default_rng(1)
     depth = rng.normal(0, 0.1, (24, 31)).astype(np.float32)
     depth[:, :4] = -9
     out = np.empty_like(depth)
     x, y, z = (np.float32(a) for a in direction)
     _march(depth, x, y, z, np.float32(1 / 0.05), out)
-    np.testing.assert_allclose(out, slow_march(depth, direction, 0.05), atol=2e-3)
+    np.testing.assert_allclose(out, reference_march(depth, direction, 0.05), atol=2e-3)
 
 
 def ridge():
@@ -61,31 +61,31 @@ def ridge():
 
 
 def test_nose_shades_the_far_side():
-    """A lamp on the left leaves the left of the nose lit and shades the right of it."""
+    """A light on the left leaves the left of the nose lit and shades the right of it."""
     shadow = cast_shadow(ridge(), (-0.86, 0.0, 0.5), 0.03)
     assert shadow[20, 20] < 0.05
     assert shadow[20, 35] > 0.8
     assert shadow[20, 55] < 0.05
 
 
-def test_frontal_lamp_throws_none():
-    """A lamp at the camera throws no shadow that the camera could see."""
+def test_frontal_light_casts_none():
+    """A light at the camera casts no shadow that the camera could see."""
     assert cast_shadow(ridge(), (0.0, 0.0, 1.0), 0.03).max() < 1e-6
 
 
-def test_flat_surface_throws_none():
-    """A plane has no shadow, whatever the lamp: the bias holds."""
+def test_flat_surface_casts_none():
+    """A plane has no shadow even under grazing light, because of the bias."""
     assert cast_shadow(np.zeros((20, 20), np.float32), (-0.99, 0.0, 0.14), 0.03).max() < 1e-6
 
 
-def test_only_lamps_with_shadow_throw_one():
-    """Layers reach to the last lamp that throws a shadow; lamps without one stay clear."""
-    lamps = (
+def test_only_lights_with_shadow_cast_one():
+    """There are layers up to the last light that casts a shadow; those of other lights are 0."""
+    lights = (
         DirectionalLight((0.0, 0.0, 1.0), (1, 1, 1), 0.2, 0.0),
         DirectionalLight((-0.86, 0.0, 0.51), (1, 1, 1), 0.2, 0.5),
         DirectionalLight((0.86, 0.0, 0.51), (1, 1, 1), 0.2, 0.0),
     )
-    shadows = cast_shadows(ridge(), pack(Lighting("l", directionals=lamps)), 0.03)
+    shadows = cast_shadows(ridge(), pack(Lighting("l", directionals=lights)), 0.03)
     assert shadows.shape == (2, 40, 60)
     assert shadows[0].max() == 0
     assert shadows[1].max() > 0.8

@@ -1,4 +1,4 @@
-"""The whole person's surface: the mesh where it is, sense beyond it."""
+"""The person's surface follows the mesh where there is one and continues plausibly beyond it."""
 
 from dataclasses import replace
 
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from engine.relighting.grid import grid_around
-from engine.relighting.surface import NOTHING_FW, RELIEF, _halved, person_surface
+from engine.relighting.surface import BACKGROUND_FW, RELIEF, _halved, person_surface
 from lcvd.face.geometry import picture_normals
 from lcvd.face.neutral import centred_face
-from tests.engine.made_up_person import moved, person_mask
+from tests.engine.synthetic_person import moved, person_mask
 
 SIZE = (480, 640)
 
@@ -53,7 +53,7 @@ def test_contour_turns_outward():
     assert s.normal[at(grid, 320, 90)][1] > 0.5
 
 
-def test_no_seam_where_the_mesh_ends():
+def test_no_edge_where_the_mesh_ends():
     """Between neighbouring cells across the mesh's border the normal turns no more than elsewhere on a face."""
     s, grid, face = surface()
     oval = face.vertices_px[face.mesh.regions["face_oval"], :2]
@@ -63,14 +63,14 @@ def test_no_seam_where_the_mesh_ends():
     assert np.median(across) < turn[i - 8 : i + 8, j - 8 : j + 8].max()
 
 
-def test_nose_is_near_and_background_nowhere():
-    """Depth is highest at the nose, lower on the neck, and nothing outside the person."""
+def test_nose_is_nearest_and_background_farthest():
+    """Depth is highest at the nose, lower on the neck, and BACKGROUND_FW outside the person."""
     s, grid, face = surface()
     nose = s.depth[at(grid, *face.vertices_px[1, :2])]
     neck = s.depth[at(grid, 320, 240 + 120)]
     assert nose == pytest.approx(RELIEF * 7.5 / 13.8, abs=0.1)
     assert neck < nose - 0.3
-    assert s.depth[2, 2] == pytest.approx(NOTHING_FW)
+    assert s.depth[2, 2] == pytest.approx(BACKGROUND_FW)
 
 
 def test_left_and_right_mirror():
@@ -87,7 +87,7 @@ def test_rim_is_at_the_contour():
     assert s.rim[at(grid, 320 - 98, 220)] > 0.4
 
 
-def test_undecided_patch_has_no_rim():
+def test_uncertain_patch_has_no_rim():
     """A wide patch of half a mask, as the network draws over water, has no contour in its middle and no rim."""
     face = centred_face(SIZE, 0.0)
     grid = grid_around(face, SIZE)
@@ -100,7 +100,7 @@ def test_undecided_patch_has_no_rim():
 
 @pytest.mark.parametrize("dx_px", [-330.0, 330.0, 5000.0])
 def test_face_at_the_border_or_outside(dx_px):
-    """A face half outside, or wholly, still gives a finite surface."""
+    """A face partly or wholly outside the frame still gives a finite surface."""
     s, _, _ = surface(moved(centred_face(SIZE, 0.0), dx_px))
     assert all(np.isfinite(layer).all() for layer in s)
 
@@ -116,7 +116,7 @@ def test_tiny_and_huge_faces():
 
 
 def test_halved_is_the_mean_of_four():
-    """Odd sizes too: the last cell covers what is left."""
+    """Halving averages four cells; at odd sizes the last cell covers the remaining one."""
     field = np.random.default_rng(0).random((5, 7, 6)).astype(np.float32)
     half = _halved(field)
     assert half.shape == (3, 4, 6)
