@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import FrameError
 from lcvd.types import Face, Lighting
 
 
@@ -31,3 +32,10 @@ class Work:
     faces: tuple[Face | None, ...]
     lightings: tuple[Lighting, ...]
     host: Any = None
+
+
+def require_rgb(frame: Frame) -> None:
+    """Raise FrameError unless the frame's picture is uint8 [H,W,3]."""
+    rgb = frame.rgb
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise FrameError(f"frame {frame.index}: {rgb.dtype} {rgb.shape}", "give uint8 [H,W,3]")

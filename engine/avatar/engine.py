@@ -18,8 +18,8 @@ from engine.avatar.motion import AvatarMotion
 from engine.avatar.mouth import Mouth
 from engine.avatar.puppet import Puppet
 from engine.avatar.warp import remap
-from engine.errors import FrameError, PortraitError, StreamClosed
-from engine.frames import Frame, Work
+from engine.errors import PortraitError, StreamClosed
+from engine.frames import Frame, Work, require_rgb
 from engine.held_pose import HeldPose
 from engine.light_transition import LightTransition
 from engine.protocols import Avatar, Engine, EngineTraits, StreamConfig
@@ -49,7 +49,7 @@ UNIT_SOURCE[0] = 1 / Y00  # a source light of 1 everywhere, so that the gain is 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pose:
-    """What `prepare` found in one frame, as `render` needs it."""
+    """The result of `prepare` for one frame, which `render` reads."""
 
     face: Face  # the portrait's, moved
     uv_map: FloatArray  # [S,S,2] px of the portrait
@@ -126,9 +126,8 @@ class AvatarStream:
         """Compute the moved portrait's uv map and fix its light. Raises StreamClosed, FrameError."""
         if self._closed:
             raise StreamClosed("the stream is closed", "open another one")
+        require_rgb(frame)
         rgb = frame.rgb
-        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-            raise FrameError(f"frame {frame.index}: {rgb.dtype} {rgb.shape}", "give uint8 [H,W,3]")
         lighting = self._transition.at(frame.t_s)
         if self._shape not in (None, rgb.shape):
             self._tracker.reset()  # the camera was turned or changed, but the portrait stays

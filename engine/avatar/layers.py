@@ -11,12 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.relighting.alpha import alpha_at, alpha_coefficients
+from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size
 from engine.relighting.apply import ALPHA_LOW, ALPHA_RANGE
 from engine.relighting.screened_poisson import solve_screened_poisson
 from lcvd.types import FloatArray
 
-COARSE = 160
 SURE_PERSON, SURE_BACKGROUND = 0.96, 0.02
 BACKGROUND_PX, PERSON_PX = 7, 2  # distance from the edge from which each is known, since lenses and JPEG blur
 STRAND_PX = 22  # loose strands of hair reach no further than this
@@ -66,8 +65,7 @@ def _strands(seen: FloatArray, person: FloatArray, background: NDArray[np.bool_]
 def fine_alpha(rgb: NDArray[np.uint8], mask: FloatArray) -> FloatArray:
     """Return alpha [H,W] with the edges of `rgb` [H,W,3] (engine.relighting.alpha), given a coarse mask [h,w]."""
     height, width = rgb.shape[:2]
-    scale = min(COARSE / max(height, width), 1.0)
-    size = max(round(width * scale), 4), max(round(height * scale), 4)
+    size = coarse_size(height, width)
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     small = np.asarray(small, np.float32) / np.float32(255)
     coarse = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)

@@ -20,10 +20,7 @@ from lcvd.types import Face, FloatArray, MeshTopology
 PITCH_DEG, YAW_DEG, ROLL_DEG = 14.0, 18.0, 28.0
 STEP_FW = 0.40  # largest sideways shift of the head in face widths; half of it in depth and height
 ZOOM = 0.22  # largest zoom, natural logarithm
-SURE_DEG, LOST_DEG = (
-    24.0,
-    45.0,
-)  # the driver's mesh is trusted fully below the first angle and not at all above the second
+SURE_DEG, LOST_DEG = 24.0, 45.0  # the driver's mesh is trusted fully below the first, not at all above the second
 OUTLINE, STIFF = 0.35, 0.5  # shares of the expression that outline and bone take, where motion is mostly noise
 # Upper and lower lid, outer corner to inner, and the fold above the upper one (MediaPipe numbering).
 EYES = (
@@ -155,6 +152,12 @@ def part_lips(shape: FloatArray) -> None:
     shape[lower, 1] -= crossed
 
 
+def posed(points_cm: FloatArray, face: Face) -> FloatArray:
+    """Return canonical points [N,3] in cm, y up, as px of the picture, y down, in the pose of `face`: [N,3]."""
+    turned = face.scale_px_per_cm * points_cm @ face.rotation.T
+    return np.asarray(turned * np.array([1, -1, 1], np.float32) + face.translation_px, np.float32)
+
+
 def _gaps(shape: FloatArray) -> FloatArray:
     """Return the mean lid gap of each eye [2] in cm."""
     return np.array(
@@ -164,6 +167,4 @@ def _gaps(shape: FloatArray) -> FloatArray:
 
 def _placed(face: Face, shape: FloatArray) -> Face:
     """Return `face` with the canonical `shape` [V,3] in its pose."""
-    turned = face.scale_px_per_cm * shape @ face.rotation.T
-    vertices = turned * np.array([1, -1, 1], np.float32) + face.translation_px
-    return replace(face, vertices_px=vertices.astype(np.float32), expression=(shape - face.identity).astype(np.float32))
+    return replace(face, vertices_px=posed(shape, face), expression=(shape - face.identity).astype(np.float32))

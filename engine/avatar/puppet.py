@@ -10,17 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.avatar.motion import EYES
+from engine.avatar.motion import EYES, posed
 from engine.avatar.warp import inverse_warp
 from engine.relighting.surface import SKULL_CENTRE_CM, SKULL_RADII_CM
 from lcvd.types import Face, FloatArray
 
 SPACING_PX = 22.0  # of the net at 512
 MARGIN_PX = 110.0  # the net reaches this far beyond the picture, so that a moved one still covers it
-NECK_TOP_FW, NECK_END_FW = (
-    -0.02,
-    0.50,
-)  # below the chin: the body's share starts at the first and is whole at the second
+NECK_TOP_FW, NECK_END_FW = -0.02, 0.50  # below the chin: the body's share grows from 0 to 1 between the two
 NECK_SLACK_FW = 0.10  # movement of the head before the shoulders follow
 JAW_REACH_FW = 0.22  # distance beyond the outline over which the face's expression moves the net
 EYE_CORNERS = ((33, 133), (263, 362))
@@ -58,18 +55,18 @@ class Puppet:
         around = _around(face[oval, :2], net)
         index = np.concatenate([oval, faces + np.arange(len(net))]).astype(np.int32)
         self.triangles = np.ascontiguousarray(np.vstack([skin, *ball, index[around]]), np.int32)
-        self.faces, self.skin_count = faces, len(skin)
+        self._face_count = faces
         ring_at = [face[r] for r in ring]
         self._uv = np.vstack([face[:, :2], net, *[r[:, :2] for r in ring_at]]).astype(np.float32)
 
     def vertices(self, face: Face) -> FloatArray:
         """Return the mesh's vertices [N,3] px as moved by `face`, the portrait's moved face."""
         reference = self._reference
-        rigid = _posed(self._outer_cm, face)
+        rigid = posed(self._outer_cm, face)
         oval = reference.mesh.regions["face_oval"]
-        rest = _posed((reference.identity + reference.expression)[oval], face)
+        rest = posed((reference.identity + reference.expression)[oval], face)
         rigid += self._drag @ (face.vertices_px[oval] - rest)
-        step = (_posed(PIVOT_CM[None], face) - _posed(PIVOT_CM[None], reference))[0]
+        step = (posed(PIVOT_CM[None], face) - posed(PIVOT_CM[None], reference))[0]
         length = float(np.hypot(step[0], step[1]))
         slack = NECK_SLACK_FW * self._fw
         # The shoulders follow smoothly from zero on and by length - slack far out, since the neck bends first.
@@ -92,7 +89,7 @@ class Puppet:
     def uv(self, face: Face) -> FloatArray:
         """Return the vertices' positions in the portrait [N,2] px. Only the eyeballs' depend on `face`."""
         uv = self._uv.copy()
-        at = self.faces + len(self._outer)
+        at = self._face_count + len(self._outer)
         for i, ring in enumerate(self._rings):
             uv[at : at + len(ring)] = self._ball(face, i, ring)
             at += len(ring)
@@ -159,23 +156,6 @@ class Puppet:
         weight = 1 / (gap + 0.01) ** 3
         weight /= weight.sum(1, keepdims=True)
         return (weight * np.exp(-((gap.min(1) / JAW_REACH_FW) ** 2))[:, None]).astype(np.float32)
-
-
-def flipped_share(before: FloatArray, after: FloatArray, triangles: NDArray[np.int32]) -> float:
-    """Return the share of the area of `triangles` that faces away in `after` [N,≥2] but not in `before` [N,≥2]."""
-    was, now = _areas(before, triangles), _areas(after, triangles)
-    return float(np.abs(was[was * now < 0]).sum() / max(np.abs(was).sum(), 1e-9))
-
-
-def _areas(vertices: FloatArray, triangles: NDArray[np.int32]) -> FloatArray:
-    a, b, c = (vertices[triangles[:, k], :2] for k in range(3))
-    u, v = b - a, c - a
-    return (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).astype(np.float32)
-
-
-def _posed(canonical_cm: FloatArray, face: Face) -> FloatArray:
-    turned = face.scale_px_per_cm * canonical_cm @ face.rotation.T
-    return np.asarray(turned * np.array([1, -1, 1], np.float32) + face.translation_px, np.float32)
 
 
 def _ring(eye: int) -> list[int]:

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from engine.errors import FrameError, StreamClosed
-from engine.frames import Frame, Work
+from engine.frames import Frame, Work, require_rgb
 from engine.light_transition import LightTransition
 from engine.protocols import Engine, EngineTraits, StreamConfig
 from engine.ratio.person_mask import PersonMask
 from engine.ratio.source_light import SourceLight
-from engine.relighting.alpha import alpha_at, alpha_coefficients, mean_within
+from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size, mean_within
 from engine.relighting.apply import MAX_WIDTH_PX, apply_gain
 from engine.relighting.background import background_gain
 from engine.relighting.grid import WorkingGrid, grid_around
@@ -34,14 +34,13 @@ from lcvd.tracking.mesh import MeshTracker
 from lcvd.types import Face, FloatArray, Lighting
 
 FADE_S = 0.2
-ALPHA_SIDE = 160  # long side of the coarse alpha: four pixels a cell at 640
 MIN_SIDE_PX = 16
 MIN_AMOUNT = 1 / 512  # less effect than this changes no byte
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What `prepare` found in one frame, as `render` needs it."""
+    """The result of `prepare` for one frame, which `render` reads."""
 
     face: Face  # while the effect fades out after a loss, the last one seen
     small: FloatArray  # [h,w,3] the picture at alpha's coarse size
@@ -96,7 +95,7 @@ class RatioStream:
         """Analyse the frame and fix its light. Raises StreamClosed, FrameError."""
         if self._closed:
             raise StreamClosed("the stream is closed", "open another one")
-        _require_picture(frame)
+        _require_size(frame)
         lighting = self._transition.at(frame.t_s)
         elapsed_s = self._elapsed_s(frame)
         with self._stats.stage("track"):
@@ -179,9 +178,7 @@ class RatioStream:
 
 def _shrunk(rgb: np.ndarray) -> FloatArray:
     """Return the picture at alpha's coarse size, float32 in [0,1]."""
-    height, width = rgb.shape[:2]
-    scale = min(ALPHA_SIDE / max(height, width), 1.0)
-    size = max(round(width * scale), 4), max(round(height * scale), 4)
+    size = coarse_size(rgb.shape[0], rgb.shape[1])
     # OpenCV has a fast path for halving: 640 → 320 → 160 takes a third of the time of 640 → 160.
     while rgb.shape[1] >= 2 * size[0] and rgb.shape[0] >= 2 * size[1] and not (rgb.shape[0] | rgb.shape[1]) & 1:
         rgb = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
@@ -194,10 +191,10 @@ def _resized(mask: FloatArray, like: FloatArray) -> FloatArray:
     return cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _require_picture(frame: Frame) -> None:
+def _require_size(frame: Frame) -> None:
+    """Raise FrameError unless the frame is RGB and each side has MIN_SIDE_PX…MAX_WIDTH_PX."""
+    require_rgb(frame)
     rgb = frame.rgb
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise FrameError(f"frame {frame.index}: {rgb.dtype} {rgb.shape}", "give uint8 [H,W,3]")
     if min(rgb.shape[:2]) < MIN_SIDE_PX or max(rgb.shape[:2]) > MAX_WIDTH_PX:
         raise FrameError(
             f"frame {frame.index}: {rgb.shape[1]}×{rgb.shape[0]} px",

@@ -14,12 +14,19 @@ import numpy as np
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
 
+SIDE = 160  # cells on the long side of the coarse alpha: four pixels a cell at 640
 NEAR, FAR = 4, 12  # radii in cells of the local means, and of the wider ones that help where the near ones are empty
 FAR_SHARE = 0.02
 SURE = 0.08  # the mask is taken as certain this close to 0 and 1
 NOISE = 2e-3  # scatter that is always assumed, squared code values
 BAND = 5  # cells around the contour in which colour decides
 RATIO_MAX = 8.0
+
+
+def coarse_size(height: int, width: int) -> tuple[int, int]:
+    """Return the size (width, height) at which alpha is computed for a picture of `height` × `width` px."""
+    scale = min(SIDE / max(height, width), 1.0)
+    return max(round(width * scale), 4), max(round(height * scale), 4)
 
 
 def alpha_coefficients(rgb: FloatArray, mask: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The last step of relighting: coarse gains, specular terms and alpha become pixels in one fused pass, uint8 → uint8.
+"""Coarse gains, specular terms and alpha are applied to a picture in one fused pass over its pixels, uint8 → uint8.
 
 Pixels are relit as squares of their code values: decoding is a product, encoding is one square root, a gain of 1 gives
 every byte back exactly, and with gains raised to 2/2.2 (engine.relighting.shading) the result is that of a 2.2 display.

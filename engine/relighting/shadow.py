@@ -58,7 +58,7 @@ def _march(depth, lx, ly, lz, cells_per_fw, out):  # type: ignore[no-untyped-def
             for k in range(1, STEPS + 1):
                 share = np.float32(k) / np.float32(STEPS)
                 distance = np.float32(REACH_FW) * share * np.sqrt(share)
-                if start + distance * lz > highest:  # the ray has left all surfaces below it
+                if start + distance * lz > highest:  # from here on the ray is above every surface
                     break
                 x = j + distance * lx * cells_per_fw
                 y = i - distance * ly * cells_per_fw

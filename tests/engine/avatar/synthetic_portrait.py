@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.avatar.engine import SIZE, AvatarEngine, AvatarStream
 from engine.frames import Frame
@@ -83,3 +84,15 @@ def avatar_stream(lighting: Lighting, play: Callable[[Face], Face | None] = lamb
 
 def driver_frame(index: int, fps: float = 30.0) -> Frame:
     return Frame(index, index / fps, np.full((*DRIVER, 3), 120, np.uint8))
+
+
+def flipped_share(before: FloatArray, after: FloatArray, triangles: NDArray[np.int32]) -> float:
+    """Return the share of the area of `triangles` that faces away in `after` [N,≥2] but not in `before` [N,≥2]."""
+    was, now = _areas(before, triangles), _areas(after, triangles)
+    return float(np.abs(was[was * now < 0]).sum() / max(np.abs(was).sum(), 1e-9))
+
+
+def _areas(vertices: FloatArray, triangles: NDArray[np.int32]) -> FloatArray:
+    a, b, c = (vertices[triangles[:, k], :2] for k in range(3))
+    u, v = b - a, c - a
+    return (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).astype(np.float32)

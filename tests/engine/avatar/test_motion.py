@@ -15,9 +15,9 @@ from engine.avatar.motion import (
     part_lips,
     set_lids,
 )
-from engine.avatar.puppet import Puppet, flipped_share
+from engine.avatar.puppet import Puppet
 from lcvd.face.neutral import centred_face
-from tests.engine.avatar.synthetic_portrait import turned
+from tests.engine.avatar.synthetic_portrait import flipped_share, turned
 
 REFERENCE = centred_face((512, 512))
 

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 
 from engine.avatar.motion import AvatarMotion
-from engine.avatar.puppet import Puppet, flipped_share
+from engine.avatar.puppet import Puppet
 from engine.avatar.warp import inverse_warp, remap
 from lcvd.face.neutral import centred_face
 from lcvd.face.raster import interpolate, rasterize
-from tests.engine.avatar.synthetic_portrait import turned
+from tests.engine.avatar.synthetic_portrait import flipped_share, turned
 
 REFERENCE = centred_face((512, 512))
 
