@@ -1,30 +1,45 @@
 """The model in time: frames in order through an Engine, live or offline. No sockets.
 
-`make_engine` is the only place that knows every engine; a heavy import happens inside its branch, so that
-`import engine` needs neither torch nor the model files.
+`ENGINES` is the table of engines: a new one is a class and a row of it. Heavy imports stay inside a row's functions,
+so that `import engine` needs neither torch nor the model files.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
+from engine.diffusion.config import LcvdConfig
+from engine.diffusion.make import lcvd_missing, lcvd_title, make_lcvd
 from engine.errors import EngineUnavailable, UnknownEngine
 from engine.protocols import Engine
 
-ENGINES = ("ratio", "avatar", "lcvd", "passthrough")  # in the order of preference
-DEFAULT_ENGINE = ENGINES[0]
-LCVD_WEIGHTS = "lcvd-published"
-SMALL_CHANNELS = 128  # a UNet up to this width is a toy that a CPU can run
-DEFAULT_BATCH = {"cuda": 2, "cpu": 1}  # windows that share a call; on a CPU two take twice as long (docs/LOG.md)
-PRECISIONS = ("auto", "fp32", "fp16", "bf16", "fp8")
-LCVD_PACKAGES = ("torch", "diffusers", "transformers", "safetensors")
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Holds everything an operator may set that an engine is made with."""
+
+    models_dir: Path | None = None  # where tracking networks are looked for first
+    lcvd: LcvdConfig = field(default_factory=LcvdConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One row of the table: an engine as menus, servers and `make_engine` know it before it is made."""
+
+    name: str
+    title: str  # for menus; equal to the trait of the engine itself
+    make: Callable[[EngineConfig], Engine]  # raises EngineUnavailable where it cannot run here
+    shows_avatar: bool = False  # in place of the person, so it needs a portrait; equal to the engine's own trait
+    fallbacks: tuple[str, ...] = ()  # engines that run in its place where it cannot, the best first
+    reason: Callable[[EngineConfig], str] = lambda config: ""  # why it cannot run here; "" where it can
+    title_for: Callable[[EngineConfig], str] | None = None  # where the title depends on the configuration
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What a menu shows. `reason` says why an engine is not available, else it is empty."""
+    """One line of a menu. `reason` says why an engine is not available, else it is empty."""
 
     name: str
     title: str
@@ -33,147 +48,114 @@ class EngineInfo:
     needs_portrait: bool = False  # it shows an avatar in place of the person
 
 
-def make_engine(
-    name: str = DEFAULT_ENGINE,
-    models_dir: Path | None = None,
-    *,
-    weights: Path | str = LCVD_WEIGHTS,  # of lcvd: a folder, or a name under the user's weights folder
-    backend: str = "auto",  # of lcvd: see engine.backends; what fails is followed by the next, at last eager
-    size: int | None = None,  # of lcvd: side of the avatar in px; None: what its weights were trained for
-    plans: Path | None = None,  # of lcvd: folder of its plans; None: the user's cache
-    decoder: Literal["image", "tiny"] = "image",  # of lcvd: tiny is TAESD, where its files are beside the weights
-    precision: str = "auto",  # of lcvd: fp32, fp16, bf16, or fp8 where such plans were built; auto: by device
-    batch: int | None = None,  # of lcvd: participants who may share a call; None: 2 on a GPU, 1 on a CPU
-) -> Engine:
-    """The engine called `name`; its tracking networks are looked for in `models_dir` first.
+def _make_ratio(config: EngineConfig) -> Engine:
+    import cv2
 
-    UnknownEngine names the legal ones; EngineUnavailable says what is missing.
-    """
-    if name == "ratio":
-        import cv2
+    from engine.ratio.engine import RatioEngine
+    from lcvd.matting.selfie import SelfieMatte
+    from lcvd.tracking.mesh import MeshTracker
 
-        from engine.ratio.engine import RatioEngine
-        from lcvd.matting.selfie import SelfieMatte
-        from lcvd.tracking.mesh import MeshTracker
-
-        cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
-        return RatioEngine(partial(MeshTracker, directory=models_dir), partial(SelfieMatte, directory=models_dir))
-    if name == "avatar":
-        import cv2
-
-        from engine.avatar.engine import AvatarEngine
-        from lcvd.matting.portrait import CalibratedMatte
-        from lcvd.matting.selfie import SelfieMatte
-        from lcvd.tracking.mesh import MeshTracker
-
-        cv2.setNumThreads(1)
-        return AvatarEngine(
-            partial(MeshTracker, directory=models_dir), lambda: CalibratedMatte(SelfieMatte(directory=models_dir))
-        )
-    if name == "lcvd":
-        if reason := _lcvd_missing(weights):
-            raise EngineUnavailable(*reason)
-        import torch
-
-        from engine.backends.chain import BackendChain, chain_limit_s, chain_names
-        from engine.backends.make_backend import make_backend
-        from engine.backends.options import PlanOptions
-        from engine.diffusion.engine import WARMUP_LIMIT_S, DiffusionEngine, DiffusionOptions
-        from engine.diffusion.memory import fit_to_memory
-        from engine.diffusion.sampler import SamplerPlan
-        from lcvd.matting.portrait import CalibratedMatte
-        from lcvd.matting.selfie import SelfieMatte
-        from lcvd.model import load_lcvd
-        from lcvd.networks.student import student_of
-        from lcvd.tracking.mesh import MeshTracker
-        from lcvd.weights.load import find_weights
-        from lcvd.weights.location import trained_size
-
-        device, dtype = "cuda" if torch.cuda.is_available() else "cpu", _lcvd_dtype(precision)
-        manifest = find_weights(weights).manifest
-        plan = SamplerPlan.of_weights(student_of(manifest), manifest.get("live"))
-        names = chain_names(backend, device)
-        make = partial(
-            make_backend, plans=PlanOptions(plans, "fp8" if precision == "fp8" else None, weights=str(weights))
-        )
-        return DiffusionEngine(
-            lambda: BackendChain(load_lcvd(weights, device, dtype, decoder), names, make),
-            DiffusionOptions(size or trained_size(weights), plan=plan, batch=batch or DEFAULT_BATCH[device]),
-            partial(MeshTracker, directory=models_dir),
-            lambda: CalibratedMatte(SelfieMatte(directory=models_dir)),
-            fit=lambda options: fit_to_memory(options, weights, device, dtype),
-            warmup_limit_s=WARMUP_LIMIT_S + chain_limit_s(names),
-        )
-    if name == "passthrough":
-        from engine.passthrough import PassthroughEngine
-
-        return PassthroughEngine()
-    raise UnknownEngine(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
+    cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
+    directory = config.models_dir
+    return RatioEngine(partial(MeshTracker, directory=directory), partial(SelfieMatte, directory=directory))
 
 
-def _lcvd_dtype(precision: str) -> str:
-    """bf16 where the GPU multiplies it as fast as fp16 (Ampere on): it has float32's range, so nothing overflows."""
-    import torch
+def _make_avatar(config: EngineConfig) -> Engine:
+    import cv2
 
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r} does not exist; choose one of {', '.join(PRECISIONS)}")
-    if precision not in ("auto", "fp8"):  # what is not in an fp8 plan runs as with auto
-        return precision
-    if not torch.cuda.is_available():
-        return "float32"
-    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+    from engine.avatar.engine import AvatarEngine
+    from lcvd.matting.portrait import CalibratedMatte
+    from lcvd.matting.selfie import SelfieMatte
+    from lcvd.tracking.mesh import MeshTracker
 
-
-def available_engines(lcvd_weights: Path | str = LCVD_WEIGHTS) -> list[EngineInfo]:
-    """Every engine this build knows and whether it can run here. Imports, but loads no weights."""
-    return [
-        _info("ratio", "Ratio image (CPU)"),
-        _info("avatar", "Avatar (CPU preview)", needs_portrait=True),
-        _lcvd_info(lcvd_weights),
-        EngineInfo("passthrough", "Untouched picture", True),
-    ]
+    cv2.setNumThreads(1)
+    directory = config.models_dir
+    return AvatarEngine(
+        partial(MeshTracker, directory=directory), lambda: CalibratedMatte(SelfieMatte(directory=directory))
+    )
 
 
-def _info(name: str, title: str, needs_portrait: bool = False) -> EngineInfo:
+def _make_passthrough(config: EngineConfig) -> Engine:
+    from engine.passthrough import PassthroughEngine
+
+    return PassthroughEngine()
+
+
+def _import_error(module: str) -> str:
+    """Tell why `module` cannot be imported here; "" where it can."""
     try:
-        if name == "ratio":
-            import engine.ratio.engine
-        if name == "avatar":
-            import engine.avatar.engine  # noqa: F401
+        import_module(module)
     except (ImportError, EngineUnavailable) as error:
-        return EngineInfo(name, title, False, f"{error}", needs_portrait)
-    return EngineInfo(name, title, True, needs_portrait=needs_portrait)
+        return f"{error}"
+    return ""
 
 
-def _lcvd_info(weights: Path | str) -> EngineInfo:
-    from lcvd.weights.location import weights_manifest
+_LCVD_TITLE = "Avatar (LCVD)"
 
-    missing = _lcvd_missing(weights)
-    manifest = weights_manifest(weights)
-    # A toy says so wherever its name is read.
-    title = str(manifest.get("title", "Demonstration")) if manifest.get("demonstration") is True else "Avatar (LCVD)"
-    return EngineInfo("lcvd", title, missing is None, "; ".join(missing or ()), needs_portrait=True)
+ENGINES: dict[str, EngineSpec] = {  # in the order of menus
+    spec.name: spec
+    for spec in (
+        EngineSpec(
+            "ratio",
+            "Ratio image (CPU)",
+            _make_ratio,
+            fallbacks=("passthrough",),
+            reason=lambda config: _import_error("engine.ratio.engine"),
+        ),
+        EngineSpec(
+            "avatar",
+            "Avatar (CPU preview)",
+            _make_avatar,
+            shows_avatar=True,
+            fallbacks=("ratio", "passthrough"),
+            reason=lambda config: _import_error("engine.avatar.engine"),
+        ),
+        EngineSpec(
+            "lcvd",
+            _LCVD_TITLE,
+            lambda config: make_lcvd(config.lcvd, config.models_dir),
+            shows_avatar=True,
+            fallbacks=("avatar", "ratio", "passthrough"),
+            reason=lambda config: "; ".join(lcvd_missing(config.lcvd.weights) or ()),
+            title_for=lambda config: lcvd_title(config.lcvd.weights, _LCVD_TITLE),
+        ),
+        EngineSpec("passthrough", "Untouched picture", _make_passthrough),
+    )
+}
+DEFAULT_ENGINE = next(iter(ENGINES))
+_DEFAULTS = EngineConfig()
 
 
-def _lcvd_missing(weights: Path | str) -> tuple[str, str] | None:
-    """(what LCVD lacks here, the remedy), or None. Packages are looked for first: torch takes seconds to import."""
-    absent = [name for name in LCVD_PACKAGES if find_spec(name) is None]
-    if absent:
-        return f"LCVD needs {', '.join(absent)}", "pip install -e '.[lcvd]'"
-    from lcvd.weights.location import weights_folder
+def make_engine(name: str = DEFAULT_ENGINE, config: EngineConfig = _DEFAULTS) -> Engine:
+    """Make the engine called `name` as `config` says.
 
-    folder = weights_folder(weights)
-    if not folder.is_dir():
-        return f"LCVD's weights are not in {folder}", "relight weights fetch"
-    import torch
+    Raises UnknownEngine with the legal names, EngineUnavailable with what is missing.
+    """
+    if name not in ENGINES:
+        raise UnknownEngine(f"engine={name!r} does not exist; choose one of {', '.join(ENGINES)}")
+    return ENGINES[name].make(config)
 
-    from lcvd.errors import LcvdError
-    from lcvd.weights.load import find_weights
 
-    try:
-        channels = find_weights(weights).parts["unet"].config.get("block_out_channels", ())
-    except LcvdError as error:
-        return error.message, error.hint
-    if not torch.cuda.is_available() and max(channels, default=0) > SMALL_CHANNELS:
-        return "LCVD needs a CUDA device: one second of video would take a CPU many minutes", "use the ratio engine"
-    return None
+def available_engines(config: EngineConfig = _DEFAULTS) -> list[EngineInfo]:
+    """Describe every engine of the table and tell whether it can run here. Imports, but loads no weights."""
+    found = []
+    for spec in ENGINES.values():
+        reason = spec.reason(config)
+        title = spec.title if spec.title_for is None else spec.title_for(config)
+        found.append(EngineInfo(spec.name, title, not reason, reason, spec.shows_avatar))
+    return found
+
+
+def camera_engines() -> tuple[str, ...]:
+    """Return the names of the engines that light the camera's own picture, the best first."""
+    return tuple(name for name, spec in ENGINES.items() if not spec.shows_avatar)
+
+
+def fallbacks(name: str) -> tuple[str, ...]:
+    """Return the engines that run where `name` cannot, the best first; for a stranger to the table, the camera's."""
+    return ENGINES[name].fallbacks if name in ENGINES else camera_engines()
+
+
+def avatar_fallback(name: str) -> str | None:
+    """Return the engine that shows avatars where `name`, which shows them too, cannot; None where there is none."""
+    return next((each for each in fallbacks(name) if each in ENGINES and ENGINES[each].shows_avatar), None)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
-from engine import available_engines, make_engine  # noqa: E402
+from engine import EngineConfig, available_engines, make_engine  # noqa: E402
+from engine.diffusion.config import LcvdConfig  # noqa: E402
 from lcvd.model import LcvdModel, load_lcvd  # noqa: E402
 from lcvd.networks.schedule import few_step_sigmas  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames  # noqa: E402
@@ -122,17 +123,22 @@ def test_the_live_engine_takes_size_and_label_from_the_manifest(tmp_path: Path) 
     """128 px unless another size is asked for, one branch, few steps, and the menu says demonstration."""
     assert trained_size("nano") == 128
     assert trained_size(tmp_path) == 512
-    engine: Any = make_engine("lcvd", weights="nano", backend="eager")
+    engine: Any = make_engine("lcvd", EngineConfig(lcvd=LcvdConfig("nano", "eager")))
     assert engine.options.size == 128
     assert engine.options.plan.steps <= 4
     assert engine.options.plan.branches == 1
     assert engine.quality == "instant"  # what the page's slider stands at
-    larger: Any = make_engine("lcvd", weights="nano", backend="eager", size=256)
+    larger: Any = make_engine("lcvd", EngineConfig(lcvd=LcvdConfig("nano", "eager", size=256)))
     assert larger.options.size == 256
-    info = {each.name: each for each in available_engines("nano")}["lcvd"]
+    info = {each.name: each for each in available_engines(EngineConfig(lcvd=LcvdConfig("nano")))}["lcvd"]
     assert info.available
     assert "demonstration" in info.title.lower()
-    assert "demonstration" not in {each.name: each for each in available_engines(tmp_path)}["lcvd"].title.lower()
+    assert (
+        "demonstration"
+        not in {each.name: each for each in available_engines(EngineConfig(lcvd=LcvdConfig(tmp_path)))}[
+            "lcvd"
+        ].title.lower()
+    )
 
 
 def _psnr(made: NDArray[np.uint8], truth: NDArray[np.uint8], inside: NDArray[np.bool_]) -> float:

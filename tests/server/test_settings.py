@@ -1,10 +1,13 @@
 """server.settings: the environment, and only what is in range."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from engine import EngineConfig
+from engine.diffusion.config import LcvdConfig
 from server.session.state import Server
 from server.settings import Settings
 from tests.engine.fakes import FakeEngine
@@ -55,10 +58,10 @@ def test_impossible_values_and_unknown_names_are_errors(wrong: dict) -> None:
 
 
 def test_what_is_set_for_lcvd_reaches_its_maker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every RELIGHT_LCVD_* variable, and the plans, is an argument of make_engine."""
-    given: dict[str, object] = {}
+    """Every RELIGHT_LCVD_* variable, and the plans, is in the configuration that make_engine gets."""
+    given: dict[str, EngineConfig] = {}
     monkeypatch.setattr(
-        "server.session.state.make_engine", lambda name, **options: given.update(options) or FakeEngine()
+        "server.session.state.make_engine", lambda name, config: given.update({name: config}) or FakeEngine()
     )
     wanted = {"weights": "tiny", "backend": "eager", "size": 64, "decoder": "tiny", "batch": 3, "precision": "fp8"}
     for name, value in wanted.items():
@@ -66,7 +69,8 @@ def test_what_is_set_for_lcvd_reaches_its_maker(monkeypatch: pytest.MonkeyPatch,
     server = Server(Settings(plans=tmp_path))
     server.engines.host("lcvd")
     server.engines.close()
-    assert given == {**wanted, "plans": tmp_path, "models_dir": None}
+    assert given == {"lcvd": EngineConfig(None, LcvdConfig(**wanted, plans=tmp_path))}
+    assert {*wanted, "plans"} == {field.name for field in dataclasses.fields(LcvdConfig)}
 
 
 def test_frame_limits_are_those_of_the_fields() -> None:

@@ -13,7 +13,8 @@ pytest.importorskip("accelerate", reason="the lcvd extra is not installed")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from engine import make_engine  # noqa: E402
+from engine import EngineConfig, make_engine  # noqa: E402
+from engine.diffusion.config import LcvdConfig  # noqa: E402
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402
 from lcvd.errors import WeightsError  # noqa: E402
 from lcvd.model import load_lcvd  # noqa: E402
@@ -206,7 +207,7 @@ def test_students_follow_each_other_resume_and_load(place: Path) -> None:
         assert other.weights == other.output / WEIGHTS
         model = load_lcvd(other.weights)
         assert model.student == Student(3.0, steps, "euler")
-        engine = make_engine("lcvd", weights=other.weights, size=64)
+        engine = make_engine("lcvd", EngineConfig(lcvd=LcvdConfig(other.weights, size=64)))
         plan = engine.options.plan
         assert (plan.guidance, plan.steps, plan.branches, plan.sampler) == ("student", steps, 1, "euler")
     teacher = load_lcvd(place / "tiny")

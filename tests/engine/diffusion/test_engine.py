@@ -9,8 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from engine import available_engines, make_engine  # noqa: E402
+from engine import EngineConfig, available_engines, make_engine  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
+from engine.diffusion.config import LcvdConfig  # noqa: E402
 from engine.diffusion.engine import DiffusionEngine, DiffusionOptions, DiffusionStream  # noqa: E402
 from engine.diffusion.latency import WindowCost, predicted  # noqa: E402
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402
@@ -417,17 +418,17 @@ def test_the_warm_up_measures(tiny_lcvd) -> None:
 def test_the_engine_of_the_menu_runs_a_chain(tiny_lcvd_folder) -> None:
     """make_engine("lcvd") on a CPU: eager, no reasons, a warm-up limit of the whole chain, and nothing left behind."""
     before = threading.active_count()
-    engine = make_engine("lcvd", weights=tiny_lcvd_folder, size=64)
+    engine = make_engine("lcvd", EngineConfig(lcvd=LcvdConfig(tiny_lcvd_folder, size=64)))
     assert engine.traits.batch_limit == (2 if torch.cuda.is_available() else 1)
     engine.warmup()
     if not torch.cuda.is_available():
         assert (engine.backend, engine.reasons) == ("eager", [])
-        compiled = make_engine("lcvd", weights=tiny_lcvd_folder, backend="compiled")
+        compiled = make_engine("lcvd", EngineConfig(lcvd=LcvdConfig(tiny_lcvd_folder, "compiled")))
         assert engine.traits.warmup_limit_s < compiled.traits.warmup_limit_s
     engine.close()
     until(lambda: threading.active_count() <= before)
     with pytest.raises(ValueError, match="backend='fastest'"):
-        make_engine("lcvd", weights=tiny_lcvd_folder, backend="fastest")
+        make_engine("lcvd", EngineConfig(lcvd=LcvdConfig(tiny_lcvd_folder, "fastest")))
 
 
 def test_what_cannot_be_is_refused_with_words(tiny_lcvd) -> None:
@@ -615,4 +616,4 @@ def test_the_menu_says_why_lcvd_cannot_run(tiny_lcvd_folder, tmp_path, monkeypat
     (tmp_path / "lcvd-published").symlink_to(tiny_lcvd_folder)
     monkeypatch.setattr("lcvd.weights.load.weights_home", lambda: tmp_path)
     assert {i.name: i for i in available_engines()}["lcvd"].available
-    assert make_engine("lcvd", weights=tiny_lcvd_folder).name == "lcvd"
+    assert make_engine("lcvd", EngineConfig(lcvd=LcvdConfig(tiny_lcvd_folder))).name == "lcvd"

@@ -71,7 +71,7 @@ def test_doctor_names_engines_and_models() -> None:
 
 def test_doctor_says_what_lcvd_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without torch the remedy is the extra; with it, the weights are looked for."""
-    monkeypatch.setattr("engine.find_spec", lambda name: None)
+    monkeypatch.setattr("engine.diffusion.make.find_spec", lambda name: None)
     output = runner.invoke(app, ["doctor"]).output
     assert "LCVD needs torch" in output
     assert "[lcvd]" in output
