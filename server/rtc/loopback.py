@@ -22,6 +22,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from engine import ENGINES
 from engine.bench.sample_clip import PORTRAIT
 from engine.bench.throughput import BUDGET_FPS, BenchResult, commit, machine, rss_mb, spread
 from engine.errors import EngineError
@@ -33,7 +34,6 @@ WARM_S = 4.0  # after the first picture: the bit rate and the light settle
 GRACE_S = 1.5  # for pictures still under way at the end
 STOP_LIMIT_S = 8.0
 MINUTE_S = 60.0
-AVATARS = ("avatar", "lcvd")
 Series = list[tuple[float, float]]  # (s since the start, glass-to-glass s)
 
 
@@ -70,7 +70,7 @@ async def _measure(
     quality: str,
     camera_fps: float,
 ) -> tuple[BenchResult, Series]:
-    avatar = engine in AVATARS
+    avatar = engine in ENGINES and ENGINES[engine].shows_avatar
     portrait = PORTRAIT.read_bytes() if avatar else None
     clients = [Client(url, loop, codec, camera_fps) for _ in range(sessions)]
     server = psutil.Process(pid)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine import LCVD_WEIGHTS, available_engines, make_engine
+from engine import EngineConfig, available_engines, avatar_fallback, camera_engines, fallbacks, make_engine
 from engine.diffusion.latency import DEFAULT_QUALITY
 from engine.errors import EngineError
 from engine.live.device import EngineHost
@@ -19,15 +19,6 @@ from server.errors import BadMessage, explain
 from server.protocol import EngineChoice
 
 logger = logging.getLogger(__name__)
-
-CAMERA_ENGINES = ("ratio", "passthrough")  # the best there is to relight with, then the picture as it is
-STANDBY = "avatar"  # shows an avatar on any machine: the preview of, and the fallback for, one that needs a GPU
-NEXT_BEST = {
-    "lcvd": (STANDBY, *CAMERA_ENGINES),
-    STANDBY: CAMERA_ENGINES,
-    "ratio": ("passthrough",),
-    "passthrough": (),
-}
 
 
 class Running(NamedTuple):
@@ -45,11 +36,11 @@ class Engines:
         self,
         default: str,
         make: Callable[[str], Engine] = make_engine,
-        lcvd_weights: str = LCVD_WEIGHTS,
+        config: EngineConfig | None = None,  # what the menu is asked for; None: the defaults
         streams: Callable[[str], int] = lambda name: 0,  # live streams on an engine
     ) -> None:
         self.asked = self.default = self.stopgap = default
-        self._lcvd_weights = lcvd_weights
+        self._config = config or EngineConfig()
         self._reason = ""
         self._late = ""  # why the default, which is not waited for, is not warm yet
         self._make = make
@@ -81,10 +72,11 @@ class Engines:
 
     def _standby(self, name: str) -> EngineHost | None:
         """The host that stands in for avatars of `name`; None: only stills do."""
-        if name == STANDBY:
+        fallback = avatar_fallback(name)
+        if fallback is None:
             return None
         try:
-            return self.host(STANDBY)
+            return self.host(fallback)
         except Exception as error:  # the worker door: without it the portrait stands in
             logger.warning("no engine stands in for %s: %s", name, error)
             return None
@@ -94,12 +86,12 @@ class Engines:
     def warm(self) -> None:
         """Return once people can be relit: with what was asked for, or the next best."""
         self.menu()  # may import torch, seconds long: here, and not at the first participant on the event loop
-        self.default = self._first((self.asked, *NEXT_BEST.get(self.asked, CAMERA_ENGINES)))
+        self.default = self._first((self.asked, *fallbacks(self.asked)))
         self.stopgap = self.default
         if not self._closed and self.host(self.default).engine.traits.shows_avatar:
             self._standby(self.default)  # warms up behind, too
             threading.Thread(target=self._watch, name="relight-warm-up", daemon=True).start()
-            self.stopgap = self._first(CAMERA_ENGINES)
+            self.stopgap = self._first(camera_engines())
 
     def _first(self, names: tuple[str, ...]) -> str:
         """The first of `names` that can run; raises what keeps the last from it."""
@@ -144,13 +136,13 @@ class Engines:
     @property
     def whole(self) -> bool:
         """What was asked for runs, and what lights the camera in its place is the best there is."""
-        return self.default == self.asked and self.stopgap in (self.asked, CAMERA_ENGINES[0])
+        return self.default == self.asked and self.stopgap in (self.asked, camera_engines()[0])
 
     def recover(self) -> bool:
         """Try again what could not run: True when everything does."""
         if self.whole or self._closed:
             return False
-        for name in (CAMERA_ENGINES[0], self.asked):
+        for name in (camera_engines()[0], self.asked):
             if name in (self.default, self.stopgap):
                 continue
             try:
@@ -205,7 +197,7 @@ class Engines:
 
     def menu(self) -> list[EngineChoice]:
         """What a participant may choose from."""
-        known = [EngineChoice(**dataclasses.asdict(info)) for info in available_engines(self._lcvd_weights)]
+        known = [EngineChoice(**dataclasses.asdict(info)) for info in available_engines(self._config)]
         names = {choice.name for choice in known}
         own = [
             EngineChoice(name=name, title=name, available=True, needs_portrait=host.engine.traits.shows_avatar)

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from engine import make_engine
+from engine import EngineConfig, make_engine
+from engine.diffusion.config import LcvdConfig
 from engine.protocols import Engine
 from server.errors import Busy
 from server.metrics import Metrics
@@ -29,18 +30,19 @@ class Server:
 
     def __init__(self, settings: Settings, make: Callable[[str], Engine] | None = None) -> None:
         self.settings = settings
-        own = partial(
-            make_engine,
-            models_dir=settings.models_dir,
-            weights=settings.lcvd_weights,
-            backend=settings.lcvd_backend,
-            plans=settings.plans,
-            size=settings.lcvd_size,
-            decoder=settings.lcvd_decoder,
-            precision=settings.lcvd_precision,
-            batch=settings.lcvd_batch,
+        config = EngineConfig(
+            settings.models_dir,
+            LcvdConfig(
+                weights=settings.lcvd_weights,
+                backend=settings.lcvd_backend,
+                size=settings.lcvd_size,
+                plans=settings.plans,
+                decoder=settings.lcvd_decoder,
+                precision=settings.lcvd_precision,
+                batch=settings.lcvd_batch,
+            ),
         )
-        self.engines = Engines(settings.engine, make or own, settings.lcvd_weights, self._streams)
+        self.engines = Engines(settings.engine, make or partial(make_engine, config=config), config, self._streams)
         self.sessions: dict[str, Session] = {}
         self.metrics = Metrics(lambda: [s for session in self.sessions.values() if (s := session.snapshot) is not None])
         self.admission = Admission(settings.max_sessions)
