@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,58 +112,62 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-Take = Callable[[int], Sequence[tuple[Stream, Work]]]  # what waits, oldest first, at most so many; never waits itself
+NextBatch = Callable[[int], Sequence[tuple[Stream, Work]]]  # at most so many that wait, oldest first; never blocks
 
 
 class BatchingEngine(Engine, Protocol):
     """An engine whose `batch_limit` is above 1: it renders windows of several participants in shared calls."""
 
-    def render_together(self, take: Take) -> Iterator[tuple[int, list[Frame] | Exception]]:
-        """(place in the order taken, its frames or what ended it), each as soon as it is done. Device thread.
+    def render_together(self, next_batch: NextBatch) -> Iterator[tuple[int, list[Frame] | Exception]]:
+        """Yield (place in the order taken, its frames or what ended it), each as soon as it is done. Device thread.
 
-        Takes what waits at every step, so that nobody waits for a longer window to end. One that fails does not take
+        Calls `next_batch` at every step, so that nobody waits for a longer window to end. One that fails does not take
         the others with it. Ends when nothing is under way and nothing waits.
         """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ask:
-    """One call of the denoiser that a window waits for. Asks of several windows may share a call."""
+class DenoiseRequest:
+    """One prediction that a window waits for. Requests of several windows may share a call of the network."""
 
     x: Any  # [F,4,h,w] noisy latents, EDM's space
     sigma: float | NDArray[np.float64]  # of all rows; [F] where every row has its own (staggered)
-    reference: Any  # what `Backend.encode` gave
+    reference: Any  # the value of `Backend.encode`
     features: Any  # [F,C,h,w] of the hints
     branches: int  # 2: v1 and v2; 1: v2 alone
 
 
-Answer = tuple[Any, Any]  # (v1, v2) float32 [F,4,h,w]; v1 None with one branch
+class DenoiseResult(NamedTuple):
+    """The network's velocities for one request, float32 [F,4,h,w] each."""
+
+    v1: Any  # of the reference alone; None with one branch
+    v2: Any  # of reference, hints and CLIP
 
 
 class Backend(Protocol):
-    """Where a diffusion engine's networks run; tensors stay on its device. One thread, no participant.
+    """Runs a diffusion engine's networks; tensors stay on its device. One thread, no participant.
 
     F frames of a window, n any number, S the side in pixels, h = w = S/8.
     """
 
     @property
     def name(self) -> str:
-        """Of the kind, as make_backend knows it; a chain's is that of the backend that runs."""
+        """The name of its kind, as make_backend knows it; a chain has the name of the backend that runs."""
 
     def encode(self, rgb: NDArray[np.uint8], mask: NDArray[np.generic], noise: Any) -> Any:
-        """Portrait [S,S,3], mask [S,S] in [0,1], noise [1,3,S,S] → what is computed once for it."""
+        """Compute once what stays the same of a portrait [S,S,3], mask [S,S] in [0,1], noise [1,3,S,S]."""
 
     def features(self, hints: NDArray[np.uint8]) -> Any:
-        """Hints [n,S,S,3] → shading features [n,C,h,w]."""
+        """Compute the shading features [n,C,h,w] of hints [n,S,S,3]."""
 
-    def denoise(self, asks: Sequence[Ask]) -> list[Answer]:
-        """The answer to each; all have the same number of branches and frames."""
+    def denoise(self, requests: Sequence[DenoiseRequest]) -> list[DenoiseResult]:
+        """Predict for each request, in their order; all have the same number of branches and frames."""
 
     def decode(self, latents: Any) -> NDArray[np.uint8]:
-        """Clean latents [n,4,h,w] → pictures [n,S,S,3]."""
+        """Turn clean latents [n,4,h,w] into pictures [n,S,S,3]."""
 
     def warmup(self, size: int, frames: int, branches: Sequence[int], batches: Sequence[int]) -> None:
-        """Compile and allocate: windows of `frames`, each number of branches, `batches` asks at once."""
+        """Compile and allocate for windows of `frames`, each number of branches, `batches` requests at once."""
 
 
 EngineFactory = Callable[[], Engine]

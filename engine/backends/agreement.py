@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.errors import EngineUnavailable
-from engine.protocols import Ask, Backend
+from engine.protocols import Backend, DenoiseRequest
 
 # (least cosine, largest error over the largest value). Fused bf16 rounds differently; fp8 may stray as far as its plan
 # was allowed to when it was built (`engine.backends.build.TOLERANCES`); a wrong kernel is far beyond either.
@@ -64,7 +64,7 @@ def _stages(backend: Backend, size: int, frames: int) -> list[tuple[str, NDArray
     reference = backend.encode(picture[0], np.ones((size, size), np.float32), noise)
     features = backend.features(hints)
     x = x.to(features.device)
-    ((v1, v2),) = backend.denoise([Ask(x, SIGMA, reference, features, 2)])
+    ((v1, v2),) = backend.denoise([DenoiseRequest(x, SIGMA, reference, features, 2)])
     pictures = backend.decode(x[:2] / (SIGMA**2 + 1) ** 0.5)
     return [
         ("features", features.float().cpu().numpy()),

@@ -20,7 +20,7 @@ from engine.backends.eager import EagerBackend
 from engine.backends.options import BACKENDS
 from engine.backends.own_thread import HungCall, OwnThread
 from engine.errors import EngineError, EngineUnavailable
-from engine.protocols import Answer, Ask, Backend
+from engine.protocols import Backend, DenoiseRequest, DenoiseResult
 from lcvd.model import LcvdModel
 
 log = logging.getLogger(__name__)
@@ -101,10 +101,10 @@ class BackendChain:
         """See Backend."""
         return self._call("features", hints)
 
-    def denoise(self, asks: Sequence[Ask]) -> list[Answer]:
+    def denoise(self, requests: Sequence[DenoiseRequest]) -> list[DenoiseResult]:
         """See Backend."""
-        answers: list[Answer] = self._call("denoise", asks)
-        return answers
+        results: list[DenoiseResult] = self._call("denoise", requests)
+        return results
 
     def decode(self, latents: Any) -> NDArray[np.uint8]:
         """See Backend."""

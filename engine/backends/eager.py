@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.protocols import Answer, Ask
+from engine.protocols import DenoiseRequest, DenoiseResult
 from lcvd.model import LcvdModel
 from lcvd.networks.adapters import ConditionName
 from lcvd.networks.image_encoder import embed_image
@@ -71,29 +71,29 @@ class EagerBackend:
 
     def denoise(
         self,
-        asks: Sequence[Ask],  # of one number of branches and frames
-    ) -> list[Answer]:
-        """(v1, v2) float32 [F,4,h,w] of each ask; v1 None with one branch. One call of the network, c1 before c2."""
-        branches = asks[0].branches
-        rows = [self._branch(ask, guided) for ask in asks for guided in (False, True)[-branches:]]
+        requests: Sequence[DenoiseRequest],  # of one number of branches and frames
+    ) -> list[DenoiseResult]:
+        """Predict v1 and v2 of each request in one call of the network, c1 before c2; v1 is None with one branch."""
+        branches = requests[0].branches
+        rows = [self._branch(each, guided) for each in requests for guided in (False, True)[-branches:]]
         condition = Condition(
             torch.cat([row.features for row in rows if row.features is not None]),
             torch.cat([row.image_embedding for row in rows]),
             torch.cat([row.latents for row in rows]),
             torch.cat([row.ids for row in rows]),
         )
-        x = torch.stack([ask.x for ask in asks for _ in range(branches)])
-        levels = [_level(ask.sigma, self.device) for ask in asks for _ in range(branches)]
+        x = torch.stack([each.x for each in requests for _ in range(branches)])
+        levels = [_level(each.sigma, self.device) for each in requests for _ in range(branches)]
         sigma = torch.stack(torch.broadcast_tensors(*levels))  # one level a window, or a level a frame for all
-        v = self._v(x, sigma, condition).unflatten(0, (len(asks), branches))
-        return [(None if branches == 1 else each[0], each[-1]) for each in v]
+        v = self._v(x, sigma, condition).unflatten(0, (len(requests), branches))
+        return [DenoiseResult(None if branches == 1 else each[0], each[-1]) for each in v]
 
-    def _branch(self, ask: Ask, guided: bool) -> Condition:
-        """c2 (`guided`), or c1: the reference alone."""
-        frames, reference = len(ask.x), ask.reference
+    def _branch(self, request: DenoiseRequest, guided: bool) -> Condition:
+        """The condition c2 (`guided`), or c1: the reference alone."""
+        frames, reference = len(request.x), request.reference
         held = reference.features[None].expand(-1, frames, -1, -1, -1)
         return Condition(
-            held + ask.features[None] if guided else held,
+            held + request.features[None] if guided else held,
             reference.clip if guided else torch.zeros_like(reference.clip),
             reference.latents[None].expand(-1, frames, -1, -1, -1),
             _held_ids(self.device),
@@ -116,7 +116,7 @@ class EagerBackend:
             x = torch.zeros(frames, 4, size // 8, size // 8, device=self.device)
             for batch in batches:
                 for each in branches:
-                    self.denoise([Ask(x, 1.0, reference, features, each)] * batch)
+                    self.denoise([DenoiseRequest(x, 1.0, reference, features, each)] * batch)
             self.decode(x[: self.chunk])
 
     def _v(

@@ -1,6 +1,6 @@
 """The networks a plan is made of, cut out of the model: an nn.Module, static input shapes, and windows to verify it on.
 
-unet: v of B rows (branches × asks) of F frames. decoder: latents [n,4,h,w] → pictures in [0,1]. shading: pixels
+unet: v of B rows (branches × requests) of F frames. decoder: latents [n,4,h,w] → pictures in [0,1]. shading: pixels
 [n,3,S,S] → features. The UNet takes a level for every frame, so that one plan serves both sampler modes.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.backends.eager import EagerBackend
-from engine.protocols import Ask
+from engine.protocols import DenoiseRequest
 from lcvd.model import LcvdModel
 from lcvd.networks.precond import Denoiser
 from lcvd.networks.unet import FeatureUNet
@@ -139,7 +139,7 @@ def _unet_cases(model: LcvdModel, rows: int, frames: int, size: int) -> list[Cas
         for sigma in LEVELS:
             noise = torch.randn(rows // branches, frames, 4, size // 8, size // 8, generator=generator)
             x = (noise * (sigma**2 + 1) ** 0.5).to(model.device)
-            backend.denoise([Ask(each, np.full(frames, sigma), reference, features, branches) for each in x])
+            backend.denoise([DenoiseRequest(each, np.full(frames, sigma), reference, features, branches) for each in x])
             # A copy made outside inference mode: exporting may not touch inference tensors.
             cases.append(dict(zip(UNET_INPUTS, backend.recorder.inputs, strict=True)))
     return [{name: value.clone() for name, value in case.items()} for case in cases]

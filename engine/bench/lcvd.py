@@ -23,7 +23,7 @@ from engine.diffusion.window import WINDOW
 from engine.frames import Frame, Work
 from engine.live.device import EngineHost
 from engine.live.stream import LiveStream
-from engine.protocols import Ask, Avatar, Backend, StreamConfig
+from engine.protocols import Avatar, Backend, DenoiseRequest, StreamConfig
 from engine.synthetic_face import SyntheticFace, full_mask
 from lcvd.lighting.presets import preset
 from lcvd.model import LcvdModel
@@ -151,7 +151,7 @@ def time_backend(
         encode = median(lambda: backend.encode(portrait, mask, noise))
         hint = median(lambda: backend.features(hints[:8])) / 8
         one, two = (
-            median(lambda b=b: backend.denoise([Ask(x, 1.0, reference, features, b)]))  # type: ignore[misc]
+            median(lambda b=b: backend.denoise([DenoiseRequest(x, 1.0, reference, features, b)]))  # type: ignore[misc]
             for b in (1, 2)
         )
         decode = median(lambda: backend.decode(x[:8])) / 8

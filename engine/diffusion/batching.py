@@ -1,96 +1,110 @@
-"""Windows of several participants through one backend, step by step together: those that ask at once share a call.
+"""Continuous batching: windows of several participants share the denoiser's calls, step by step.
 
-A window is a generator of Asks (`engine.diffusion.sampler.window_steps` wrapped in its stages), so each keeps its own
-state, its own number of steps and its own end. Nobody waits for a window that is not there yet, nor for a longer one to
-end: at every step windows that came meanwhile join, and one that is done leaves.
+A job asks for one prediction at a time (`request`), takes it (`advance`) and gives its result after its last step, so
+each keeps its own state, its own number of steps and its own end. Nobody waits for a window that is not there yet, nor
+for a longer one to end: at every step windows that came meanwhile are admitted, and one that is done leaves (Orca, Yu
+et al. 2022, Sec. 3.1, calls it iteration-level scheduling).
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from engine.protocols import Answer, Ask, Backend
+from engine.protocols import Backend, DenoiseRequest, DenoiseResult
 
 T = TypeVar("T")
-Steps = Generator[Ask, Answer, T]
-Take = Callable[[int], Sequence[Steps[T]]]  # runs that wait, oldest first, at most so many; never waits itself
+T_co = TypeVar("T_co", covariant=True)
 
 
-def run_together(backend: Backend, take: Take[T], limit: int = 1) -> Iterator[tuple[int, T | Exception]]:
-    """(place in the order taken, what the run returns or the exception that ended it), each as soon as it is known.
+class Job(Protocol[T_co]):
+    """One window under way."""
 
-    At most `limit` runs are under way at once; ends when none is and `take` gives none. A run's own failure is its own;
-    a failing call ends those that shared it. Left early, it closes what is under way.
+    def request(self) -> DenoiseRequest:
+        """The prediction it waits for."""
+
+    def advance(self, result: DenoiseResult) -> T_co | None:
+        """Go one step on; the job's own result after the last step, else None."""
+
+
+Start = Callable[[], Job[T]]  # begins a job on the device
+
+
+class BatchScheduler(Generic[T]):
+    """Runs jobs through `backend`, at most `limit` at once. A job's failure is its own; a failed call's, of its jobs.
+
+    `next_batch(n)` returns at most `n` starts that wait, oldest first, and never blocks.
     """
-    runs: dict[int, Steps[T]] = {}
-    asked: dict[int, Ask] = {}
-    ended: list[tuple[int, T | Exception]] = []
-    count = 0
 
-    def resume(i: int, answer: Answer | None) -> None:
-        asked.pop(i, None)
+    def __init__(self, backend: Backend, next_batch: Callable[[int], Sequence[Start[T]]], limit: int = 1) -> None:
+        self._backend, self._next_batch, self._limit = backend, next_batch, limit
+        self._jobs: dict[int, Job[T]] = {}  # by place in the order taken
+        self._ended: list[tuple[int, T | Exception]] = []
+        self._count = 0
+
+    def run(self) -> Iterator[tuple[int, T | Exception]]:
+        """Step until nothing is under way and nothing waits; yield each result as soon as it is known."""
+        while (ended := self.step()) or self._jobs:
+            yield from ended
+
+    def step(self) -> list[tuple[int, T | Exception]]:
+        """Admit what waits, denoise every job once, and return (place, result or exception) of those that ended."""
+        waiting = self._next_batch(self._limit - len(self._jobs))
+        with torch.inference_mode():
+            self._admit(waiting)
+            for group in self._groups():
+                self._denoise(group)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _admit(self, waiting: Sequence[Start[T]]) -> None:
+        for place, start in enumerate(waiting, self._count):
+            try:
+                self._jobs[place] = start()
+            except Exception as error:  # the worker door: a participant's trouble is not the others'
+                self._ended.append((place, error))
+        self._count += len(waiting)
+
+    def _groups(self) -> list[dict[int, DenoiseRequest]]:
+        """The requests of all jobs, those that fit one call together, oldest first."""
+        groups: dict[tuple[object, ...], dict[int, DenoiseRequest]] = {}
+        for place, job in list(self._jobs.items()):
+            try:
+                request = job.request()
+            except Exception as error:  # the worker door
+                self._end(place, error)
+            else:
+                groups.setdefault((request.branches, tuple(request.x.shape)), {})[place] = request
+        return list(groups.values())
+
+    def _denoise(self, group: dict[int, DenoiseRequest]) -> None:
+        """One call of the network; each job of the group goes one step on, or all end with the call's exception."""
         try:
-            # send(None) starts a generator
-            asked[i] = runs[i].send(answer)  # type: ignore[arg-type]
-        except StopIteration as done:
-            ended.append((i, done.value))
-        except Exception as error:  # the worker door: a participant's trouble is not the others'
-            ended.append((i, error))
+            results = self._backend.denoise(list(group.values()))
+        except Exception as error:  # the worker door
+            for place in group:
+                self._end(place, error)
+            return
+        for place, result in zip(group, results, strict=True):
+            try:
+                made = self._jobs[place].advance(result)
+            except Exception as error:  # the worker door
+                self._end(place, error)
+            else:
+                if made is not None:
+                    self._end(place, made)
 
-    try:
-        while True:
-            new = take(limit - len(runs))
-            if not (new or runs):
-                return
-            with torch.inference_mode():  # not around a yield: it would leak into whoever reads the results
-                for run in new:
-                    runs[count] = run
-                    resume(count, None)
-                    count += 1
-                for group in _groups(asked):
-                    _answer(backend, group, asked, resume, ended)
-            for i, result in ended:
-                runs.pop(i).close()
-                yield i, result
-            ended.clear()
-    finally:
-        for run in runs.values():
-            run.close()
+    def _end(self, place: int, outcome: T | Exception) -> None:
+        del self._jobs[place]
+        self._ended.append((place, outcome))
 
 
-def run_alone(backend: Backend, run: Steps[T]) -> T:
-    """What the run returns; raises what ended it."""
-    waiting = [run]
-    ((_, result),) = run_together(backend, lambda free: [waiting.pop()] if waiting else [])
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _answer(
-    backend: Backend,
-    group: list[int],
-    asked: dict[int, Ask],
-    resume: Callable[[int, Answer | None], None],
-    ended: list[tuple[int, T | Exception]],
-) -> None:
-    """One call for the runs of `group`."""
-    try:
-        answers = backend.denoise([asked[i] for i in group])
-    except Exception as error:  # the worker door
-        for i in group:
-            del asked[i]
-            ended.append((i, error))
-        return
-    for i, answer in zip(group, answers, strict=True):
-        resume(i, answer)
-
-
-def _groups(asked: dict[int, Ask]) -> list[list[int]]:
-    """Runs whose asks fit one call, oldest first."""
-    alike: dict[tuple[object, ...], list[int]] = {}
-    for i in sorted(asked):
-        ask = asked[i]
-        alike.setdefault((ask.branches, tuple(ask.x.shape)), []).append(i)
-    return list(alike.values())
+@torch.inference_mode()
+def run_alone(backend: Backend, start: Start[T]) -> T:
+    """Run one job to its end, every step a call of its own, and return its result. Raises what ends it."""
+    job = start()
+    while True:
+        (result,) = backend.denoise([job.request()])
+        made = job.advance(result)
+        if made is not None:
+            return made

@@ -9,7 +9,7 @@ import torch
 
 from engine.diffusion.latency import WindowCost
 from engine.diffusion.window import WINDOW
-from engine.protocols import Ask, Backend
+from engine.protocols import Backend, DenoiseRequest
 
 CALLS = 3  # of each stage, the median counts: the first after a warm-up may still be odd
 FRAMES = 4  # decoded at a time: what every stride is made of
@@ -27,7 +27,7 @@ def measured_cost(backend: Backend, size: int, clock: Callable[[], float] = time
     x = torch.zeros(WINDOW, 4, size // 8, size // 8, device=features.device)
 
     def forward(branches: int) -> None:
-        ((_, v),) = backend.denoise([Ask(x, 1.0, reference, features, branches)])
+        ((_, v),) = backend.denoise([DenoiseRequest(x, 1.0, reference, features, branches)])
         float(v[0, 0, 0, 0])  # waits for the device
 
     def frames() -> None:

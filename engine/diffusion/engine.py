@@ -8,12 +8,13 @@ light goes on.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
-from engine.diffusion.batching import Steps, run_alone, run_together
+from engine.diffusion.batching import BatchScheduler, run_alone
 from engine.diffusion.benchmark import measured_cost
 from engine.diffusion.latency import Pace, WindowCost, nearest_quality, predicted
-from engine.diffusion.renderer import WindowRenderer
+from engine.diffusion.renderer import OnWindow, WindowJob, WindowRenderer
 from engine.diffusion.sampler import SamplerPlan
 from engine.diffusion.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow
 from engine.diffusion.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWindow, WindowShape
@@ -21,7 +22,7 @@ from engine.errors import EngineUnavailable, PortraitError, StreamClosed
 from engine.frames import Frame, Work
 from engine.held_pose import HeldPose
 from engine.light_transition import LightTransition
-from engine.protocols import Avatar, Backend, Engine, EngineTraits, Prediction, Stream, StreamConfig, Take
+from engine.protocols import Avatar, Backend, Engine, EngineTraits, NextBatch, Prediction, Stream, StreamConfig
 from engine.reference import Reference, make_reference
 from lcvd.hints import render_hints
 from lcvd.lighting.lighting import interpolate
@@ -161,12 +162,14 @@ class DiffusionEngine(Engine):
         plan = self.options.plan
         return nearest_quality(plan.steps, 1.0 if plan.guidance == "none" else plan.omega, self.options.stride)
 
-    def render_together(self, take: Take) -> Iterator[tuple[int, list[Frame] | Exception]]:
-        """`Stream.render` of each, in step."""
+    def render_together(self, next_batch: NextBatch) -> Iterator[tuple[int, list[Frame] | Exception]]:
+        """Render windows of several streams in shared calls; see BatchingEngine."""
         assert self._backend is not None
-        return run_together(
-            self._backend, lambda free: [_steps(*waiting) for waiting in take(free)], self.options.batch
-        )
+
+        def starts(free: int) -> list[Callable[[], WindowJob]]:
+            return [partial(_own(stream).begin, work) for stream, work in next_batch(free)]
+
+        return BatchScheduler(self._backend, starts, self.options.batch).run()
 
     def close(self) -> None:
         """Let go of the networks."""
@@ -187,7 +190,7 @@ class DiffusionStream:
         tracker: Tracker,
     ) -> None:
         self.reference = reference
-        self.on_window: Callable[[float, float], None] = lambda started_s, ended_s: None  # times of a window made
+        self.on_window: OnWindow = _not_measured
         self._stats = config.stats
         self._size = options.size
         self._tracker = tracker
@@ -218,16 +221,13 @@ class DiffusionStream:
         return self._window.add(frame, seen, lighting, hint)
 
     def render(self, work: Work) -> list[Frame]:
-        """The avatar, one picture [S,S,3] for each fresh frame."""
-        return run_alone(self._backend, self.steps(work))
+        """Return the avatar, one picture [S,S,3] for each frame of `work`."""
+        return run_alone(self._backend, partial(self.begin, work))
 
-    def steps(self, work: Work) -> Steps[list[Frame]]:
-        """`render`, asking for each call of the denoiser."""
-        started_s = self._stats.clock()
-        pictures = yield from self._renderer.pictures(work.host)
-        if work.host.number:  # the first one also encodes the portrait
-            self.on_window(started_s, self._stats.clock())
-        return [replace(frame, rgb=picture) for frame, picture in zip(work.frames, pictures, strict=True)]
+    def begin(self, work: Work) -> WindowJob:
+        """Start rendering `work`, leaving each call of the denoiser to the caller."""
+        # The first window also encodes the portrait: its time tells nothing of the others'.
+        return self._renderer.begin(work, self.on_window if work.host.number else _not_measured)
 
     def push(self, frame: Frame) -> list[Frame]:
         """Both halves, one after the other."""
@@ -248,9 +248,13 @@ class DiffusionStream:
         return interpolate(self.reference.lighting, replace(lighting, strength=1.0), lighting.strength)
 
 
-def _steps(stream: Stream, work: Work) -> Steps[list[Frame]]:
+def _own(stream: Stream) -> DiffusionStream:
     assert isinstance(stream, DiffusionStream), "the host gives an engine its own streams"
-    return stream.steps(work)
+    return stream
+
+
+def _not_measured(began_s: float, ended_s: float) -> None:
+    pass
 
 
 def _window_s(cost: WindowCost, options: DiffusionOptions) -> float:

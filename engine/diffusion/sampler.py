@@ -10,11 +10,11 @@ linear (Gaussian conditioning of the posterior at σ; guidance by a pseudo-inver
 (tests/engine/diffusion/test_sampler.py).
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +25,8 @@ from lcvd.networks.guidance import OMEGA, guided
 from lcvd.networks.schedule import STEPS, SamplerName, few_step_sigmas, step, v_from_x0, x0_from_v
 from lcvd.networks.student import Student
 
-# (x [F,4,h,w], σ) -> (v1 or None where one branch is asked, v2), each [F,4,h,w]
-Predict = Callable[[Tensor, float], tuple[Tensor | None, Tensor]]
+# (x [F,4,h,w], σ) -> (v1 or None with one branch, v2), each [F,4,h,w]
+Predict = Callable[[Tensor, Any], tuple[Tensor | None, Tensor]]
 GuidanceName = Literal["guided", "none", "student"]
 JoinName = Literal["carry", "pin"]
 
@@ -89,49 +89,69 @@ class SamplerPlan:
         return few_step_sigmas(self.sampler, self.steps)
 
 
+class Denoising(Protocol):
+    """The rows of one window on their way from noise to clean latents. Whoever drives it owns the network."""
+
+    def input(self) -> tuple[Tensor, float | NDArray[np.float64]]:
+        """(x [F,4,h,w], σ of all rows or [F]) that the network is to predict from."""
+
+    def advance(self, v1: Tensor | None, v2: Tensor) -> Tensor | None:
+        """Go one step down by the prediction (v1 None with one branch); clean latents [F,4,h,w] after the last."""
+
+
+class WindowDenoising:
+    """Denoising of a rolling window: all rows at one level, known ones pinned. Known rows come back as they were."""
+
+    def __init__(
+        self,
+        noise: Tensor,  # [F,4,h,w] standard normal, of these frames of the clip
+        plan: SamplerPlan,
+        known: Tensor | None = None,  # [n < F,4,h,w] clean latents of rows 0 … n - 1: anchor and context
+    ) -> None:
+        sigmas = [float(sigma) for sigma in plan.sigmas]
+        x = noise * (sigmas[0] ** 2 + 1) ** 0.5
+        if known is not None:
+            known = known.to(x)
+            # Where a known frame is at this level. The release leaves x0 out, which only σ = 700 forgives.
+            x = torch.cat([known + sigmas[0] * noise[: len(known)], x[len(known) :]])
+        self._plan, self._known, self._x = plan, known, x
+        self._levels, self._step = list(pairwise(sigmas)), 0  # (σ, the next one) of every step
+        self._omega = torch.tensor(plan.omega, device=noise.device)  # a copy at every step would wait for the device
+
+    def input(self) -> tuple[Tensor, float]:
+        """See Denoising."""
+        return self._x, self._levels[self._step][0]
+
+    def advance(self, v1: Tensor | None, v2: Tensor) -> Tensor | None:
+        """See Denoising."""
+        x, known, (sigma, sigma_next) = self._x, self._known, self._levels[self._step]
+        v = v2 if v1 is None else guided(v1, v2, self._omega)
+        if known is not None:
+            if self._plan.join == "carry":
+                v = _carried(x, v, sigma, known)
+            # The released hook (`KnownFrames` of lcvd.sampling), all rows at once: 12 rows one by one are 100 launches.
+            v = torch.cat([v_from_x0(x[: len(known)], known, sigma), v[len(known) :]])
+        self._x = step(self._plan.sampler, x, v, sigma, sigma_next)
+        self._step += 1
+        return self._x if self._step == len(self._levels) else None
+
+
+def denoise(predict: Predict, denoising: Denoising) -> Tensor:
+    """Drive `denoising` to its end with a network at hand: clean scaled latents [F,4,h,w]."""
+    while True:
+        latents = denoising.advance(*predict(*denoising.input()))
+        if latents is not None:
+            return latents
+
+
 def denoise_window(
     predict: Predict,
     noise: Tensor,  # [F,4,h,w]
     plan: SamplerPlan,
     known: Tensor | None = None,  # [n < F,4,h,w]
 ) -> Tensor:
-    """`window_steps` with a network at hand: clean scaled latents [F,4,h,w]."""
-    steps = window_steps(noise, plan, known)
-    try:
-        asked = next(steps)
-        while True:
-            asked = steps.send(predict(*asked))
-    except StopIteration as done:
-        latents: Tensor = done.value
-        return latents
-
-
-def window_steps(
-    noise: Tensor,  # [F,4,h,w] standard normal, of these frames of the clip
-    plan: SamplerPlan,
-    known: Tensor | None = None,  # [n < F,4,h,w] clean latents of rows 0 … n - 1: anchor and context
-) -> Generator[tuple[Tensor, float], tuple[Tensor | None, Tensor], Tensor]:
-    """Asks for (x, σ) → (v1 or None, v2) at every step and returns clean scaled latents [F,4,h,w].
-
-    Known rows come back as they were. Who drives it owns the network, so that windows may share its calls.
-    """
-    sigmas = [float(sigma) for sigma in plan.sigmas]
-    x = noise * (sigmas[0] ** 2 + 1) ** 0.5
-    if known is not None:
-        known = known.to(x)
-        # Where a known frame is at this level. The release leaves x0 out, which only σ = 700 forgives.
-        x = torch.cat([known + sigmas[0] * noise[: len(known)], x[len(known) :]])
-    omega = torch.tensor(plan.omega, device=noise.device)  # here: a copy at every step would wait for the device
-    for sigma, sigma_next in pairwise(sigmas):
-        v1, v2 = yield x, sigma
-        v = v2 if v1 is None else guided(v1, v2, omega)
-        if known is not None:
-            if plan.join == "carry":
-                v = _carried(x, v, sigma, known)
-            # The released hook (`KnownFrames` of lcvd.sampling), all rows at once: 12 rows one by one are 100 launches.
-            v = torch.cat([v_from_x0(x[: len(known)], known, sigma), v[len(known) :]])
-        x = step(plan.sampler, x, v, sigma, sigma_next)
-    return x
+    """Denoise one rolling window: clean scaled latents [F,4,h,w]."""
+    return denoise(predict, WindowDenoising(noise, plan, known))
 
 
 def _carried(x: Tensor, v: Tensor, sigma: float, known: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ published LCVD is not. Clean rows say so by their own level, hence no `engine.di
 """
 
 from collections import deque
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -117,41 +116,51 @@ class StaggeredWindow:
         return replace(self._flying.popleft(), host=window)
 
 
-def staggered_steps(
-    noise: Tensor,  # [F,4,h,w] standard normal, of these frames of the clip
-    plan: SamplerPlan,
-    shape: StaggeredShape,
-    kept: Tensor | None = None,  # [F - chunk,4,h,w] rows as the call before left them, `shape.kept` of them
-) -> Generator[tuple[Tensor, NDArray[np.float64]], tuple[Tensor | None, Tensor], Tensor]:
-    """Asks for (x, σ [F]) → (v1 or None, v2) once, and returns the rows [F,4,h,w] one level down; `shape.ready` clean.
+class StaggeredDenoising:
+    """Denoising (engine.diffusion.sampler) of one call of the staggered mode: every chunk goes one level down.
 
     At the start (`kept` None) all rows are noise and come down together, each until it is where it belongs, as in Ruhe
-    et al. 2024, Sec. 3.3: levels calls, as many as there are chunks. Known rows come back as they were; the network
-    sees them at the cleanest level it was trained at, with that little noise.
+    et al. 2024, Sec. 3.3: levels calls, as many as there are chunks; later one call. Clean are then the rows
+    `shape.ready`, and the known ones, which come back as they were; the network sees them at the cleanest level it was
+    trained at, with that little noise.
     """
-    sigmas = shape.sigmas(plan)
-    told = conditioning_sigmas(plan.sampler, shape.levels)
-    rest = initial_levels(shape.levels)
-    omega, known = torch.tensor(plan.omega), 1 + shape.context
-    x = noise * (sigmas[0] ** 2 + 1) ** 0.5
-    levels = np.zeros_like(rest)
-    if kept is not None:
-        x, levels = torch.cat([kept.to(x), x[len(kept) :]]), rest
-    while True:
-        starting = levels[0] < shape.levels - 1
-        after = np.minimum(levels + 1, rest if starting else shape.levels)
-        clean = levels[0] == shape.levels
-        asked = torch.cat([x[:known] + SIGMA_MIN * noise[:known], x[known:]]) if clean else x
-        v1, v2 = yield asked, np.repeat(told[levels], shape.blocks)
-        v = v2 if v1 is None else guided(v1, v2, omega)
-        x = torch.cat(
+
+    def __init__(
+        self,
+        noise: Tensor,  # [F,4,h,w] standard normal, of these frames of the clip
+        plan: SamplerPlan,
+        shape: StaggeredShape,
+        kept: Tensor | None = None,  # [F - chunk,4,h,w] rows as the call before left them, `shape.kept` of them
+    ) -> None:
+        self._noise, self._plan, self._shape = noise, plan, shape
+        self._sigmas = shape.sigmas(plan)
+        self._conditioning = conditioning_sigmas(plan.sampler, shape.levels)
+        self._rest = initial_levels(shape.levels)
+        self._omega, self._known = torch.tensor(plan.omega), 1 + shape.context
+        self._x = noise * (self._sigmas[0] ** 2 + 1) ** 0.5
+        self._levels = np.zeros_like(self._rest)  # of each block of rows
+        if kept is not None:
+            self._x, self._levels = torch.cat([kept.to(self._x), self._x[len(kept) :]]), self._rest
+
+    def input(self) -> tuple[Tensor, NDArray[np.float64]]:
+        """See Denoising: x [F,4,h,w], σ [F]."""
+        x, known = self._x, self._known
+        if self._levels[0] == self._shape.levels:  # the known rows are clean
+            x = torch.cat([x[:known] + SIGMA_MIN * self._noise[:known], x[known:]])
+        return x, np.repeat(self._conditioning[self._levels], self._shape.blocks)
+
+    def advance(self, v1: Tensor | None, v2: Tensor) -> Tensor | None:
+        """See Denoising."""
+        shape, sigmas = self._shape, self._sigmas
+        starting = self._levels[0] < shape.levels - 1
+        after = np.minimum(self._levels + 1, self._rest if starting else shape.levels)
+        v = v2 if v1 is None else guided(v1, v2, self._omega)
+        blocks = zip(self._x.split(shape.blocks), v.split(shape.blocks), self._levels, after, strict=True)
+        self._x = torch.cat(
             [
-                rows if level == below else step(plan.sampler, rows, each, float(sigmas[level]), float(sigmas[below]))
-                for rows, each, level, below in zip(
-                    x.split(shape.blocks), v.split(shape.blocks), levels, after, strict=True
-                )
+                x if now == below else step(self._plan.sampler, x, each, float(sigmas[now]), float(sigmas[below]))
+                for x, each, now, below in blocks
             ]
         )
-        levels = after
-        if not starting:
-            return x
+        self._levels = after
+        return None if starting else self._x

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 from engine.backends.compiled import CompiledBackend  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.backends.make_backend import make_backend  # noqa: E402
-from engine.protocols import Ask  # noqa: E402
+from engine.protocols import DenoiseRequest  # noqa: E402
 from lcvd.networks.vae import rgb_from_latents  # noqa: E402
 from lcvd.sampling.conditions import ClipConditions  # noqa: E402
 from lcvd.sampling.pipeline import predictor  # noqa: E402
@@ -31,7 +31,7 @@ def branches_of(backend, branches=2, sigma=2.5):
     picture, x = noises()
     with torch.inference_mode():
         reference = backend.encode(PORTRAIT, MASK, picture)
-        (answer,) = backend.denoise([Ask(x, sigma, reference, backend.features(HINTS), branches)])
+        (answer,) = backend.denoise([DenoiseRequest(x, sigma, reference, backend.features(HINTS), branches)])
     return answer
 
 
@@ -106,7 +106,9 @@ def test_compiled_agrees_with_eager_and_compiles_nothing_after_the_warm_up(tiny_
         features = eager.features(HINTS[:frames])
         for branches in (1, 2):
             for sigma in (2.5, np.linspace(0.1, 3.0, frames)):
-                asks = [Ask(x, sigma, references[1], features, branches)] * (3 - branches)  # two rows either way
+                asks = [DenoiseRequest(x, sigma, references[1], features, branches)] * (
+                    3 - branches
+                )  # two rows either way
                 for got, expected in zip(compiled.denoise(asks), eager.denoise(asks), strict=True):
                     torch.testing.assert_close(got[1], expected[1], atol=1e-5, rtol=1e-5)
                     if branches == 2:

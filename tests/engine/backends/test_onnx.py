@@ -26,7 +26,7 @@ from engine.backends.options import PlanOptions  # noqa: E402
 from engine.backends.plans import PlanMismatch, PlanMissing  # noqa: E402
 from engine.backends.runtime import plan_key  # noqa: E402
 from engine.errors import EngineUnavailable  # noqa: E402
-from engine.protocols import Ask  # noqa: E402
+from engine.protocols import DenoiseRequest  # noqa: E402
 from tests.engine.backends.tiny_plans import FRAMES, SIZE, tiny_model, tiny_store  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def results(backend, branches, sigma, asks=1):
     with torch.inference_mode():
         reference = backend.encode(PORTRAIT, np.ones((SIZE, SIZE), np.float32), picture)
         features = backend.features(HINTS)
-        answers = backend.denoise([Ask(x + i, sigma, reference, features, branches) for i in range(asks)])
+        answers = backend.denoise([DenoiseRequest(x + i, sigma, reference, features, branches) for i in range(asks)])
         return features, answers, backend.decode(x[:5])
 
 

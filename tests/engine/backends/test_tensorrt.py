@@ -21,7 +21,7 @@ from engine.backends.plans import PlanMismatch, PlanStore  # noqa: E402
 from engine.backends.tensorrt import FILE, TIMINGS, TensorRTRuntime  # noqa: E402
 from engine.backends.torch_tensorrt import TorchTensorRTRuntime  # noqa: E402
 from engine.errors import EngineUnavailable  # noqa: E402
-from engine.protocols import Ask  # noqa: E402
+from engine.protocols import DenoiseRequest  # noqa: E402
 from tests.engine.backends.fake_tensorrt import Setting, fake_tensorrt, fake_torch_tensorrt  # noqa: E402
 from tests.engine.backends.tiny_plans import FRAMES, SIZE, tiny_model, tiny_store  # noqa: E402
 
@@ -64,7 +64,7 @@ def test_plans_are_built_verified_and_run(trt, tmp_path) -> None:
             )
             features = each.features(np.full((FRAMES, SIZE, SIZE, 3), 200, np.uint8))
             x = torch.linspace(-2, 2, FRAMES * 4 * 64).reshape(FRAMES, 4, 8, 8)
-            outputs.append((each.denoise([Ask(x, 4.0, reference, features, 2)])[0], each.decode(x[:3])))
+            outputs.append((each.denoise([DenoiseRequest(x, 4.0, reference, features, 2)])[0], each.decode(x[:3])))
     ((v1, v2), pictures), ((w1, w2), same) = outputs
     torch.testing.assert_close(v1, w1, atol=1e-4, rtol=0)
     torch.testing.assert_close(v2, w2, atol=1e-4, rtol=0)

@@ -1,74 +1,105 @@
-"""engine.diffusion.batching: runs share calls without knowing of one another."""
+"""engine.diffusion.batching: jobs share calls without knowing of one another."""
 
+import gc
+import weakref
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from engine.diffusion.batching import Steps, run_alone, run_together  # noqa: E402
-from engine.protocols import Ask  # noqa: E402
+from engine.diffusion.batching import BatchScheduler, Start, run_alone  # noqa: E402
+from engine.protocols import DenoiseRequest, DenoiseResult  # noqa: E402
 
 
 class Doubler:
-    """A backend whose answer to x is 2x; writes down how many asks every call had."""
+    """A backend whose prediction of x is 2x; writes down the requests of every call."""
 
     name = "doubler"
 
-    def __init__(self, trouble: Callable[[list[Ask]], None] = lambda asks: None) -> None:
+    def __init__(self, trouble: Callable[[list[DenoiseRequest]], None] = lambda requests: None) -> None:
         self.calls: list[list[float]] = []
         self._trouble = trouble
 
-    def denoise(self, asks):
-        self.calls.append([float(ask.x[0]) for ask in asks])
-        self._trouble(asks)
-        return [(None, ask.x * 2) for ask in asks]
+    def denoise(self, requests):
+        self.calls.append([float(request.x[0]) for request in requests])
+        self._trouble(requests)
+        return [DenoiseResult(None, request.x * 2) for request in requests]
 
 
-def run(start: float, steps: int, branches: int = 1, fails_at: int | None = None, closed: list | None = None) -> Steps:
-    x = torch.tensor([start])
-    try:
-        for i in range(steps):
-            if i == fails_at:
-                raise ValueError(f"run {start} fails")
-            assert torch.is_inference_mode_enabled()
-            _, x = yield Ask(x, 1.0, None, None, branches)
-        return float(x)
-    finally:
-        if closed is not None:
-            closed.append(start)
+class Power:
+    """A job of `steps` steps; fails before step `fails_at`, the first of them in its start."""
+
+    def __init__(self, start: float, steps: int, branches: int, fails_at: int | None) -> None:
+        self.x, self.left, self.steps, self.branches, self.fails_at = (
+            torch.tensor([start]),
+            steps,
+            0,
+            branches,
+            fails_at,
+        )
+        self.name = start
+        self._check()
+
+    def _check(self) -> None:
+        assert torch.is_inference_mode_enabled()
+        if self.steps == self.fails_at:
+            raise ValueError(f"job {self.name} fails")
+
+    def request(self) -> DenoiseRequest:
+        assert torch.is_inference_mode_enabled()
+        return DenoiseRequest(self.x, 1.0, None, None, self.branches)
+
+    def advance(self, result: DenoiseResult) -> float | None:
+        self.x, self.left, self.steps = result.v2, self.left - 1, self.steps + 1
+        if not self.left:
+            return float(self.x)
+        self._check()
+        return None
 
 
-def taking(*runs: Steps, arrivals: dict[int, list[Steps]] | None = None):
-    """What waits: `runs` at once; `arrivals` from that many calls of take on."""
-    waiting, calls = list(runs), 0
+def job(start: float, steps: int, branches: int = 1, fails_at: int | None = None) -> Start[float]:
+    return partial(Power, start, steps, branches, fails_at)
 
-    def take(free: int) -> list[Steps]:
+
+def waiting(*starts: Start[float], arrivals: dict[int, list[Start[float]]] | None = None):
+    """What waits: `starts` at once; `arrivals` from that many calls on."""
+    queue, calls = list(starts), 0
+
+    def next_batch(free: int) -> list[Start[float]]:
         nonlocal calls
-        waiting.extend((arrivals or {}).get(calls, []))
+        queue.extend((arrivals or {}).get(calls, []))
         calls += 1
-        taken = waiting[:free]
-        del waiting[:free]
+        taken = queue[:free]
+        del queue[:free]
         return taken
 
-    return take
+    return next_batch
 
 
-def test_equal_runs_share_every_call() -> None:
-    """Two runs of 4 steps need 4 calls, and each gets its own result."""
+def results(backend: Doubler, next_batch, limit: int = 2) -> dict[int, float | Exception]:
+    return dict(BatchScheduler(backend, next_batch, limit).run())
+
+
+def test_equal_jobs_share_every_call() -> None:
+    """Two jobs of 4 steps need 4 calls, and each gets its own result."""
     backend = Doubler()
-    results = dict(run_together(backend, taking(run(1, 4), run(3, 4)), limit=2))
-    assert results == {0: 16.0, 1: 48.0}
+    assert results(backend, waiting(job(1, 4), job(3, 4))) == {0: 16.0, 1: 48.0}
     assert backend.calls == [[1, 3], [2, 6], [4, 12], [8, 24]]
 
 
-def test_a_short_run_does_not_wait_for_a_long_one() -> None:
+def test_a_step_is_one_call_for_each_and_says_who_ended() -> None:
+    """Step by step, without a loop around: nothing after the first, both results after the second, then nothing."""
+    scheduler = BatchScheduler(Doubler(), waiting(job(1, 2), job(3, 2)), 2)
+    assert [scheduler.step() for _ in range(3)] == [[], [(0, 4.0), (1, 12.0)], []]
+
+
+def test_a_short_job_does_not_wait_for_a_long_one() -> None:
     """It is given back after its own steps; the long one goes on alone, and the next joins it midway."""
     backend = Doubler()
-    seen = []
-    take = taking(run(1, 5), run(3, 1), arrivals={2: [run(5, 2)]})
-    for place, _ in run_together(backend, take, limit=2):
-        seen.append((place, len(backend.calls)))
+    next_batch = waiting(job(1, 5), job(3, 1), arrivals={2: [job(5, 2)]})
+    seen = [(place, len(backend.calls)) for place, _ in BatchScheduler(backend, next_batch, 2).run()]
     assert seen == [(1, 1), (2, 4), (0, 5)]
     assert [len(call) for call in backend.calls] == [2, 1, 2, 2, 1]
 
@@ -76,65 +107,74 @@ def test_a_short_run_does_not_wait_for_a_long_one() -> None:
 def test_no_more_than_the_limit_are_under_way() -> None:
     """Five that wait go in as places fall free, oldest first."""
     backend = Doubler()
-    order = [place for place, _ in run_together(backend, taking(*(run(i, 2) for i in range(5))), limit=2)]
-    assert order == [0, 1, 2, 3, 4]
+    assert list(results(backend, waiting(*(job(i, 2) for i in range(5))))) == [0, 1, 2, 3, 4]
     assert max(len(call) for call in backend.calls) == 2
     assert len(backend.calls) == 6
 
 
-def test_unlike_asks_do_not_share_a_call() -> None:
-    """One branch and two cannot be stacked; both runs end nevertheless."""
+def test_unlike_requests_do_not_share_a_call() -> None:
+    """One branch and two cannot be stacked; both jobs end nevertheless."""
     backend = Doubler()
-    assert dict(run_together(backend, taking(run(1, 2), run(3, 2, branches=2)), limit=2)) == {0: 4.0, 1: 12.0}
+    assert results(backend, waiting(job(1, 2), job(3, 2, branches=2))) == {0: 4.0, 1: 12.0}
     assert all(len(call) == 1 for call in backend.calls)
 
 
-def test_a_run_that_raises_ends_alone() -> None:
-    """Its neighbour gets the result it gets without it."""
-    results = dict(run_together(Doubler(), taking(run(1, 3, fails_at=1), run(3, 3)), limit=2))
-    assert isinstance(results[0], ValueError)
-    assert results[1] == 24.0
+@pytest.mark.parametrize("fails_at", [0, 1])
+def test_a_job_that_raises_ends_alone(fails_at: int) -> None:
+    """At its start or midway: its neighbour gets the result it gets without it."""
+    got = results(Doubler(), waiting(job(1, 3, fails_at=fails_at), job(3, 3)))
+    assert isinstance(got[0], ValueError)
+    assert got[1] == 24.0
 
 
 def test_a_failing_call_ends_those_that_shared_it() -> None:
-    """The others, and whoever comes later, go on; what has ended is closed."""
+    """The others, and whoever comes later, go on."""
 
-    def trouble(asks) -> None:
-        if float(asks[0].x[0]) == 2:
+    def trouble(requests) -> None:
+        if float(requests[0].x[0]) == 2:
             raise RuntimeError("out of memory")
 
-    closed: list = []
-    runs = taking(run(1, 3, closed=closed), run(3, 3, closed=closed), run(5, 1, closed=closed))
-    results = dict(run_together(Doubler(trouble), runs, limit=2))
-    assert isinstance(results[0], RuntimeError)
-    assert isinstance(results[1], RuntimeError)
-    assert results[2] == 10.0
-    assert closed == [1, 3, 5]
+    got = results(Doubler(trouble), waiting(job(1, 3), job(3, 3), job(5, 1)))
+    assert isinstance(got[0], RuntimeError)
+    assert isinstance(got[1], RuntimeError)
+    assert got[2] == 10.0
 
 
-def test_left_early_it_closes_what_is_under_way() -> None:
-    """Whoever reads the results may stop; a `take` that raises ends it as well. Inference mode does not leak."""
-    closed: list = []
-    results = run_together(Doubler(), taking(run(1, 1), run(3, 9, closed=closed)), limit=2)
-    assert next(results) == (0, 2.0)
+def test_left_early_it_lets_go_of_what_is_under_way() -> None:
+    """Whoever reads the results may stop; a `next_batch` that raises ends it as well. Inference mode does not leak."""
+    held: list[weakref.ref] = []
+
+    def kept(start: Start[float]) -> Start[float]:
+        def begin():
+            made = start()
+            held.append(weakref.ref(made))
+            return made
+
+        return begin
+
+    found = BatchScheduler(Doubler(), waiting(job(1, 1), kept(job(3, 9))), 2).run()
+    assert next(found) == (0, 2.0)
     assert not torch.is_inference_mode_enabled()
-    results.close()
-    assert closed == [3]
+    found.close()
+    gc.collect()
+    assert [each() for each in held] == [None]
 
-    def take(free: int) -> list[Steps]:
-        if closed == [3]:
-            closed.clear()
-            return [run(7, 9, closed=closed)]
+    def next_batch(free: int) -> list[Start[float]]:
+        if len(held) == 1:
+            return [kept(job(7, 9))]
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        list(run_together(Doubler(), take, limit=1))
-    assert closed == [7]
+        list(BatchScheduler(Doubler(), next_batch, 1).run())
+    gc.collect()
+    assert [each() for each in held] == [None, None]
 
 
 def test_alone_it_returns_or_raises() -> None:
-    """The result itself, or what ended the run; a run without a single ask too."""
-    assert run_alone(Doubler(), run(1, 3)) == 8.0
-    assert run_alone(Doubler(), run(1, 0)) == 1.0
-    with pytest.raises(ValueError, match="run 1 fails"):
-        run_alone(Doubler(), run(1, 3, fails_at=2))
+    """The result itself, or what ended the job; as many calls as steps."""
+    backend = Doubler()
+    assert run_alone(backend, job(1, 3)) == 8.0
+    assert backend.calls == [[1], [2], [4]]
+    for fails_at in (0, 2):
+        with pytest.raises(ValueError, match="job 1 fails"):
+            run_alone(Doubler(), job(1, 3, fails_at=fails_at))

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from engine.diffusion.latency import predicted  # noqa: E402
 from engine.diffusion.sampler import SamplerPlan, denoise_window  # noqa: E402
-from engine.diffusion.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow, staggered_steps  # noqa: E402
+from engine.diffusion.staggered import CHUNK, MAX_LEVELS, StaggeredDenoising, StaggeredShape, StaggeredWindow  # noqa: E402
 from engine.diffusion.window import WINDOW, WindowShape  # noqa: E402
 from engine.frames import Frame  # noqa: E402
 from lcvd.networks.schedule import (  # noqa: E402
@@ -52,16 +52,13 @@ def staggered_clip(shape, plan, predict_of, chunks=CHUNKS, on_ask=lambda call, p
     call = 0
     for number in range(chunks - shape.levels + 1):
         places = shape.clip_frames(number)
-        steps = staggered_steps(noise[[place % WINDOW for place in places]], plan, shape, kept)
-        asked = next(steps)
-        try:
-            while True:
-                on_ask(call, places, *asked)
-                call += 1
-                v1, v2 = predict_of(places)(*asked)
-                asked = steps.send((v1 if plan.branches == 2 else None, v2))
-        except StopIteration as done:
-            x = done.value
+        denoising, x = StaggeredDenoising(noise[[place % WINDOW for place in places]], plan, shape, kept), None
+        while x is None:
+            asked = denoising.input()
+            on_ask(call, places, *asked)
+            call += 1
+            v1, v2 = predict_of(places)(*asked)
+            x = denoising.advance(v1 if plan.branches == 2 else None, v2)
         out.append(x[shape.ready].double())
         kept = x[shape.kept]
     return torch.cat(out).numpy()
@@ -153,15 +150,14 @@ def test_known_rows_stay_as_they_were() -> None:
     """Whatever the network says of anchor and context, they come back; it sees them with the smallest trained noise."""
     shape, noise = StaggeredShape(2), draw()
     kept = torch.randn(WINDOW - CHUNK, *SIZE, generator=torch.Generator().manual_seed(1))
-    steps = staggered_steps(noise, ALONE, shape, kept)
-    x, sigma = next(steps)
+    denoising = StaggeredDenoising(noise, ALONE, shape, kept)
+    x, sigma = denoising.input()
     torch.testing.assert_close(x[:8] - kept[:8], SIGMA_MIN * noise[:8], atol=1e-6, rtol=0)
     assert torch.equal(x[8:12], kept[8:])
     torch.testing.assert_close(x[12:], noise[12:] * (sigma[12] ** 2 + 1) ** 0.5)
-    with pytest.raises(StopIteration) as done:
-        steps.send((None, torch.full_like(x, 7.0)))
-    assert torch.equal(done.value.value[:8], kept[:8])
-    assert (done.value.value[8:12] != kept[8:]).all()
+    rows = denoising.advance(None, torch.full_like(x, 7.0))  # one call, and it is the last
+    assert torch.equal(rows[:8], kept[:8])
+    assert (rows[8:12] != kept[8:]).all()
 
 
 def related(correlation: float, blind: bool):

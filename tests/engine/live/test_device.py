@@ -10,7 +10,7 @@ import pytest
 from engine.frames import Frame, Work
 from engine.live.device import EngineHost
 from engine.live.stream import LiveStream
-from engine.protocols import EngineTraits, Stream, Take
+from engine.protocols import EngineTraits, NextBatch, Stream
 from tests.engine.fakes import DAY, Clock, FakeEngine, FakeStream, lanes_and_devices, picture, until
 
 
@@ -37,7 +37,7 @@ class BatchingFake(FakeEngine):
         self.steps_of, self.on_step = steps_of, on_step
         self.calls: list[list[int]] = []  # who shared each step
 
-    def render_together(self, take: Take) -> Iterator[tuple[int, list[Frame] | Exception]]:
+    def render_together(self, take: NextBatch) -> Iterator[tuple[int, list[Frame] | Exception]]:
         left: dict[int, tuple[Stream, Work, int]] = {}
         count = 0
         while True:

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="the lcvd extra is not installed")
 pytest.importorskip("accelerate", reason="the lcvd extra is not installed")
 
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402
-from engine.diffusion.staggered import CHUNK, StaggeredShape, staggered_steps  # noqa: E402
+from engine.diffusion.staggered import CHUNK, StaggeredDenoising, StaggeredShape  # noqa: E402
 from engine.diffusion.window import WINDOW  # noqa: E402
 from lcvd.model import load_lcvd  # noqa: E402
 from lcvd.networks.precond import region_means  # noqa: E402
@@ -32,14 +32,12 @@ def rows_of_the_engine(sampler: SamplerName, levels: int) -> list[np.ndarray]:
     noise = torch.randn(WINDOW, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     kept, seen = None, []
     for _ in range(3):
-        steps = staggered_steps(noise, plan, shape, kept)
-        x, sigma = next(steps)
-        try:
-            while True:
-                seen.append(np.asarray(sigma))
-                x, sigma = steps.send((None, torch.zeros_like(x)))
-        except StopIteration as done:
-            kept = done.value[shape.kept]
+        denoising, rows = StaggeredDenoising(noise, plan, shape, kept), None
+        while rows is None:
+            x, sigma = denoising.input()
+            seen.append(np.asarray(sigma))
+            rows = denoising.advance(None, torch.zeros_like(x))
+        kept = rows[shape.kept]
     return seen
 
 
