@@ -1,6 +1,6 @@
 """An avatar's reference is a portrait, cropped to the model's size, with its face, light, hint and mask."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +9,12 @@ from engine.errors import PortraitError
 from lcvd.face.raster import rasterize
 from lcvd.hints import render_hints
 from lcvd.lighting.estimate import estimate_lighting
+from lcvd.lighting.lighting import interpolate, scaled, sh_projection
 from lcvd.matting.portrait import portrait_mask
 from lcvd.protocols import Matte, Rasterizer, Tracker
 from lcvd.tracking.crop import Roi, crop
 from lcvd.tracking.deca import DecaTracker
-from lcvd.types import Face, FloatArray, Lighting
+from lcvd.types import MAX_DIRECTIONALS, Face, FloatArray, Lighting
 
 Rgb = NDArray[np.uint8]
 FACES_HIGH = 2.6  # side of the square around a face in heights of its mesh: head and shoulders, as LCVD was trained on
@@ -71,6 +72,32 @@ def make_reference(
         lighting = estimate_lighting(small, face)
     hint = render_hints(face, lighting, (size, size), rasterizer).rgb
     return Reference(small, face, lighting, hint, portrait_mask(small, matte))
+
+
+def mixed_lighting(own: Lighting, wanted: Lighting, strength: float) -> Lighting:
+    """Mix the portrait's `own` light with the `wanted` one: 0 gives `own`, 1 `wanted`, between them a weighted sum.
+
+    Shading is linear in light, so a surface shows (1 - strength) · own + strength · wanted, cast shadows aside. Lights
+    do not travel as they do in `lcvd.lighting.lighting.interpolate`, which is for changes in time: half-way from a
+    light on the left to one on the right both shine, and none stands in the middle. Of more than four directional
+    lights the last of `own` are kept as their SH projection, which is all that hints show of them.
+    """
+    own, wanted = replace(own, strength=1.0), replace(wanted, strength=1.0)
+    if strength <= 0 or strength >= 1:
+        return wanted if strength >= 1 else own
+    own = _with_lights(own, MAX_DIRECTIONALS - len(wanted.directionals))
+    lights = (*scaled(wanted, strength).directionals, *scaled(own, 1 - strength).directionals)
+    rest = interpolate(replace(own, directionals=()), replace(wanted, directionals=()), strength)
+    return replace(rest, directionals=lights)
+
+
+def _with_lights(lighting: Lighting, most: int) -> Lighting:
+    """`lighting` with at most so many directional lights, the others in its SH."""
+    kept, folded = lighting.directionals[:most], lighting.directionals[most:]
+    if not folded:
+        return lighting
+    sh = sh_projection(replace(lighting, ambient_rgb=(0.0, 0.0, 0.0), directionals=folded))
+    return replace(lighting, directionals=kept, sh=sh)
 
 
 def _settled(tracker: Tracker, rgb: Rgb) -> Face | None:

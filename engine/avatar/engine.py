@@ -23,7 +23,7 @@ from engine.frames import Frame, Work, require_rgb
 from engine.held_pose import HeldPose
 from engine.light_transition import LightTransition
 from engine.protocols import Avatar, Engine, EngineTraits, StreamConfig
-from engine.reference import Reference, make_reference
+from engine.reference import Reference, make_reference, mixed_lighting
 from engine.relighting.background import background_gain
 from engine.relighting.compose import compose
 from engine.relighting.grid import GRID, WorkingGrid
@@ -33,7 +33,7 @@ from engine.relighting.surface import person_surface
 from engine.synthetic_face import WARMUP_LIGHT, SyntheticFace
 from lcvd.errors import LightError
 from lcvd.lighting.colour import LUMA
-from lcvd.lighting.lighting import interpolate, pack
+from lcvd.lighting.lighting import pack
 from lcvd.lighting.sh import Y00
 from lcvd.matting.portrait import CalibratedMatte
 from lcvd.matting.selfie import SelfieMatte
@@ -141,7 +141,7 @@ class AvatarStream:
             match = self._mouth.match(rgb, driver) if driver is not None else np.ones(3, np.float32)
         with self._stats.stage("look-up"):
             uv_map = self._puppet.inverse_warp(face)
-        light = interpolate(self._own, replace(lighting, strength=1.0), lighting.strength)
+        light = mixed_lighting(self._own, lighting, lighting.strength)
         return Work((frame,), (seen,), (light,), Pose(face, uv_map, driver, match, mouth))
 
     def render(self, work: Work) -> list[Frame]:

@@ -23,9 +23,8 @@ from engine.frames import Frame, Work
 from engine.held_pose import HeldPose
 from engine.light_transition import LightTransition
 from engine.protocols import Avatar, Backend, Engine, EngineTraits, NextBatch, Prediction, Stream, StreamConfig
-from engine.reference import Reference, make_reference
+from engine.reference import Reference, make_reference, mixed_lighting
 from lcvd.hints import render_hints
-from lcvd.lighting.lighting import interpolate
 from lcvd.matting.portrait import make_matte
 from lcvd.motion import FaceMotion
 from lcvd.protocols import Matte, Tracker
@@ -217,7 +216,9 @@ class DiffusionStream:
             seen = self._tracker.track(frame.rgb, frame.t_s)
         with self._stats.stage("hint"):
             face = self._pose.at(seen, frame.t_s)
-            hint = render_hints(face, self._light(lighting), (self._size, self._size)).rgb
+            # Strength 0 ("original") is the light the portrait was taken in, as offline.
+            light = mixed_lighting(self.reference.lighting, lighting, lighting.strength)
+            hint = render_hints(face, light, (self._size, self._size)).rgb
         return self._window.add(frame, seen, lighting, hint)
 
     def render(self, work: Work) -> list[Frame]:
@@ -242,10 +243,6 @@ class DiffusionStream:
         """No more frames."""
         self._closed = True
         self._tracker.close()
-
-    def _light(self, lighting: Lighting) -> Lighting:
-        """Strength 0 ("original") is the light the portrait was taken in, as offline; between, a mixture."""
-        return interpolate(self.reference.lighting, replace(lighting, strength=1.0), lighting.strength)
 
 
 def _own(stream: Stream) -> DiffusionStream:

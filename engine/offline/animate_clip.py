@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from engine.errors import PortraitError
 from engine.offline.options import PortraitOptions, check_options
 from engine.offline.video_file import ClipReader, ClipWriter
-from engine.reference import Reference, make_reference, square_around
+from engine.reference import Reference, make_reference, mixed_lighting, square_around
 from lcvd.face.raster import rasterize
 from lcvd.face.raster_pytorch3d import make_rasterizer
 from lcvd.hints import render_hints
-from lcvd.lighting.lighting import sh_projection
 from lcvd.matting.portrait import make_matte
 from lcvd.motion import CodeMotion, FaceMotion
 from lcvd.protocols import Rasterizer, Tracker
@@ -47,15 +46,6 @@ def has_progress(state: Path) -> bool:
     return (state / "progress.safetensors").exists()
 
 
-def at_strength(lighting: Lighting, own: Lighting) -> Lighting:
-    """`lighting` at its strength; what it lacks of 1 is `own` light: hints are linear in light."""
-    share = lighting.strength
-    if share >= 1:
-        return lighting
-    sh = share * sh_projection(lighting) + (1 - share) * sh_projection(own)
-    return Lighting(lighting.name, (0.0, 0.0, 0.0), sh=np.asarray(sh, np.float32))
-
-
 def animate_clip(
     weights: Path | str,
     reference_rgb: Rgb | None,  # [H,W,3]; None: the driver's own first face is the portrait
@@ -71,8 +61,8 @@ def animate_clip(
     """Write the relit portrait to `target` [S,S] at the driver's times, with its sound; returns the frames written.
 
     `compare` writes reference | hint | result | driver. `state` keeps what an interrupted run needs; the caller
-    calls `discard_state`. Strength goes from the reference's own light (0) to `lighting` (1). Raises PortraitError,
-    ClipError, LcvdError.
+    calls `discard_state`. Strength goes from the reference's own light (0) to `lighting` (1), as live
+    (`engine.reference.mixed_lighting`). Raises PortraitError, ClipError, LcvdError.
     """
     check_options(options)
     from lcvd.networks.schedule import few_step_sigmas
@@ -106,7 +96,7 @@ def animate_clip(
                 reference = make_reference(first, options.size, tracker, matte, driver_square, rasterizer)
             else:
                 reference = make_reference(reference_rgb, options.size, tracker, matte, rasterizer=rasterizer)
-            light = at_strength(lighting, reference.lighting)
+            light = mixed_lighting(reference.lighting, lighting, lighting.strength)
             # Before the hints: damaged weights are told at once, not after the whole clip was tracked.
             model = load_lcvd(weights, device=options.device, dtype=options.dtype)
             student = model.student

@@ -14,12 +14,11 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 pytest.importorskip("diffusers", reason="pip install 'relight-live[lcvd]'")
 
 from engine.errors import PortraitError  # noqa: E402
-from engine.offline.animate_clip import PortraitOptions, animate_clip, at_strength  # noqa: E402
+from engine.offline.animate_clip import PortraitOptions, animate_clip  # noqa: E402
 from engine.offline.video_file import ClipReader  # noqa: E402
 from engine.reference import make_reference, square_around  # noqa: E402
 from lcvd.errors import LcvdError  # noqa: E402
 from lcvd.face.raster import rasterize  # noqa: E402
-from lcvd.lighting.lighting import sh_projection  # noqa: E402
 from lcvd.lighting.presets import preset  # noqa: E402
 from lcvd.matting.selfie import SelfieMatte  # noqa: E402
 from lcvd.tracking.deca import DecaTracker  # noqa: E402
@@ -223,16 +222,6 @@ def test_errors_come_before_the_work(tmp_path: Path, weights: Path, driver: Path
     with pytest.raises(LcvdError, match="no such folder"):
         animate_clip(tmp_path / "absent", portrait, driver, tmp_path / "o.mp4", light, OPTIONS, tmp_path / "s")
     assert not (tmp_path / "o.mp4").exists()
-
-
-def test_strength_goes_from_the_references_own_light_to_the_asked_one() -> None:
-    """At 0 the reference's light, at 1 the asked one, in between their mixture: strength is not ignored."""
-    own, asked = preset("split-left").lighting, preset("soft-front").lighting
-    own_sh, asked_sh = sh_projection(own), sh_projection(asked)
-    assert np.abs(own_sh - asked_sh).max() > 0.1
-    for share in (0.0, 0.3, 1.0):
-        got = sh_projection(at_strength(replace(asked, strength=share), own))
-        np.testing.assert_allclose(got, share * asked_sh + (1 - share) * own_sh, atol=1e-6)
 
 
 def test_the_square_holds_head_and_shoulders(portrait: np.ndarray) -> None:
