@@ -14,7 +14,7 @@ from lcvd.types import Lighting
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Avatar:
-    """What an engine that animates a portrait needs of one participant; None leaves the engine's own value."""
+    """Holds what an engine that animates a portrait needs of one participant; None leaves the engine's own value."""
 
     portrait_rgb: NDArray[np.uint8]  # [H,W,3]
     steps: int | None = None
@@ -25,7 +25,7 @@ class Avatar:
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """What a stream is opened with. `stats` collects stage times; its clock is injected."""
+    """Holds what a stream is opened with. `stats` collects stage times; its clock is injected."""
 
     lighting: Lighting
     stats: Stats = field(default_factory=Stats)

@@ -1,1 +1,1 @@
-"""Where LCVD's networks run. All that differs between eager, compiled and TensorRT is a Backend of this folder."""
+"""Backends run LCVD's networks. All that differs between eager, compiled and TensorRT is a Backend of this folder."""

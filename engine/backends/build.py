@@ -31,7 +31,7 @@ TOLERANCES = {"fp32": (0.99999, 1e-3), "fp16": (0.999, 0.05), "bf16": (0.99, 0.1
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """Which plans an engine will need. ValueError names field, value and remedy."""
+    """Says which plans an engine will need. ValueError names field, value and remedy."""
 
     size: int = 512  # px
     frames: int = 16
@@ -189,7 +189,7 @@ def build_command(
     weights: Path | str,
     decoder: str = "image",
 ) -> str:
-    """What to type for the plans an engine lacks."""
+    """Return the command that builds the plans an engine lacks."""
     return (
         f"relight engine build --weights {weights} --size {size} --backend {runtime} --precision {precision} "
         f"--branches {','.join(map(str, branches))} --batch {batch}"

@@ -1,6 +1,6 @@
 """The fastest backend that works here, and the next one when it stops working.
 
-Each is made, warmed up and compared with eager (`engine.backends.agreement`) within its time limit; what fails is
+Each is made, warmed up and compared with eager (`engine.backends.parity`) within its time limit; what fails is
 passed over with its reason. One whose calls raise twice in a row (out of memory, a CUDA error) or hang is given up
 while running, and the next is prepared. What `encode` gives (EncodedReference) must be readable by every one of them.
 """
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.backends.agreement import require_agreement
 from engine.backends.eager import EagerBackend
 from engine.backends.options import BACKENDS
-from engine.backends.own_thread import HungCall, OwnThread
+from engine.backends.parity import require_parity
+from engine.backends.serial_executor import CallTimeout, SerialExecutor
 from engine.errors import EngineError, EngineUnavailable
 from engine.protocols import Backend, DenoiseRequest, DenoiseResult
 from lcvd.model import LcvdModel
@@ -48,17 +48,17 @@ def chain_names(name: str, device_type: str) -> tuple[str, ...]:
 
 
 def chain_limit_s(names: Sequence[str]) -> float:
-    """How long preparing may take at worst."""
+    """Return the seconds that preparing may take at worst."""
     return sum(LIMITS_S[name] for name in names)
 
 
 @dataclass(slots=True, eq=False)
-class _Seat:
-    """The backend that runs."""
+class _ActiveBackend:
+    """The backend that runs, and what takes its place when it fails."""
 
     backend: Backend
-    thread: OwnThread
-    rest: tuple[str, ...]  # what comes after it
+    executor: SerialExecutor
+    rest: tuple[str, ...]  # names of those that come after it
     failures: int = 0
 
 
@@ -77,21 +77,21 @@ class BackendChain:
         self._model, self._names, self._make = model, tuple(names), make
         self._limits_s, self._grace_s = limits_s, grace_s
         self._shapes: tuple[int, int, Sequence[int], Sequence[int]] | None = None
-        self._seat: _Seat | None = None
+        self._active: _ActiveBackend | None = None
         self._lock = threading.Lock()
         self._closed = False
 
     @property
     def name(self) -> str:
-        """Of the backend that runs; empty before the warm-up and between two."""
-        seat = self._seat
-        return "" if seat is None else seat.backend.name
+        """The name of the backend that runs; empty before the warm-up and between two."""
+        active = self._active
+        return "" if active is None else active.backend.name
 
     def warmup(self, size: int, frames: int, branches: Sequence[int], batches: Sequence[int]) -> None:
-        """Prepare the first that works. Raises EngineUnavailable with all reasons where none does."""
-        if self._seat is None:
+        """Prepare the first backend that works. Raises EngineUnavailable with all reasons where none does."""
+        if self._active is None:
             self.reasons, self._shapes = [], (size, frames, branches, batches)
-            self._settle(self._names)
+            self._activate_first(self._names)
 
     def encode(self, rgb: NDArray[np.uint8], mask: NDArray[np.generic], noise: Any) -> Any:
         """See Backend."""
@@ -114,27 +114,27 @@ class BackendChain:
     def close(self) -> None:
         """Let the networks go; a call that hangs is left behind."""
         with self._lock:
-            seat, self._seat, self._closed = self._seat, None, True
-        if seat is not None:
-            seat.thread.close()
+            active, self._active, self._closed = self._active, None, True
+        if active is not None:
+            active.executor.close()
 
-    def _settle(self, names: tuple[str, ...]) -> None:
+    def _activate_first(self, names: tuple[str, ...]) -> None:
         for i, name in enumerate(names):
-            thread = OwnThread(name)
+            executor = SerialExecutor(name)
             try:
-                backend = thread.call(self._prepared, name, limit_s=self._limits_s[name])
+                backend = executor.call(self._prepared, name, limit_s=self._limits_s[name])
             except Exception as error:  # the worker door: whatever keeps one backend from starting, the next may
                 log.warning("backend %s is not used", name, exc_info=error)
-                thread.close()
-                self.reasons.append(f"{name}: {_words(error)}")
+                executor.close()
+                self.reasons.append(f"{name}: {_reason_of(error)}")
                 del error
                 _free_memory()
                 continue
             with self._lock:
                 if not self._closed:
-                    self._seat = _Seat(backend, thread, names[i + 1 :])
+                    self._active = _ActiveBackend(backend, executor, names[i + 1 :])
                     return
-            thread.close()
+            executor.close()
             return
         raise EngineUnavailable(
             f"None of LCVD's backends works here ({'; '.join(self.reasons)})", "the log has the details"
@@ -146,53 +146,55 @@ class BackendChain:
         backend = self._make(name, self._model)
         backend.warmup(size, frames, branches, batches)
         if name != "eager":
-            for each in require_agreement(backend, EagerBackend(self._model), size, frames):
+            for each in require_parity(backend, EagerBackend(self._model), size, frames):
                 log.info("backend %s: %s", name, each)
         return backend
 
     def _call(self, method: str, *args: Any) -> Any:
         while True:
-            seat = self._seat
-            if seat is None:
+            active = self._active
+            if active is None:
                 why = self.reasons[-1] if self.reasons else "it is not warmed up"
                 raise EngineUnavailable(f"The avatar's networks are being prepared ({why}).", "wait a moment")
             try:
-                result = seat.thread.call(getattr(seat.backend, method), *args)
+                result = active.executor.call(getattr(active.backend, method), *args)
             except RuntimeError as error:  # out of memory and CUDA errors are RuntimeErrors; bad input is not
-                seat.failures += 1
-                if seat.failures < TRIES and not isinstance(error, HungCall):
-                    log.warning("backend %s: %s failed and is tried again", seat.backend.name, method, exc_info=error)
-                elif seat.rest:
-                    self._drop(seat, error)
+                active.failures += 1
+                if active.failures < TRIES and not isinstance(error, CallTimeout):
+                    log.warning("backend %s: %s failed and is tried again", active.backend.name, method, exc_info=error)
+                elif active.rest:
+                    self._drop(active, error)
                 else:
-                    seat.failures = 0
+                    active.failures = 0
                     raise
             else:
-                seat.failures = 0
+                active.failures = 0
                 return result
             _free_memory()  # outside the handler: the exception holds the failed call's tensors
 
-    def _drop(self, seat: _Seat, error: Exception) -> None:
+    def _drop(self, active: _ActiveBackend, error: Exception) -> None:
         """Give the backend that runs up; wait a little for the next."""
         with self._lock:
-            if self._seat is not seat:
+            if self._active is not active:
                 return
-            self._seat = None
-            self.reasons.append(f"{seat.backend.name}: {_words(error)}")
-        log.error("backend %s is given up", seat.backend.name, exc_info=error)
-        seat.thread.close()
-        settling = threading.Thread(target=self._settle_later, args=(seat.rest,), name="lcvd-settle", daemon=True)
-        settling.start()
-        settling.join(self._grace_s)
+            self._active = None
+            self.reasons.append(f"{active.backend.name}: {_reason_of(error)}")
+        log.error("backend %s is given up", active.backend.name, exc_info=error)
+        active.executor.close()
+        activating = threading.Thread(
+            target=self._activate_later, args=(active.rest,), name="lcvd-activate", daemon=True
+        )
+        activating.start()
+        activating.join(self._grace_s)
 
-    def _settle_later(self, rest: tuple[str, ...]) -> None:
+    def _activate_later(self, rest: tuple[str, ...]) -> None:
         try:
-            self._settle(rest)
+            self._activate_first(rest)
         except EngineUnavailable as error:  # every call says so
             log.error("%s", error.message)
 
 
-def _words(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     if isinstance(error, EngineError):
         return f"{error.message}; {error.hint}" if error.hint else error.message
     lines = str(error).strip().splitlines() or [""]

@@ -25,7 +25,7 @@ class CompiledBackend(EagerBackend):
     """Backend (protocol). `compiler` is torch.compile's backend; "eager" only traces, for tests."""
 
     name = "compiled"
-    chunk = 2  # divides every stride (4, 8, 10): one shape, and nothing decoded only to fill a batch up
+    frames_per_run = 2  # divides every stride (4, 8, 10): one shape, and nothing decoded only to fill a batch up
 
     def __init__(self, model: LcvdModel, compiler: Compiler = "inductor") -> None:
         super().__init__(model)
@@ -57,11 +57,11 @@ class CompiledBackend(EagerBackend):
         return self._chunks(self._rgb, latents)
 
     def _chunks(self, function: Any, rows: Tensor) -> list[Tensor]:
-        """`function` of `chunk` rows at a time: one shape for every stride, because a last odd row is filled up."""
+        """Run `function` on `frames_per_run` rows at a time; a last odd row is filled up, so there is one shape."""
         made = []
-        for start in range(0, len(rows), self.chunk):
-            part = rows[start : start + self.chunk]
-            filled = torch.cat([part, part[-1:].expand(self.chunk - len(part), -1, -1, -1)])
+        for start in range(0, len(rows), self.frames_per_run):
+            part = rows[start : start + self.frames_per_run]
+            filled = torch.cat([part, part[-1:].expand(self.frames_per_run - len(part), -1, -1, -1)])
             torch.compiler.cudagraph_mark_step_begin()
             made.append(function(filled)[: len(part)].clone())
         return made

@@ -35,7 +35,7 @@ class EagerBackend:
     """Backend (protocol). Holds weights and no participant; call it under `torch.inference_mode()`, from one thread."""
 
     name = "eager"
-    chunk = DECODE_BATCH  # frames decoded at once
+    frames_per_run = DECODE_BATCH  # decoded at once
 
     def __init__(self, model: LcvdModel) -> None:
         self.model = model
@@ -48,7 +48,7 @@ class EagerBackend:
         mask: NDArray[np.generic],  # [S,S] in [0,1], 1 = portrait
         noise: Tensor,  # [1,3,S,S] standard normal: the reference's augmentation
     ) -> EncodedReference:
-        """What stays the same for every window of a portrait."""
+        """Compute what stays the same for every window of a portrait."""
         model = self.model
         pixels = torch.from_numpy(channels_first("reference", rgb).astype(np.float32))[None] / 127.5 - 1.0
         pixels = pixels.to(model.device)
@@ -117,7 +117,7 @@ class EagerBackend:
             for batch in batches:
                 for each in branches:
                     self.denoise([DenoiseRequest(x, 1.0, reference, features, each)] * batch)
-            self.decode(x[: self.chunk])
+            self.decode(x[: self.frames_per_run])
 
     def _v(
         self,
@@ -135,7 +135,7 @@ class EagerBackend:
         return self.model.adapters.features(name, pixels[None])[0]
 
     def _decode(self, latents: Tensor) -> list[Tensor]:
-        return list(decode_batches(self.model.picture_vae, latents, self.chunk))
+        return list(decode_batches(self.model.picture_vae, latents, self.frames_per_run))
 
 
 def _level(sigma: float | NDArray[np.float64], device: torch.device) -> Tensor:

@@ -19,7 +19,7 @@ from lcvd.networks.unet import FeatureUNet
 from lcvd.networks.vae import rgb_from_latents
 
 UNET_INPUTS = ("sample", "c_noise", "clip", "ids", "features")
-CHUNK = 2  # pictures at once; divides every stride (4, 8, 10)
+FRAMES_PER_RUN = 2  # pictures at once; divides every stride (4, 8, 10)
 LEVELS = (0.05, 2.5, 300.0)  # σ of the windows compared: nearly clean, the middle, nearly noise
 SEED = 0
 
@@ -71,10 +71,10 @@ class Decoder(nn.Module):
 
 
 def decoder_network(model: LcvdModel, size: int) -> Network:
-    """The decoder of live pictures on CHUNK latents."""
+    """The decoder of live pictures on FRAMES_PER_RUN latents."""
 
     def cases() -> list[Case]:
-        latents = torch.randn(CHUNK, 4, size // 8, size // 8, generator=_generator())
+        latents = torch.randn(FRAMES_PER_RUN, 4, size // 8, size // 8, generator=_generator())
         return [{"latents": latents.to(model.device)}]
 
     return Network(decoder_name(model), Decoder(model), decoder_shapes(size), "rgb", cases)
@@ -87,21 +87,21 @@ def decoder_name(model: LcvdModel) -> str:
 
 def decoder_shapes(size: int) -> Shapes:
     """Name and shape of the decoder's input."""
-    return (("latents", (CHUNK, 4, size // 8, size // 8)),)
+    return (("latents", (FRAMES_PER_RUN, 4, size // 8, size // 8)),)
 
 
 def shading_network(model: LcvdModel, size: int) -> Network:
-    """The shading adapter on CHUNK hints."""
+    """The shading adapter on FRAMES_PER_RUN hints."""
 
     def cases() -> list[Case]:
-        return [{"pixels": (_pictures(CHUNK, size) / 255.0).to(model.device, model.dtype)}]
+        return [{"pixels": (_pictures(FRAMES_PER_RUN, size) / 255.0).to(model.device, model.dtype)}]
 
     return Network("shading", model.adapters.light, shading_shapes(size), "features", cases)
 
 
 def shading_shapes(size: int) -> Shapes:
     """Name and shape of the adapter's input."""
-    return (("pixels", (CHUNK, 3, size, size)),)
+    return (("pixels", (FRAMES_PER_RUN, 3, size, size)),)
 
 
 class _Recorder(nn.Module):

@@ -1,4 +1,4 @@
-"""Names of the backends, and what those that run plans are told. Needs no torch."""
+"""Names of the backends, and the options of those that run plans. Needs no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ BACKENDS = ("auto", "eager", "compiled", "tensorrt", "torch-tensorrt", "onnx")
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """Where the backends that run plans find them, and which they take."""
+    """Tells the backends that run plans where they find them, and which they take."""
 
     folder: Path | None = None  # None: the user's cache
     precision: str | None = None  # None: the model's own; "fp8" where such plans were built

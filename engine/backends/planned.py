@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from engine.backends.build import BuildRequest, build_command, build_plans
 from engine.backends.eager import EagerBackend
-from engine.backends.networks import CHUNK, UNET_INPUTS, decoder_name, decoder_shapes, shading_shapes, unet_shapes
+from engine.backends.networks import (
+    FRAMES_PER_RUN,
+    UNET_INPUTS,
+    decoder_name,
+    decoder_shapes,
+    shading_shapes,
+    unet_shapes,
+)
 from engine.backends.plans import PlanMismatch, PlanMissing, PlanStore
 from engine.backends.runtime import Runner, Runtime, dtype_word, plan_key
 from lcvd.model import LcvdModel
@@ -27,7 +34,7 @@ _OUTPUTS = {"unet": "v", "decoder": "rgb", "decoder-tiny": "rgb", "shading": "fe
 class PlannedBackend(EagerBackend):
     """Backend (protocol). `rebuild` builds at warm-up what is missing or does not match: minutes at full size."""
 
-    chunk = CHUNK
+    frames_per_run = FRAMES_PER_RUN
 
     def __init__(
         self,
@@ -54,7 +61,7 @@ class PlannedBackend(EagerBackend):
         super().warmup(size, frames, branches, batches)
 
     def runner(self, module: str, inputs: tuple[tuple[str, tuple[int, ...]], ...]) -> Runner:
-        """What runs `module` at these shapes. Raises PlanMissing or PlanMismatch with the command that builds it."""
+        """Return the runner of `module` at these shapes. Raises PlanMissing or PlanMismatch with the build command."""
         place = (module, inputs)
         if place not in self._runners:
             key = plan_key(self.model, self._runtime.name, self._runtime.version(), module, inputs, self.precision)
@@ -86,11 +93,11 @@ class PlannedBackend(EagerBackend):
         return [run({"latents": filled})[:n].clone() for filled, n in self._filled(latents)]
 
     def _filled(self, rows: Tensor) -> list[tuple[Tensor, int]]:
-        """`chunk` rows at a time, the last of them filled up, and how many count."""
+        """Split into `frames_per_run` rows at a time, the last ones filled up, each with how many of it count."""
         parts = []
-        for start in range(0, len(rows), self.chunk):
-            part = rows[start : start + self.chunk]
-            parts.append((torch.cat([part, part[-1:].expand(self.chunk - len(part), -1, -1, -1)]), len(part)))
+        for start in range(0, len(rows), self.frames_per_run):
+            part = rows[start : start + self.frames_per_run]
+            parts.append((torch.cat([part, part[-1:].expand(self.frames_per_run - len(part), -1, -1, -1)]), len(part)))
         return parts
 
 

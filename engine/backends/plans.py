@@ -57,7 +57,7 @@ class PlanKey:
 
     @property
     def stem(self) -> str:
-        """What it is for, readable; the same for every plan that could stand in its place."""
+        """A readable name of its purpose; the same for every plan that could stand in its place."""
         shape = "x".join(map(str, self.inputs[0][1]))
         precision = self.precision if self.precision == self.dtype else f"{self.precision}-{self.dtype}"
         return f"{self.module}-{shape}-{precision}-{self.runtime}"

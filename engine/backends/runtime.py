@@ -1,4 +1,4 @@
-"""What runs a plan: one Runtime each for onnxruntime, TensorRT and torch-tensorrt."""
+"""Runtimes run plans: one each for onnxruntime, TensorRT and torch-tensorrt."""
 
 import hashlib
 import platform
@@ -33,7 +33,7 @@ class Runtime(Protocol):
         """Put the plan's files into `folder`."""
 
     def load(self, folder: Path, output: str) -> Runner:
-        """What computes `output`; its result may be overwritten by the next call."""
+        """Load the plan that computes `output`; a result may be overwritten by the next call."""
 
 
 def plan_key(
@@ -66,7 +66,7 @@ def weights_digest(identity: str) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Of the packages that decide what a network computes or how it is written down."""
+    """Return the versions of the packages that decide what a network computes or how it is written down."""
     return {name: version(name) for name in ("torch", "diffusers")}
 
 

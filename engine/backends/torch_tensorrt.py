@@ -38,7 +38,7 @@ class TorchTensorRTRuntime:
         self._device = device
 
     def version(self) -> str:
-        """Of torch-tensorrt and of the TensorRT below it."""
+        """The versions of torch-tensorrt and of the TensorRT below it."""
         return f"{self._torch_tensorrt.__version__} on {self._tensorrt_version}"
 
     def build(self, network: Network, module: nn.Module, onnx_file: Path | None, folder: Path, say: Say) -> None:

@@ -28,9 +28,9 @@ class StageFlops:
     features: float  # of a frame's hint
     clip: float  # a portrait
 
-    def window(self, steps: int, branches: int, fresh: int) -> float:
-        """One window of `fresh` new frames; what is done once for a portrait is left out."""
-        return steps * self.forward[branches - 1] + fresh * (self.decode + self.features)
+    def window(self, steps: int, branches: int, hop: int) -> float:
+        """Operations of one window of `hop` new frames; what is done once for a portrait is left out."""
+        return steps * self.forward[branches - 1] + hop * (self.decode + self.features)
 
 
 @cache

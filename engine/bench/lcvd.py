@@ -1,4 +1,4 @@
-"""How fast is LCVD here? Model × backend → stage times, share of the chip's rate, and a grid of windows and delays.
+"""Measures how fast LCVD is here: stage times, share of the chip's rate, and a grid of windows and delays.
 
 Speed does not depend on the weights, so random ones of the published size will do. No tracking network, no file and no
 network is needed: a made-up face nods before a random portrait. Stages are timed alone; a grid point's windows are
@@ -37,7 +37,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class GridPoint:
-    """What a participant may choose."""
+    """One combination of what a participant may choose."""
 
     steps: int
     branches: int  # 2 with guidance
@@ -239,7 +239,7 @@ def run_live(
 def grid_row(
     backend: str, precision: str, point: GridPoint, window_s: float, camera_fps: float, live: Any = None
 ) -> GridRow:
-    """What was measured of `point`, beside what was predicted."""
+    """Return what was measured of `point`, beside what was predicted."""
     told = predicted(camera_fps, point.stride, window_s)
     return GridRow(
         backend=backend,

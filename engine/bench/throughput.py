@@ -1,4 +1,4 @@
-"""How fast is an engine, and where do the milliseconds go? Engine + pictures → BenchResult.
+"""Measures how fast an engine is and where the milliseconds go: Engine + pictures → BenchResult.
 
 The engine alone: prepare and render pipelined on two threads as they are live (`host.py`), but unthrottled: the next
 picture is there as soon as it is wanted. The WebRTC loopback fills in the same result from `server/rtc/loopback.py`.
@@ -35,7 +35,7 @@ Percentiles = dict[str, float]  # p50, p95, p99 in ms
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """What was measured. Fields that a mode cannot measure are None. Times in ms, memory in MB (10^6 bytes)."""
+    """Holds what was measured. Fields that a mode cannot measure are None. Times in ms, memory in MB (10^6 bytes)."""
 
     engine: str
     mode: str  # "engine" or "loopback"
@@ -69,7 +69,7 @@ class BenchResult:
         return asdict(self)
 
     def limit_ms(self) -> float:
-        """What `--max-p95-ms` is compared with."""
+        """The time that `--max-p95-ms` is compared with."""
         return (self.glass_to_glass_ms or self.frame_ms)["p95"]
 
 
@@ -269,7 +269,7 @@ def _cpu_name() -> str:
 
 
 def _most(height: int, width: int) -> int:
-    """How many pictures of this size are kept."""
+    """Return the number of pictures of this size that are kept."""
     return max(2, PICTURES_BYTES // (height * width * 3))
 
 

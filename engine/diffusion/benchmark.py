@@ -1,4 +1,4 @@
-"""What a window costs on this device: the backend's stages timed alone, for `engine.diffusion.latency`."""
+"""Measures the cost model of `engine.diffusion.latency` on this device: the backend's stages, timed alone."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from engine.diffusion.latency import WindowCost
+from engine.diffusion.latency import CostModel
 from engine.diffusion.window import WINDOW
 from engine.protocols import Backend, DenoiseRequest
 
@@ -16,8 +16,8 @@ FRAMES = 4  # decoded at a time: what every stride is made of
 
 
 @torch.inference_mode()
-def measured_cost(backend: Backend, size: int, clock: Callable[[], float] = time.perf_counter) -> WindowCost:
-    """Seconds of one denoiser call with each number of branches, and of one frame's hint and picture.
+def measure_cost_model(backend: Backend, size: int, clock: Callable[[], float] = time.perf_counter) -> CostModel:
+    """Time one denoiser call with each number of branches, and one frame's hint and picture.
 
     `size` in px; call it after the backend's warm-up, on an otherwise idle device.
     """
@@ -42,4 +42,4 @@ def measured_cost(backend: Backend, size: int, clock: Callable[[], float] = time
             taken.append(clock() - start)
         return median(taken)
 
-    return WindowCost((timed(lambda: forward(1)), timed(lambda: forward(2))), timed(frames) / FRAMES)
+    return CostModel((timed(lambda: forward(1)), timed(lambda: forward(2))), timed(frames) / FRAMES)

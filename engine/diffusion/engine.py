@@ -1,7 +1,7 @@
 """LCVD live: frame → track → hint → window → denoise → decode → the portrait, moved like the driver and lit as asked.
 
 `prepare` (host half): the driver's Face moves the portrait's (lcvd.motion), its hint is drawn under the light of that
-very frame, and hints fill a rolling window. `render` (device half): fresh rows are denoised beside the anchor and the
+very frame, and hints fill a rolling window. `render` (device half): new rows are denoised beside the anchor and the
 pinned context, and only they are decoded (`engine.diffusion.renderer`). Without a face the last pose stays and the
 light goes on.
 """
@@ -12,11 +12,11 @@ from functools import partial
 from typing import Literal
 
 from engine.diffusion.batching import BatchScheduler, run_alone
-from engine.diffusion.benchmark import measured_cost
-from engine.diffusion.latency import Pace, WindowCost, nearest_quality, predicted
+from engine.diffusion.benchmark import measure_cost_model
+from engine.diffusion.latency import CostModel, RuntimeCalibration, nearest_preset, predicted
 from engine.diffusion.renderer import OnWindow, WindowJob, WindowRenderer
 from engine.diffusion.sampler import SamplerPlan
-from engine.diffusion.staggered import CHUNK, MAX_LEVELS, StaggeredShape, StaggeredWindow
+from engine.diffusion.staggered import CHUNK_FRAMES, MAX_LEVELS, StaggeredShape, StaggeredWindow
 from engine.diffusion.window import DEFAULT_STRIDE, STRIDES, WINDOW, RollingWindow, WindowShape
 from engine.errors import EngineUnavailable, PortraitError, StreamClosed
 from engine.frames import Frame, Work
@@ -45,7 +45,7 @@ class DiffusionOptions:
     """The engine's own values; a participant's Avatar may name others."""
 
     size: int = 512  # px, a multiple of 8; the portrait's and the output's side
-    stride: int = DEFAULT_STRIDE  # of windows; staggered takes chunks of `CHUNK`
+    stride: int = DEFAULT_STRIDE  # of windows; staggered takes chunks of `CHUNK_FRAMES`
     plan: SamplerPlan = field(default_factory=SamplerPlan)
     seed: int = 0
     batch: int = 1  # windows that may share a call
@@ -60,7 +60,7 @@ class DiffusionOptions:
 
     @property
     def shape(self) -> WindowShape | StaggeredShape:
-        """How the rows of a call are used."""
+        """The use of the rows of a call."""
         return StaggeredShape.of_steps(self.plan.steps) if self.mode == "staggered" else WindowShape(self.stride)
 
 
@@ -77,13 +77,13 @@ class DiffusionEngine(Engine):
         make_matte: Callable[[], Matte] = _selfie_matte,
         *,
         fit: Callable[[DiffusionOptions], DiffusionOptions] = lambda options: options,  # to the memory there is
-        measure: Callable[[Backend, int], WindowCost] = measured_cost,
+        measure: Callable[[Backend, int], CostModel] = measure_cost_model,
         warmup_limit_s: float = WARMUP_LIMIT_S,  # how long `warmup` may take at worst
     ) -> None:
         self._warmup_limit_s = warmup_limit_s
         self._load, self._fit, self._measure = load, fit, measure
-        self._cost: WindowCost | None = None
-        self._pace = Pace()
+        self._cost_model: CostModel | None = None
+        self._calibration = RuntimeCalibration()
         self._backend: Backend | None = None
         self._make_tracker = make_tracker
         self._make_matte = make_matte
@@ -92,7 +92,7 @@ class DiffusionEngine(Engine):
     @property
     def traits(self) -> EngineTraits:
         """The traits of an avatar engine whose results come once a window, not once a frame."""
-        longest = max(self.options.stride, MAX_LEVELS * CHUNK)  # a participant may choose the other mode
+        longest = max(self.options.stride, MAX_LEVELS * CHUNK_FRAMES)  # a participant may choose the other mode
         return EngineTraits(
             "Avatar (LCVD)",
             shows_avatar=True,
@@ -117,9 +117,9 @@ class DiffusionEngine(Engine):
             raise
         tracker.reset()
         stream = DiffusionStream(config, options, self._backend, reference, tracker)
-        if self._cost is not None:
-            expected_s = _window_s(self._cost, options)
-            stream.on_window = lambda started_s, ended_s: self._pace.window(started_s, ended_s, expected_s)
+        if self._cost_model is not None:
+            expected_s = _window_s(self._cost_model, options)
+            stream.on_window = lambda started_s, ended_s: self._calibration.add(started_s, ended_s, expected_s)
         return stream
 
     def warmup(self) -> None:
@@ -129,7 +129,7 @@ class DiffusionEngine(Engine):
             self.options = self._fit(self.options)
             backend = self._load()
         backend.warmup(self.options.size, WINDOW, (1, 2), range(1, self.options.batch + 1))
-        self._cost = self._measure(backend, self.options.size)
+        self._cost_model = self._measure(backend, self.options.size)
         self._backend = backend
 
     @property
@@ -139,27 +139,27 @@ class DiffusionEngine(Engine):
 
     @property
     def reasons(self) -> list[str]:
-        """Why faster backends are not used, one line each."""
+        """One line for each faster backend that is not used, with the reason."""
         return list(getattr(self._backend, "reasons", ()))
 
     def predict(self, avatar: Avatar | None, source_fps: float, streams: int = 1) -> Prediction | None:
-        """Delay and rate of `avatar`'s settings (None: the engine's own) at the present pace; None before the warm-up.
+        """Predict delay and rate of `avatar`'s settings (None: the engine's own) as of now; None before the warm-up.
 
         ValueError names a setting that cannot be.
         """
-        if self._cost is None:
+        if self._cost_model is None:
             return None
         options = self.options if avatar is None else _chosen(self.options, avatar)
-        shape, window_s = options.shape, _window_s(self._cost, options) * self._pace.ratio
+        shape, window_s = options.shape, _window_s(self._cost_model, options) * self._calibration.ratio
         if isinstance(shape, StaggeredShape):
             return predicted(source_fps, shape.chunk, window_s, streams, flying=shape.levels)
-        return predicted(source_fps, shape.fresh, window_s, streams)
+        return predicted(source_fps, shape.hop, window_s, streams)
 
     @property
     def quality(self) -> str:
-        """The slider's stop nearest to the engine's own settings."""
+        """The quality preset nearest to the engine's own settings."""
         plan = self.options.plan
-        return nearest_quality(plan.steps, 1.0 if plan.guidance == "none" else plan.omega, self.options.stride)
+        return nearest_preset(plan.steps, 1.0 if plan.guidance == "none" else plan.omega, self.options.stride)
 
     def render_together(self, next_batch: NextBatch) -> Iterator[tuple[int, list[Frame] | Exception]]:
         """Render windows of several streams in shared calls; see BatchingEngine."""
@@ -254,16 +254,16 @@ def _not_measured(began_s: float, ended_s: float) -> None:
     pass
 
 
-def _window_s(cost: WindowCost, options: DiffusionOptions) -> float:
+def _window_s(cost_model: CostModel, options: DiffusionOptions) -> float:
     """Device time of one window, or of one call of the staggered mode."""
     shape, branches = options.shape, options.plan.branches
     if isinstance(shape, StaggeredShape):
-        return cost.window_s(1, branches, shape.chunk)
-    return cost.window_s(options.plan.steps, branches, shape.fresh)
+        return cost_model.window_s(1, branches, shape.chunk)
+    return cost_model.window_s(options.plan.steps, branches, shape.hop)
 
 
 def _chosen(options: DiffusionOptions, avatar: Avatar) -> DiffusionOptions:
-    """The engine's options with what the participant asked for. ValueError names field and legal values."""
+    """Return the engine's options with those the participant asked for. ValueError names field and legal values."""
     return replace(
         options,
         plan=options.plan.asked(avatar.steps, avatar.omega),

@@ -1,4 +1,4 @@
-"""Whether LCVD fits before it is loaded: weights + the largest stage, against what the device has free.
+"""Tells whether LCVD fits before it is loaded: weights + the largest stage, against what the device has free.
 
 Activations are linear in what is computed at once, because attention is fused: with C the UNet's first width, c the
 VAE's, e bytes a number, F frames, h·w latents, S·S pixels, a forward of R rows (branches × windows) holds at its peak
@@ -53,7 +53,7 @@ def memory_need(
     rows: int,  # branches × windows that share a call
     bytes_each: int = 2,  # of a number: 2 in fp16 and bf16
 ) -> MemoryNeed:
-    """What windows of 16 frames at `size` take."""
+    """Estimate what windows of 16 frames at `size` take."""
     width, picture_width = unet["block_out_channels"][0], vae["block_out_channels"][0]
     pixels = size * size * picture_width
     return MemoryNeed(

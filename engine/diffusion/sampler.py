@@ -3,7 +3,7 @@
 The live twin of `lcvd.sampling`, with the levels of `few_step_sigmas`. `Predict` is all it knows of the network.
 
 Pinning alone leaves a seam: the network's σ is one number for all rows, so it trusts a known frame as little as a noisy
-one, and fresh rows settle elsewhere before they hear of it. Where a frame is known, so is the network's error in x0;
+one, and new rows settle elsewhere before they hear of it. Where a frame is known, so is the network's error in x0;
 frames hang together in time, so its neighbours err alike. With residuals of covariance s²ρ^|i-j| the best estimate is
 linear (Gaussian conditioning of the posterior at σ; guidance by a pseudo-inverse, Song et al. 2023, without gradients).
 ρ and s are ours, not fitted to LCVD: chosen on toy priors from ρ = 0.8 to 0.995
@@ -28,25 +28,25 @@ from lcvd.networks.student import Student
 # (x [F,4,h,w], σ) -> (v1 or None with one branch, v2), each [F,4,h,w]
 Predict = Callable[[Tensor, Any], tuple[Tensor | None, Tensor]]
 GuidanceName = Literal["guided", "none", "student"]
-JoinName = Literal["carry", "pin"]
+JoinName = Literal["correct", "pin"]
 
 GUIDANCES = ("guided", "none", "student")
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerPlan:
-    """How a window is denoised. ValueError names the legal values.
+    """Says how a window is denoised. ValueError names the legal values.
 
     guidance "guided": Eq. 6, both branches in one batch. "none": ω is 1, so one branch is enough. "student": one
     branch, of a model into which the guidance was distilled; ω is its own and not used here. join "pin" is the
-    released hook alone; "carry" also lets fresh rows know what the known ones tell (`engine.diffusion.sampler`).
+    released hook alone; "correct" also applies the context correction to the new rows (`_context_corrected`).
     """
 
     steps: int = 4
     sampler: SamplerName = "euler"
     guidance: GuidanceName = "guided"
     omega: float = OMEGA
-    join: JoinName = "carry"
+    join: JoinName = "correct"
 
     def __post_init__(self) -> None:
         if self.steps not in STEPS:
@@ -55,8 +55,8 @@ class SamplerPlan:
             raise ValueError(f"sampler={self.sampler!r}: use euler or ddim")
         if self.guidance not in GUIDANCES:
             raise ValueError(f"guidance={self.guidance!r}: use one of {', '.join(GUIDANCES)}")
-        if self.join not in ("carry", "pin"):
-            raise ValueError(f"join={self.join!r}: use carry or pin")
+        if self.join not in ("correct", "pin"):
+            raise ValueError(f"join={self.join!r}: use correct or pin")
         if not 0 <= self.omega <= 20:
             raise ValueError(f"omega={self.omega}: must lie in 0 … 20; the paper studies 2 … 8")
 
@@ -127,8 +127,8 @@ class WindowDenoising:
         x, known, (sigma, sigma_next) = self._x, self._known, self._levels[self._step]
         v = v2 if v1 is None else guided(v1, v2, self._omega)
         if known is not None:
-            if self._plan.join == "carry":
-                v = _carried(x, v, sigma, known)
+            if self._plan.join == "correct":
+                v = _context_corrected(x, v, sigma, known)
             # The released hook (`KnownFrames` of lcvd.sampling), all rows at once: 12 rows one by one are 100 launches.
             v = torch.cat([v_from_x0(x[: len(known)], known, sigma), v[len(known) :]])
         self._x = step(self._plan.sampler, x, v, sigma, sigma_next)
@@ -154,22 +154,22 @@ def denoise_window(
     return denoise(predict, WindowDenoising(noise, plan, known))
 
 
-def _carried(x: Tensor, v: Tensor, sigma: float, known: Tensor) -> Tensor:
-    """v with the fresh rows corrected by what the context rows show; the anchor is another picture and has no say."""
+def _context_corrected(x: Tensor, v: Tensor, sigma: float, known: Tensor) -> Tensor:
+    """Correct the new rows of v by the error seen in the context rows; the anchor is another picture and has no say."""
     n = len(known)
     if n < 2:
         return v
     x0 = x0_from_v(x, v, sigma)
     error = known[1:] - x0[1:n]
-    gain = _held_gain(n - 1, len(x) - n, sigma, x0.dtype, x0.device)
-    fresh = x0[n:] + torch.einsum("fk,kchw->fchw", gain, error)
-    return torch.cat([v[:n], v_from_x0(x[n:], fresh, sigma)])
+    gain = _gain_on_device(n - 1, len(x) - n, sigma, x0.dtype, x0.device)
+    new = x0[n:] + torch.einsum("fk,kchw->fchw", gain, error)
+    return torch.cat([v[:n], v_from_x0(x[n:], new, sigma)])
 
 
 @lru_cache(maxsize=256)
-def _held_gain(context: int, fresh: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`carry_gain` on the device, kept as the backends keep σ."""
-    return torch.from_numpy(carry_gain(context, fresh, sigma)).to(device, dtype)
+def _gain_on_device(context: int, new: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return `correction_gain` on the device, kept there as the backends keep σ."""
+    return torch.from_numpy(correction_gain(context, new, sigma)).to(device, dtype)
 
 
 RHO = 0.97  # from frame to frame
@@ -178,9 +178,9 @@ FLOOR = 1e-9  # of the variance of a known frame: it is known, but matrices are 
 
 
 @lru_cache(maxsize=256)
-def carry_gain(context: int, fresh: int, sigma: float) -> NDArray[np.float64]:
-    """[fresh, context]: correction of fresh rows' x0 = gain @ (known - predicted x0 of the context rows)."""
-    rows = np.arange(context + fresh)
+def correction_gain(context: int, new: int, sigma: float) -> NDArray[np.float64]:
+    """[new, context]: the correction of new rows' x0 = gain @ (known - predicted x0 of the context rows)."""
+    rows = np.arange(context + new)
     prior = SPREAD**2 * RHO ** np.abs(rows[:, None] - rows)
     posterior = prior - prior @ np.linalg.solve(prior + sigma**2 * np.eye(len(rows)), prior)
     known = posterior[:context, :context]

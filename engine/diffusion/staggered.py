@@ -22,19 +22,19 @@ from lcvd.networks.guidance import guided
 from lcvd.networks.schedule import SIGMA_MIN, conditioning_sigmas, few_step_sigmas, initial_levels, step
 from lcvd.types import Face, Lighting
 
-CHUNK = 4  # frames that enter with a call
-MAX_LEVELS = (WINDOW - 2) // CHUNK  # one row at least is context
+CHUNK_FRAMES = 4  # frames that enter with a call
+MAX_LEVELS = (WINDOW - 2) // CHUNK_FRAMES  # one row at least is context
 
 
 @dataclass(frozen=True, slots=True)
 class StaggeredShape:
-    """How the rows are used: row 0 the anchor, `context` rows clean, then `levels` chunks, the oldest first.
+    """Says how the rows are used: row 0 the anchor, `context` rows clean, then `levels` chunks, the oldest first.
 
     A chunk passes as many noise levels as chunks are under way. ValueError names the legal values.
     """
 
     levels: int = MAX_LEVELS
-    chunk: int = CHUNK
+    chunk: int = CHUNK_FRAMES
     size: int = WINDOW
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ def discard_state(state: Path) -> None:
 
 
 def has_progress(state: Path) -> bool:
-    """Whether a run that starts with `state` would go on and not begin."""
+    """True where a run that starts with `state` would go on and not begin."""
     return (state / "progress.safetensors").exists()
 
 

@@ -1,4 +1,4 @@
-"""What a portrait is animated with, and which of it could never work."""
+"""The options a portrait is animated with, and a check for those that could never work."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ MotionName = Literal["relative", "scale", "driver"]
 
 @dataclass(frozen=True, slots=True)
 class PortraitOptions:
-    """What a run is made with; the defaults are the published ones."""
+    """Holds what a run is made with; the defaults are the published ones."""
 
     size: int = 512  # px, a multiple of 8
     steps: int = 25

@@ -35,7 +35,7 @@ HD_HEIGHT_PX = 720  # untagged video at or above is BT.709 by the players' conve
 
 @dataclass(frozen=True, slots=True)
 class ClipInfo:
-    """What the container says of its first video stream."""
+    """Holds what the container says of its first video stream."""
 
     width: int  # px, upright
     height: int

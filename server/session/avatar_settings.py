@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from engine.diffusion.latency import QUALITIES, Quality
+from engine.diffusion.latency import QUALITIES, QualityPreset
 from engine.protocols import Avatar, Prediction
 from server.protocol import AvatarMode, Predicted, SetAvatar
 
@@ -59,7 +59,7 @@ class AvatarBody(BaseModel):
     backend: str = Field(description='What the networks run on, or "".')
 
 
-def quality_body(quality: Quality, prediction: Prediction | None) -> QualityBody:
+def quality_body(quality: QualityPreset, prediction: Prediction | None) -> QualityBody:
     """`quality` and what was predicted for it."""
     return QualityBody(
         name=quality.name,
@@ -71,10 +71,10 @@ def quality_body(quality: Quality, prediction: Prediction | None) -> QualityBody
     )
 
 
-def avatar_at(quality: Quality, mode: AvatarMode | None = None) -> Avatar:
+def avatar_at(quality: QualityPreset, mode: AvatarMode | None = None) -> Avatar:
     """An avatar of nobody at `quality`, to ask for its cost; None: in the engine's own mode."""
     return replace(_at(quality), mode=mode).of(NO_PORTRAIT)
 
 
-def _at(quality: Quality) -> AvatarWish:
+def _at(quality: QualityPreset) -> AvatarWish:
     return AvatarWish(quality.steps, quality.omega, quality.stride)

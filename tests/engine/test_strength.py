@@ -78,7 +78,7 @@ def test_hints_of_lcvd_are_equal_live_and_offline(
     pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
     from engine.backends.eager import EagerBackend
     from engine.diffusion.engine import DiffusionEngine, DiffusionOptions
-    from engine.diffusion.latency import WindowCost
+    from engine.diffusion.latency import CostModel
     from engine.offline import animate_clip as offline
     from lcvd.model import load_lcvd
 
@@ -89,7 +89,7 @@ def test_hints_of_lcvd_are_equal_live_and_offline(
         DiffusionOptions(size, 4),
         ScriptedTracker,
         DrawnMatte,
-        measure=lambda backend, px: WindowCost((0.1, 0.2), 0.01),
+        measure=lambda backend, px: CostModel((0.1, 0.2), 0.01),
     )
     engine.warmup()
     face = portrait((96, 96))

@@ -7,12 +7,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from engine.backends.agreement import FP8_TOLERANCE, TOLERANCE, agreement  # noqa: E402
 from engine.backends.build import TOLERANCES  # noqa: E402
 from engine.backends.chain import BackendChain, chain_limit_s, chain_names  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.backends.make_backend import make_backend  # noqa: E402
-from engine.backends.own_thread import HungCall, OwnThread  # noqa: E402
+from engine.backends.parity import FP8_TOLERANCE, TOLERANCE, parity  # noqa: E402
+from engine.backends.serial_executor import CallTimeout, SerialExecutor  # noqa: E402
 from engine.errors import EngineUnavailable  # noqa: E402
 from lcvd.errors import ShapeError  # noqa: E402
 from tests.engine.fakes import until  # noqa: E402
@@ -255,18 +255,18 @@ def test_auto_is_a_backend_by_name(tiny_lcvd) -> None:
 def test_agreement_sees_scale_spikes_and_nan() -> None:
     """Equal arrays agree; half the size, one wrong value, and NaN do not; zeros agree with zeros."""
     x = np.random.default_rng(0).standard_normal(1000)
-    assert agreement("a", x, x).within(TOLERANCE)
-    assert agreement("a", x * 1.01, x).within(TOLERANCE)
-    assert not agreement("a", x * 0.5, x).within(TOLERANCE)
+    assert parity("a", x, x).within(TOLERANCE)
+    assert parity("a", x * 1.01, x).within(TOLERANCE)
+    assert not parity("a", x * 0.5, x).within(TOLERANCE)
     spike = x.copy()
     spike[3] += 5 * np.abs(x).max()
-    assert not agreement("a", spike, x).within(TOLERANCE)
-    assert not agreement("a", np.full(1000, np.nan), x).within(TOLERANCE)
-    assert agreement("a", np.zeros(3), np.zeros(3)).within(TOLERANCE)
-    assert not agreement("a", np.ones(3), np.zeros(3)).within(TOLERANCE)
+    assert not parity("a", spike, x).within(TOLERANCE)
+    assert not parity("a", np.full(1000, np.nan), x).within(TOLERANCE)
+    assert parity("a", np.zeros(3), np.zeros(3)).within(TOLERANCE)
+    assert not parity("a", np.ones(3), np.zeros(3)).within(TOLERANCE)
     rough = x + 0.25 * np.random.default_rng(1).standard_normal(1000)  # as fp8 rounds
-    assert agreement("a", rough, x).within(FP8_TOLERANCE)
-    assert not agreement("a", rough, x).within(TOLERANCE)
+    assert parity("a", rough, x).within(FP8_TOLERANCE)
+    assert not parity("a", rough, x).within(TOLERANCE)
 
 
 def test_fp8_may_stray_as_far_as_its_plan_was_allowed_to() -> None:
@@ -275,15 +275,15 @@ def test_fp8_may_stray_as_far_as_its_plan_was_allowed_to() -> None:
 
 
 def test_a_thread_of_its_own_tells_its_errors_apart() -> None:
-    """A TimeoutError of the function is its own; a call over the limit is HungCall; calls run without autograd."""
-    thread = OwnThread("test")
+    """A TimeoutError of the function is its own; a call over the limit is CallTimeout; calls run without autograd."""
+    thread = SerialExecutor("test")
     assert thread.call(torch.is_inference_mode_enabled)
     with pytest.raises(TimeoutError, match="its own"):
         thread.call(fails(TimeoutError("its own")), limit_s=10)
     gate = threading.Event()
-    with pytest.raises(HungCall, match="within"):
+    with pytest.raises(CallTimeout, match="within"):
         thread.call(gate.wait, limit_s=0.01)
-    with pytest.raises(HungCall, match="earlier"):
+    with pytest.raises(CallTimeout, match="earlier"):
         thread.call(int)
     gate.set()
     until(lambda: thread._last.done())
@@ -293,9 +293,9 @@ def test_a_thread_of_its_own_tells_its_errors_apart() -> None:
 
 def test_a_closed_thread_answers_at_once() -> None:
     """A call that comes after the close is refused and does not wait for ever; closing twice is no trouble."""
-    thread = OwnThread("test")
+    thread = SerialExecutor("test")
     assert thread.call(int, "7") == 7
     thread.close()
     thread.close()
-    with pytest.raises(HungCall, match="closed"):
+    with pytest.raises(CallTimeout, match="closed"):
         thread.call(int, "8")

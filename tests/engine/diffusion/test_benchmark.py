@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from engine.diffusion.benchmark import measured_cost  # noqa: E402
+from engine.diffusion.benchmark import measure_cost_model  # noqa: E402
 
 
 class Timed:
@@ -39,7 +39,7 @@ class Timed:
 def test_the_median_of_every_stage_is_taken() -> None:
     """One slow first call does not count; a frame is its hint and its picture."""
     backend = Timed()
-    cost = measured_cost(backend, 64, lambda: backend.now)
+    cost = measure_cost_model(backend, 64, lambda: backend.now)
     assert cost.forward_s == pytest.approx((0.1, 0.18))
     assert cost.decode_s == pytest.approx(0.04)
     assert cost.window_s(4, 2, 10) == pytest.approx(4 * 0.18 + 0.4)

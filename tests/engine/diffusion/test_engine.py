@@ -13,7 +13,7 @@ from engine import EngineConfig, available_engines, make_engine  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.diffusion.config import LcvdConfig  # noqa: E402
 from engine.diffusion.engine import DiffusionEngine, DiffusionOptions, DiffusionStream  # noqa: E402
-from engine.diffusion.latency import WindowCost, predicted  # noqa: E402
+from engine.diffusion.latency import CostModel, predicted  # noqa: E402
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402
 from engine.errors import ClipError, EngineUnavailable, PortraitError, StreamClosed  # noqa: E402
 from engine.fit import PORTRAIT_ANCHOR, cover  # noqa: E402
@@ -37,7 +37,7 @@ SIZE, FPS = 64, 25
 FAST = SamplerPlan(2, guidance="none")
 CAMERA = (48, 64)
 FULL = replace(LEFT, strength=1.0)
-COST = WindowCost((0.05, 0.09), 0.004)  # what these tests pretend was measured: the real one takes time
+COST = CostModel((0.05, 0.09), 0.004)  # what these tests pretend was measured: the real one takes time
 
 
 @pytest.fixture(autouse=True)
@@ -400,7 +400,7 @@ def test_the_delay_is_predicted_from_what_was_measured(tiny_lcvd) -> None:
     assert engine.predict(None, 25.0) == own  # the first window also encodes the portrait
     for _ in range(30):
         stream.on_window(0.0, 3 * (2 * 0.05 + 10 * 0.004))
-        engine._pace._last_end_s = float("-inf")
+        engine._calibration._last_end_s = float("-inf")
     slower = engine.predict(None, 25.0)
     assert slower.delay_s == pytest.approx(0.36 + 3 * 0.14)
     assert slower.fps == pytest.approx(10 / 0.42)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from engine.diffusion.latency import DEFAULT_QUALITY, QUALITIES, Pace, nearest_quality, predicted
+from engine.diffusion.latency import DEFAULT_QUALITY, QUALITIES, RuntimeCalibration, nearest_preset, predicted
 from engine.diffusion.window import DEFAULT_STRIDE
 from engine.live.pacer import Pacer
 from lcvd.networks.guidance import OMEGA
@@ -67,39 +67,39 @@ def test_impossible_values_are_refused() -> None:
         predicted(0, 10, 0.1)
 
 
-def test_the_pace_follows_what_windows_take() -> None:
+def test_the_calibration_follows_what_windows_take() -> None:
     """1 before the first; then measured over expected, older windows fading, within bounds."""
-    pace = Pace()
-    assert pace.ratio == 1.0
+    calibration = RuntimeCalibration()
+    assert calibration.ratio == 1.0
     for i in range(50):
-        pace.window(i * 1.0, i * 1.0 + 0.3, expected_s=0.2)
-    assert pace.ratio == pytest.approx(1.5)
+        calibration.add(i * 1.0, i * 1.0 + 0.3, expected_s=0.2)
+    assert calibration.ratio == pytest.approx(1.5)
     for i in range(50, 80):
-        pace.window(i * 1.0, i * 1.0 + 0.2, expected_s=0.2)
-    assert 1.0 <= pace.ratio < 1.03
+        calibration.add(i * 1.0, i * 1.0 + 0.2, expected_s=0.2)
+    assert 1.0 <= calibration.ratio < 1.03
     for i in range(80, 200):
-        pace.window(i * 100.0, i * 100.0 + 50.0, expected_s=0.2)
-    assert pace.ratio == 4.0
+        calibration.add(i * 100.0, i * 100.0 + 50.0, expected_s=0.2)
+    assert calibration.ratio == 4.0
 
 
 def test_windows_that_overlap_count_once() -> None:
-    """Two windows in one shared call of 0.4 s, expected 0.2 s each: the pace is as predicted."""
-    pace = Pace()
+    """Two windows in one shared call of 0.4 s, expected 0.2 s each: the cost model is right."""
+    calibration = RuntimeCalibration()
     for i in range(50):
-        pace.window(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
-        pace.window(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
-    assert pace.ratio == pytest.approx(1.0, abs=0.06)
+        calibration.add(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
+        calibration.add(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
+    assert calibration.ratio == pytest.approx(1.0, abs=0.06)
 
 
-@pytest.mark.parametrize("stop", QUALITIES, ids=lambda stop: stop.name)
-def test_a_stop_is_nearest_to_itself(stop) -> None:
-    """Whoever has a stop's settings is shown at it."""
-    assert nearest_quality(stop.steps, stop.omega, stop.stride) == stop.name
+@pytest.mark.parametrize("preset", QUALITIES, ids=lambda preset: preset.name)
+def test_a_preset_is_nearest_to_itself(preset) -> None:
+    """Whoever has a preset's settings is shown at it."""
+    assert nearest_preset(preset.steps, preset.omega, preset.stride) == preset.name
 
 
 def test_steps_count_first_then_guidance() -> None:
     """One unguided step in long windows is shown as instant; two guided ones as balanced; the engine's own as fine."""
-    assert nearest_quality(1, 1.0, DEFAULT_STRIDE) == "instant"
-    assert nearest_quality(2, 1.0, DEFAULT_STRIDE) == "quick"
-    assert nearest_quality(2, 2.0, 4) == "balanced"
-    assert nearest_quality(4, OMEGA, DEFAULT_STRIDE) == DEFAULT_QUALITY
+    assert nearest_preset(1, 1.0, DEFAULT_STRIDE) == "instant"
+    assert nearest_preset(2, 1.0, DEFAULT_STRIDE) == "quick"
+    assert nearest_preset(2, 2.0, 4) == "balanced"
+    assert nearest_preset(4, OMEGA, DEFAULT_STRIDE) == DEFAULT_QUALITY

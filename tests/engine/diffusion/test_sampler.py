@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
-from engine.diffusion.sampler import GUIDANCES, RHO, SPREAD, STEPS, SamplerPlan, carry_gain, denoise_window  # noqa: E402  # noqa: E402
+from engine.diffusion.sampler import GUIDANCES, RHO, SPREAD, STEPS, SamplerPlan, correction_gain, denoise_window  # noqa: E402  # noqa: E402
 from engine.diffusion.window import WINDOW, WindowShape  # noqa: E402
 from lcvd.networks.schedule import (  # noqa: E402
     ddim_sigmas,
@@ -191,10 +191,10 @@ def test_windows_join_without_a_seam(correlation: float, steps: int, stride: int
         plan = SamplerPlan(steps, guidance="none", join=join)
         return seam(clip_of(lambda _: related(correlation), shape, plan, 40, pinned), stride)
 
-    carried, pinned, free = error("carry"), error("pin"), error("pin", pinned=False)
-    print(f"rho {correlation} steps {steps} stride {stride}: carry {carried:.2f} pin {pinned:.2f} free {free:.2f}")
-    assert carried <= 1.1
-    assert pinned > carried + 0.3
+    corrected, pinned, free = error("correct"), error("pin"), error("pin", pinned=False)
+    print(f"rho {correlation} steps {steps} stride {stride}: correct {corrected:.2f} pin {pinned:.2f} free {free:.2f}")
+    assert corrected <= 1.1
+    assert pinned > corrected + 0.3
     assert free > pinned + 0.2
 
 
@@ -231,14 +231,14 @@ def test_a_new_light_is_not_held_back_by_the_context() -> None:
     np.testing.assert_allclose(difference[200:], 3.0, atol=0.05)
 
 
-def test_carried_error_is_gaussian_conditioning() -> None:
+def test_the_context_correction_is_gaussian_conditioning() -> None:
     """The gain equals the regression of fresh on context errors in samples of the posterior, written another way."""
     context, fresh, sigma = 3, 2, 0.7
     rows = np.arange(context + fresh)
     prior = SPREAD**2 * RHO ** np.abs(rows[:, None] - rows)
     precision = np.linalg.inv(prior) + np.eye(5) / sigma**2  # of the posterior
     expected = -np.linalg.solve(precision[context:, context:], precision[context:, :context])
-    np.testing.assert_allclose(carry_gain(context, fresh, sigma), expected, atol=1e-5)
+    np.testing.assert_allclose(correction_gain(context, fresh, sigma), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

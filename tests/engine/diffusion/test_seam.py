@@ -39,9 +39,9 @@ def test_a_step_at_the_joins_is_a_seam() -> None:
 
 
 def test_decoded_windows_join_without_a_seam(tiny_lcvd) -> None:
-    """Toy prior (ρ = 0.97), constant input, pictures of the tiny VAE: carried at most 1.1, clearly worse without."""
+    """Toy prior (ρ = 0.97), constant input, pictures of the tiny VAE: corrected at most 1.1, clearly worse without."""
     shape, figures = WindowShape(STRIDE), {}
-    for name, join, pinned in (("carry", "carry", True), ("pin", "pin", True), ("none", "pin", False)):
+    for name, join, pinned in (("correct", "correct", True), ("pin", "pin", True), ("none", "pin", False)):
         plan = SamplerPlan(4, guidance="none", join=join)
         latents = torch.from_numpy(clip_of(lambda _: related(0.97), shape, plan, 9, pinned)[30:]).float()
         with torch.inference_mode():
@@ -49,15 +49,15 @@ def test_decoded_windows_join_without_a_seam(tiny_lcvd) -> None:
         pictures = (rgb * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         figures[name] = seam_error(pictures, np.zeros_like(pictures), STRIDE)
     print(figures)
-    assert figures["carry"] <= 1.1
-    assert figures["pin"] > figures["carry"] + 0.3
+    assert figures["correct"] <= 1.1
+    assert figures["pin"] > figures["correct"] + 0.3
     assert figures["none"] > figures["pin"]
 
 
 def test_the_tiny_models_own_windows(tiny_lcvd) -> None:
     """Through the stream, a nodding driver: no join of the live engine stands out."""
     figures = {}
-    for join in ("carry", "pin"):
+    for join in ("correct", "pin"):
         stream = opened(engine_of(tiny_lcvd, replace(SamplerPlan(2, guidance="none"), join=join)))
         hints, pictures = [], []
         for i in range(40):
@@ -67,4 +67,4 @@ def test_the_tiny_models_own_windows(tiny_lcvd) -> None:
         stream.close()
         figures[join] = seam_error(np.stack(pictures), np.stack(hints), STRIDE)
     print(figures)
-    assert figures["carry"] <= 1.1
+    assert figures["correct"] <= 1.1

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from engine.diffusion.latency import predicted  # noqa: E402
 from engine.diffusion.sampler import SamplerPlan, denoise_window  # noqa: E402
-from engine.diffusion.staggered import CHUNK, MAX_LEVELS, StaggeredDenoising, StaggeredShape, StaggeredWindow  # noqa: E402
+from engine.diffusion.staggered import CHUNK_FRAMES, MAX_LEVELS, StaggeredDenoising, StaggeredShape, StaggeredWindow  # noqa: E402
 from engine.diffusion.window import WINDOW, WindowShape  # noqa: E402
 from engine.frames import Frame  # noqa: E402
 from lcvd.networks.schedule import (  # noqa: E402
@@ -100,7 +100,7 @@ def test_frames_apart_come_out_as_from_windows(levels: int, sampler: str, omega:
     """Where no frame tells another anything, when it takes its steps is no matter: windows of as many steps agree."""
     plan = SamplerPlan(levels, sampler, "guided", omega, "pin")
     staggered = staggered_clip(StaggeredShape(levels), plan, apart)
-    windowed = windowed_clip(WindowShape(CHUNK * levels), plan, apart, CHUNKS // levels)
+    windowed = windowed_clip(WindowShape(CHUNK_FRAMES * levels), plan, apart, CHUNKS // levels)
     np.testing.assert_allclose(staggered, windowed[: len(staggered)], atol=1e-5)
 
 
@@ -136,11 +136,11 @@ def test_every_chunk_takes_the_plans_levels_and_a_call_serves_them_all(levels: i
     staggered_clip(shape, plan, apart, on_ask=note)
     assert len(rows) == CHUNKS
     sigmas = shape.sigmas(plan).tolist()
-    for place in range(1 + shape.context, 1 + shape.context + (CHUNKS - levels + 1) * CHUNK):
+    for place in range(1 + shape.context, 1 + shape.context + (CHUNKS - levels + 1) * CHUNK_FRAMES):
         path = [sigma for sigma, _ in itertools.groupby(told[place])]  # while the first chunks start, others wait
         assert path[:levels] == sigmas[:-1]
         assert set(path[levels:]) <= {SIGMA_MIN}
-    steady = [SIGMA_MIN] * (1 + shape.context) + [s for s in sigmas[-2::-1] for _ in range(CHUNK)]
+    steady = [SIGMA_MIN] * (1 + shape.context) + [s for s in sigmas[-2::-1] for _ in range(CHUNK_FRAMES)]
     for sigma in rows[levels:]:
         assert sigma.tolist() == steady
         assert (np.diff(sigma) >= 0).all()
@@ -149,7 +149,7 @@ def test_every_chunk_takes_the_plans_levels_and_a_call_serves_them_all(levels: i
 def test_known_rows_stay_as_they_were() -> None:
     """Whatever the network says of anchor and context, they come back; it sees them with the smallest trained noise."""
     shape, noise = StaggeredShape(2), draw()
-    kept = torch.randn(WINDOW - CHUNK, *SIZE, generator=torch.Generator().manual_seed(1))
+    kept = torch.randn(WINDOW - CHUNK_FRAMES, *SIZE, generator=torch.Generator().manual_seed(1))
     denoising = StaggeredDenoising(noise, ALONE, shape, kept)
     x, sigma = denoising.input()
     torch.testing.assert_close(x[:8] - kept[:8], SIGMA_MIN * noise[:8], atol=1e-6, rtol=0)
@@ -179,7 +179,7 @@ def related(correlation: float, blind: bool):
 def seam(clip: np.ndarray) -> float:
     """Change from frame to frame where chunks join over that elsewhere."""
     change = np.square(clip[1:] - clip[:-1]).mean((1, 2, 3))
-    joins = np.arange(CHUNK - 1, len(change), CHUNK)
+    joins = np.arange(CHUNK_FRAMES - 1, len(change), CHUNK_FRAMES)
     return float(np.sqrt(change[joins].mean() / np.delete(change, joins).mean()))
 
 
@@ -192,7 +192,7 @@ def test_chunks_join_as_windows_do_for_a_model_that_knows_its_levels(correlation
         seam(staggered_clip(StaggeredShape(levels), ALONE, lambda _, b=b: related(correlation, b), 120))
         for b in (False, True)
     )
-    shape, noise, known, fresh = WindowShape(CHUNK), draw(), None, []
+    shape, noise, known, fresh = WindowShape(CHUNK_FRAMES), draw(), None, []
     inner = related(correlation, False)
     for number in range(120):
         rows = noise[[place % WINDOW for place in shape.clip_frames(number)]]
@@ -221,19 +221,19 @@ def test_work_has_the_frames_that_leave_and_the_hints_that_enter(levels: int) ->
     """Each frame leaves once, in order, with its own face and light; each hint enters once, newest last."""
     window = StaggeredWindow(StaggeredShape(levels))
     left, entered, most = [], [], 0
-    for i in range(CHUNKS * CHUNK + 3):
+    for i in range(CHUNKS * CHUNK_FRAMES + 3):
         work = window.add(frame(i), None, Lighting(str(i)), np.full((2, 2, 3), i, np.uint8))
         if work is not None:
-            assert work.host.number == len(left) // CHUNK
+            assert work.host.number == len(left) // CHUNK_FRAMES
             assert [light.name for light in work.lightings] == [str(f.index) for f in work.frames]
-            assert len(work.faces) == CHUNK
+            assert len(work.faces) == CHUNK_FRAMES
             left += [f.index for f in work.frames]
             entered += work.host.hints[:, 0, 0, 0].tolist()
             assert entered == list(range(i + 1))
         most = max(most, len(window))
         assert len(left) + len(window) == i + 1
-    assert left == list(range((CHUNKS - levels + 1) * CHUNK))
-    assert most == levels * CHUNK - 1
+    assert left == list(range((CHUNKS - levels + 1) * CHUNK_FRAMES))
+    assert most == levels * CHUNK_FRAMES - 1
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
@@ -245,11 +245,11 @@ def test_predicted_delay_is_what_a_simulation_gives(levels: int) -> None:
         work = window.add(frame(i, fps), None, Lighting("a"), np.zeros((2, 2, 3), np.uint8))
         if work is not None:
             longest = max(longest, frame(i, fps).t_s + call_s - work.frames[0].t_s)
-    got = predicted(fps, CHUNK, call_s, flying=levels)
+    got = predicted(fps, CHUNK_FRAMES, call_s, flying=levels)
     assert got.delay_s == pytest.approx(longest)
     assert got.delay_s == pytest.approx((4 * levels - 1) / fps + call_s)
     assert (got.fps, got.keeps_up) == (fps, True)
-    slow = predicted(fps, CHUNK, 0.2, flying=levels)
+    slow = predicted(fps, CHUNK_FRAMES, 0.2, flying=levels)
     assert (slow.fps, slow.keeps_up) == (20.0, False)
     with pytest.raises(ValueError, match="flying=0"):
-        predicted(fps, CHUNK, call_s, flying=0)
+        predicted(fps, CHUNK_FRAMES, call_s, flying=0)

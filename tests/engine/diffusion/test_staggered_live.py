@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.diffusion.engine import DiffusionEngine, DiffusionOptions, DiffusionStream  # noqa: E402
-from engine.diffusion.staggered import CHUNK  # noqa: E402
+from engine.diffusion.staggered import CHUNK_FRAMES  # noqa: E402
 from engine.live.device import EngineHost  # noqa: E402
 from engine.live.stream import LiveStream  # noqa: E402
 from tests.engine.diffusion.test_engine import (  # noqa: E402
@@ -67,15 +67,15 @@ def test_one_call_a_chunk_and_every_frame_comes_out_once(tiny_lcvd, steps: int, 
     """index, t_s and arrival of the driver's frame; as many calls as chunks; only what leaves is decoded."""
     engine, backend = engine_of(tiny_lcvd)
     chunks = levels + 2
-    out = pushed(opened(engine, steps=steps), chunks * CHUNK + 3)
-    assert [f.index for f in out] == list(range(3 * CHUNK))
+    out = pushed(opened(engine, steps=steps), chunks * CHUNK_FRAMES + 3)
+    assert [f.index for f in out] == list(range(3 * CHUNK_FRAMES))
     for made in out:
         given = frame(made.index)
         assert made.rgb.shape == (SIZE, SIZE, 3)
         assert (made.t_s, made.arrived_s) == (given.t_s, given.arrived_s)
     assert [len(asks) for asks in backend.asked] == [1] * chunks
-    assert backend.hinted == [1, levels * CHUNK, CHUNK, CHUNK]
-    assert backend.decoded == [CHUNK] * 3
+    assert backend.hinted == [1, levels * CHUNK_FRAMES, CHUNK_FRAMES, CHUNK_FRAMES]
+    assert backend.decoded == [CHUNK_FRAMES] * 3
 
 
 def test_guidance_asks_both_branches(tiny_lcvd) -> None:
@@ -98,7 +98,7 @@ def test_a_new_light_belongs_to_the_frames_that_enter(tiny_lcvd) -> None:
     differing = set()
     for call, (a, b) in enumerate(zip(still, backend.asked, strict=True)):
         rows = (a[0].features != b[0].features).flatten(1).any(1).nonzero().flatten().tolist()
-        newest = max(call, 1) * CHUNK + CHUNK - 1  # the first two calls are the start-up of two chunks
+        newest = max(call, 1) * CHUNK_FRAMES + CHUNK_FRAMES - 1  # the first two calls are the start-up of two chunks
         differing |= {newest - (15 - row) for row in rows}
     assert differing == set(range(10, 16))
 
@@ -128,8 +128,8 @@ def test_live_equals_offline(tiny_lcvd, monkeypatch: pytest.MonkeyPatch) -> None
                 stream.set_lighting(RIGHT)
             stream.submit(frame(i, CAMERA).rgb, i / FPS)
             until(lambda n=i: len(taken) > n)
-            if i % CHUNK == CHUNK - 1:
-                until(lambda n=i: collect() >= n + 1 - CHUNK)
+            if i % CHUNK_FRAMES == CHUNK_FRAMES - 1:
+                until(lambda n=i: collect() >= n + 1 - CHUNK_FRAMES)
     finally:
         stream.close()
         host.close()

@@ -48,7 +48,7 @@ def test_a_window_comes_every_stride_frames_in_order(stride: int) -> None:
 def test_the_default_is_the_published_overlap() -> None:
     """16 = anchor + 5 shared + 10 fresh, and later windows are those of the offline tiling."""
     shape = WindowShape()
-    assert (shape.size, shape.fresh, shape.context, shape.overlap) == (WINDOW, DEFAULT_STRIDE, 5, 6)
+    assert (shape.size, shape.hop, shape.context, shape.overlap) == (WINDOW, DEFAULT_STRIDE, 5, 6)
     assert [shape.clip_frames(n) for n in range(4)] == tile_windows(46)
 
 
@@ -67,7 +67,7 @@ def test_context_is_the_end_of_the_window_before(stride: int) -> None:
 @pytest.mark.parametrize("stride", [0, 15, 16])
 def test_impossible_strides_are_refused(stride: int) -> None:
     """A window needs a fresh frame and a context."""
-    with pytest.raises(ValueError, match=f"fresh={stride}"):
+    with pytest.raises(ValueError, match=f"hop={stride}"):
         WindowShape(stride)
 
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="the lcvd extra is not installed")
 pytest.importorskip("accelerate", reason="the lcvd extra is not installed")
 
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402
-from engine.diffusion.staggered import CHUNK, StaggeredDenoising, StaggeredShape  # noqa: E402
+from engine.diffusion.staggered import CHUNK_FRAMES, StaggeredDenoising, StaggeredShape  # noqa: E402
 from engine.diffusion.window import WINDOW  # noqa: E402
 from lcvd.model import load_lcvd  # noqa: E402
 from lcvd.networks.precond import region_means  # noqa: E402
@@ -48,7 +48,7 @@ def test_rows_are_those_the_engine_asks_for(sampler: SamplerName, levels: int) -
     seen = rows_of_the_engine(sampler, levels)
     assert len(seen) == levels + 2
     for call, sigma in enumerate(seen):
-        np.testing.assert_array_equal(staggered_sigmas(sampler, levels, call, WINDOW, CHUNK), sigma)
+        np.testing.assert_array_equal(staggered_sigmas(sampler, levels, call, WINDOW, CHUNK_FRAMES), sigma)
 
 
 def test_training_draws_every_call_of_a_stream_and_nothing_else() -> None:
@@ -56,8 +56,9 @@ def test_training_draws_every_call_of_a_stream_and_nothing_else() -> None:
     config = StaggeredConfig(share=1.0, steps=(2, 3), jitter=0.0)
     generator = torch.Generator().manual_seed(0)
     drawn = Counter(tuple(draw_sigma(NoiseConfig(), config, WINDOW, generator).tolist()) for _ in range(400))
+    rows, chunk = WINDOW, CHUNK_FRAMES
     legal = {
-        tuple(torch.from_numpy(staggered_sigmas("euler", levels, call, WINDOW, CHUNK)).float().tolist()): (levels, call)
+        tuple(torch.from_numpy(staggered_sigmas("euler", levels, call, rows, chunk)).float().tolist()): (levels, call)
         for levels in (2, 3)
         for call in range(levels + 1)
     }
@@ -74,8 +75,8 @@ def test_jitter_keeps_rows_of_a_level_together_and_clean_rows_clean() -> None:
     for _ in range(50):
         sigma = draw_sigma(NoiseConfig(), config, WINDOW, generator)
         counted = counted_rows(sigma)
-        clean = WINDOW - 3 * CHUNK
-        for chunk in sigma[clean:].split(CHUNK):
+        clean = WINDOW - 3 * CHUNK_FRAMES
+        for chunk in sigma[clean:].split(CHUNK_FRAMES):
             assert len(chunk.unique()) == 1
         assert len(sigma[:clean].unique()) == 1
         assert bool((counted[clean:] == 1).all())

@@ -1,4 +1,4 @@
-"""A thread of its own for a backend's calls, one at a time, which may be left behind when a call does not return.
+"""A thread that runs a backend's calls one at a time, and is left behind when a call does not return.
 
 CUDA graphs belong to the thread that recorded them (pytorch #123177), while the live core's device thread is replaced
 when it hangs: so a backend is prepared and called here. Calls run under `torch.inference_mode()`.
@@ -15,12 +15,12 @@ import torch
 T = TypeVar("T")
 
 
-class HungCall(RuntimeError):
+class CallTimeout(RuntimeError):
     """A call did not return within its limit, an earlier one still has not, or the thread was closed."""
 
 
-class OwnThread:
-    """`call` waits for the result; any thread."""
+class SerialExecutor:
+    """Runs calls one at a time on a thread of its own; `call` waits for the result and may come from any thread."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -33,13 +33,13 @@ class OwnThread:
         self._thread.start()
 
     def call(self, function: Callable[..., T], *args: Any, limit_s: float | None = None) -> T:
-        """`function(*args)` on the thread. Raises what it raises; HungCall after `limit_s` or while one hangs."""
+        """Run `function(*args)` on the thread. Raises its exception; CallTimeout after `limit_s` or while one hangs."""
         future: Future[T] = Future()
         with self._lock:
             if self._closed:  # whoever took this thread for the present one just before would wait for ever
-                raise HungCall(f"{self.name}: its thread was closed")
+                raise CallTimeout(f"{self.name}: its thread was closed")
             if self._last is not None and not self._last.done():
-                raise HungCall(f"{self.name}: an earlier call has not returned")
+                raise CallTimeout(f"{self.name}: an earlier call has not returned")
             self._last = future
             self._calls.put((future, function, args))
         try:
@@ -47,7 +47,7 @@ class OwnThread:
         except TimeoutError:
             if future.done():
                 raise  # its own
-            raise HungCall(f"{self.name}: did not return within {limit_s:.0f} s") from None
+            raise CallTimeout(f"{self.name}: did not return within {limit_s:.0f} s") from None
         finally:
             with self._lock:
                 if future.done() and self._last is future:

@@ -1,4 +1,4 @@
-"""Whether a fast backend says what the eager one says: one window through both, before it is used."""
+"""The parity check: one window through a fast backend and through eager, before the fast one is used."""
 
 from dataclasses import dataclass
 
@@ -16,30 +16,30 @@ SIGMA = 2.5  # a level where both the picture and the noise are heard
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """How near one stage's output is to the eager backend's."""
+class Parity:
+    """Says how near one stage's output is to the eager backend's."""
 
     stage: str
     cosine: float  # of all values taken as one vector
     max_error: float  # largest difference over the largest absolute value
 
     def within(self, tolerance: tuple[float, float]) -> bool:
-        """Near enough to be used; NaN is not."""
+        """True where it is near enough to be used; NaN is not."""
         return self.cosine >= tolerance[0] and self.max_error <= tolerance[1]
 
 
-def agreement(stage: str, got: NDArray[np.generic], expected: NDArray[np.generic]) -> Agreement:
+def parity(stage: str, got: NDArray[np.generic], expected: NDArray[np.generic]) -> Parity:
     """Compare two arrays of one shape; two arrays of zeros agree."""
     a, b = got.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
     size = float(np.sqrt((a @ a) * (b @ b)))
     cosine = float(a @ b) / size if size else float((a == b).all())
-    return Agreement(stage, cosine, float(np.abs(a - b).max()) / max(float(np.abs(b).max()), 1e-12))
+    return Parity(stage, cosine, float(np.abs(a - b).max()) / max(float(np.abs(b).max()), 1e-12))
 
 
-def require_agreement(backend: Backend, eager: Backend, size: int, frames: int) -> list[Agreement]:
-    """Every stage of `backend` on one window beside `eager`. Raises EngineUnavailable where one differs too much."""
+def require_parity(backend: Backend, eager: Backend, size: int, frames: int) -> list[Parity]:
+    """Run all stages of `backend` on one window beside `eager`. Raises EngineUnavailable where one differs too much."""
     found = [
-        agreement(stage, got, expected)
+        parity(stage, got, expected)
         for (stage, got), (_, expected) in zip(
             _stages(backend, size, frames), _stages(eager, size, frames), strict=True
         )
