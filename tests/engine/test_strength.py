@@ -16,8 +16,8 @@ from lcvd.hints import render_hints
 from lcvd.lighting.lighting import pack, scaled, sh_projection, shading
 from lcvd.lighting.presets import PRESETS, preset
 from lcvd.types import DirectionalLight, Lighting
-from tests.engine.avatar.made_up_portrait import avatar_stream
-from tests.engine.made_up_person import LEFT, RIGHT, DrawnMatte, ScriptedTracker, portrait
+from tests.engine.avatar.synthetic_portrait import avatar_stream
+from tests.engine.synthetic_person import LEFT, RIGHT, DrawnMatte, ScriptedTracker, portrait
 
 STRENGTHS = (0.25, 0.5, 0.75)
 CORNERS = tuple(product((-0.6, 0.6), (0.0, 0.6)))

@@ -80,7 +80,7 @@ class Counted:
 
 def test_compiled_agrees_with_eager_and_compiles_nothing_after_the_warm_up(tiny_lcvd) -> None:
     """Encoding, features, both branches, decoding: eager's numbers, and no new graph for any stride or level shape, nor
-    for two asks of one branch after one ask of two.
+    for two requests of one branch after one request of two.
 
     Inductor's own code is a GPU machine's business; here the traced graphs run.
     """
@@ -106,10 +106,10 @@ def test_compiled_agrees_with_eager_and_compiles_nothing_after_the_warm_up(tiny_
         features = eager.features(HINTS[:frames])
         for branches in (1, 2):
             for sigma in (2.5, np.linspace(0.1, 3.0, frames)):
-                asks = [DenoiseRequest(x, sigma, references[1], features, branches)] * (
+                requests = [DenoiseRequest(x, sigma, references[1], features, branches)] * (
                     3 - branches
                 )  # two rows either way
-                for got, expected in zip(compiled.denoise(asks), eager.denoise(asks), strict=True):
+                for got, expected in zip(compiled.denoise(requests), eager.denoise(requests), strict=True):
                     torch.testing.assert_close(got[1], expected[1], atol=1e-5, rtol=1e-5)
                     if branches == 2:
                         torch.testing.assert_close(got[0], expected[0], atol=1e-5, rtol=1e-5)

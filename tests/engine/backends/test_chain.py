@@ -38,8 +38,8 @@ class Troubled(EagerBackend):
             self._at_warmup()
         super().warmup(*shapes)
 
-    def denoise(self, asks):
-        return [(v1 if v1 is None else v1 * (1 - self._off_by), v2) for v1, v2 in super().denoise(asks)]
+    def denoise(self, requests):
+        return [(v1 if v1 is None else v1 * (1 - self._off_by), v2) for v1, v2 in super().denoise(requests)]
 
     def decode(self, latents):
         self.threads.add(threading.current_thread().name)

@@ -41,15 +41,17 @@ def store(tmp_path_factory):
     return tiny_store(tmp_path_factory.mktemp("onnx") / "plans")
 
 
-def results(backend, branches, sigma, asks=1):
+def results(backend, branches, sigma, requests=1):
     generator = torch.Generator().manual_seed(9)
     picture = torch.randn(1, 3, SIZE, SIZE, generator=generator)
     x = torch.randn(FRAMES, 4, SIZE // 8, SIZE // 8, generator=generator)
     with torch.inference_mode():
         reference = backend.encode(PORTRAIT, np.ones((SIZE, SIZE), np.float32), picture)
         features = backend.features(HINTS)
-        answers = backend.denoise([DenoiseRequest(x + i, sigma, reference, features, branches) for i in range(asks)])
-        return features, answers, backend.decode(x[:5])
+        predicted = backend.denoise(
+            [DenoiseRequest(x + i, sigma, reference, features, branches) for i in range(requests)]
+        )
+        return features, predicted, backend.decode(x[:5])
 
 
 @pytest.mark.parametrize("name", ["unet 1", "unet 2", "decoder", "shading"])
@@ -77,10 +79,10 @@ def test_the_backend_answers_as_eager_does(store, branches: int, sigma) -> None:
     """Features, both branches, decoded pictures; one level for the window, or one for each frame."""
     backend = make_backend("onnx", tiny_model(), PlanOptions(store.root))
     assert backend.name == "onnx"
-    features, answers, pictures = results(backend, branches, sigma)
+    features, predicted, pictures = results(backend, branches, sigma)
     same_features, same_answers, same_pictures = results(EagerBackend(tiny_model()), branches, sigma)
     torch.testing.assert_close(features, same_features, atol=1e-4, rtol=0)
-    for (v1, v2), (w1, w2) in zip(answers, same_answers, strict=True):
+    for (v1, v2), (w1, w2) in zip(predicted, same_answers, strict=True):
         torch.testing.assert_close(v2, w2, atol=1e-4, rtol=0)
         assert (v1 is None) == (branches == 1)
         if v1 is not None:
@@ -99,10 +101,10 @@ def test_answers_outlive_the_next_call(store) -> None:
 
 
 def test_two_windows_without_guidance_share_the_plan_of_one_with(store) -> None:
-    """Rows are rows: 2 asks of 1 branch are the batch of 1 ask of 2."""
+    """Rows are rows: 2 requests of 1 branch are the batch of 1 request of 2."""
     backend = make_backend("onnx", tiny_model(), PlanOptions(store.root))
-    answers = results(backend, 1, 2.5, asks=2)[1]
-    for (_, v), (_, w) in zip(answers, results(EagerBackend(tiny_model()), 1, 2.5, asks=2)[1], strict=True):
+    predicted = results(backend, 1, 2.5, requests=2)[1]
+    for (_, v), (_, w) in zip(predicted, results(EagerBackend(tiny_model()), 1, 2.5, requests=2)[1], strict=True):
         torch.testing.assert_close(v, w, atol=1e-4, rtol=0)
 
 

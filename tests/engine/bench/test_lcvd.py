@@ -41,7 +41,7 @@ def test_a_grid_point_runs_the_stream_itself(backend, monkeypatch) -> None:
     """Its steps, branches and stride reach the denoiser and the decoder."""
     asked, decoded = [], []
     denoise, decode = backend.denoise, backend.decode
-    monkeypatch.setattr(backend, "denoise", lambda asks: asked.append(asks[0].branches) or denoise(asks))
+    monkeypatch.setattr(backend, "denoise", lambda requests: asked.append(requests[0].branches) or denoise(requests))
     monkeypatch.setattr(backend, "decode", lambda latents: decoded.append(len(latents)) or decode(latents))
     engine = make_engine_of(backend, SIZE)
     engine.warmup()

@@ -27,9 +27,9 @@ class Timed:
         self._take("features", 0.01 * len(hints))
         return torch.zeros(len(hints), 3, 8, 8)
 
-    def denoise(self, asks):
-        self._take(asks[0].branches, (0.0, 0.1, 0.18)[asks[0].branches])
-        return [(None, ask.x) for ask in asks]
+    def denoise(self, requests):
+        self._take(requests[0].branches, (0.0, 0.1, 0.18)[requests[0].branches])
+        return [(None, request.x) for request in requests]
 
     def decode(self, latents):
         self._take("decode", 0.03 * len(latents))

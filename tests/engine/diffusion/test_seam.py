@@ -16,8 +16,8 @@ from engine.diffusion.window import WindowShape  # noqa: E402
 from lcvd.errors import ShapeError  # noqa: E402
 from lcvd.metrics.seam import seam_error  # noqa: E402
 from lcvd.networks.vae import rgb_from_latents  # noqa: E402
-from tests.engine.diffusion.test_engine import _light_estimated_once, engine_of, frame, opened  # noqa: E402, F401
 from tests.engine.diffusion.test_sampler import clip_of, related  # noqa: E402
+from tests.engine.diffusion.tiny_engine import engine_of, frame, opened  # noqa: E402
 
 STRIDE = 10
 

@@ -13,7 +13,7 @@ from engine.diffusion.engine import DiffusionEngine, DiffusionOptions, Diffusion
 from engine.diffusion.staggered import CHUNK_FRAMES  # noqa: E402
 from engine.live.device import EngineHost  # noqa: E402
 from engine.live.stream import LiveStream  # noqa: E402
-from tests.engine.diffusion.test_engine import (  # noqa: E402
+from tests.engine.diffusion.tiny_engine import (  # noqa: E402
     CAMERA,
     COST,
     FAST,
@@ -21,7 +21,6 @@ from tests.engine.diffusion.test_engine import (  # noqa: E402
     FULL,
     SIZE,
     TurningTracker,
-    _light_estimated_once,  # noqa: F401 (a fixture)
     avatar,
     frame,
     opened,
@@ -31,12 +30,12 @@ from tests.engine.fakes import is_open, until  # noqa: E402
 from tests.engine.synthetic_person import RIGHT, DrawnMatte  # noqa: E402
 
 
-class AskingBackend(EagerBackend):
-    """Keeps every call's asks, and how many frames went through the other stages."""
+class RecordingBackend(EagerBackend):
+    """Keeps every call's requests, and how many frames went through the other stages."""
 
     def __init__(self, model) -> None:
         super().__init__(model)
-        self.asked: list[list] = []
+        self.calls: list[list] = []
         self.hinted: list[int] = []
         self.decoded: list[int] = []
 
@@ -44,17 +43,17 @@ class AskingBackend(EagerBackend):
         self.hinted.append(len(hints))
         return super().features(hints)
 
-    def denoise(self, asks):
-        self.asked.append(list(asks))
-        return super().denoise(asks)
+    def denoise(self, requests):
+        self.calls.append(list(requests))
+        return super().denoise(requests)
 
     def decode(self, latents):
         self.decoded.append(len(latents))
         return super().decode(latents)
 
 
-def engine_of(model, mode="staggered", batch=1) -> tuple[DiffusionEngine, AskingBackend]:
-    made = [AskingBackend(model)]
+def engine_of(model, mode="staggered", batch=1) -> tuple[DiffusionEngine, RecordingBackend]:
+    made = [RecordingBackend(model)]
     options = DiffusionOptions(SIZE, plan=FAST, mode=mode, batch=batch)
     engine = DiffusionEngine(lambda: made[0], options, TurningTracker, DrawnMatte, measure=lambda backend, size: COST)
     engine.warmup()
@@ -73,7 +72,7 @@ def test_one_call_a_chunk_and_every_frame_comes_out_once(tiny_lcvd, steps: int, 
         given = frame(made.index)
         assert made.rgb.shape == (SIZE, SIZE, 3)
         assert (made.t_s, made.arrived_s) == (given.t_s, given.arrived_s)
-    assert [len(asks) for asks in backend.asked] == [1] * chunks
+    assert [len(requests) for requests in backend.calls] == [1] * chunks
     assert backend.hinted == [1, levels * CHUNK_FRAMES, CHUNK_FRAMES, CHUNK_FRAMES]
     assert backend.decoded == [CHUNK_FRAMES] * 3
 
@@ -82,10 +81,10 @@ def test_guidance_asks_both_branches(tiny_lcvd) -> None:
     """With ω both branches are predicted in the same one call, and the pictures are others."""
     engine, backend = engine_of(tiny_lcvd, mode="window")
     plain = pushed(opened(engine, mode="staggered", steps=2), 8)
-    assert [ask.branches for asks in backend.asked for ask in asks] == [1, 1]
+    assert [request.branches for requests in backend.calls for request in requests] == [1, 1]
     engine.options = DiffusionOptions(SIZE)
     guided = pushed(opened(engine, mode="staggered", steps=2, omega=3.0), 8)
-    assert [ask.branches for asks in backend.asked[2:] for ask in asks] == [2, 2]
+    assert [request.branches for requests in backend.calls[2:] for request in requests] == [2, 2]
     assert any((a.rgb != b.rgb).any() for a, b in zip(plain, guided, strict=True))
 
 
@@ -93,10 +92,10 @@ def test_a_new_light_belongs_to_the_frames_that_enter(tiny_lcvd) -> None:
     """Hints of frames under way keep their light: features differ in the rows of newer frames alone."""
     engine, backend = engine_of(tiny_lcvd)
     pushed(opened(engine, steps=2), 16)
-    still, backend.asked = backend.asked, []
+    still, backend.calls = backend.calls, []
     pushed(opened(engine, steps=2), 16, {10: RIGHT})
     differing = set()
-    for call, (a, b) in enumerate(zip(still, backend.asked, strict=True)):
+    for call, (a, b) in enumerate(zip(still, backend.calls, strict=True)):
         rows = (a[0].features != b[0].features).flatten(1).any(1).nonzero().flatten().tolist()
         newest = max(call, 1) * CHUNK_FRAMES + CHUNK_FRAMES - 1  # the first two calls are the start-up of two chunks
         differing |= {newest - (15 - row) for row in rows}
@@ -146,7 +145,7 @@ def test_beside_a_window_each_gets_what_it_gets_alone(tiny_lcvd) -> None:
     alone.append(alone[0])
     streams = [opened(engine, **kind) for kind in kinds]
     out: list[list] = [[], [], []]
-    backend.asked = []
+    backend.calls = []
     for i in range(16):
         waiting = [(k, work) for k, stream in enumerate(streams) if (work := stream.prepare(frame(i)))]
         order = [k for k, _ in waiting]
@@ -162,8 +161,10 @@ def test_beside_a_window_each_gets_what_it_gets_alone(tiny_lcvd) -> None:
         assert [f.index for f in together] == [f.index for f in single]
         for a, b in zip(together, single, strict=True):
             assert np.abs(a.rgb.astype(int) - b.rgb).max() <= 1
-    assert {len(asks) for asks in backend.asked} == {1, 2, 3}  # a window alone, two staggered, all together
-    assert {isinstance(ask.sigma, float) for asks in backend.asked if len(asks) == 3 for ask in asks} == {True, False}
+    assert {len(requests) for requests in backend.calls} == {1, 2, 3}  # a window alone, two staggered, all together
+    assert {
+        isinstance(request.sigma, float) for requests in backend.calls if len(requests) == 3 for request in requests
+    } == {True, False}
 
 
 def test_what_cannot_be_is_refused_with_words() -> None:
