@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.avatar.engine import NO_LIGHT, own_light
+from engine.avatar.engine import UNIT_SOURCE, own_light
 from engine.frames import Frame
 from engine.protocols import Avatar, StreamConfig
 from engine.reference import mixed_lighting
@@ -160,7 +160,7 @@ def test_the_cpu_avatars_target_is_the_same_mixture(strength: float) -> None:
         facing = np.abs(n[:3600].reshape(60, 60, 3))
         zeros = np.zeros((60, 60), np.float32)
         gain = shade(
-            Surface(facing, zeros, zeros, zeros + 0.2), NO_LIGHT, pack(dim), np.zeros((0, 60, 60), np.float32), 1
+            Surface(facing, zeros, zeros, zeros + 0.2), UNIT_SOURCE, pack(dim), np.zeros((0, 60, 60), np.float32), 1
         )
         return gain[:3].astype(float) ** (1 / GAMMA_POWER)
 
