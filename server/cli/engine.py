@@ -229,7 +229,7 @@ def _prepared(
         if importlib.util.find_spec(package) is None:
             from engine.errors import EngineUnavailable
 
-            raise EngineUnavailable(f"plans need {package}", "pip install 'relight-live[lcvd]'")
+            raise EngineUnavailable(f"plans need {package}", "pip install -e '.[lcvd]'")
     import torch
 
     from engine.backends.build import BuildRequest

@@ -56,7 +56,7 @@ class SyntheticOptions:
 def evaluate_synthetic(options: SyntheticOptions) -> None:
     """Measure, print, write. Raises BadParameter, WeightsError, ModelUnavailable or ShapeError."""
     if any(importlib.util.find_spec(name) is None for name in ("torch", "diffusers", "transformers")):
-        raise ModelUnavailable("--synthetic runs LCVD, which needs torch", "pip install 'relight-live[lcvd]'")
+        raise ModelUnavailable("--synthetic runs LCVD, which needs torch", "pip install -e '.[lcvd]'")
     from lcvd.model import load_lcvd
     from lcvd.weights.load import find_weights
     from training.evaluation import run_trial

@@ -148,4 +148,4 @@ def _need_torch() -> None:
 
     for package in ("torch", "diffusers", "transformers", "safetensors", "huggingface_hub"):
         if importlib.util.find_spec(package) is None:
-            raise ModelUnavailable(f"LCVD needs {package}", "pip install 'relight-live[lcvd]'")
+            raise ModelUnavailable(f"LCVD needs {package}", "pip install -e '.[lcvd]'")

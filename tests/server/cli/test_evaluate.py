@@ -77,12 +77,12 @@ def test_a_clip_against_itself(driver: Path) -> None:
 
 
 def test_remedies_are_printed_whole() -> None:
-    """Square brackets are rich's markup: `pip install 'relight-live[lcvd]'` keeps its extra."""
+    """Square brackets are rich's markup: `pip install -e '.[lcvd]'` keeps its extra."""
     info = metrics_for(Request(preset("soft-front").lighting, 2))[-1].info
-    missing = Missing("no torch", "pip install 'relight-live[lcvd]'")
+    missing = Missing("no torch", "pip install -e '.[lcvd]'")
     text = io.StringIO()
     show(Report(2, 2, 2, (Outcome(info, missing=missing),)), "[bold]", Console(file=text, width=200))
-    assert "relight-live[lcvd]" in text.getvalue()
+    assert "-e '.[lcvd]'" in text.getvalue()
     assert "light [bold]" in text.getvalue()
 
 
@@ -104,7 +104,7 @@ def test_json_alone_is_one_line(driver: Path, flickering: Path) -> None:
 
 def test_a_weight_file_switches_its_metric_on(driver: Path, tmp_path: Path, face_frames: list[np.ndarray]) -> None:
     """A scripted stand-in for ArcFace in --weights-dir: ID gets a value against the reference portrait."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
     class Mean(torch.nn.Module):  # type: ignore[name-defined,misc]
         def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[name-defined]

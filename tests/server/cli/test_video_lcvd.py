@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
-pytest.importorskip("diffusers", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
+pytest.importorskip("diffusers", reason="pip install -e '.[lcvd]'")
 
 from engine.offline.video_file import ClipReader  # noqa: E402
 from engine.reference import square_around  # noqa: E402

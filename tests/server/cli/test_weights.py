@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from typer.testing import CliRunner  # noqa: E402
 
@@ -70,4 +70,4 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("server.cli.weights.importlib.util.find_spec", lambda name: None)
     result = run("show")
     assert isinstance(result.exception, ModelUnavailable)
-    assert "relight-live[lcvd]" in result.exception.hint
+    assert "-e '.[lcvd]'" in result.exception.hint

@@ -113,7 +113,7 @@ async def test_what_is_no_portrait_is_refused(faces: None) -> None:
 
 def test_the_operator_chooses_the_avatars_weights(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """RELIGHT_LCVD_WEIGHTS and _SIZE reach the engine; the menu speaks of that very folder."""
-    pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     from lcvd.weights.tiny import write_tiny
     from server.session.state import Server
     from server.settings import Settings

@@ -229,8 +229,8 @@ async def test_the_sound_waits_for_the_window() -> None:
 
 async def test_the_tiny_lcvd_from_portrait_to_picture(tmp_path: Path) -> None:
     """The real engine, tracker and codecs: portrait, quality, light; the delay is predicted, then measured."""
-    pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
-    pytest.importorskip("diffusers", reason="pip install 'relight-live[lcvd]'")
+    pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
+    pytest.importorskip("diffusers", reason="pip install -e '.[lcvd]'")
     from engine.bench.sample_clip import load_portrait, sample_frame
     from lcvd.tracking.mesh import MeshTracker
     from lcvd.weights.tiny import write_tiny
