@@ -10,6 +10,7 @@ import mimetypes
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -21,10 +22,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from engine.protocols import Engine
 from server.errors import Busy, ForeignOrigin, NotReady, explain
-from server.http import uploads
-from server.http.middleware import add_doors
+from server.http.middleware import install_middleware
 from server.http.origin import check_origin
-from server.http.routes import add_api
+from server.http.routes import router
 from server.logs import session_id
 from server.protocol import ErrorReply
 from server.rtc import codecs
@@ -68,11 +68,10 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
         redoc_url=None,
     )
     app.state.server = server
-    app.add_middleware(uploads.UploadLimit, limit=settings.max_upload_bytes, time_limit_s=settings.upload_timeout_s)
-    add_doors(app, server)
-    add_api(app, server)
-    _add_websocket(app, server)
-    _add_page(app, server)
+    install_middleware(app)
+    app.include_router(router)
+    app.add_api_websocket_route("/ws", websocket)
+    _add_page(app, settings.client_dir)
     return app
 
 
@@ -90,7 +89,7 @@ def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: An
         "port": settings.port,
         "log_config": None,  # the CLI configures logging
         "access_log": False,
-        "ws": ImpatientWebSocket,
+        "ws": AbortingWebSocket,
         "ws_max_size": settings.max_message_bytes,
         "ws_ping_interval": 10.0,
         "ws_ping_timeout": 10.0,
@@ -102,51 +101,55 @@ def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: An
     return uvicorn.Config(app or create_app(settings), **{**options, **changes})
 
 
-def _add_websocket(app: FastAPI, server: Server) -> None:
-    @app.websocket("/ws")
-    async def ws(socket: WebSocket) -> None:
-        await socket.accept()
-        refusal: ForeignOrigin | NotReady | Busy | None = None
+async def websocket(socket: WebSocket) -> None:
+    """Runs one Session on `socket` until either side ends it. A socket that is not admitted is told why and closed."""
+    server: Server = socket.app.state.server
+    await socket.accept()
+    if (refusal := _refusal(server, socket)) is not None:
+        # Accepted first: only an open socket can say why.
+        server.metrics.refused.labels(refusal.code).inc()
+        await socket.send_text(ErrorReply.about(explain(refusal)).text())
+        await socket.close(1013 if isinstance(refusal, Busy) else 1008, refusal.code)
+        return
+    session = Session(socket, server.settings, server.engines, server.metrics, server.admission)
+    session_id.set(session.id)
+    server.sessions[session.id] = session
+    server.metrics.sockets.inc()
+    try:
+        await session.start()
+        reading = asyncio.ensure_future(_read(socket, session))
+        over = asyncio.ensure_future(session.over.wait())
         try:
-            check_origin(socket.headers, server.settings)
-        except ForeignOrigin as error:
-            refusal = error
-        if server.stopping:
-            refusal = NotReady("the server is shutting down", "reload the page in a moment")
-        elif len(server.sessions) >= server.settings.max_sockets:
-            refusal = Busy(f"{len(server.sessions)} pages are open already", "close some, or try again later")
-        if refusal is not None:
-            # Accepted first: only an open socket can say why.
-            server.metrics.refused.labels(refusal.code).inc()
-            await socket.send_text(ErrorReply.about(explain(refusal)).text())
-            await socket.close(1013 if isinstance(refusal, Busy) else 1008, refusal.code)
-            return
-        session = Session(socket, server.settings, server.engines, server.metrics, server.admission)
-        session_id.set(session.id)
-        server.sessions[session.id] = session
-        server.metrics.sockets.inc()
-        try:
-            await session.start()
-            reading = asyncio.ensure_future(_read(socket, session))
-            over = asyncio.ensure_future(session.over.wait())
-            try:
-                await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                reading.cancel()
-                over.cancel()
-                ended, _ = await asyncio.gather(reading, over, return_exceptions=True)
-                if isinstance(ended, Exception):
-                    logger.error("the socket could not be read", exc_info=ended)
+            await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            server.metrics.sockets.dec()
-            try:
-                await session.close()
-            finally:
-                server.sessions.pop(session.id, None)
+            reading.cancel()
+            over.cancel()
+            ended, _ = await asyncio.gather(reading, over, return_exceptions=True)
+            if isinstance(ended, Exception):
+                logger.error("the socket could not be read", exc_info=ended)
+    finally:
+        server.metrics.sockets.dec()
+        try:
+            await session.close()
+        finally:
+            server.sessions.pop(session.id, None)
+
+
+def _refusal(server: Server, socket: WebSocket) -> ForeignOrigin | NotReady | Busy | None:
+    """Returns why `socket` gets no session; None where it does."""
+    if server.stopping:
+        return NotReady("the server is shutting down", "reload the page in a moment")
+    if len(server.sessions) >= server.settings.max_sockets:
+        return Busy(f"{len(server.sessions)} pages are open already", "close some, or try again later")
+    try:
+        check_origin(socket.headers, server.settings)
+    except ForeignOrigin as error:
+        return error
+    return None
 
 
 async def _read(socket: WebSocket, session: Session) -> None:
-    """Hand every message to the session until the socket ends."""
+    """Hands every message to the session until the socket ends."""
     while (message := await socket.receive())["type"] != "websocket.disconnect":
         await session.handle(message.get("text") or "")
 
@@ -160,19 +163,19 @@ class _Page(StaticFiles):
         return response
 
 
-def _add_page(app: FastAPI, server: Server) -> None:
+def _add_page(app: FastAPI, folder: Path) -> None:
     # A machine's own table may call modules text/plain, which browsers refuse to run.
     mimetypes.add_type("text/javascript", ".js")
     mimetypes.add_type("text/javascript", ".mjs")
     mimetypes.add_type("image/svg+xml", ".svg")
     mimetypes.add_type("image/webp", ".webp")
-    app.mount("/", _Page(directory=server.settings.client_dir, html=True, check_dir=False), name="page")
+    app.mount("/", _Page(directory=folder, html=True, check_dir=False), name="page")
 
 
 LINGER_S = 3.0
 
 
-class ImpatientWebSocket(WebSocketsSansIOProtocol):
+class AbortingWebSocket(WebSocketsSansIOProtocol):
     """Ends `LINGER_S` after the application is done with it, or after a ping went unanswered."""
 
     async def run_asgi(self) -> None:

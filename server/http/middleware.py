@@ -1,4 +1,4 @@
-"""What every HTTP request passes: the origin check, the security headers, and errors as {code, message, hint}."""
+"""Every HTTP request passes the upload limit and the origin check; responses carry security headers, errors a hint."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,6 @@ from lcvd.errors import LcvdError
 from server.errors import Problem, ServerError, explain
 from server.http import uploads
 from server.http.origin import check_origin
-from server.session.state import Server
 
 logger = logging.getLogger(__name__)
 
@@ -25,47 +24,59 @@ CSP = (
 )
 
 
-def _problem_response(problem: Problem) -> JSONResponse:
-    return JSONResponse(problem.as_dict(), problem.status)
-
-
-def add_doors(app: FastAPI, server: Server) -> None:
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        if isinstance(error, uploads.UploadRefused):
-            return JSONResponse(error.problem.as_dict(), error.status_code, headers={"connection": "close"})
-        hint = "see /docs for what there is" if error.status_code in (404, 405) else "see /docs"
-        return _problem_response(Problem(f"http_{error.status_code}", str(error.detail), hint, error.status_code))
-
-    @app.exception_handler(RequestValidationError)
-    async def validation(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        return _problem_response(Problem("bad_request", f"{where}: {first['msg']}", "see /docs", 422))
-
-    async def ours(request: Request, error: Exception) -> Response:
-        problem = explain(error)
-        server.metrics.errors.labels(problem.code).inc()
-        if problem.status == 500:
-            logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _problem_response(problem)
-
+def install_middleware(app: FastAPI) -> None:
+    """Gives `app` its upload limit, its error handlers and the middleware `guard`."""
+    settings = app.state.server.settings
+    app.add_middleware(uploads.UploadLimit, limit=settings.max_upload_bytes, time_limit_s=settings.upload_timeout_s)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_invalid_request)
     for kind in (ServerError, LcvdError, EngineError):
-        app.add_exception_handler(kind, ours)
+        app.add_exception_handler(kind, on_error)
+    app.middleware("http")(guard)
 
-    @app.middleware("http")
-    async def door(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Foreign pages may not post; every answer carries the security headers."""
-        try:
-            if request.method not in ("GET", "HEAD", "OPTIONS"):
-                check_origin(request.headers, server.settings)
-            response = await call_next(request)
-        except Exception as error:  # the door of HTTP: the client hears {code, message, hint} whatever happened
-            response = await ours(request, error)
-        host = request.headers.get("host", "")
-        safe_host = host if all(c.isalnum() or c in ".-:[]" for c in host) else ""
-        response.headers["content-security-policy"] = CSP.format(host=safe_host)
-        response.headers["x-content-type-options"] = "nosniff"
-        response.headers["referrer-policy"] = "no-referrer"
-        response.headers["permissions-policy"] = "camera=(self), microphone=(self)"
-        return response
+
+async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuses posts of foreign pages, answers any exception, and adds the security headers to every response."""
+    try:
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            check_origin(request.headers, request.app.state.server.settings)
+        response = await call_next(request)
+    except Exception as error:  # the boundary of HTTP: the client gets {code, message, hint} whatever happened
+        response = await on_error(request, error)
+    host = request.headers.get("host", "")
+    safe_host = host if all(c.isalnum() or c in ".-:[]" for c in host) else ""
+    response.headers["content-security-policy"] = CSP.format(host=safe_host)
+    response.headers["x-content-type-options"] = "nosniff"
+    response.headers["referrer-policy"] = "no-referrer"
+    response.headers["permissions-policy"] = "camera=(self), microphone=(self)"
+    return response
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """Answers an error of this project, counts it, and logs what the client did not cause."""
+    problem = explain(error)
+    request.app.state.server.metrics.errors.labels(problem.code).inc()
+    if problem.status == 500:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _response(problem)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Answers what HTTP itself has to say, such as 404, and uploads that were refused while they came in."""
+    assert isinstance(error, HTTPException)
+    if isinstance(error, uploads.UploadRefused):
+        return JSONResponse(error.problem.as_dict(), error.status_code, headers={"connection": "close"})
+    hint = "see /docs for what there is" if error.status_code in (404, 405) else "see /docs"
+    return _response(Problem(f"http_{error.status_code}", str(error.detail), hint, error.status_code))
+
+
+async def on_invalid_request(request: Request, error: Exception) -> Response:
+    """Answers a request without its parts; the message names the first that is missing or wrong."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(step) for step in first["loc"])
+    return _response(Problem("bad_request", f"{where}: {first['msg']}", "see /docs", 422))
+
+
+def _response(problem: Problem) -> JSONResponse:
+    return JSONResponse(problem.as_dict(), problem.status)

@@ -1,8 +1,11 @@
-"""The HTTP routes: lights and uploads, ICE servers, health, metrics and the OpenAPI page; every answer has a model."""
+"""The HTTP routes: lights and uploads, ICE servers, health, metrics and the OpenAPI page; every answer has a model.
+
+`router` is included by `server.http.app.create_app`; a route reaches the application's Server through `TheServer`.
+"""
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, File, Form, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
@@ -74,96 +77,119 @@ UPLOAD_ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add_api(app: FastAPI, server: Server) -> None:
-    settings = server.settings
-    gallery = [
-        GalleryLight(name=p.name, title=p.title, description=p.description, lighting=Light.of(p.lighting))
-        for p in PRESETS
-    ]
+GALLERY = [
+    GalleryLight(name=p.name, title=p.title, description=p.description, lighting=Light.of(p.lighting)) for p in PRESETS
+]
 
-    @app.get("/api/lights", tags=["lights"], summary="Gallery", response_description="In gallery order.")
-    async def lights() -> list[GalleryLight]:
-        """The presets in gallery order; the first leaves the picture as it is."""
-        return gallery
+router = APIRouter()
 
-    @app.post("/api/lights/from-photo", tags=["lights"], summary="Light of a photo", responses=UPLOAD_ERRORS)
-    async def from_photo(
-        file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
-    ) -> PhotoLightBody:
-        """Copy the light on the face of a photo."""
-        name = file.filename or "photo"
-        # Read on the upload thread, one at a time: many uploads at once wait on disk, not in memory.
-        found = await server.off_loop(lambda: uploads.light_of_photo(file.file.read(), name, settings))
-        return PhotoLightBody(lighting=Light.of(found.lighting), face=found.face)
 
-    @app.post("/api/lights/from-hdri", tags=["lights"], summary="Light of a panorama", responses=UPLOAD_ERRORS)
-    async def from_hdri(
-        file: Annotated[UploadFile, File(description=".hdr, .exr, or an equirectangular .jpg or .png")],
-    ) -> LightBody:
-        """Turn a panorama into a light."""
-        name = file.filename or "panorama"
-        found = await server.off_loop(lambda: uploads.light_of_panorama(file.file.read(), name, settings))
-        return LightBody(lighting=Light.of(found))
+async def server_of(request: Request) -> Server:
+    """Returns the Server of the application that answers `request`."""
+    server: Server = request.app.state.server
+    return server
 
-    @app.post("/api/portrait", tags=["avatar"], summary="Portrait of the avatar", responses=UPLOAD_ERRORS)
-    async def portrait(
-        file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
-        session: Annotated[str, Form(description="The session's name, from its welcome.", max_length=64)],
-    ) -> PortraitBody:
-        """Give one's session the portrait that the avatar engine animates. Kept in memory, gone with the session."""
-        # The name is as secret as the socket: nobody else is told it.
-        if session not in server.sessions:
-            raise BadUpload("this session does not exist", "open the WebSocket first and send the name of its welcome")
-        name = file.filename or "portrait"
-        found = await server.off_loop(lambda: uploads.portrait_of(file.file.read(), name, settings))
-        if (owner := server.sessions.get(session)) is None:
-            raise BadUpload("this session has ended", "connect again and send the portrait once more")
-        await owner.set_portrait(found.rgb, found.look)
-        return PortraitBody(face=found.face)
 
-    @app.get("/api/avatar", tags=["avatar"], summary="Qualities of the avatar")
-    async def avatar(
-        fps: Annotated[float, Query(ge=1, le=60, description="Of the camera.", allow_inf_nan=False)] = DEFAULT_FPS,
-        mode: Annotated[AvatarMode | None, Query(description="As in set_avatar; none: the engine's own.")] = None,
-    ) -> AvatarBody:
-        """The stops between the smallest delay and the finest picture, with the delay each would have now."""
-        try:
-            stops = [quality_body(stop, server.engines.predict(avatar_at(stop, mode), fps)) for stop in QUALITIES]
-        except ValueError as error:  # of an engine that knows what its model can do
-            raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
-        return AvatarBody(qualities=stops, default=server.engines.quality, backend=server.engines.backend)
+TheServer = Annotated[Server, Depends(server_of)]
 
-    @app.get("/api/ice", tags=["connection"], summary="STUN and TURN")
-    async def ice() -> IceBody:
-        """STUN and TURN servers the browser should use."""
-        return IceBody(ice_servers=settings.ice_servers)
 
-    @app.get("/healthz", tags=["health"], summary="Alive")
-    async def healthz() -> HealthBody:
-        """The process is alive."""
-        return HealthBody(status="ok", sessions=len(server.admission), max_sessions=settings.max_sessions)
+@router.get("/api/lights", tags=["lights"], summary="Gallery", response_description="In gallery order.")
+async def lights() -> list[GalleryLight]:
+    """The presets in gallery order; the first leaves the picture as it is."""
+    return GALLERY
 
-    @app.get(
-        "/readyz", tags=["health"], summary="Ready", responses={503: {"model": ErrorBody, "description": "Not now."}}
+
+@router.post("/api/lights/from-photo", tags=["lights"], summary="Light of a photo", responses=UPLOAD_ERRORS)
+async def from_photo(
+    server: TheServer,
+    file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
+) -> PhotoLightBody:
+    """Copy the light on the face of a photo."""
+    name = file.filename or "photo"
+    # Read on the upload thread, one at a time: many uploads at once wait on disk, not in memory.
+    found = await server.off_loop(lambda: uploads.light_of_photo(file.file.read(), name, server.settings))
+    return PhotoLightBody(lighting=Light.of(found.lighting), face=found.face)
+
+
+@router.post("/api/lights/from-hdri", tags=["lights"], summary="Light of a panorama", responses=UPLOAD_ERRORS)
+async def from_hdri(
+    server: TheServer,
+    file: Annotated[UploadFile, File(description=".hdr, .exr, or an equirectangular .jpg or .png")],
+) -> LightBody:
+    """Turn a panorama into a light."""
+    name = file.filename or "panorama"
+    found = await server.off_loop(lambda: uploads.light_of_panorama(file.file.read(), name, server.settings))
+    return LightBody(lighting=Light.of(found))
+
+
+@router.post("/api/portrait", tags=["avatar"], summary="Portrait of the avatar", responses=UPLOAD_ERRORS)
+async def portrait(
+    server: TheServer,
+    file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
+    session: Annotated[str, Form(description="The session's name, from its welcome.", max_length=64)],
+) -> PortraitBody:
+    """Give one's session the portrait that the avatar engine animates. Kept in memory, gone with the session."""
+    # The name is as secret as the socket: nobody else is told it.
+    if session not in server.sessions:
+        raise BadUpload("this session does not exist", "open the WebSocket first and send the name of its welcome")
+    name = file.filename or "portrait"
+    found = await server.off_loop(lambda: uploads.portrait_of(file.file.read(), name, server.settings))
+    if (owner := server.sessions.get(session)) is None:
+        raise BadUpload("this session has ended", "connect again and send the portrait once more")
+    await owner.set_portrait(found.rgb, found.look)
+    return PortraitBody(face=found.face)
+
+
+@router.get("/api/avatar", tags=["avatar"], summary="Qualities of the avatar")
+async def avatar(
+    server: TheServer,
+    fps: Annotated[float, Query(ge=1, le=60, description="Of the camera.", allow_inf_nan=False)] = DEFAULT_FPS,
+    mode: Annotated[AvatarMode | None, Query(description="As in set_avatar; none: the engine's own.")] = None,
+) -> AvatarBody:
+    """The stops between the smallest delay and the finest picture, with the delay each would have now."""
+    try:
+        stops = [quality_body(stop, server.engines.predict(avatar_at(stop, mode), fps)) for stop in QUALITIES]
+    except ValueError as error:  # of an engine that knows what its model can do
+        raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
+    return AvatarBody(qualities=stops, default=server.engines.quality, backend=server.engines.backend)
+
+
+@router.get("/api/ice", tags=["connection"], summary="STUN and TURN")
+async def ice(server: TheServer) -> IceBody:
+    """STUN and TURN servers the browser should use."""
+    return IceBody(ice_servers=server.settings.ice_servers)
+
+
+@router.get("/healthz", tags=["health"], summary="Alive")
+async def healthz(server: TheServer) -> HealthBody:
+    """The process is alive."""
+    return HealthBody(status="ok", sessions=len(server.admission), max_sessions=server.settings.max_sessions)
+
+
+@router.get(
+    "/readyz", tags=["health"], summary="Ready", responses={503: {"model": ErrorBody, "description": "Not now."}}
+)
+async def readyz(server: TheServer) -> HealthBody:
+    """Warmed up and admitting another participant."""
+    if server.stopping or not server.engines.ready:
+        raise NotReady("the engine is not warm", "try again in a few seconds")
+    if server.admission.full:
+        raise Busy(f"all {server.settings.max_sessions} places are taken", "raise RELIGHT_MAX_SESSIONS")
+    return HealthBody(
+        status="ok",
+        sessions=len(server.admission),
+        max_sessions=server.settings.max_sessions,
+        engine=server.engines.default,
     )
-    async def readyz() -> HealthBody:
-        """Warmed up and admitting another participant."""
-        if server.stopping or not server.engines.ready:
-            raise NotReady("the engine is not warm", "try again in a few seconds")
-        if server.admission.full:
-            raise Busy(f"all {settings.max_sessions} places are taken", "raise RELIGHT_MAX_SESSIONS")
-        return HealthBody(
-            status="ok",
-            sessions=len(server.admission),
-            max_sessions=settings.max_sessions,
-            engine=server.engines.default,
-        )
 
-    @app.get("/metrics", tags=["health"], summary="Metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        """Prometheus text."""
-        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(openapi_page.render(app.openapi()))
+@router.get("/metrics", tags=["health"], summary="Metrics", response_class=PlainTextResponse)
+async def metrics(server: TheServer) -> Response:
+    """Prometheus text."""
+    return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> HTMLResponse:
+    """Shows the OpenAPI schema as one page."""
+    return HTMLResponse(openapi_page.render(request.app.openapi()))

@@ -1,4 +1,4 @@
-"""server.http.app, api, doors, origin and openapi_page: what a browser, a load balancer and a stranger's page get."""
+"""server.http.app, routes, middleware, origin and openapi_page: what a browser, a load balancer and a stranger's page get."""
 
 import json
 from pathlib import Path
