@@ -28,7 +28,7 @@ else
     set -- --weights random-tiny --backends eager --steps 1,2,4 --strides 4,10 --camera-fps 10 --live-seconds 4 --budget-s 120
 fi
 # 450 s at most, whatever a compiler does: what was measured by then is in table.txt.
-timeout 450 "$python" -m server.cli.main bench --engine lcvd "$@" "${plot[@]}" 2>"$out/errors.txt" | tee "$out/table.txt"
+timeout 450 "$python" -m server.cli.main bench lcvd "$@" "${plot[@]}" 2>"$out/errors.txt" | tee "$out/table.txt"
 status=${PIPESTATUS[0]}
 tail -n 1 "$out/table.txt" | grep '^{' >"$out/lcvd.json" || rm -f "$out/lcvd.json"
 [ "$status" -eq 0 ] || { tail -n 20 "$out/errors.txt" >&2; echo "bench/gpu.sh: ended with status $status" >&2; }

@@ -82,7 +82,7 @@ class BackendTimes:
 
 @dataclass(frozen=True, slots=True)
 class LcvdBench:
-    """Everything `relight bench --engine lcvd` found out."""
+    """Everything `relight bench lcvd` found out."""
 
     weights: str
     scale: ModelScale

@@ -1,20 +1,77 @@
 """`relight bench`: where the milliseconds go, as a table for people and one JSON line for programs."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from engine.bench.throughput import BenchResult
 
-LCVD = "LCVD"  # the panel of --engine lcvd's own options
+LOOPBACK = "With --loopback"  # the panel of options that only the way through WebRTC reads
+# Of `relight bench`, which its grid of LCVD never read: the old spelling drops them as it did before.
+NOT_OF_THE_GRID = (
+    "--engine",
+    "--seconds",
+    "--clip",
+    "--size",
+    "--sessions",
+    "--light",
+    "-l",
+    "--codec",
+    "--max-p95-ms",
+)
+
+RENAMED = (
+    "[yellow]warning:[/] `relight bench --engine lcvd` is `relight bench lcvd` now; the next version knows only that"
+)
 
 
-def bench(
+class BenchGroup(TyperGroup):
+    """Takes `relight bench --engine lcvd …`, the spelling up to 0.1, as `relight bench lcvd …` with a warning."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing and asks_for_grid(args):
+            Console(stderr=True, soft_wrap=True, highlight=False).print(RENAMED)
+            args = as_grid(args)
+        return super().parse_args(ctx, args)
+
+
+def asks_for_grid(args: list[str]) -> bool:
+    """True for the old spelling; with --loopback an avatar is measured like any other engine."""
+    named = "--engine=lcvd" in args or ("--engine", "lcvd") in pairwise(args)
+    return named and "--loopback" not in args
+
+
+def as_grid(args: list[str]) -> list[str]:
+    """Returns `args` as `relight bench` takes them for its sub-command lcvd."""
+    kept = ["lcvd"]
+    remaining = iter(args)
+    for arg in remaining:
+        name, equals, _ = arg.partition("=")
+        if name not in NOT_OF_THE_GRID:
+            kept.append(arg)
+        elif not equals:
+            next(remaining, None)  # its value
+    return kept
+
+
+bench = typer.Typer(
+    name="bench",
+    cls=BenchGroup,
+    invoke_without_command=True,
+)
+
+
+@bench.callback()
+def measure(
+    ctx: typer.Context,
     engine: Annotated[str, typer.Option(help="Engine: ratio, avatar, lcvd or passthrough.")] = "ratio",
     loopback: Annotated[
         bool, typer.Option("--loopback", help="Through a real server and WebRTC on this machine: glass to glass.")
@@ -24,33 +81,26 @@ def bench(
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; default: 640x480, or the clip's own.")] = "",
     sessions: Annotated[int, typer.Option(min=1, max=64, help="Participants side by side.")] = 1,
     light: Annotated[str, typer.Option("--light", "-l", help="Preset of `relight lights`.")] = "rembrandt-left",
-    codec: Annotated[str, typer.Option(help="vp8 or h264, with --loopback.")] = "vp8",
     plot: Annotated[Path | None, typer.Option(help="Write the distributions as a PNG.")] = None,
     max_p95_ms: Annotated[
         float | None, typer.Option(help="Exit 1 if p95 (glass to glass, or the whole frame) is above.")
     ] = None,
     json_only: Annotated[bool, typer.Option("--json-only", help="No table, only the JSON line.")] = False,
+    codec: Annotated[str, typer.Option(help="vp8 or h264.", rich_help_panel=LOOPBACK)] = "vp8",
+    camera_fps: Annotated[float, typer.Option(min=1, max=60, help="Of the camera.", rich_help_panel=LOOPBACK)] = 30.0,
     weights: Annotated[
-        str, typer.Option(help="random-full, random-tiny, a name or a folder; auto: what fits.", rich_help_panel=LCVD)
+        str, typer.Option(help="Of LCVD: a name or a folder; auto: the server's own.", rich_help_panel=LOOPBACK)
     ] = "auto",
-    backends: Annotated[str, typer.Option(help="Of the grid, with commas.", rich_help_panel=LCVD)] = "eager,compiled",
-    precisions: Annotated[str, typer.Option(help="fp32, bf16, fp16; default: by device.", rich_help_panel=LCVD)] = "",
-    steps: Annotated[str, typer.Option(help="Denoising steps.", rich_help_panel=LCVD)] = "1,2,4,8,25",
-    strides: Annotated[str, typer.Option(help="Fresh frames a window.", rich_help_panel=LCVD)] = "4,8,10",
-    branches: Annotated[str, typer.Option(help="2 with guidance, 1 without.", rich_help_panel=LCVD)] = "1,2",
-    pixels: Annotated[
-        int, typer.Option(help="Side of the avatar; default 512, 64 for a tiny model.", rich_help_panel=LCVD)
-    ] = 0,
-    camera_fps: Annotated[
-        float | None, typer.Option(min=1, max=60, help="Of live runs; default 25, with --loopback 30.")
-    ] = None,
-    live_seconds: Annotated[float, typer.Option(min=0, help="Each live run; 0: none.", rich_help_panel=LCVD)] = 6.0,
-    budget_s: Annotated[
-        float, typer.Option(min=1, help="After this many seconds the rest is left out.", rich_help_panel=LCVD)
-    ] = 420.0,
-    quality: Annotated[str, typer.Option(help="Of the avatar, with --loopback.", rich_help_panel=LCVD)] = "",
+    pixels: Annotated[int, typer.Option(help="Side of LCVD's avatar; 0: the server's.", rich_help_panel=LOOPBACK)] = 0,
+    quality: Annotated[str, typer.Option(help="Of the avatar.", rich_help_panel=LOOPBACK)] = "",
 ) -> None:
-    """Measure an engine alone, or the whole way through WebRTC. The last line of stdout is one JSON document."""
+    """Measure an engine alone, or the whole way through WebRTC. The last line of stdout is one JSON document.
+
+    `relight bench lcvd` measures the diffusion engine's grid of backends, precisions, steps and strides instead.
+    """
+    if ctx.invoked_subcommand is not None:
+        refuse_options(ctx)
+        return
     from engine import ENGINES, make_engine
     from engine.bench.throughput import bench_engine, pictures
     from lcvd.lighting.presets import preset
@@ -63,26 +113,6 @@ def bench(
         raise typer.BadParameter(f"codec {codec!r} is unknown; use vp8 or h264", param_hint="--codec")
     if plot is not None:
         check_plot(plot)
-    if engine == "lcvd" and not loopback:  # a grid of its own: nothing of a camera's picture is measured there
-        from server.cli.bench_lcvd import GridOptions, run
-
-        run(
-            GridOptions(
-                weights,
-                pixels,
-                backends,
-                precisions,
-                steps,
-                strides,
-                branches,
-                camera_fps or 25.0,
-                live_seconds,
-                budget_s,
-            ),
-            plot,
-            json_only,
-        )
-        return
     lighting = preset(light).lighting
     loop = pictures(clip, parse_size(size))
     console = Console(stderr=json_only, quiet=json_only)
@@ -99,7 +129,7 @@ def bench(
             seconds,
             sessions,
             codec,
-            camera_fps=camera_fps or 30.0,
+            camera_fps=camera_fps,
             quality=quality,
             environment=environment,
         )
@@ -115,6 +145,16 @@ def bench(
     print(json.dumps(result.as_json()), flush=True)
     if failed:
         raise typer.Exit(1)
+
+
+def refuse_options(ctx: typer.Context) -> None:
+    """Raises BadParameter for options in front of a sub-command, which would not read them."""
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(
+                f"write it after {ctx.invoked_subcommand}, if that has it", ctx=ctx, param=parameter
+            )
 
 
 def parse_size(text: str) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""`relight bench --engine lcvd`: the grid of backends, precisions, steps and strides → table, JSON and a plot."""
+"""`relight bench lcvd`: the grid of backends, precisions, steps and strides → table, JSON and a plot."""
 
 import json
 import signal
@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from server.cli.bench import check_plot
 
 if TYPE_CHECKING:
     from engine.bench.lcvd import BackendTimes, GridRow, LcvdBench
@@ -33,6 +35,42 @@ class GridOptions:
     camera_fps: float = 25.0
     live_s: float = 6.0
     budget_s: float = 420.0  # what is left when it is spent is left out, and said so
+
+
+def lcvd(
+    weights: Annotated[
+        str, typer.Option(help="random-full, random-tiny, a name or a folder; auto: what fits.")
+    ] = "auto",
+    pixels: Annotated[int, typer.Option(help="Side of the avatar; default 512, 64 for a tiny model.")] = 0,
+    backends: Annotated[str, typer.Option(help="Of the grid, with commas.")] = "eager,compiled",
+    precisions: Annotated[str, typer.Option(help="fp32, bf16, fp16; default: by device.")] = "",
+    steps: Annotated[str, typer.Option(help="Denoising steps.")] = "1,2,4,8,25",
+    strides: Annotated[str, typer.Option(help="Fresh frames a window.")] = "4,8,10",
+    branches: Annotated[str, typer.Option(help="2 with guidance, 1 without.")] = "1,2",
+    camera_fps: Annotated[float, typer.Option(min=1, max=60, help="Of live runs.")] = 25.0,
+    live_seconds: Annotated[float, typer.Option(min=0, help="Each live run; 0: none.")] = 6.0,
+    budget_s: Annotated[float, typer.Option(min=1, help="After this many seconds the rest is left out.")] = 420.0,
+    plot: Annotated[Path | None, typer.Option(help="Write fps against delay as a PNG.")] = None,
+    json_only: Annotated[bool, typer.Option("--json-only", help="No table, only the JSON line.")] = False,
+) -> None:
+    """Measure LCVD's grid of backends, precisions, steps and strides. The last line of stdout is one JSON document.
+
+    Exit status 1 where nothing could be measured.
+    """
+    if plot is not None:
+        check_plot(plot)
+    console = Console(stderr=json_only, quiet=json_only)
+    options = GridOptions(
+        weights, pixels, backends, precisions, steps, strides, branches, camera_fps, live_seconds, budget_s
+    )
+    result = bench_lcvd(options, console)
+    show(result, console)
+    if plot is not None:
+        draw(result, plot)
+        console.print(f"[dim]plot:[/] {plot}", highlight=False)
+    print(json.dumps(result.as_json()), flush=True)
+    if not result.grid:
+        raise typer.Exit(1)
 
 
 def bench_lcvd(options: GridOptions, console: Console) -> "LcvdBench":
@@ -150,19 +188,6 @@ def _budget(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def run(options: GridOptions, plot: Path | None, json_only: bool) -> None:
-    """The command: table for people, one JSON line for programs. Exit 1 where nothing could be measured."""
-    console = Console(stderr=json_only, quiet=json_only)
-    result = bench_lcvd(options, console)
-    show(result, console)
-    if plot is not None:
-        draw(result, plot)
-        console.print(f"[dim]plot:[/] {plot}", highlight=False)
-    print(json.dumps(result.as_json()), flush=True)
-    if not result.grid:
-        raise typer.Exit(1)
 
 
 def show(result: "LcvdBench", console: Console) -> None:

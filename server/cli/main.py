@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from server.cli.bench import bench
+from server.cli.bench_lcvd import lcvd
 from server.cli.data import data
 from server.cli.distill import distill
 from server.cli.doctor import doctor
@@ -65,10 +66,11 @@ app.command()(video)
 app.command()(train)
 app.command()(distill)
 app.command()(nano)
-app.command()(bench)
 app.command()(evaluate)
 app.command()(lights)
 app.command()(doctor)
+bench.command()(lcvd)
+app.add_typer(bench)
 app.add_typer(weights)
 app.add_typer(engine)
 app.add_typer(data)

@@ -1,4 +1,4 @@
-"""`relight bench --engine lcvd`: the grid, its table, its document and its plot."""
+"""`relight bench lcvd`: the grid, its table, its document and its plot."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 from server.cli.bench_lcvd import GridOptions, bench_lcvd, draw
 from server.cli.main import app
 
-SMALL = ["bench", "--engine", "lcvd", "--weights", "random-tiny", "--steps", "1", "--branches", "1", "--strides", "4"]
+SMALL = ["bench", "lcvd", "--weights", "random-tiny", "--steps", "1", "--branches", "1", "--strides", "4"]
 
 
 def test_the_grid_is_measured_and_its_document_comes_last(tmp_path: Path) -> None:
@@ -84,3 +84,30 @@ def test_the_plot_needs_no_rows(tmp_path: Path) -> None:
     empty = LcvdBench("random-tiny", "tiny", 64, "CPU", 0.1, "float32", 25, {}, [], [], [], ["eager: no"])
     draw(empty, tmp_path / "empty.png")
     assert (tmp_path / "empty.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("old", [["--engine", "lcvd"], ["--engine=lcvd"], ["--seconds", "3", "--engine", "lcvd"]])
+def test_the_old_spelling_runs_the_grid_with_one_line_of_warning(old: list[str]) -> None:
+    """`relight bench --engine lcvd` reaches the sub-command for one version; the options it never read are dropped."""
+    result = CliRunner().invoke(app, ["bench", *old, "--weights", "random-tiny", "--steps", "3"])
+    assert result.exit_code == 2
+    assert "--steps" in result.output  # the sub-command's own refusal
+    warnings = [line for line in result.stderr.splitlines() if "relight bench lcvd" in line and "now" in line]
+    assert len(warnings) == 1
+    assert "warning" not in result.stdout
+
+
+def test_through_webrtc_lcvd_is_an_engine_like_any_other() -> None:
+    """With --loopback the old spelling is the new one: nothing is rewritten."""
+    from server.cli.bench import as_grid, asks_for_grid
+
+    assert not asks_for_grid(["--engine", "lcvd", "--loopback"])
+    assert not asks_for_grid(["lcvd", "--weights", "lcvd"])
+    assert as_grid(["--light=rim", "--engine", "lcvd", "--plot", "x.png"]) == ["lcvd", "--plot", "x.png"]
+
+
+def test_an_option_in_front_of_the_sub_command_is_refused() -> None:
+    """It would be read by nobody."""
+    result = CliRunner().invoke(app, ["bench", "--seconds", "5", "lcvd"])
+    assert result.exit_code == 2
+    assert "--seconds" in result.output

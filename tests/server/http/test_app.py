@@ -1,4 +1,4 @@
-"""server.http.app, routes, middleware, origin and openapi_page: what a browser, a load balancer and a stranger's page get."""
+"""server.http.app, routes, middleware, origin and openapi_page: answers to a browser, a load balancer and strangers."""
 
 import json
 from pathlib import Path
