@@ -1,7 +1,7 @@
-"""Lights as strangers write them ↔ `lcvd.types.Lighting`, and the light a session asked for.
+"""Lights as strangers write them ↔ `lcvd.types.Lighting`, and the light that a session requested.
 
-Ranges are those of docs/protocol.md: linear RGB 0…8, wrap, shadow and specular 0…1, at most four lamps.
-The geometry (turning lamps, colour temperature) is `lcvd.lighting.lighting`'s.
+Ranges are those of docs/protocol.md: linear RGB 0…8, wrap, shadow and specular 0…1, at most four directional lights.
+The geometry (turning lights, colour temperature) is `lcvd.lighting.lighting`'s.
 """
 
 import math
@@ -16,7 +16,7 @@ from lcvd.types import MAX_DIRECTIONALS, Background, DirectionalLight, Lighting
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 MAX_CHANNEL = 8.0
-# Ten times the brightest lamp: far beyond any sensible environment, far below overflow.
+# Ten times the brightest directional light: far beyond any sensible environment, far below overflow.
 MAX_RADIANCE = 80.0
 
 Unit = Annotated[FiniteFloat, Field(ge=0, le=1)]
@@ -37,7 +37,7 @@ Direction = Annotated[tuple[Coordinate, Coordinate, Coordinate], AfterValidator(
 
 
 class Lamp(BaseModel):
-    """One distant lamp."""
+    """One directional light."""
 
     model_config = STRICT
 
@@ -59,7 +59,7 @@ class Light(BaseModel):
     specular: Unit = 0.0
 
     def lighting(self) -> Lighting:
-        """As the engines take it."""
+        """Returns the light as the engines take it."""
         return Lighting(
             name=self.name,
             ambient_rgb=self.ambient_rgb,
@@ -72,7 +72,7 @@ class Light(BaseModel):
 
     @classmethod
     def of(cls, lighting: Lighting) -> "Light":
-        """For the wire: valid whatever the light, so that it can be sent back. Too bright is dimmed, hue kept."""
+        """Returns `lighting` for the wire: valid, so that it can be sent back. Too bright is dimmed, hue kept."""
         return cls.model_construct(
             name=lighting.name,
             ambient_rgb=_channels(lighting.ambient_rgb),
@@ -97,15 +97,15 @@ class Adjust(BaseModel):
 
     model_config = STRICT
 
-    direction: Direction | None = Field(default=None, description="The key goes there, the other lamps turn with it.")
+    direction: Direction | None = Field(default=None, description="The key goes there, the other lights turn with it.")
     intensity: Annotated[FiniteFloat, Field(ge=0, le=3)] | None = None
     temperature_k: Annotated[FiniteFloat, Field(ge=2000, le=12000)] | None = None
     softness: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a session asked for; `lighting` is what its engine is told. Strength and background outlive a new light."""
+class RequestedLight:
+    """The light a session requested; its engine gets `lighting`. Strength and background outlive a new light."""
 
     base: Lighting
     adjust: Adjust | None = None
@@ -114,12 +114,13 @@ class Wish:
 
     @property
     def lighting(self) -> Lighting:
+        """The base light, re-aimed, with the session's own strength and background. Raises LightError."""
         light = self.base if self.adjust is None else adjusted(self.base, self.adjust)
         return replace(light, strength=light.strength * self.strength, background=self.background or light.background)
 
 
 def adjusted(light: Lighting, adjust: Adjust) -> Lighting:
-    """`light` re-aimed by lcvd.lighting.lighting."""
+    """Returns `light` re-aimed by `lcvd.lighting.lighting.adjust`. Raises LightError."""
     from lcvd.lighting import lighting as lcvd_lighting
 
     return lcvd_lighting.adjust(

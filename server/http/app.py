@@ -21,6 +21,7 @@ from starlette.types import Scope
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from engine.protocols import Engine
+from server import VERSION
 from server.errors import Busy, ForeignOrigin, NotReady, explain
 from server.http.middleware import install_middleware
 from server.http.origin import check_origin
@@ -28,7 +29,7 @@ from server.http.routes import router
 from server.logs import session_id
 from server.protocol import ErrorReply
 from server.rtc import codecs
-from server.session.session import VERSION, Session
+from server.session.session import Session
 from server.session.state import Server
 from server.settings import Settings
 

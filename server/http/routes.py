@@ -136,7 +136,7 @@ async def portrait(
     found = await server.off_loop(lambda: uploads.portrait_of(file.file.read(), name, server.settings))
     if (owner := server.sessions.get(session)) is None:
         raise BadUpload("this session has ended", "connect again and send the portrait once more")
-    await owner.set_portrait(found.rgb, found.look)
+    await owner.set_portrait(found.rgb, found.placeholder)
     return PortraitBody(face=found.face)
 
 

@@ -20,7 +20,7 @@ from server.errors import BadUpload, Problem, TooLarge, TooSlow, explain
 from server.settings import Settings
 
 WORK_SIDE_PX = 1280  # a larger photo says nothing more about its light
-LOOK_PX = 512  # of the CPU avatar, which shows it beside itself; a smaller LCVD scales it down
+PLACEHOLDER_PX = 512  # of the CPU avatar, which shows it beside itself; a smaller LCVD scales it down
 RIVAL_WIDTH = 0.5  # of the largest face; a smaller one is in the background
 PHOTO_HINT = "send a JPEG, PNG or WebP; it may be cut off"
 PANORAMA_HINT = "give a .hdr, .exr, .jpg or .png file; it may be cut off"
@@ -110,7 +110,7 @@ class Portrait(NamedTuple):
     """A picture with one face in it, ready to be animated: at most WORK_SIDE_PX long."""
 
     rgb: NDArray[np.uint8]  # [H,W,3]
-    look: NDArray[np.uint8]  # [S,S,3] its head and shoulders, as avatars are cut
+    placeholder: NDArray[np.uint8]  # [S,S,3] its head and shoulders, as avatars are cut
     face: tuple[int, int, int, int]  # x, y, w, h in px of the photo as it was sent
 
 
@@ -122,8 +122,9 @@ def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
     rgb, scale = open_photo(data, filename, settings.max_image_pixels)
     face = _face_in(rgb, settings)
     _alone(rgb, settings)
-    look = crop(rgb, square_around(face, (rgb.shape[0], rgb.shape[1])), max(LOOK_PX, settings.lcvd_size or 0))
-    return Portrait(rgb, look, _box(face, scale))
+    square = square_around(face, (rgb.shape[0], rgb.shape[1]))
+    placeholder = crop(rgb, square, max(PLACEHOLDER_PX, settings.lcvd_size or 0))
+    return Portrait(rgb, placeholder, _box(face, scale))
 
 
 def open_photo(

@@ -48,7 +48,7 @@ class Peer:
         on_sent: Callable[[OutputFrame, float], None],
         avatar: Avatar | None = None,
         standby: EngineHost | None = None,
-        look: NDArray[np.uint8] | None = None,
+        placeholder: NDArray[np.uint8] | None = None,  # crop of the portrait, shown until the avatar is ready
     ) -> None:
         self._limits: FrameLimits = settings.frame_limits
         self._media_timeout_s = settings.media_timeout_s
@@ -61,7 +61,7 @@ class Peer:
         self._resting = False
         self.opened_s = time.monotonic()
         self.output = VideoOutput(on_sent)
-        self.live = LiveStream(host, lighting, self.output.wake, avatar=avatar, standby=standby, look=look)
+        self.live = LiveStream(host, lighting, self.output.wake, avatar=avatar, standby=standby, look=placeholder)
         self.output.attach(self.live)
         servers = [RTCIceServer(**server) for server in settings.ice_servers]  # type: ignore[arg-type]
         # An explicit list, empty too: aiortc's default asks a public STUN server.

@@ -1,7 +1,7 @@
-"""What a participant wants of their avatar, and what it would cost: `set_avatar` and GET /api/avatar.
+"""The settings a participant requests for their avatar, and their predicted cost: `set_avatar` and GET /api/avatar.
 
-A wish is merged field by field: a quality names three at once, a single field changes itself alone, and what nobody
-named is the engine's own value. It outlives portraits, engines and connections. Knows no sockets.
+They are merged field by field: a quality names three at once, a single field changes itself alone, and what nobody
+named is the engine's own value. They outlive portraits, engines and connections. Knows no sockets.
 """
 
 from dataclasses import dataclass, replace
@@ -19,29 +19,29 @@ NO_PORTRAIT = np.zeros((1, 1, 3), np.uint8)  # the cost of a window does not dep
 
 
 @dataclass(frozen=True, slots=True)
-class AvatarWish:
-    """None: the engine's own value."""
+class AvatarSettings:
+    """The requested settings of an avatar. None: the engine's own value."""
 
     steps: int | None = None
     omega: float | None = None
     stride: int | None = None
     mode: AvatarMode | None = None
 
-    def merged(self, message: SetAvatar) -> "AvatarWish":
-        """This wish, changed by what `message` names."""
+    def merged(self, message: SetAvatar) -> "AvatarSettings":
+        """Returns these settings, changed by what `message` names."""
         if message.quality is not None:
-            stop = next(quality for quality in QUALITIES if quality.name == message.quality)
-            return replace(_at(stop), mode=message.mode or self.mode)
+            preset = next(quality for quality in QUALITIES if quality.name == message.quality)
+            return replace(_at(preset), mode=message.mode or self.mode)
         named = {name: getattr(message, name) for name in ("steps", "omega", "stride", "mode")}
         return replace(self, **{name: value for name, value in named.items() if value is not None})
 
-    def of(self, portrait_rgb: NDArray[np.uint8]) -> Avatar:
-        """The avatar of a portrait [H,W,3] as wished."""
+    def avatar_of(self, portrait_rgb: NDArray[np.uint8]) -> Avatar:
+        """Returns the avatar of a portrait [H,W,3] with these settings."""
         return Avatar(portrait_rgb, self.steps, self.omega, self.stride, self.mode)
 
 
 class QualityBody(BaseModel):
-    """One stop of the quality/latency slider."""
+    """One quality preset: a point between the smallest delay and the finest picture."""
 
     name: str
     title: str
@@ -52,7 +52,7 @@ class QualityBody(BaseModel):
 
 
 class AvatarBody(BaseModel):
-    """What an avatar can be asked for here."""
+    """The quality presets of the avatar on this server."""
 
     qualities: list[QualityBody]
     default: str = Field(description="The quality of a session that asked for none.")
@@ -60,7 +60,7 @@ class AvatarBody(BaseModel):
 
 
 def quality_body(quality: QualityPreset, prediction: Prediction | None) -> QualityBody:
-    """`quality` and what was predicted for it."""
+    """Returns the body of `quality` with what was predicted for it."""
     return QualityBody(
         name=quality.name,
         title=quality.title,
@@ -72,9 +72,9 @@ def quality_body(quality: QualityPreset, prediction: Prediction | None) -> Quali
 
 
 def avatar_at(quality: QualityPreset, mode: AvatarMode | None = None) -> Avatar:
-    """An avatar of nobody at `quality`, to ask for its cost; None: in the engine's own mode."""
-    return replace(_at(quality), mode=mode).of(NO_PORTRAIT)
+    """Returns an avatar of nobody at `quality`, to ask for its cost; mode None: the engine's own."""
+    return replace(_at(quality), mode=mode).avatar_of(NO_PORTRAIT)
 
 
-def _at(quality: QualityPreset) -> AvatarWish:
-    return AvatarWish(quality.steps, quality.omega, quality.stride)
+def _at(quality: QualityPreset) -> AvatarSettings:
+    return AvatarSettings(quality.steps, quality.omega, quality.stride)

@@ -1,6 +1,6 @@
 """Messages on their way to one client: a bounded queue and the task that empties it.
 
-A client that does not read loses its session, not the server its memory.
+A client that does not read loses its session; it does not cost the server its memory.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ FAREWELL_S = 1.0  # what waits gets this long to leave before the socket closes
 
 
 class Socket(Protocol):
-    """What an outbox needs of a WebSocket."""
+    """The part of a WebSocket that an outbox uses."""
 
     async def send_text(self, data: str) -> None: ...
 
@@ -26,7 +26,7 @@ class Socket(Protocol):
 
 
 class Outbox:
-    """`say` never waits. `run` is a task of the session; `hang_up` ends the socket, and its reader hears of it."""
+    """`send` never waits. `run` is a task of the session; `hang_up` ends the socket, and its reader hears of it."""
 
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
@@ -35,10 +35,11 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
+        """True where nothing waits to be sent."""
         return self._waiting.empty()
 
-    def say(self, message: ServerMessage) -> bool:
-        """Queue it; False when the client has not read the last CAPACITY messages."""
+    def send(self, message: ServerMessage) -> bool:
+        """Queues a message; returns False when the client has not read the last CAPACITY messages."""
         try:
             self._waiting.put_nowait(message.text())
         except asyncio.QueueFull:
@@ -46,7 +47,7 @@ class Outbox:
         return True
 
     async def room(self) -> bool:
-        """Wait until the client has read most of what was said; False when it does not read at all."""
+        """Waits until the client has read most of what was sent; returns False when it does not read at all."""
         # Also gives the event loop its turn: a flood must not keep everyone else waiting.
         await asyncio.sleep(0)
         if self._waiting.qsize() <= ROOM:
@@ -59,7 +60,7 @@ class Outbox:
         return True
 
     async def run(self) -> None:
-        """Send, until cancelled."""
+        """Writes to the socket until cancelled."""
         while True:
             text = await self._waiting.get()
             try:
@@ -73,7 +74,7 @@ class Outbox:
                 self._waiting.task_done()
 
     async def hang_up(self, code: int, reason: str) -> None:
-        """Close the socket once what is waiting has been sent."""
+        """Closes the socket once what is waiting has been sent."""
         try:
             async with asyncio.timeout(FAREWELL_S):
                 await self._waiting.join()

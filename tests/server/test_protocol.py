@@ -14,7 +14,7 @@ from lcvd.lighting.presets import PRESETS, preset
 from lcvd.types import Background
 from server import protocol
 from server.errors import explain
-from server.light_message import Adjust, Light, Wish
+from server.light_message import Adjust, Light, RequestedLight
 
 LAMP = {"direction": [0, 0, 2], "rgb": [1, 1, 1], "wrap": 0.5, "shadow": 0}
 LIGHT = {"name": "mine", "ambient_rgb": [0.2, 0.2, 0.2], "directionals": [LAMP], "sh": None, "specular": 0.1}
@@ -206,8 +206,8 @@ def test_every_preset_survives_the_wire() -> None:
 
 def test_an_adjusted_light_can_be_sent_back() -> None:
     """Three times the brightest preset is beyond a lamp's range, and what we tell of it is still valid."""
-    wish = Wish(preset("neon").lighting, Adjust(intensity=3, temperature_k=2000))
-    text = json.dumps({"type": "set_light", "lighting": Light.of(wish.lighting).model_dump()})
+    requested = RequestedLight(preset("neon").lighting, Adjust(intensity=3, temperature_k=2000))
+    text = json.dumps({"type": "set_light", "lighting": Light.of(requested.lighting).model_dump()})
     assert protocol.parse(text).type == "set_light"
 
 
@@ -221,18 +221,18 @@ def test_directions_are_normalised() -> None:
 
 def test_strength_and_background_outlive_a_new_light() -> None:
     """What a session asked for is composed: light, then strength times its own, then background."""
-    wish = Wish(preset("rim").lighting, strength=0.4, background=Background("lit", 0.5))
-    assert wish.lighting.strength == pytest.approx(0.4)
-    assert wish.lighting.background == Background("lit", 0.5)
-    original = Wish(preset("original").lighting, strength=1.0)
+    requested = RequestedLight(preset("rim").lighting, strength=0.4, background=Background("lit", 0.5))
+    assert requested.lighting.strength == pytest.approx(0.4)
+    assert requested.lighting.background == Background("lit", 0.5)
+    original = RequestedLight(preset("original").lighting, strength=1.0)
     assert original.lighting.strength == 0
-    assert Wish(preset("rim").lighting).lighting.background == preset("rim").lighting.background
+    assert RequestedLight(preset("rim").lighting).lighting.background == preset("rim").lighting.background
 
 
 def test_an_adjusted_key_points_where_it_was_sent() -> None:
     """`adjust.direction` moves the key and keeps its colour."""
-    wish = Wish(preset("rembrandt-left").lighting, Adjust(direction=(1.0, 0.0, 0.0)))
-    key = max(wish.lighting.directionals, key=lambda lamp: sum(lamp.rgb))
+    requested = RequestedLight(preset("rembrandt-left").lighting, Adjust(direction=(1.0, 0.0, 0.0)))
+    key = max(requested.lighting.directionals, key=lambda lamp: sum(lamp.rgb))
     np.testing.assert_allclose(key.direction, (1, 0, 0), atol=1e-5)
 
 
@@ -250,6 +250,7 @@ def test_the_document_names_every_error_and_notice_code() -> None:
     text = DOC.read_text()
     sources = "\n".join(p.read_text() for p in (DOC.parents[1] / "server").rglob("*.py"))
     codes = set(re.findall(r'code, status = "(\w+)"', sources)) | set(re.findall(r'Problem\("(\w+)"', sources))
-    codes |= set(re.findall(r'\.notice\(\s*"(\w+)"', sources)) | set(re.findall(r'\(\w+, "(\w+)", \d{3}\)', sources))
-    assert {"busy", "bad_offer", "frame_size", "bad_light"} <= codes
+    codes |= set(re.findall(r'\(\w+, "(\w+)", \d{3}\)', sources))
+    codes |= set(re.findall(r'(?:_notices|self)\.send\(\s*"(\w+)"', sources))
+    assert {"busy", "bad_offer", "bad_light", "frame_size", "fallback", "connection_ended", "internal"} <= codes
     assert not {code for code in codes if f"`{code}`" not in text}

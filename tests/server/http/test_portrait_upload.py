@@ -75,7 +75,7 @@ async def test_a_portrait_reaches_the_engine_of_its_session_alone(faces: None) -
         answer = await post(server, jpeg(90), welcome["session"])
         assert answer.status_code == 200, answer.text
         await tab.until(lambda: abs(tab.received[-1].mean() - 90) < 6, what="the other portrait")
-        assert server.server.sessions[foreign["session"]]._avatar is None
+        assert server.server.sessions[foreign["session"]].requested.avatar is None
 
 
 async def test_an_avatar_needs_a_portrait_first(faces: None) -> None:
@@ -108,7 +108,7 @@ async def test_what_is_no_portrait_is_refused(faces: None) -> None:
             assert answer.status_code == 422, answer.text
             assert word in answer.json()["message"]
             assert answer.json()["hint"]
-        assert server.server.sessions[name]._avatar is None
+        assert server.server.sessions[name].requested.avatar is None
 
 
 def test_the_operator_chooses_the_avatars_weights(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ async def test_of_two_faces_nobody_knows_whose_avatar_it_is(faces: None) -> None
         assert answer.status_code == 422
         assert answer.json()["code"] == "bad_upload"
         assert "2 faces" in answer.json()["message"]
-        assert server.server.sessions[name]._avatar is None
+        assert server.server.sessions[name].requested.avatar is None
         assert (await post(server, halves(200, 60), name)).status_code == 200
 
 
@@ -168,9 +168,9 @@ def test_the_real_detector_counts_faces() -> None:
     except LcvdError as error:
         pytest.skip(f"no tracking models: {error}")
     assert found.rgb.shape == portrait.shape
-    assert found.look.shape == (512, 512, 3)
+    assert found.placeholder.shape == (512, 512, 3)
     # A tiny LCVD's stand-in, the CPU's avatar, is shown beside it at its own size.
-    assert np.array_equal(portrait_of(png(portrait), "one.png", Settings(lcvd_size=64)).look, found.look)
-    assert portrait_of(png(portrait), "one.png", Settings(lcvd_size=768)).look.shape == (768, 768, 3)
+    assert np.array_equal(portrait_of(png(portrait), "one.png", Settings(lcvd_size=64)).placeholder, found.placeholder)
+    assert portrait_of(png(portrait), "one.png", Settings(lcvd_size=768)).placeholder.shape == (768, 768, 3)
     with pytest.raises(BadUpload, match="2 faces"):
         portrait_of(png(np.hstack([portrait, portrait[:, ::-1]])), "two.png", Settings())

@@ -148,8 +148,8 @@ async def test_wrong_messages_change_nothing_and_end_nothing(bystander) -> None:
             await tab.socket.send(text)
             await tab.until(lambda n=number: sum(m["type"] == "error" for m in tab.inbox) == n, what=f"error {number}")
         session = bystander.server.sessions[(await tab.wait(type="welcome"))["session"]]
-        assert session._wish.base.name == "neon"
-        assert session._wish.strength == 1.0
+        assert session.requested.light.base.name == "neon"
+        assert session.requested.light.strength == 1.0
 
 
 async def test_binary_messages_are_errors(bystander) -> None:
@@ -194,8 +194,8 @@ async def test_a_client_that_never_reads_is_dropped(bystander, monkeypatch: pyte
     # Each bad preset is answered with the list of all presets: 350 bytes in return for 60.
     text = b'{"type":"set_light","preset":"' + b"x" * 60 + b'"}'
     frame = bytes([0x81, 0x80 | len(text)]) + b"\0\0\0\0" + text
-    session = next(s for s in bystander.server.sessions.values() if s._peer is None)
-    session._bucket.take = lambda now: True  # flooding has its own test
+    session = next(s for s in bystander.server.sessions.values() if s.peer is None)
+    session._flood.check = lambda text, now_s: None  # flooding has its own test
     async with asyncio.timeout(20):
         while len(bystander.server.sessions) > before:
             writer.write(frame * 500)
@@ -290,7 +290,7 @@ async def test_a_muted_track_keeps_the_connection_and_a_calm_picture(monkeypatch
         await asyncio.sleep(1.2)
         assert len(server.server.admission) == 1
         camera.muted.set()
-        await tab.until(lambda: next(iter(server.server.sessions.values()))._peer.frames_in > 12, what="new pictures")
+        await tab.until(lambda: next(iter(server.server.sessions.values())).peer.frames_in > 12, what="new pictures")
 
 
 async def test_a_track_that_ends_leaves_the_session_usable() -> None:

@@ -218,7 +218,7 @@ async def test_the_sound_waits_for_the_window() -> None:
         await session_of(server).set_portrait(PORTRAIT)
         await tab.offer(white(), sound=AudioStreamTrack())
         await shows(tab, "portrait", PORTRAIT_LEVEL)
-        audio = session_of(server)._peer._audio
+        audio = session_of(server).peer._audio
         assert audio.delay_s < 0.1
         warm.set()
         await shows(tab, "lcvd", FINE_LEVEL)

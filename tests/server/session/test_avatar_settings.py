@@ -1,4 +1,4 @@
-"""set_avatar and GET /api/avatar: wishes are merged, kept across offers, and answered with what the engine predicts."""
+"""set_avatar and GET /api/avatar: settings are merged, kept across offers, and answered with a prediction."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from engine.diffusion.latency import QUALITIES
 from engine.passthrough import PassthroughEngine
 from engine.protocols import Avatar, EngineTraits, Prediction
 from server import protocol
-from server.session.avatar_settings import AvatarWish
+from server.session.avatar_settings import AvatarSettings
 from tests.engine.fakes import FakeEngine
 from tests.server.client import Participant, running
 
@@ -27,24 +27,26 @@ class Measured(FakeEngine):
         return Prediction(avatar.steps or 0, source_fps, streams == 1)
 
 
-def wished(*messages: dict) -> AvatarWish:
-    wish = AvatarWish()
+def settings_after(*messages: dict) -> AvatarSettings:
+    settings = AvatarSettings()
     for message in messages:
-        wish = wish.merged(protocol.SetAvatar(type="set_avatar", **message))
-    return wish
+        settings = settings.merged(protocol.SetAvatar(type="set_avatar", **message))
+    return settings
 
 
 def test_a_quality_names_three_fields_and_a_field_only_itself() -> None:
-    """Later wishes win, field by field; the mode stays until it is named again."""
-    assert wished({"quality": "quick"}) == AvatarWish(2, 1.0, 8, None)
-    assert wished({"quality": "quick"}, {"steps": 8}) == AvatarWish(8, 1.0, 8, None)
-    assert wished({"omega": 3.0, "mode": "staggered"}, {"quality": "instant"}) == AvatarWish(1, 1.0, 4, "staggered")
-    assert wished({"mode": "staggered"}, {"quality": "fine", "mode": "window"}).mode == "window"
-    avatar = wished({"stride": 4}).of(np.zeros((2, 2, 3), np.uint8))
+    """Later messages win, field by field; the mode stays until it is named again."""
+    assert settings_after({"quality": "quick"}) == AvatarSettings(2, 1.0, 8, None)
+    assert settings_after({"quality": "quick"}, {"steps": 8}) == AvatarSettings(8, 1.0, 8, None)
+    assert settings_after({"omega": 3.0, "mode": "staggered"}, {"quality": "instant"}) == AvatarSettings(
+        1, 1.0, 4, "staggered"
+    )
+    assert settings_after({"mode": "staggered"}, {"quality": "fine", "mode": "window"}).mode == "window"
+    avatar = settings_after({"stride": 4}).avatar_of(np.zeros((2, 2, 3), np.uint8))
     assert (avatar.steps, avatar.omega, avatar.stride, avatar.mode) == (None, None, 4, None)
 
 
-async def test_the_ack_says_what_the_wish_will_cost() -> None:
+async def test_the_ack_says_what_the_settings_will_cost() -> None:
     """`predicted` is the engine's, at 25 fps until the camera was measured; null where nothing can predict."""
     engines = {"ratio": Measured(), "passthrough": PassthroughEngine()}
     async with running(engines.get, engine="ratio") as server, Participant(server.ws) as tab:
@@ -59,13 +61,13 @@ async def test_the_ack_says_what_the_wish_will_cost() -> None:
         await tab.offer()
         await tab.wait(type="stats")
         ack = await tab.ask(type="set_avatar", stride=4)
-        assert ack["predicted"]["delay_s"] == 8.0  # the refused wish changed nothing
+        assert ack["predicted"]["delay_s"] == 8.0  # the refused message changed nothing
         assert ack["predicted"]["fps"] != 25.0
     async with running() as server, Participant(server.ws) as tab:
         assert (await tab.ask(type="set_avatar", quality="finer"))["predicted"] is None
 
 
-async def test_the_wish_reaches_the_engine_and_outlives_portraits_and_offers() -> None:
+async def test_the_settings_reach_the_engine_and_outlive_portraits_and_offers() -> None:
     """Every stream is opened with the newest portrait and all that was chosen so far."""
     fake = FakeEngine(add=0)
     fake.traits = EngineTraits(output_size=(64, 64))

@@ -74,7 +74,7 @@ async def test_every_control_is_acknowledged_and_reaches_the_engine() -> None:
             reply = await tab.ask(**message)
             assert (reply["type"], reply["of"]) == ("ack", message["type"]), reply
         assert (await tab.ask(type="ping", t=17.5))["t"] == 17.5
-        live = next(iter(server.server.sessions.values()))._peer.live
+        live = next(iter(server.server.sessions.values())).peer.live
         assert live.lighting.name == "rembrandt-left"
         assert live.lighting.strength == 0.5
         assert live.lighting.background.mode == "keep"
@@ -121,12 +121,12 @@ async def test_a_second_offer_replaces_the_first_connection() -> None:
         await tab.offer()
         await tab.pictures(3)
         session = next(iter(server.server.sessions.values()))
-        old = session._peer
+        old = session.peer
         await tab.ask(type="mirror", on=True)
         assert (await tab.offer())["type"] == "answer"
         picture = (await tab.pictures(5))[-1]
         assert picture[5, -20, 0] < picture[5, 20, 0]  # still mirrored
-        assert session._peer is not old
+        assert session.peer is not old
         assert old.state == "closed"
         assert len(server.server.admission) == 1
 
@@ -147,10 +147,10 @@ async def test_a_second_offer_that_fails_leaves_the_first_connection(bad: str) -
 async def test_a_fault_of_ours_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """The client hears that the details are in the log, so there they are, whatever was raised."""
 
-    def fault(self: object, wish: object) -> None:
+    def fault(self: object, requested: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr("server.session.session.Session._relight", fault)
+    monkeypatch.setattr("server.session.session.Session._apply", fault)
     async with running() as server, Participant(server.ws) as tab:
         reply = await tab.ask(type="set_strength", value=0.5)
         assert reply["code"] == "internal"
