@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     TypeAdapter,
+    computed_field,
     field_validator,
     model_validator,
 )
@@ -187,7 +188,12 @@ class EngineChoice(BaseModel):
     title: str
     available: bool
     reason: str = ""
-    needs_portrait: bool = False  # it shows an avatar
+    shows_avatar: bool = False  # in place of the camera; needs a portrait
+
+    @computed_field
+    def needs_portrait(self) -> bool:
+        """The former name of `shows_avatar`; the next version sends only that."""
+        return self.shows_avatar
 
 
 class ServerMessage(BaseModel):

@@ -3,9 +3,8 @@
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -36,11 +35,12 @@ RENAMED = (
 class BenchGroup(TyperGroup):
     """Takes `relight bench --engine lcvd …`, the spelling up to 0.1, as `relight bench lcvd …` with a warning."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing and asks_for_grid(args):
             Console(stderr=True, soft_wrap=True, highlight=False).print(RENAMED)
             args = as_grid(args)
-        return super().parse_args(ctx, args)
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
 
 
 def asks_for_grid(args: list[str]) -> bool:
@@ -152,9 +152,8 @@ def refuse_options(ctx: typer.Context) -> None:
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
         if source is not None and source.name == "COMMANDLINE":
-            raise typer.BadParameter(
-                f"write it after {ctx.invoked_subcommand}, if that has it", ctx=ctx, param=parameter
-            )
+            hint = " / ".join(parameter.opts)
+            raise typer.BadParameter(f"write it after {ctx.invoked_subcommand}, if that has it", param_hint=hint)
 
 
 def parse_size(text: str) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 `router` is included by `server.http.app.create_app`; a route reaches the application's Server through `TheServer`.
 """
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
@@ -151,7 +152,12 @@ async def avatar(
         stops = [quality_body(stop, server.engines.predict(avatar_at(stop, mode), fps)) for stop in QUALITIES]
     except ValueError as error:  # of an engine that knows what its model can do
         raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
-    return AvatarBody(qualities=stops, default=server.engines.quality, backend=server.engines.backend)
+    return AvatarBody(
+        qualities=stops,
+        default=server.engines.quality,
+        backend=server.engines.backend,
+        staggered=await asyncio.to_thread(lambda: server.engines.staggered),
+    )
 
 
 @router.get("/api/ice", tags=["connection"], summary="STUN and TURN")

@@ -57,6 +57,7 @@ class AvatarBody(BaseModel):
     qualities: list[QualityBody]
     default: str = Field(description="The quality of a session that asked for none.")
     backend: str = Field(description='What the networks run on, or "".')
+    staggered: bool = Field(default=False, description="The weights were trained for mode staggered.")
 
 
 def quality_body(quality: QualityPreset, prediction: Prediction | None) -> QualityBody:

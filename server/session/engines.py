@@ -4,10 +4,10 @@ A default that cannot start does not take the page down: the next best runs, and
 avatars is not waited for: it warms up behind while the engine that lights whoever has no portrait yet (`stopgap`) is.
 """
 
-import dataclasses
 import logging
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from engine import EngineConfig, available_engines, avatar_fallback, camera_engines, fallbacks, make_engine
@@ -15,6 +15,7 @@ from engine.diffusion.latency import DEFAULT_QUALITY
 from engine.errors import EngineError
 from engine.live.device import EngineHost
 from engine.protocols import Avatar, Engine, Prediction
+from lcvd.weights.location import weights_manifest
 from server.errors import BadMessage, explain
 from server.protocol import EngineChoice
 
@@ -195,12 +196,31 @@ class Engines:
         """What the networks of the predicting engine run on, or ""."""
         return next((host.engine.backend for host in self.hosts if host.engine.backend), "")
 
+    @property
+    def staggered(self) -> bool:
+        """True where the manifest of LCVD's weights, read now, says that they were trained for the staggered mode."""
+        manifest = weights_manifest(self._config.lcvd.weights)
+        if not manifest or find_spec("torch") is None:  # torch comes with the import below; without it no LCVD runs
+            return False
+        from lcvd.networks.student import staggered_of
+
+        return staggered_of(manifest)
+
     def menu(self) -> list[EngineChoice]:
         """What a participant may choose from."""
-        known = [EngineChoice(**dataclasses.asdict(info)) for info in available_engines(self._config)]
+        known = [
+            EngineChoice(
+                name=info.name,
+                title=info.title,
+                available=info.available,
+                reason=info.reason,
+                shows_avatar=info.needs_portrait,
+            )
+            for info in available_engines(self._config)
+        ]
         names = {choice.name for choice in known}
         own = [
-            EngineChoice(name=name, title=name, available=True, needs_portrait=host.engine.traits.shows_avatar)
+            EngineChoice(name=name, title=name, available=True, shows_avatar=host.engine.traits.shows_avatar)
             for name, host in list(self._hosts.items())
             if name not in names
         ]

@@ -1,5 +1,6 @@
 """set_avatar and GET /api/avatar: settings are merged, kept across offers, and answered with a prediction."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -106,6 +107,20 @@ async def test_the_qualities_come_with_their_cost() -> None:
         refused = await client.get(f"{server.http}/api/avatar?mode=staggered")
         assert (refused.status_code, refused.json()["code"]) == (400, "bad_message")
         assert (await client.get(f"{server.http}/api/avatar?mode=fast")).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("manifest", "staggered"),
+    [('{"staggered": true}', True), ('{"staggered": "yes"}', False), ("{}", False), ("[broken", False), (None, False)],
+)
+async def test_the_staggered_mode_is_offered_where_the_weights_were_trained_for_it(
+    tmp_path: Path, manifest: str | None, staggered: bool
+) -> None:
+    """GET /api/avatar reads it from the weights' manifest; anything but true there, or no manifest, is false."""
+    if manifest is not None:
+        (tmp_path / "lcvd.json").write_text(manifest)
+    async with running(lcvd_weights=str(tmp_path)) as server, httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"{server.http}/api/avatar")).json()["staggered"] is staggered
 
 
 async def test_the_cost_is_that_of_the_mode_asked_for() -> None:
