@@ -1,6 +1,7 @@
-"""Sockets and people: HTTP, one WebSocket a participant, and the only aiortc in the project.
+"""The server: HTTP, one WebSocket for each participant, and the only aiortc in the project.
 
-`app` serves the page and opens a `session` per WebSocket; `tracks` moves pictures between aiortc and the live core.
+`http.app` serves the page and opens a `session` for each WebSocket; `rtc.tracks` moves pictures between aiortc and the
+live core.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,4 @@
-"""Errors of the server; every one becomes {code, message, hint} for the client.
+"""Errors of the server; each becomes {code, message, hint} for the client.
 
 ServerError (HintedError)
 ├── BadMessage          the message is not one of docs/protocol.md
@@ -24,7 +24,7 @@ from lcvd.errors import HintedError, ImageError, LcvdError, LightError, ModelUna
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a person is told: a stable code, what is wrong, what to do."""
+    """An error as the client gets it: a stable code, what is wrong, what to do."""
 
     code: str
     message: str
@@ -36,7 +36,7 @@ class Problem:
 
 
 class ServerError(HintedError):
-    """Root of the package's errors."""
+    """The root of the package's errors."""
 
     code = "server_error"
     status = 500
@@ -108,7 +108,7 @@ _PROBLEMS: tuple[tuple[type[Exception], str, int], ...] = (
 
 
 def explain(error: Exception) -> Problem:
-    """The Problem of `error`. Anything we did not foresee says so without leaking its text."""
+    """Returns the Problem of `error`. An unforeseen exception does not leak its text."""
     if isinstance(error, ServerError):
         return Problem(error.code, error.message, error.hint, error.status)
     if isinstance(error, ValidationError):

@@ -36,7 +36,7 @@ def _unit_vector(xyz: tuple[float, float, float]) -> tuple[float, float, float]:
 Direction = Annotated[tuple[Coordinate, Coordinate, Coordinate], AfterValidator(_unit_vector)]
 
 
-class Lamp(BaseModel):
+class Directional(BaseModel):
     """One directional light."""
 
     model_config = STRICT
@@ -54,7 +54,7 @@ class Light(BaseModel):
 
     name: str = Field(default="custom", min_length=1, max_length=64)
     ambient_rgb: Rgb = (0.3, 0.3, 0.3)
-    directionals: list[Lamp] = Field(default_factory=list, max_length=MAX_DIRECTIONALS)
+    directionals: list[Directional] = Field(default_factory=list, max_length=MAX_DIRECTIONALS)
     sh: list[tuple[Radiance, Radiance, Radiance]] | None = Field(default=None, min_length=9, max_length=9)
     specular: Unit = 0.0
 
@@ -64,7 +64,7 @@ class Light(BaseModel):
             name=self.name,
             ambient_rgb=self.ambient_rgb,
             directionals=tuple(
-                DirectionalLight(lamp.direction, lamp.rgb, lamp.wrap, lamp.shadow) for lamp in self.directionals
+                DirectionalLight(each.direction, each.rgb, each.wrap, each.shadow) for each in self.directionals
             ),
             sh=None if self.sh is None else np.array(self.sh, np.float32),
             specular=self.specular,
@@ -77,13 +77,13 @@ class Light(BaseModel):
             name=lighting.name,
             ambient_rgb=_channels(lighting.ambient_rgb),
             directionals=[
-                Lamp.model_construct(
-                    direction=_floats(lamp.direction),
-                    rgb=_channels(lamp.rgb),
-                    wrap=float(lamp.wrap),
-                    shadow=float(lamp.shadow),
+                Directional.model_construct(
+                    direction=_floats(each.direction),
+                    rgb=_channels(each.rgb),
+                    wrap=float(each.wrap),
+                    shadow=float(each.shadow),
                 )
-                for lamp in lighting.directionals
+                for each in lighting.directionals
             ],
             sh=None
             if lighting.sh is None
@@ -114,7 +114,7 @@ class RequestedLight:
 
     @property
     def lighting(self) -> Lighting:
-        """The base light, re-aimed, with the session's own strength and background. Raises LightError."""
+        """Returns the base light, re-aimed, with the session's own strength and background. Raises LightError."""
         light = self.base if self.adjust is None else adjusted(self.base, self.adjust)
         return replace(light, strength=light.strength * self.strength, background=self.background or light.background)
 

@@ -1,4 +1,4 @@
-"""The session's id on every log line. Only the CLI configures handlers; `configure` is what it calls.
+"""Puts the session's id on every log line. Only the CLI configures handlers, through `configure`.
 
 A context variable carries the id through tasks; threads of other packages show "-".
 """
@@ -22,7 +22,7 @@ class SessionFilter(logging.Filter):
 
 
 def configure(level: str = "info") -> None:
-    """Log to stderr at `level`, third parties from WARNING on (all of it at debug)."""
+    """Logs to stderr at `level`, third parties from WARNING on (all of it at debug)."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(FORMAT))
     handler.addFilter(SessionFilter())

@@ -1,4 +1,4 @@
-"""What an operator's Prometheus sees: one registry a server, so that tests and several apps do not share numbers.
+"""Prometheus metrics: one registry for each server, so that tests and several apps do not share numbers.
 
 Counters and histograms are fed as things happen; gauges of live sessions (stage times, engine states) at scrape.
 """
@@ -18,7 +18,7 @@ STATES = ("warming", "ok", "behind", "failed", "paused")
 
 
 class Metrics:
-    """The server's numbers. Any thread."""
+    """The server's metrics. Any thread may change them."""
 
     def __init__(self, snapshots: Callable[[], Iterable[LiveSnapshot]] = tuple) -> None:
         self.registry = CollectorRegistry()
@@ -36,7 +36,7 @@ class Metrics:
         )
         self.drops = counter("frames_dropped", "Pictures dropped because newer ones came.")
         self.messages = counter("messages", "Control messages, by type.", ("type",))
-        self.errors = counter("errors", "Errors told to participants, by code.", ("code",))
+        self.errors = counter("errors", "Errors sent to participants, by code.", ("code",))
         self.latency = Histogram(
             "relight_latency_seconds",
             "Arrival at the server to hand-over to the encoder.",
@@ -46,12 +46,12 @@ class Metrics:
         self.registry.register(_Live(snapshots))
 
     def text(self) -> bytes:
-        """Prometheus' text format."""
+        """Returns all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
 class _Live(Collector):
-    """Gauges of the sessions that live at the moment of the scrape."""
+    """Collects gauges of the sessions that live at the moment of the scrape."""
 
     def __init__(self, snapshots: Callable[[], Iterable[LiveSnapshot]]) -> None:
         self._snapshots = snapshots

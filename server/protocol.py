@@ -1,4 +1,4 @@
-"""The control messages of docs/protocol.md: JSON text → validated models, and models → JSON text.
+"""Parses and writes the control messages of docs/protocol.md: JSON text → validated models → JSON text.
 
 Strict: unknown types, unknown fields, NaN, infinities and out-of-range values are errors (pydantic's ValidationError,
 which `server.errors.explain` puts into words). Knows no sockets.
@@ -31,7 +31,7 @@ MessageId = Annotated[str, Field(max_length=64)] | int | FiniteFloat
 
 
 class ClientMessage(BaseModel):
-    """What every message may carry."""
+    """The fields that every message may carry."""
 
     model_config = STRICT
 
@@ -89,7 +89,7 @@ class SetEngine(ClientMessage):
 
 
 def _one_of(legal: tuple[int, ...], value: int) -> int:
-    """Like Literal, which would take true for 1."""
+    """Returns `value` where it is legal, else raises ValueError. Literal would take true for 1."""
     if value not in legal:
         raise ValueError(f"use one of {', '.join(map(str, legal))}")
     return value
@@ -106,7 +106,7 @@ class SetAvatar(ClientMessage):
     @field_validator("quality")
     @classmethod
     def _known(cls, quality: str | None) -> str | None:
-        names = [stop.name for stop in QUALITIES]
+        names = [each.name for each in QUALITIES]
         if quality is not None and quality not in names:
             raise ValueError(f"use one of {', '.join(names)}")
         return quality
@@ -160,12 +160,12 @@ _CLIENT: TypeAdapter[AnyClientMessage] = TypeAdapter(AnyClientMessage)
 
 
 def parse(text: str) -> AnyClientMessage:
-    """One message. Raises pydantic's ValidationError."""
+    """Returns one validated message. Raises pydantic's ValidationError."""
     return _CLIENT.validate_json(text)
 
 
 class Envelope(BaseModel):
-    """Only what an answer to an unreadable message can echo."""
+    """The fields that an answer to an unreadable message can echo."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -174,7 +174,7 @@ class Envelope(BaseModel):
 
 
 def envelope(text: str) -> Envelope:
-    """The id and type of a message that did not validate, where they can be read."""
+    """Returns the id and type of a message that did not validate, where they can be read."""
     try:
         return Envelope.model_validate_json(text)
     except ValueError:
@@ -197,7 +197,7 @@ class EngineChoice(BaseModel):
 
 
 class ServerMessage(BaseModel):
-    """Ours; not validated on the way out beyond its types."""
+    """A message of the server; it is not validated on the way out beyond its types."""
 
     def text(self) -> str:
         return self.model_dump_json(by_alias=True)
@@ -231,7 +231,7 @@ class Ack(ServerMessage):
 
 
 class Predicted(BaseModel):
-    """What a setting of the avatar would cost."""
+    """The predicted cost of an avatar's settings."""
 
     delay_s: float
     fps: float

@@ -1,4 +1,4 @@
-"""Settings of the server: the only reader of the environment (prefix RELIGHT_).
+"""The settings of the server: the only reader of the environment (prefix RELIGHT_).
 
 `RELIGHT_PORT=9000 relight serve` and `Settings(port=9000)` say the same. Unknown keyword arguments are errors.
 """
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class FrameLimits(NamedTuple):
-    """What a picture may measure. Outside it, the stream shows nothing and says so."""
+    """The limits of a picture's size. A picture outside them is not shown, and the participant gets a notice."""
 
     min_side_px: int
     max_side_px: int
@@ -20,7 +20,7 @@ class FrameLimits(NamedTuple):
 
 
 class Settings(BaseSettings):
-    """Everything an operator may choose. Sizes in bytes, times in seconds."""
+    """The operator's choices. Sizes in bytes, times in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="RELIGHT_", extra="forbid", frozen=True)
 
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     @field_validator("ice_servers")
     @classmethod
     def _usable(cls, servers: list[dict[str, str | list[str]]]) -> list[dict[str, str | list[str]]]:
-        # Told at the start: an unusable server would fail every offer, here and in the browser.
+        # Checked at the start: an unusable server would fail every offer, here and in the browser.
         for server in servers:
             urls = server.get("urls") or []
             for url in [urls] if isinstance(urls, str) else urls:
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
 
     @property
     def max_sockets(self) -> int:
-        """WebSockets admitted: more than sessions, since an open page need not be live."""
+        """The number of WebSockets admitted: more than sessions, since an open page need not be live."""
         return self.max_sessions * 4 + 8
 
     @property
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
 
 
 def unknown_variables() -> list[str]:
-    """Variables of the environment that look like settings and are none: a misspelt one would be silently ignored."""
+    """Returns variables that look like settings and are none: a misspelt one would be silently ignored."""
     prefix = str(Settings.model_config["env_prefix"])
     known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
     return sorted(name for name in os.environ if name.upper().startswith(prefix) and name.upper() not in known)

@@ -1,4 +1,4 @@
-"""`relight bench`: where the milliseconds go, as a table for people and one JSON line for programs."""
+"""`relight bench` measures an engine, alone or through WebRTC: a table for people, one JSON line for programs."""
 
 import json
 from itertools import pairwise
@@ -44,7 +44,7 @@ class BenchGroup(TyperGroup):
 
 
 def asks_for_grid(args: list[str]) -> bool:
-    """True for the old spelling; with --loopback an avatar is measured like any other engine."""
+    """Returns True for the old spelling; with --loopback an avatar is measured like any other engine."""
     named = "--engine=lcvd" in args or ("--engine", "lcvd") in pairwise(args)
     return named and "--loopback" not in args
 
@@ -157,7 +157,7 @@ def refuse_options(ctx: typer.Context) -> None:
 
 
 def parse_size(text: str) -> tuple[int, int] | None:
-    """`640x480` → (480, 640); empty → None."""
+    """Returns (480, 640) for `640x480`, None for empty text. Raises BadParameter."""
     if not text:
         return None
     width, _, height = text.lower().partition("x")
@@ -167,7 +167,7 @@ def parse_size(text: str) -> tuple[int, int] | None:
 
 
 def show(result: "BenchResult", console: Console) -> None:
-    """Card, table, and the distance to the frame budget."""
+    """Prints the machine, the table of stages, and the share of the frame budget that was used."""
     from engine.bench.throughput import BUDGET_FPS
 
     card = result.machine
@@ -216,7 +216,7 @@ def show(result: "BenchResult", console: Console) -> None:
 
 
 def check_plot(path: Path) -> None:
-    """Fail before measuring rather than after."""
+    """Raises BadParameter where no plot can be written to `path`: before the measurement, not after it."""
     import importlib.util
 
     if importlib.util.find_spec("matplotlib") is None:
@@ -226,7 +226,7 @@ def check_plot(path: Path) -> None:
 
 
 def draw_plot(result: "BenchResult", series: list[tuple[float, float]], path: Path) -> None:
-    """Stages as bars (p50, p95 as whisker); glass-to-glass over time where it was measured."""
+    """Draws stages as bars (p50, p95 as whisker), and glass to glass over time where it was measured."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""`relight bench lcvd`: the grid of backends, precisions, steps and strides → table, JSON and a plot."""
+"""`relight bench lcvd` measures a grid of backends, precisions, steps and strides: table, JSON and a plot."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ LIVE_POINTS = ((1, 1, 4), (2, 2, 10), (4, 2, 10))  # run live where they are in 
 
 @dataclass(frozen=True, slots=True)
 class GridOptions:
-    """What to measure; strings are lists with commas."""
+    """The grid's options; strings are lists with commas."""
 
     weights: str = "auto"  # random-full, random-tiny, a name or a folder; auto: the published ones if here, else random
     size: int = 0  # 0: 512, or 64 for a tiny model
@@ -34,7 +34,7 @@ class GridOptions:
     branches: str = "1,2"
     camera_fps: float = 25.0
     live_s: float = 6.0
-    budget_s: float = 420.0  # what is left when it is spent is left out, and said so
+    budget_s: float = 420.0  # what is left when it is spent is left out and listed
 
 
 def lcvd(
@@ -74,7 +74,7 @@ def lcvd(
 
 
 def bench_lcvd(options: GridOptions, console: Console) -> "LcvdBench":
-    """Run the grid. A backend that cannot run here costs its rows and a line, not the rest."""
+    """Runs the grid. A backend that cannot run here costs its rows and a line, not the rest."""
     import torch
 
     from engine.backends.make_backend import make_backend
@@ -171,12 +171,12 @@ def bench_lcvd(options: GridOptions, console: Console) -> "LcvdBench":
 
 
 class _BudgetSpent(BaseException):
-    """Not an Exception: a compiler that catches everything must not swallow it."""
+    """Ends the grid. It is no Exception, so that a compiler that catches every Exception does not swallow it."""
 
 
 @contextmanager
 def _budget(seconds: float) -> Iterator[None]:
-    """Raise _BudgetSpent in the main thread when `seconds` are over, also out of a compiler."""
+    """Raises _BudgetSpent in the main thread when `seconds` are over, also out of a compiler."""
 
     def spent(*_: object) -> None:
         raise _BudgetSpent
@@ -191,7 +191,7 @@ def _budget(seconds: float) -> Iterator[None]:
 
 
 def show(result: "LcvdBench", console: Console) -> None:
-    """Card, stages, grid, and the floor that arithmetic sets."""
+    """Prints the device, the stages, the grid, and the lower bound that operations over rate set."""
     card = result.machine
     console.print(
         f"[bold]relight bench[/]  lcvd, weights {result.weights}, {result.size} px, commit {result.commit}",
@@ -240,7 +240,7 @@ def show(result: "LcvdBench", console: Console) -> None:
 
 
 def _targets(result: "LcvdBench", console: Console) -> None:
-    """The project's goals at the published size, met or not, each with its number."""
+    """Prints the project's goals at the published size, each with its number, met or not."""
     if result.scale != "full" or result.device == "CPU" or result.size != 512:
         console.print("[dim]The goals are for 512 px on an H200: not measured in this run.[/]")
         return
@@ -269,7 +269,7 @@ def _targets(result: "LcvdBench", console: Console) -> None:
 
 
 def draw(result: "LcvdBench", path: Path) -> None:
-    """fps against delay: one line a backend, one point a grid row, its steps beside it."""
+    """Draws fps against delay: one line for each backend, one point for each row, labelled with its steps."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -315,7 +315,7 @@ def draw(result: "LcvdBench", path: Path) -> None:
 
 
 def _weights(asked: str, device: str) -> tuple[str, Any]:
-    """(what to load, "full" or "tiny")."""
+    """Returns what to load, and "full" or "tiny"."""
     if asked == "auto":
         from lcvd.weights.location import weights_folder
 

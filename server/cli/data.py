@@ -1,4 +1,4 @@
-"""`relight data`: prepare footage for training, check it, look at it. The work is done in `training`."""
+"""`relight data` prepares footage for training, checks and shows it. The work is done in `training`."""
 
 import json
 import os
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from training.prepare.run import Outcome
     from training.prepare.run import Progress as State
 
-data = typer.Typer(name="data", help="Training data: prepare, verify, look.", no_args_is_help=True)
+data = typer.Typer(name="data", help="Training data: prepare, verify, show.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="A prepared folder.")]
 COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[said]}"),
+    TextColumn("{task.fields[status]}"),
     TimeElapsedColumn(),
     TimeRemainingColumn(),
 )
@@ -86,21 +86,21 @@ def prepare(
     with console.status("looking for footage"):
         found = find_sources(videos, layout)
     if found.missing:
-        _say(console, f"{len(found.missing)} clips of the lists have no video here, such as {found.missing[0]}")
+        _print(console, f"{len(found.missing)} clips of the lists have no video here, such as {found.missing[0]}")
     count = _cores() if workers is None else workers
     began = time.perf_counter()
     try:
         with Progress(*COLUMNS, console=console) as progress:
-            task = progress.add_task("videos", total=len(found.sources), said="")
+            task = progress.add_task("videos", total=len(found.sources), status="")
 
             def show(state: "State") -> None:
                 rate = state.frames / max(time.perf_counter() - began, 1e-3)
-                said = f"{state.clips} clips, {state.rejected} rejected, {rate:.0f} frames/s"
-                progress.update(task, completed=state.done, said=said)
+                status = f"{state.clips} clips, {state.rejected} rejected, {rate:.0f} frames/s"
+                progress.update(task, completed=state.done, status=status)
 
             outcome = run(found.sources, output, settings, workers=count, on_progress=show)
     except KeyboardInterrupt:
-        _say(console, f"interrupted; the same command goes on from what {output} holds")
+        _print(console, f"interrupted; the same command goes on from what {output} holds")
         raise
     document = _document(outcome, output, time.perf_counter() - began)
     _summary(console, outcome, output, document)
@@ -118,8 +118,8 @@ def verify(folder: Folder) -> None:
     damaged = 0
     for shard, trouble in check(folder):
         damaged += trouble is not None
-        said = "[green]whole[/]" if trouble is None else f"[red]{escape(trouble)}[/]"
-        console.print(f"{shard}  {said}", highlight=False, soft_wrap=True)
+        status = "[green]whole[/]" if trouble is None else f"[red]{escape(trouble)}[/]"
+        console.print(f"{shard}  {status}", highlight=False, soft_wrap=True)
     raise typer.Exit(1 if damaged else 0)
 
 
@@ -130,7 +130,7 @@ def sheet(
     clips: Annotated[int, typer.Option(min=1, max=64, help="How many.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Which.")] = 0,
 ) -> None:
-    """A contact sheet: for each clip its reference and three moments, as frame, hint laid over, hint, cut-out."""
+    """Draw a contact sheet: each clip's reference and three moments, as frame, hint laid over, hint, cut-out."""
     import cv2
 
     from training.data.dataset import ClipDataset, ClipStream
@@ -146,7 +146,7 @@ def sheet(
         written = False
     if not written:
         raise DataError(f"{output}: cannot be written", "name a .png in a folder that exists")
-    _say(Console(stderr=True), f"{output}: {', '.join(clip.name for clip in shown)}")
+    _print(Console(stderr=True), f"{output}: {', '.join(clip.name for clip in shown)}")
 
 
 def _terminated(number: int, frame: Any) -> None:
@@ -180,16 +180,16 @@ def _summary(console: Console, outcome: "Outcome", output: Path, document: dict[
             table.add_row(escape(row["file"]), escape(row["clip"] or "all"), escape(row["reason"]))
         console.print(table)
         if len(rows) > SHOWN:
-            _say(console, f"and {len(rows) - SHOWN} more in {output / REJECTED}")
+            _print(console, f"and {len(rows) - SHOWN} more in {output / REJECTED}")
     if not outcome.progress.frames and outcome.resumed:
-        _say(console, "nothing was left to do")
+        _print(console, "nothing was left to do")
     speed = f", {document['frames_per_s']} frames/s" if document["frames_per_s"] else ""
-    _say(
+    _print(
         console,
         f"{output}: {document['clips']} clips of {document['sources']} videos in {document['shards']} shards, "
         f"{document['bytes'] / 2**20:.1f} MiB{speed}",
     )
 
 
-def _say(console: Console, text: str) -> None:
+def _print(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`relight distill`: students of few steps, guidance folded in, beside their teacher. The work is in `training`."""
+"""`relight distill` trains students of few steps with guidance folded in. The work is done in `training`."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from server.cli.train import COLUMNS, log_to, main_process, say
+from server.cli.train import COLUMNS, log_to, main_process, print_line
 
 if TYPE_CHECKING:
     from training.comparison import Comparison
@@ -44,31 +44,31 @@ def distill(
 
         def task(name: str, total: int) -> Any:
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total, said="")
+                tasks[name] = progress.add_task(name, total=total, status="")
             return tasks[name]
 
         def step(steps: int, report: "StepReport", rate: float) -> None:
-            said = f"{steps} steps: loss {report.loss:.4f}, {rate:.2f} steps/s"
-            progress.update(task(f"student {steps}", settings.steps), completed=report.step, said=said)
+            status = f"{steps} steps: loss {report.loss:.4f}, {rate:.2f} steps/s"
+            progress.update(task(f"student {steps}", settings.steps), completed=report.step, status=status)
 
         def row(done: int, total: int) -> None:
-            progress.update(task("comparison", total), completed=done, said="comparing on held-out heads")
+            progress.update(task("comparison", total), completed=done, status="comparing on held-out heads")
 
         result = run(settings, resume=resume, on_step=step, on_row=row, main=main)
     if not main:
         return
     if result.stopped_by:
-        say(console, f"{result.stopped_by}: saved; the same command goes on")
+        print_line(console, f"{result.stopped_by}: saved; the same command goes on")
     for student in result.students:
         if student.weights:
-            say(console, f"weights: {student.weights}")
+            print_line(console, f"weights: {student.weights}")
     if result.comparison is not None:
         console.print(comparison_table(result.comparison))
     print(json.dumps(_document(result), allow_nan=False), flush=True)
 
 
 def comparison_table(found: "Comparison") -> Table:
-    """For eyes."""
+    """Returns the table of the teacher and its students."""
     title = f"{found.heads} held-out heads; no relighting: {found.psnr_no_relight:.2f} dB"
     table = Table("", "steps", "calls a window", "PSNR dB", "light error", "s a window", title=title)
     for row in found.rows:

@@ -1,4 +1,4 @@
-"""`relight doctor`: what is installed, which engines can run here, and why the others cannot."""
+"""`relight doctor` lists what is installed, which engines can run here, and why the others cannot."""
 
 import importlib.metadata
 import importlib.util
@@ -18,8 +18,8 @@ OPTIONAL = {
     "diffusers": ("LCVD", "pip install -e '.[lcvd]'"),
     "tensorrt": ("LCVD compiled", "pip install -e '.[tensorrt]'"),
     "torch-tensorrt": ("LCVD compiled", "pip install -e '.[tensorrt]'"),
-    "pytorch3d": ("DECA hints on the GPU", "build from source; the numba rasteriser stands in"),
-    "decalib": ("DECA tracker", "install the authors' code; the MediaPipe tracker stands in"),
+    "pytorch3d": ("DECA hints on the GPU", "build from source; without it the numba rasteriser runs"),
+    "decalib": ("DECA tracker", "install the authors' code; without it the MediaPipe mesh runs"),
     "ray": ("training on a cluster", "pip install -e '.[cluster]'"),
     "matplotlib": ("bench --plot", "pip install matplotlib"),
 }

@@ -1,4 +1,4 @@
-"""`relight engine`: build, list, verify and clear the plans that backends onnx, tensorrt and torch-tensorrt run.
+"""`relight engine` builds, lists, verifies and clears the plans that backends onnx, tensorrt and torch-tensorrt run.
 
 Progress goes to stderr; the last line of stdout of `build` and `verify` is one JSON document. Exit status 0: all is
 well; 1: a plan was refused, is missing or does not match; 2: it cannot be done here.
@@ -68,9 +68,9 @@ def build(
         except PlanRefused as error:
             refused = error.message
     if refused:
-        _say(console, f"refused: {refused}")
+        _print(console, f"refused: {refused}")
     for plan in built:
-        _say(console, f"{plan.key.stem}: {plan.verification}")
+        _print(console, f"{plan.key.stem}: {plan.verification}")
     print(json.dumps({"plans": [_as_json(plan) for plan in built], "refused": refused}), flush=True)
     if refused:
         raise typer.Exit(1)
@@ -102,10 +102,10 @@ def verify(
         for plan in verify_again(model, runtime, store, request):
             seen.append(plan)
             good = plan.verification is not None and plan.verification.passed
-            _say(console, f"{plan.key.stem}: {'' if good else 'WRONG, '}{plan.verification}")
+            _print(console, f"{plan.key.stem}: {'' if good else 'WRONG, '}{plan.verification}")
     except (PlanMissing, PlanMismatch) as error:
         problem = error.message
-        _say(console, f"wrong: {problem}")
+        _print(console, f"wrong: {problem}")
     print(json.dumps({"plans": [_as_json(plan) for plan in seen], "problem": problem}), flush=True)
     if problem or not all(plan.verification is not None and plan.verification.passed for plan in seen):
         raise typer.Exit(1)
@@ -115,14 +115,14 @@ def verify(
 def list_plans(
     weights: Annotated[str, typer.Option(help="Compare with these weights too.")] = "", plans: Where = None
 ) -> None:
-    """The plans there are: size, age, verification, and whether they fit this machine (and these weights)."""
+    """List the plans: size, age, verification, and whether they fit this machine (and these weights)."""
     from engine.backends.plans import PlanMismatch, read_plan
 
     store = _store(plans)
     folders = store.folders()
     console = Console()
     if not folders:
-        _say(console, f"{store.root}: empty; relight engine build")
+        _print(console, f"{store.root}: empty; relight engine build")
         return
     table = Table("plan", "MB", "age", "cosine", "max error", "fits", box=None, pad_edge=False)
     now_s = time.time()
@@ -142,7 +142,7 @@ def list_plans(
             "" if seen is None else f"{seen.max_error:.2g} of {seen.peak:.2g}",
             _fits(plan, weights),
         )
-    _say(console, f"{store.root}")
+    _print(console, f"{store.root}")
     console.print(table, markup=False)
 
 
@@ -175,11 +175,11 @@ def clear(
         raise typer.BadParameter("name plans, or give --mismatching or --all")
     for name in sorted(chosen):
         store.remove(folders[name])
-    _say(Console(stderr=True), f"{len(chosen)} deleted from {store.root}")
+    _print(Console(stderr=True), f"{len(chosen)} deleted from {store.root}")
 
 
 class _Stages:
-    """One line for each plan: what is done with it, and how far that is where the runtime tells."""
+    """Shows a line for each plan: its stage, and how far that is where the runtime reports it."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -187,7 +187,7 @@ class _Stages:
         )
         self._console = console
         self._tasks: dict[str, TaskID] = {}
-        self._said: set[tuple[str, str]] = set()
+        self._shown: set[tuple[str, str]] = set()
 
     def __enter__(self) -> "_Stages":
         self._progress.start()
@@ -197,11 +197,11 @@ class _Stages:
         self._progress.stop()
 
     def show(self, stem: str, stage: str, fraction: float | None) -> None:
-        """Called by the build; fraction None: not known."""
+        """Shows the stage of one plan; the build calls it. Fraction None: not known."""
         if not self._console.is_terminal:  # a log wants one line for each stage, not a bar
-            if (stem, stage) not in self._said:
-                self._said.add((stem, stage))
-                _say(self._console, f"{stem}: {stage}")
+            if (stem, stage) not in self._shown:
+                self._shown.add((stem, stage))
+                _print(self._console, f"{stem}: {stage}")
             return
         if stem not in self._tasks:
             self._tasks[stem] = self._progress.add_task(stem, total=None)
@@ -249,7 +249,7 @@ def _prepared(
         raise typer.BadParameter(str(error)) from None
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     store = _store(plans)
-    # Before the weights, which take minutes: a missing package is told at once.
+    # Before the weights, which take minutes: a missing package is reported at once.
     runtime = make_runtime(backend, torch.device(device), store.root)
     # FP8 is for the UNet's matrices; what it leaves alone stays as an engine loads it.
     rest = ("fp32" if device == "cpu" else "fp16") if precision == "fp8" else precision
@@ -265,7 +265,7 @@ def _store(plans: Path | None) -> "PlanStore":
 
 
 def _fits(plan: "Plan", weights: str) -> str:
-    """yes, or the first thing that differs from this machine."""
+    """Returns "yes", "export", or "no:" and what differs from this machine."""
     from engine.backends.plans import EXPORT, RECIPE
     from engine.errors import EngineUnavailable
 
@@ -322,6 +322,6 @@ def _age(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h" if seconds < 2 * DAY_S else f"{seconds / DAY_S:.0f} d"
 
 
-def _say(console: Console, text: str) -> None:
+def _print(console: Console, text: str) -> None:
     # Plain: paths may hold brackets, and a wrapped path cannot be copied.
     console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`relight evaluate`: how good a relit clip is, as a table for people and one JSON line for programs."""
+"""`relight evaluate` scores a relit clip: a table for people, one JSON line for programs."""
 
 import json
 import math
@@ -84,7 +84,7 @@ def evaluate(
     Or, with --synthetic, a model: relit heads against what they truly look like, and the paper's two ablations.
     The last line of stdout is one JSON document. docs/evaluate.md explains every metric and where weights come from.
     """
-    given = {name for name in (*OF_CLIPS, *OF_HEADS) if _said(ctx, name)}
+    given = {name for name in (*OF_CLIPS, *OF_HEADS) if _given(ctx, name)}
     if synthetic:
         from server.cli.evaluate_synthetic import SyntheticOptions, evaluate_synthetic
 
@@ -118,7 +118,7 @@ def evaluate(
     evaluate_clip(result, driver, light, reference, cross_identity, weights_dir, image_quality, frames, json_only)
 
 
-def _said(ctx: typer.Context, name: str) -> bool:
+def _given(ctx: typer.Context, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -140,7 +140,7 @@ def evaluate_clip(
     frames: int,
     json_only: bool,
 ) -> None:
-    """Result and driver side by side, one frame at a time. Raises ClipError, LightError or ImageError."""
+    """Measures result and driver side by side, frame by frame. Raises ClipError, LightError or ImageError."""
     from engine.errors import ClipError
     from engine.offline.video_file import ClipReader
     from lcvd.matting.selfie import SelfieMatte
@@ -191,7 +191,7 @@ def evaluate_clip(
 
 
 def read_portrait(path: Path) -> "tuple[Picture, Face]":
-    """The portrait and its face. Raises ImageError."""
+    """Returns the portrait and its face. Raises ImageError."""
     from lcvd.errors import ImageError
     from lcvd.tracking.mesh import MeshTracker
     from server.http.uploads import open_photo
@@ -210,7 +210,7 @@ def read_portrait(path: Path) -> "tuple[Picture, Face]":
 
 
 def common_count(result: Path, driver: Path) -> int:
-    """Number of frames of both clips, counted by decoding them. Raises ClipError where they differ."""
+    """Returns the number of frames of both clips, counted by decoding. Raises ClipError where they differ."""
     from engine.errors import ClipError
     from engine.offline.video_file import ClipReader
 
@@ -227,7 +227,7 @@ def common_count(result: Path, driver: Path) -> int:
 
 
 def pairs(result: "ClipReader", driver: "ClipReader", count: int) -> "Iterator[tuple[Picture, Picture, float]]":
-    """The first `count` frames of both clips, side by side, with the driver's times."""
+    """Yields the first `count` frames of both clips, side by side, with the driver's times."""
     for index, (a, b) in enumerate(zip(result.frames(), driver.frames(), strict=False)):
         if index == count:
             return
@@ -235,7 +235,7 @@ def pairs(result: "ClipReader", driver: "ClipReader", count: int) -> "Iterator[t
 
 
 def as_json(report: "Report", result: Path, driver: Path, light: str, reference: Path | None) -> dict[str, Any]:
-    """The document: what was measured on, and every metric with its value or the reason why not."""
+    """Returns the document: the inputs, and every metric with its value or the reason why it was skipped."""
     return {
         "result": str(result),
         "driver": str(driver),
@@ -271,7 +271,7 @@ def _finite(value: float) -> float | None:
 
 
 def show(report: "Report", light: str, console: Console) -> None:
-    """The table, and below it what was skipped and what would change that."""
+    """Prints the table, and below it what was skipped and the remedy."""
     table = Table("metric", "value", "", "unit", "details", title=escape(f"light {light}, {report.frames} frames"))
     table.columns[1].justify = "right"
     skipped = [outcome for outcome in report.outcomes if outcome.score is None]

@@ -1,4 +1,4 @@
-"""`relight evaluate --synthetic`: a model against true pixels of rendered heads, and the paper's two ablations.
+"""`relight evaluate --synthetic` compares a model with true pixels of rendered heads, and runs the paper's ablations.
 
 The work is done in `training.evaluation`; here are options, progress, tables, files and the JSON line.
 """
@@ -35,7 +35,7 @@ VERDICTS = {"holds": "green", "reversed": "red", "unclear": "yellow"}
 
 @dataclass(frozen=True, slots=True)
 class SyntheticOptions:
-    """What the command line said; None: not said."""
+    """The options of the command line; None: not given."""
 
     weights: str
     device: str
@@ -54,7 +54,7 @@ class SyntheticOptions:
 
 
 def evaluate_synthetic(options: SyntheticOptions) -> None:
-    """Measure, print, write. Raises BadParameter, WeightsError, ModelUnavailable or ShapeError."""
+    """Measures, prints and writes. Raises BadParameter, WeightsError, ModelUnavailable or ShapeError."""
     if any(importlib.util.find_spec(name) is None for name in ("torch", "diffusers", "transformers")):
         raise ModelUnavailable("--synthetic runs LCVD, which needs torch", "pip install -e '.[lcvd]'")
     from lcvd.model import load_lcvd
@@ -73,7 +73,7 @@ def evaluate_synthetic(options: SyntheticOptions) -> None:
         trial = run_trial(
             model,
             plan,
-            lambda done, total, said: progress.update(task, completed=done, total=total, description=escape(said)),
+            lambda done, total, text: progress.update(task, completed=done, total=total, description=escape(text)),
         )
     digest = hashlib.sha256(model.identity.encode()).hexdigest()[:16]
     found = document(trial) | {"weights": options.weights, "weights_identity": digest}
@@ -85,7 +85,7 @@ def evaluate_synthetic(options: SyntheticOptions) -> None:
 
 
 def check(options: SyntheticOptions) -> None:
-    """Before any weights are read. Raises BadParameter."""
+    """Raises BadParameter for options that cannot be, before any weights are read."""
     if options.sampler not in (None, "euler", "ddim"):
         raise typer.BadParameter(f"{options.sampler!r} is unknown; use euler or ddim", param_hint="--sampler")
     if options.omegas is not None:
@@ -95,7 +95,7 @@ def check(options: SyntheticOptions) -> None:
 
 
 def plan_of(options: SyntheticOptions, manifest: Mapping[str, Any]) -> "Plan":
-    """What was not said is the weights' own, else --quick's or the plan's. Raises BadParameter, ShapeError."""
+    """Returns the plan: what was not given is the weights' own, else --quick's. Raises BadParameter, ShapeError."""
     from training.evaluation import QUICK, Plan
 
     plan = _as_shipped(QUICK if options.quick else Plan(), manifest)
@@ -116,7 +116,7 @@ def plan_of(options: SyntheticOptions, manifest: Mapping[str, Any]) -> "Plan":
 
 
 def _as_shipped(plan: "Plan", manifest: Mapping[str, Any]) -> "Plan":
-    """Sampled as the weights say that they are to be run; a student knows one guidance and one number of steps."""
+    """Returns `plan` sampled as the manifest asks for; a student has one guidance and one number of steps."""
     from lcvd.networks.student import student_of
 
     student, live = student_of(manifest), manifest.get("live")
@@ -144,7 +144,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def show(trial: "Trial", found: dict[str, Any], console: Console) -> None:
-    """Headline, both tables, and what became of the paper's trends."""
+    """Prints the headline, both tables, and the verdict on each of the paper's trends."""
     from training.evaluation.report import TITLES
     from training.evaluation.trial import NO_RELIGHT, TRUTH, VAE
 
@@ -175,11 +175,11 @@ def _table(trial: "Trial", title: str, rows: Sequence[str], titles: dict[str, st
 
 
 def write(trial: "Trial", found: dict[str, Any], folder: Path) -> list[str]:
-    """tables.md, scores.csv, summary.json, sheet.png, and plot.png where matplotlib is; a line for each."""
+    """Writes tables.md, scores.csv, summary.json, sheet.png, and plot.png with matplotlib; returns a line for each."""
     from training.evaluation.pictures import draw_plot, save_png, sheet
     from training.evaluation.report import markdown, per_head
 
-    said = []
+    lines = []
     try:
         for name, text in (
             ("tables.md", markdown(trial)),
@@ -187,23 +187,23 @@ def write(trial: "Trial", found: dict[str, Any], folder: Path) -> list[str]:
             ("summary.json", json.dumps(found, allow_nan=False, indent=1) + "\n"),
         ):
             (folder / name).write_text(text, encoding="utf-8")
-            said.append(f"wrote {folder / name}")
+            lines.append(f"wrote {folder / name}")
         save_png(folder / "sheet.png", sheet(trial))
-        said.append(f"wrote {folder / 'sheet.png'}")
+        lines.append(f"wrote {folder / 'sheet.png'}")
         if len(trial.plan.guidance_variants) < 2:
-            return said
+            return lines
         if importlib.util.find_spec("matplotlib") is None:
-            return [*said, "no plot.png: it needs matplotlib (pip install matplotlib)"]
+            return [*lines, "no plot.png: it needs matplotlib (pip install matplotlib)"]
         draw_plot(trial, folder / "plot.png")
-        said.append(f"wrote {folder / 'plot.png'}")
+        lines.append(f"wrote {folder / 'plot.png'}")
     except OSError as error:
         reason = error.strerror or error
         raise LcvdError(f"--out {folder}: {reason}", "the numbers are above; name another folder") from None
-    return said
+    return lines
 
 
 def _make_folder(folder: Path) -> None:
-    """Before the work, not after it."""
+    """Makes the folder before the work, not after it. Raises BadParameter."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The `--light` argument of the command line becomes a Lighting: a preset, a light file, a photo or an HDRI."""
+"""Turns the `--light` argument of the command line into a Lighting: a preset, a light file, a photo or an HDRI."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from server.settings import Settings
 
 
 def lighting_from_argument(text: str) -> Lighting:
-    """`text` names a preset (`relight lights`), or a file: .json (docs/protocol.md), .hdr, .exr or a face photo.
+    """Returns the light that `text` names: a preset, or a file: .json (docs/protocol.md), .hdr, .exr or a face photo.
 
     Raises LightError or ImageError with the remedy.
     """

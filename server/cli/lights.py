@@ -1,4 +1,4 @@
-"""`relight lights`: the presets as a table, as JSON, or as a picture."""
+"""`relight lights` shows the presets as a table, as JSON, or as a picture."""
 
 import json
 from pathlib import Path

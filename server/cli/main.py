@@ -1,4 +1,4 @@
-"""`relight`: the console command. Wires the sub-commands; each imports what it needs when it is called."""
+"""The console command `relight`: wires the sub-commands; each imports what it needs when it is called."""
 
 import logging
 from pathlib import Path
@@ -77,7 +77,7 @@ app.add_typer(data)
 
 
 def fail(message: str, hint: str = "") -> NoReturn:
-    """One door for trouble on the command line: what is wrong, what to do, exit status 2."""
+    """Ends the command with what is wrong, what to do, and exit status 2. Every error of ours passes here."""
     console = Console(stderr=True)
     console.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     if hint:
@@ -86,7 +86,7 @@ def fail(message: str, hint: str = "") -> NoReturn:
 
 
 def main() -> None:
-    """Entry point of the console command."""
+    """Runs the console command and turns this project's errors into exit status 2."""
     from engine.errors import EngineError
     from lcvd.errors import LcvdError
     from server.errors import ServerError

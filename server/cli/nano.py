@@ -1,4 +1,4 @@
-"""`relight nano`: make the small demonstration model again, from nothing. The work is done in `training.nano`."""
+"""`relight nano` makes the small demonstration model from nothing. The work is done in `training.nano`."""
 
 import json
 import time
@@ -21,7 +21,7 @@ COLUMNS = (
     TextColumn("{task.description:>5}"),
     BarColumn(),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[said]}"),
+    TextColumn("{task.fields[status]}"),
     TimeElapsedColumn(),
     TimeRemainingColumn(),
 )
@@ -48,10 +48,10 @@ def nano(
     with Progress(*COLUMNS, console=console) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def show(stage: str, done: int, of: int, said: str) -> None:
+        def show(stage: str, done: int, of: int, status: str) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=of, said=said)
-            progress.update(tasks[stage], completed=done, said=said)
+                tasks[stage] = progress.add_task(stage, total=of, status=status)
+            progress.update(tasks[stage], completed=done, status=status)
 
         result = train_nano(output, changes or (), resume=resume, on_stage=show)
     if result is None:

@@ -1,4 +1,4 @@
-"""`relight train`: train LCVD from a configuration file. The work is done in `training`."""
+"""`relight train` trains LCVD from a configuration file. The work is done in `training`."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ COLUMNS = (
     TextColumn("training"),
     BarColumn(),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[said]}"),
+    TextColumn("{task.fields[status]}"),
     TimeElapsedColumn(),
     TimeRemainingColumn(),
 )
@@ -52,39 +52,43 @@ def train(
     log_to(console)
     main = main_process()
     with Progress(*COLUMNS, console=console, disable=not main) as progress:
-        task = progress.add_task("train", total=settings.steps, said="loading")
+        task = progress.add_task("train", total=settings.steps, status="loading")
         shown: list[float] = []
 
         def show(report: "StepReport", steps_per_s: float) -> None:
             if report.finite:
                 shown[:] = [SMOOTH * shown[0] + (1 - SMOOTH) * report.loss if shown else report.loss]
             loss = f"{shown[0]:.4f}" if shown else "not finite"
-            said = f"loss {loss}, lr {report.lr:.2g}, {steps_per_s:.2f} steps/s"
-            progress.update(task, completed=report.step, said=said)
+            status = f"loss {loss}, lr {report.lr:.2g}, {steps_per_s:.2f} steps/s"
+            progress.update(task, completed=report.step, status=status)
 
         result = run(settings, resume=resume, on_step=show)
     if not main:
         return
     if result.resumed_at:
-        say(console, f"went on from step {result.resumed_at}")
+        print_line(console, f"went on from step {result.resumed_at}")
     if result.stopped_by:
-        say(console, f"{result.stopped_by}: saved at step {result.step} of {result.steps}; the same command goes on")
+        print_line(
+            console, f"{result.stopped_by}: saved at step {result.step} of {result.steps}; the same command goes on"
+        )
     if result.skipped:
-        say(console, f"{result.skipped} steps were skipped because of numbers that are not finite: see log.jsonl")
+        print_line(
+            console, f"{result.skipped} steps were skipped because of numbers that are not finite: see log.jsonl"
+        )
     if result.weights:
-        say(console, f"weights: {result.weights} (relight serve --engine lcvd --weights {result.weights})")
+        print_line(console, f"weights: {result.weights} (relight serve --engine lcvd --weights {result.weights})")
     print(result_document(result), flush=True)
 
 
 def main_process() -> bool:
-    """Rank 0, as accelerate and torchrun tell it."""
+    """Returns True for rank 0, as accelerate and torchrun set it."""
     import os
 
     return os.environ.get("RANK", "0") == "0"
 
 
 def log_to(console: Console) -> None:
-    """Warnings of training above the progress bar."""
+    """Prints the warnings of training above the progress bar."""
     handler = RichHandler(console=console, show_time=False, show_path=False, rich_tracebacks=False)
     handler.setLevel(logging.INFO)
     logger = logging.getLogger("training")
@@ -93,5 +97,6 @@ def log_to(console: Console) -> None:
     logger.propagate = False
 
 
-def say(console: Console, text: str) -> None:
+def print_line(console: Console, text: str) -> None:
+    """Prints `text` as it is: paths may hold brackets, and a wrapped path cannot be copied."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`relight video`: a clip file in, a relit clip file out, by the CPU engine or by LCVD."""
+"""`relight video` turns a clip file into a relit clip file, by the CPU engine or by LCVD."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -137,7 +137,7 @@ def _relit(
     console: Console,
     reference: Path | None,
 ) -> tuple[int, tuple[int, int]]:
-    """Frames written, and the (height, width) of each."""
+    """Relights the clip; returns the frames written and the (height, width) of each."""
     from engine import make_engine
     from engine.offline.relight_clip import relight_clip
     from engine.protocols import Avatar
@@ -212,7 +212,7 @@ def _portrait(
 
 
 def _portrait_rgb(path: Path, max_side: int) -> NDArray[np.uint8]:
-    """The portrait [H,W,3] of a picture file."""
+    """Returns the portrait [H,W,3] of a picture file. Raises PortraitError, ImageError, BadUpload."""
     from server.http.uploads import open_photo
     from server.settings import Settings
 
@@ -222,7 +222,7 @@ def _portrait_rgb(path: Path, max_side: int) -> NDArray[np.uint8]:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    """The bytes of a file no larger than `limit`: a stranger's picture, or a device, must not fill the memory."""
+    """Returns the bytes of a file up to `limit`: a stranger's picture, or a device, must not fill the memory."""
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)

@@ -1,4 +1,4 @@
-"""`relight weights`: fetch, show, convert and verify LCVD's weights, or write a tiny random model.
+"""`relight weights` fetches, shows, converts and verifies LCVD's weights, or writes a tiny random model.
 
 Weights are a folder, or a name under the user's weights folder; `relight video --weights` takes the same.
 """
@@ -39,7 +39,7 @@ def fetch(
     from lcvd.weights.load import weights_home
 
     console = Console(stderr=True)
-    _say(console, LICENCE_NOTICE)
+    _print(console, LICENCE_NOTICE)
     if not accept_licences and not (console.is_terminal and typer.confirm("Accept these licences?", err=True)):
         raise WeightsError("the licences were not accepted; nothing was downloaded", "add --accept-licences")
     pins = {}
@@ -49,7 +49,7 @@ def fetch(
             raise WeightsError(f"--revision {entry!r}: expected REPOSITORY=COMMIT")
         pins[repo] = pin
     target = to or weights_home() / DEFAULT_NAME
-    download(target, temporal_vae, tracker, pins, on_repo=lambda repo: _say(console, repo))
+    download(target, temporal_vae, tracker, pins, on_repo=lambda repo: _print(console, repo))
     console.print(
         f"{target}: complete. Check it with: relight weights verify {target}", highlight=False, soft_wrap=True
     )
@@ -80,7 +80,7 @@ def show(
         published = {None: "", True: "yes", False: "no"}[report.published]
         files = ", ".join(path.name for path in report.files)
         table.add_row(report.name, f"{report.parameters:,}", published, size, files)
-    _say(console, f"{found.root} ({found.layout} layout)")
+    _print(console, f"{found.root} ({found.layout} layout)")
     console.print(table)
 
 
@@ -100,7 +100,7 @@ def convert(
     with console.status("checking") as status:
         precision = dtype_from_name(dtype) if dtype else None
         convert_folder(source, destination, precision, svd, on_part=lambda part: status.update(f"converting {part}"))
-    _say(console, f"{destination}: written")
+    _print(console, f"{destination}: written")
 
 
 @weights.command()
@@ -115,10 +115,10 @@ def verify(where: Where, svd: Svd = None) -> None:
     with console.status("reading") as status:
         problems = check(found, on_part=lambda part: status.update(f"reading {part}"))
     for problem in problems:
-        _say(console, f"wrong: {problem}")
+        _print(console, f"wrong: {problem}")
     if problems:
         raise typer.Exit(1)
-    _say(console, f"{found.root}: {', '.join(found.parts)} are whole")
+    _print(console, f"{found.root}: {', '.join(found.parts)} are whole")
 
 
 @weights.command()
@@ -138,7 +138,7 @@ def tiny(
     )
 
 
-def _say(console: Console, text: str) -> None:
+def _print(console: Console, text: str) -> None:
     # Plain: paths may hold brackets, and a wrapped path cannot be copied.
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 

@@ -1,1 +1,1 @@
-"""Pages and the HTTP API."""
+"""The page and the HTTP API."""

@@ -1,4 +1,4 @@
-"""The HTTP side: page, lights, health, metrics, and the WebSocket that opens a Session.
+"""The application: page, HTTP routes, and the WebSocket that opens a Session.
 
 `create_app` builds all of it from Settings; engines can be injected by tests. The event loop never computes: engine
 warm-up, image decoding and light estimation run on threads of their own, encoders have the loop's pool to themselves.
@@ -39,7 +39,7 @@ RECOVER_EVERY_S = 60.0
 
 
 def create_app(settings: Settings | None = None, make: Callable[[str], Engine] | None = None) -> FastAPI:
-    """The application. `make(name)` builds engines (tests inject fakes). `app.state.server` is the Server."""
+    """Returns the application. `make(name)` builds engines (tests inject fakes). `app.state.server` is the Server."""
     settings = settings or Settings()
     server = Server(settings, make)
 
@@ -51,7 +51,7 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
             ThreadPoolExecutor(2 * settings.max_sessions + 4, "relight-encode")
         )
         await asyncio.to_thread(server.engines.warm)
-        if server.engines.ready:  # not where it was told to stop meanwhile
+        if server.engines.ready:  # not where it was stopped meanwhile
             logger.info("engine %s is warm", server.engines.stopgap)
         recovering = asyncio.create_task(_recover(server))
         try:
@@ -77,14 +77,14 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
 
 
 async def _recover(server: Server) -> None:
-    """A server that started without its engine (no network for the models, say) gets it back by itself."""
+    """Tries again, once a minute, an engine that could not run at the start (no network for its models, say)."""
     while not server.engines.whole:
         await asyncio.sleep(RECOVER_EVERY_S)
         await asyncio.to_thread(server.engines.recover)
 
 
 def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: Any) -> uvicorn.Config:
-    """How to serve it: message limits, heartbeat, and an end within 5 s of SIGTERM."""
+    """Returns uvicorn's configuration: message limits, heartbeat, and an end within 5 s of SIGTERM."""
     options: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
@@ -103,7 +103,7 @@ def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: An
 
 
 async def websocket(socket: WebSocket) -> None:
-    """Runs one Session on `socket` until either side ends it. A socket that is not admitted is told why and closed."""
+    """Runs one Session on `socket` until either side ends it. A refused socket gets the reason and is closed."""
     server: Server = socket.app.state.server
     await socket.accept()
     if (refusal := _refusal(server, socket)) is not None:
@@ -156,7 +156,7 @@ async def _read(socket: WebSocket, session: Session) -> None:
 
 
 class _Page(StaticFiles):
-    """The browser client. Modules are revalidated, so that an update shows at the next reload."""
+    """Serves the browser client. Modules are revalidated, so that an update shows at the next reload."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

@@ -1,4 +1,4 @@
-"""The OpenAPI schema as one HTML page: no script, no CDN, so it works offline and under the strictest CSP."""
+"""Renders the OpenAPI schema as one HTML page: no script, no CDN, so it works offline and under the strictest CSP."""
 
 from html import escape
 from typing import Any
@@ -15,7 +15,7 @@ td,th{border-top:1px solid var(--line);padding:.3rem .5rem;text-align:left;verti
 
 
 def render(schema: dict[str, Any]) -> str:
-    """HTML of an OpenAPI 3 schema: every operation with its body, answers and a curl line, then every model."""
+    """Returns HTML of an OpenAPI 3 schema: each operation with its body, answers and a curl line, then each model."""
     info = schema["info"]
     operations = [
         _operation(path, method, operation)

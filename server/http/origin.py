@@ -1,4 +1,4 @@
-"""May the page that asks use this server? Its own pages and listed origins may; other sites may not.
+"""Checks the page a request comes from: the server's own pages and listed origins may use it, other sites may not.
 
 A browser sends Origin with every WebSocket and POST; a program sends none and is admitted. Listening on loopback, the
 Host must be a loopback name too: otherwise a foreign name pointed at 127.0.0.1 would count as our own page.
@@ -13,7 +13,7 @@ from server.settings import Settings
 
 
 def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
-    """Raise ForeignOrigin unless the request comes from our own page, a listed origin or no page at all."""
+    """Raises ForeignOrigin unless the request comes from our own page, a listed origin or no page at all."""
     origin = headers.get("origin")
     if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:
         return

@@ -1,4 +1,4 @@
-"""The HTTP routes: lights and uploads, ICE servers, health, metrics and the OpenAPI page; every answer has a model.
+"""The HTTP routes: lights and uploads, ICE servers, health, metrics and the OpenAPI page. Each answer has a model.
 
 `router` is included by `server.http.app.create_app`; a route reaches the application's Server through `TheServer`.
 """
@@ -21,7 +21,7 @@ from server.session.state import Server
 
 
 class ErrorBody(BaseModel):
-    """Every HTTP error."""
+    """The body of every HTTP error."""
 
     code: str = Field(description="Stable, for programs.")
     message: str = Field(description="What is wrong, for people.")
@@ -50,7 +50,7 @@ class PhotoLightBody(LightBody):
 
 
 class PortraitBody(BaseModel):
-    """A portrait that was taken over."""
+    """The portrait that the session has from now on."""
 
     face: tuple[int, int, int, int] = Field(description="x, y, width, height of the face in px of the photo.")
 
@@ -62,7 +62,7 @@ class IceBody(BaseModel):
 
 
 class HealthBody(BaseModel):
-    """Alive, or ready."""
+    """The state of the server."""
 
     status: str
     sessions: int = 0
@@ -96,7 +96,7 @@ TheServer = Annotated[Server, Depends(server_of)]
 
 @router.get("/api/lights", tags=["lights"], summary="Gallery", response_description="In gallery order.")
 async def lights() -> list[GalleryLight]:
-    """The presets in gallery order; the first leaves the picture as it is."""
+    """List the presets in gallery order; the first leaves the picture as it is."""
     return GALLERY
 
 
@@ -130,7 +130,7 @@ async def portrait(
     session: Annotated[str, Form(description="The session's name, from its welcome.", max_length=64)],
 ) -> PortraitBody:
     """Give one's session the portrait that the avatar engine animates. Kept in memory, gone with the session."""
-    # The name is as secret as the socket: nobody else is told it.
+    # The name is as secret as the socket: nobody else gets it.
     if session not in server.sessions:
         raise BadUpload("this session does not exist", "open the WebSocket first and send the name of its welcome")
     name = file.filename or "portrait"
@@ -147,13 +147,13 @@ async def avatar(
     fps: Annotated[float, Query(ge=1, le=60, description="Of the camera.", allow_inf_nan=False)] = DEFAULT_FPS,
     mode: Annotated[AvatarMode | None, Query(description="As in set_avatar; none: the engine's own.")] = None,
 ) -> AvatarBody:
-    """The stops between the smallest delay and the finest picture, with the delay each would have now."""
+    """List the qualities from the smallest delay to the finest picture, with the delay each would have now."""
     try:
-        stops = [quality_body(stop, server.engines.predict(avatar_at(stop, mode), fps)) for stop in QUALITIES]
+        qualities = [quality_body(each, server.engines.predict(avatar_at(each, mode), fps)) for each in QUALITIES]
     except ValueError as error:  # of an engine that knows what its model can do
         raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
     return AvatarBody(
-        qualities=stops,
+        qualities=qualities,
         default=server.engines.quality,
         backend=server.engines.backend,
         staggered=await asyncio.to_thread(lambda: server.engines.staggered),
@@ -162,13 +162,13 @@ async def avatar(
 
 @router.get("/api/ice", tags=["connection"], summary="STUN and TURN")
 async def ice(server: TheServer) -> IceBody:
-    """STUN and TURN servers the browser should use."""
+    """List the STUN and TURN servers that the browser should use."""
     return IceBody(ice_servers=server.settings.ice_servers)
 
 
 @router.get("/healthz", tags=["health"], summary="Alive")
 async def healthz(server: TheServer) -> HealthBody:
-    """The process is alive."""
+    """Answer while the process is alive."""
     return HealthBody(status="ok", sessions=len(server.admission), max_sessions=server.settings.max_sessions)
 
 
@@ -176,7 +176,7 @@ async def healthz(server: TheServer) -> HealthBody:
     "/readyz", tags=["health"], summary="Ready", responses={503: {"model": ErrorBody, "description": "Not now."}}
 )
 async def readyz(server: TheServer) -> HealthBody:
-    """Warmed up and admitting another participant."""
+    """Answer 200 while the server is warm and admits another participant."""
     if server.stopping or not server.engines.ready:
         raise NotReady("the engine is not warm", "try again in a few seconds")
     if server.admission.full:
@@ -191,7 +191,7 @@ async def readyz(server: TheServer) -> HealthBody:
 
 @router.get("/metrics", tags=["health"], summary="Metrics", response_class=PlainTextResponse)
 async def metrics(server: TheServer) -> Response:
-    """Prometheus text."""
+    """Write the metrics as Prometheus text."""
     return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

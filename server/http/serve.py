@@ -1,4 +1,4 @@
-"""Settings become a listening server: binds, warms up, says where it is, and stops within five seconds of SIGTERM."""
+"""Runs the server: binds, warms up, announces its address, and stops within five seconds of SIGTERM."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ JSON_HINT = """lists are JSON, as in RELIGHT_ALLOWED_ORIGINS='["https://example.
 
 
 class _Server(uvicorn.Server):
-    """Says where the page is, and which engine runs, once that is warm and the socket open."""
+    """Announces the page's address and the engine once that is warm and the socket open."""
 
     def __init__(self, config: uvicorn.Config, engines: Engines, url: str) -> None:
         super().__init__(config)
@@ -52,7 +52,7 @@ class _Server(uvicorn.Server):
 
 
 def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) -> int:
-    """Serve until a signal; returns the exit status. `make(name)` builds engines (tests inject fakes)."""
+    """Serves until a signal; returns the exit status. `make(name)` builds engines (tests inject fakes)."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
 
     def refuse(message: str, hint: str = "") -> int:
@@ -73,7 +73,7 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
     for name in unknown_variables():
         console.print(f"[yellow]warning:[/] {name} is no setting of the server")
     configure(settings.log_level)
-    # Bound and listening before the warm-up, so that a taken port is told at once (two that are bound with
+    # Bound and listening before the warm-up, so that a taken port is an error at once (two that are bound with
     # SO_REUSEADDR and not yet listening would not see each other) and a page opened early waits instead of failing.
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET

@@ -28,7 +28,7 @@ MULTIPART_SLACK = 4096  # boundaries and headers around the file
 
 
 class UploadRefused(HTTPException):
-    """Raised inside the form parser, which lets an HTTPException through."""
+    """The upload was refused inside the form parser, which lets an HTTPException through."""
 
     def __init__(self, reason: TooLarge | TooSlow) -> None:
         self.problem: Problem = explain(reason)
@@ -36,12 +36,12 @@ class UploadRefused(HTTPException):
 
 
 def too_large(limit: int) -> TooLarge:
-    """What everyone who sends too much is told."""
+    """Returns the error of an upload over `limit` bytes."""
     return TooLarge(f"the upload is over {limit / 2**20:.0f} MiB", "send a smaller copy; 2048 pixels wide is plenty")
 
 
 class UploadLimit:
-    """ASGI middleware: no body over `limit` bytes (and a little for the form around it), none slower than allowed."""
+    """ASGI middleware that refuses bodies over `limit` bytes (and a little for the form), and slower than allowed."""
 
     def __init__(self, app: ASGIApp, limit: int, time_limit_s: float) -> None:
         self.app = app
@@ -82,14 +82,14 @@ class UploadLimit:
 
 
 class PhotoLight(NamedTuple):
-    """The light of a photo and where its face is: x, y, w, h in px of the photo."""
+    """The light of a photo, and the box of its face: x, y, w, h in px of the photo."""
 
     lighting: Lighting
     face: tuple[int, int, int, int]
 
 
 def light_of_panorama(data: bytes, filename: str, settings: Settings) -> Lighting:
-    """An .hdr, .exr, .jpg or .png panorama as a light. Raises LcvdError. Takes up to a second."""
+    """Returns an .hdr, .exr, .jpg or .png panorama as a light. Raises LcvdError. Takes up to a second."""
     from lcvd.lighting.environment import decode_equirect, lighting_from_equirect
 
     _not_empty(data)
@@ -98,7 +98,7 @@ def light_of_panorama(data: bytes, filename: str, settings: Settings) -> Lightin
 
 
 def light_of_photo(data: bytes, filename: str, settings: Settings) -> PhotoLight:
-    """The light on the face in a JPEG, PNG or WebP. Raises LcvdError, BadUpload. Takes up to a second."""
+    """Returns the light on the face in a JPEG, PNG or WebP. Raises LcvdError, BadUpload. Takes up to a second."""
     from lcvd.lighting.estimate import estimate_lighting
 
     rgb, scale = open_photo(data, filename, settings.max_image_pixels)
@@ -115,13 +115,13 @@ class Portrait(NamedTuple):
 
 
 def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
-    """The portrait in a JPEG, PNG or WebP. Raises LcvdError, BadUpload."""
+    """Returns the portrait in a JPEG, PNG or WebP. Raises LcvdError, BadUpload."""
     from engine.reference import square_around
     from lcvd.tracking.crop import crop
 
     rgb, scale = open_photo(data, filename, settings.max_image_pixels)
     face = _face_in(rgb, settings)
-    _alone(rgb, settings)
+    _require_one_person(rgb, settings)
     square = square_around(face, (rgb.shape[0], rgb.shape[1]))
     placeholder = crop(rgb, square, max(PLACEHOLDER_PX, settings.lcvd_size or 0))
     return Portrait(rgb, placeholder, _box(face, scale))
@@ -130,14 +130,17 @@ def portrait_of(data: bytes, filename: str, settings: Settings) -> Portrait:
 def open_photo(
     data: bytes, filename: str, max_pixels: int, side_px: int = WORK_SIDE_PX
 ) -> tuple[NDArray[np.uint8], float]:
-    """`decode_photo`, after its header was found to be within the limit. Raises BadUpload, ImageError."""
+    """Runs `decode_photo` once the header was found to be within the limit. Raises BadUpload, ImageError."""
     _not_empty(data)
     _check_pixels(data, filename, max_pixels)
     return decode_photo(data, filename, side_px)
 
 
 def decode_photo(data: bytes, filename: str, side_px: int = WORK_SIDE_PX) -> tuple[NDArray[np.uint8], float]:
-    """RGB uint8 [H,W,3], turned as EXIF says and at most `side_px` long, and the photo's px per px of it."""
+    """Returns RGB uint8 [H,W,3], turned as EXIF says, at most `side_px` long, and the photo's px per px of it.
+
+    Raises ImageError.
+    """
     try:
         bgr: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
@@ -163,8 +166,8 @@ def _face_in(rgb: NDArray[np.uint8], settings: Settings) -> Face:
     return face
 
 
-def _alone(rgb: NDArray[np.uint8], settings: Settings) -> None:
-    """Raise BadUpload where another face is about as large as the largest: whose avatar it is to be is not for us."""
+def _require_one_person(rgb: NDArray[np.uint8], settings: Settings) -> None:
+    """Raises BadUpload where another face is about as large as the largest: it is not clear whose avatar is meant."""
     from lcvd.tracking.detector import BlazeFace
     from lcvd.tracking.models import model_path
 
@@ -177,7 +180,7 @@ def _alone(rgb: NDArray[np.uint8], settings: Settings) -> None:
 
 
 def _box(face: Face, scale: float) -> tuple[int, int, int, int]:
-    """x, y, w, h of the face; `scale` is the photo's px per px of what was looked at."""
+    """Returns x, y, w, h of the face in the photo; `scale` is the photo's px per px of the decoded picture."""
     low, high = face.vertices_px[:, :2].min(0) * scale, face.vertices_px[:, :2].max(0) * scale
     x, y = (round(float(v)) for v in low)
     w, h = (round(float(v)) for v in high - low)
@@ -190,7 +193,7 @@ def _not_empty(data: bytes) -> None:
 
 
 def _check_pixels(data: bytes, filename: str, max_pixels: int, hint: str = PHOTO_HINT) -> None:
-    """A decompression bomb is told from its header. Raises ImageError; `hint` says what can be read."""
+    """Raises ImageError for a decompression bomb, which its header gives away; `hint` says what can be read."""
     from lcvd.image_header import read_header
 
     label = filename or "the file"
@@ -207,7 +210,7 @@ def _check_pixels(data: bytes, filename: str, max_pixels: int, hint: str = PHOTO
 
 
 def webp_size(data: bytes, label: str) -> tuple[int, int]:
-    """Width and height a WebP file claims (RFC 9649, sections 2.5 to 2.7). Raises ImageError."""
+    """Returns width and height as a WebP file claims them (RFC 9649, sections 2.5 to 2.7). Raises ImageError."""
     chunk, body = data[12:16], data[20:30]
     if len(body) == 10:
         if chunk == b"VP8X":

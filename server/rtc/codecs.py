@@ -1,4 +1,4 @@
-"""The only place that tunes aiortc (1.16): encoders for live pictures, decoders that give RGB, prompt receiving.
+"""Tunes aiortc (1.16): encoders for live pictures, decoders that give RGB, receiving without hidden delay.
 
 `LiveVp8Encoder`, `LiveH264Encoder`: 1.5 Mbit/s from the first frame instead of 0.5, at most 4; x264 superfast instead
 of medium (2.6 ms instead of 15–28); a new bit rate costs a key frame, so it is followed in steps.
@@ -50,12 +50,12 @@ class BitrateControl:
         self._clock = clock
         self._changed_s = clock()
 
-    def ask(self, bitrate: int) -> None:
-        """The receiver's newest estimate, in bits a second."""
+    def request(self, bitrate: int) -> None:
+        """Takes the receiver's newest estimate, in bits a second, as the target."""
         self.target = max(MIN_BITRATE, min(int(bitrate), MAX_BITRATE))
 
-    def settle(self, free: bool = False) -> bool:
-        """Adopt the target if it is worth a key frame, or if there will be one anyway; True if `current` changed."""
+    def adopt(self, free: bool = False) -> bool:
+        """Adopts a target that is worth a key frame, or that needs none (`free`); returns True if `current` changed."""
         ratio = self.target / self.current
         now_s = self._clock()
         top = self.target == MAX_BITRATE and ratio > 1.1
@@ -71,12 +71,12 @@ class BitrateControl:
 
 
 def encoder_threads(width: int, height: int) -> int:
-    """One up to 1080p, two above: libvpx's second thread spins while it waits, and a 720p frame costs 22 ms not 7."""
+    """Returns one up to 1080p, two above: libvpx's second thread spins while it waits (720p: 22 ms a frame, not 7)."""
     return 1 if width * height <= 1920 * 1088 else 2
 
 
 class _LiveEncoder:
-    """What our encoders share: a bit rate that is followed in steps, and a codec made anew for another rate or size."""
+    """Shared by the encoders: a bit rate followed in steps, and a codec made anew for another rate or size."""
 
     codec: Any
 
@@ -90,20 +90,20 @@ class _LiveEncoder:
 
     @target_bitrate.setter
     def target_bitrate(self, bitrate: int) -> None:
-        self.rate.ask(bitrate)
+        self.rate.request(bitrate)
 
     def _compressed(self, frame: Any, force_keyframe: bool, make: Callable[[int, int, int], Any]) -> bytes:
-        """A yuv420p picture's bytes; `make(width, height, bitrate)` gives the codec when it has to be another."""
+        """Returns a yuv420p picture's bytes; `make(width, height, bitrate)` makes another codec where need be."""
         size = (frame.width, frame.height)
         codec = self.codec
-        if self.rate.settle(free=codec is None) or codec is None or size != (codec.width, codec.height):
+        if self.rate.adopt(free=codec is None) or codec is None or size != (codec.width, codec.height):
             codec = self.codec = make(*size, self.rate.current)
         frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
         return b"".join(bytes(packet) for packet in codec.encode(frame))
 
 
 class LiveVp8Encoder(_LiveEncoder, Vp8Encoder):
-    """libvpx for one live picture. Packets and descriptors are aiortc's."""
+    """Runs libvpx for one live picture. Packets and descriptors are aiortc's."""
 
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         frame = yuv_picture(frame)
@@ -137,7 +137,7 @@ def _vp8_context(width: int, height: int, bitrate: int) -> Any:
 
 
 class LiveH264Encoder(_LiveEncoder, H264Encoder):
-    """x264 for one live picture. Packetisation is aiortc's."""
+    """Runs x264 for one live picture. Packetisation is aiortc's."""
 
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         frame = yuv_picture(frame)
@@ -175,11 +175,11 @@ class _RgbPictures:
 
 
 class LiveVp8Decoder(_RgbPictures, Vp8Decoder):
-    """libvpx, one thread: a frame at VGA takes 1–2 ms."""
+    """Runs libvpx on one thread: a frame at VGA takes 1–2 ms."""
 
 
 class LiveH264Decoder(_RgbPictures, H264Decoder):
-    """FFmpeg's h264 without frame threading, which would hold frames back."""
+    """Runs FFmpeg's h264 without frame threading, which would hold frames back."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,7 +192,7 @@ _default_decoder = aiortc.codecs.get_decoder
 
 
 def get_encoder(codec: RTCRtpCodecParameters) -> Encoder:
-    """Ours for video, aiortc's for audio."""
+    """Returns a live encoder for video, aiortc's for audio."""
     kind = codec.mimeType.lower()
     if kind == "video/vp8":
         return LiveVp8Encoder()
@@ -202,7 +202,7 @@ def get_encoder(codec: RTCRtpCodecParameters) -> Encoder:
 
 
 def get_decoder(codec: RTCRtpCodecParameters) -> Decoder:
-    """Ours for video, aiortc's for audio."""
+    """Returns a live decoder for video, aiortc's for audio."""
     kind = codec.mimeType.lower()
     if kind == "video/vp8":
         return LiveVp8Decoder()
@@ -228,7 +228,7 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 
 
 def check() -> None:
-    """Raise AiortcChanged naming what this aiortc lacks."""
+    """Raises AiortcChanged naming what this aiortc lacks."""
     missing = [f"{module.__name__}.{name}" for module, name, _ in _REPLACED if not hasattr(module, name)]
     missing += [f"{owner.__name__}.{name}" for owner, names in _NEEDED for name in names if not hasattr(owner, name)]
     code = RTCRtpReceiver.__init__.__code__
@@ -244,7 +244,7 @@ def check() -> None:
 
 
 def tune() -> None:
-    """Put all of the above in place for every connection made from now on. Again: nothing happens."""
+    """Puts all of the above in place for every connection made from now on. Again: nothing happens."""
     check()
     for module, name, ours in _REPLACED:
         setattr(module, name, ours)

@@ -1,4 +1,4 @@
-"""PyAV pictures ↔ RGB arrays, with OpenCV's colour conversion (BT.601, limited range) and no needless copy."""
+"""Converts PyAV pictures ↔ RGB arrays, with OpenCV's colour conversion (BT.601, limited range) and no needless copy."""
 
 import fractions
 from typing import Any
@@ -14,7 +14,7 @@ TIME_BASE = fractions.Fraction(1, VIDEO_CLOCK_HZ)
 
 
 def rgb_picture(picture: av.VideoFrame) -> av.VideoFrame:
-    """Decoded yuv420p as rgb24, same pts. OpenCV's conversion errs by 1.1 levels, swscale's by 1.6; both take 0.25 ms.
+    """Returns decoded yuv420p as rgb24, same pts. OpenCV errs by 1.1 levels, swscale by 1.6; both take 0.25 ms.
 
     A picture beyond MAX_PIXELS stays as it is: nobody will look at it, and 8K would cost 60 ms and 100 MB.
     """
@@ -29,7 +29,7 @@ def rgb_picture(picture: av.VideoFrame) -> av.VideoFrame:
 
 
 def yuv_picture(picture: av.VideoFrame) -> av.VideoFrame:
-    """rgb24 (even sides) as yuv420p, same pts: 0.2 ms at VGA where swscale takes 0.75."""
+    """Returns rgb24 (even sides) as yuv420p, same pts: 0.2 ms at VGA where swscale takes 0.75."""
     if picture.format.name != "rgb24" or picture.width % 2 or picture.height % 2:
         return picture if picture.format.name == "yuv420p" else picture.reformat(format="yuv420p")
     yuv = np.asarray(cv2.cvtColor(rgb_array(picture), cv2.COLOR_RGB2YUV_I420), np.uint8)
@@ -45,7 +45,7 @@ def _timed_as(picture: av.VideoFrame, converted: av.VideoFrame) -> av.VideoFrame
 
 
 def rgb_array(picture: av.VideoFrame) -> NDArray[np.uint8]:
-    """uint8 [H,W,3] of an rgb24 picture: a view of its memory where rows are not padded, else a copy."""
+    """Returns uint8 [H,W,3] of an rgb24 picture: a view of its memory where rows are not padded, else a copy."""
     plane: Any = picture.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)
     packed = np.ascontiguousarray(rows[:, : picture.width * 3])
@@ -53,13 +53,13 @@ def rgb_array(picture: av.VideoFrame) -> NDArray[np.uint8]:
 
 
 def even(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Without the odd last row and column, which 4:2:0 (and x264) cannot carry; C-contiguous."""
+    """Drops the odd last row and column, which 4:2:0 (and x264) cannot carry; the result is C-contiguous."""
     height, width = rgb.shape[:2]
     return np.ascontiguousarray(rgb[: height & ~1, : width & ~1])
 
 
 def picture_of(rgb: NDArray[np.uint8], pts: int) -> av.VideoFrame:
-    """uint8 [H,W,3] as an rgb24 picture that shares its memory."""
+    """Returns uint8 [H,W,3] as an rgb24 picture that shares its memory."""
     picture = av.VideoFrame.from_numpy_buffer(rgb, format="rgb24")
     picture.pts, picture.time_base = pts, TIME_BASE
     return picture

@@ -1,7 +1,8 @@
-"""aiortc's receive path without hidden delay: packets → whole frames → a bounded queue before the decoder.
+"""Removes hidden delay from aiortc's receive path: packets → complete frames → a bounded queue before the decoder.
 
 aiortc hands a frame on when the *next* frame's first packet comes, one frame time (33 ms) late; the RTP marker bit says
-at once that it is whole. Its queue before the decoder has no bound, and closing a connection decodes all of it first.
+at once that it is complete. Its queue before the decoder has no bound, and closing a connection decodes all of it
+first.
 `server.rtc.codecs.tune` puts these classes in aiortc's place.
 """
 
@@ -18,7 +19,7 @@ AUDIO_PREFETCH = 2  # packets of 20 ms kept for reordering; aiortc keeps 4
 
 
 class PromptJitterBuffer(JitterBuffer):
-    """aiortc's buffer, but a video frame leaves with its last packet (RTP marker), all whole frames at once."""
+    """aiortc's buffer, but a video frame leaves with its last packet (RTP marker), all complete frames at once."""
 
     def __init__(self, capacity: int, prefetch: int = 0, is_video: bool = False) -> None:
         super().__init__(capacity, prefetch if is_video else min(prefetch, AUDIO_PREFETCH), is_video)
@@ -26,15 +27,15 @@ class PromptJitterBuffer(JitterBuffer):
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
         if not self._is_video:
             return super()._remove_frame(sequence_number)
-        whole = self._take_whole()
-        if not whole:
+        complete = self._take_complete()
+        if not complete:
             return None
-        first = PromptFrame(*whole[0])
-        first.later = whole[1:]
+        first = PromptFrame(*complete[0])
+        first.later = complete[1:]
         return first
 
-    def _take_whole(self) -> list[tuple[bytes, int]]:
-        """Leading frames that are complete, as (data, timestamp); removed from the buffer."""
+    def _take_complete(self) -> list[tuple[bytes, int]]:
+        """Removes the leading frames that are complete; returns them as (data, timestamp)."""
         frames: list[tuple[bytes, int]] = []
         parts: list[bytes] = []
         timestamp: int | None = None
@@ -56,7 +57,7 @@ class PromptJitterBuffer(JitterBuffer):
 
 
 class PromptFrame(JitterFrame):
-    """A frame and those that became whole with it (after a retransmission): (data, timestamp)."""
+    """A frame and those that became complete with it (after a retransmission): (data, timestamp)."""
 
     later: list[tuple[bytes, int]]
 
@@ -66,7 +67,7 @@ class PromptFrame(JitterFrame):
         self.later = []
 
     def each(self) -> list[JitterFrame]:
-        """This and the later frames, timestamps mapped alike."""
+        """Returns this and the later frames, timestamps mapped alike."""
         shift = self.timestamp - self.arrived_timestamp
         return [self, *(JitterFrame(data, timestamp + shift) for data, timestamp in self.later)]
 

@@ -1,4 +1,4 @@
-"""The whole way, measured: drawn → encoded → server → relit → decoded → read, over WebRTC on this machine.
+"""Measures glass to glass: drawn → encoded → server → relit → decoded → read, over WebRTC on this machine.
 
 Starts the real server in a process of its own and connects aiortc clients in this one. Each picture carries a
 timecode, so delay and losses are read from what came back; an avatar shows no timecode, so there the server's own delay
@@ -49,7 +49,7 @@ def bench_loopback(
     quality: str = "",  # of an avatar
     environment: Mapping[str, str] | None = None,  # of the server: RELIGHT_LCVD_WEIGHTS …
 ) -> tuple[BenchResult, Series]:
-    """Measure `sessions` clients of one server for `seconds`; also returns the delays over time.
+    """Measures `sessions` clients of one server for `seconds`; also returns the delays over time.
 
     Raises EngineError where the server does not start or no picture comes back.
     """
@@ -81,10 +81,10 @@ async def _measure(
             await _until_shown(clients, engine)
         await asyncio.sleep(WARM_S)
         for client in clients:
-            client.tally.pictures = 0
-            client.tally.told.clear()
-            client.tally.states.clear()
-            client.tally.unreadable = 0
+            client.counts.pictures = 0
+            client.counts.reports.clear()
+            client.counts.states.clear()
+            client.counts.unreadable = 0
         traffic = [await client.traffic() for client in clients]
         server_cpu, client_cpu = _cpu_s(server), time.process_time()
         start = time.perf_counter()
@@ -97,8 +97,8 @@ async def _measure(
         after = [await client.traffic() for client in clients]
         for client in clients:
             client.check()
-        stats = [client.tally.stats for client in clients]
-        shown = sum(client.tally.pictures for client in clients)
+        stats = [client.counts.stats for client in clients]
+        shown = sum(client.counts.pictures for client in clients)
         await asyncio.sleep(GRACE_S)
     finally:
         await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
@@ -112,15 +112,15 @@ async def _measure(
     series: Series = []
     sent = came = 0
     for client in clients:
-        tally = client.tally
-        for number, drawn in tally.drawn.items():
+        counts = client.counts
+        for number, drawn in counts.drawn.items():
             if start <= drawn < end:
                 sent += 1
-                if (arrived := tally.arrived.get(number)) is not None:
+                if (arrived := counts.arrived.get(number)) is not None:
                     came += 1
                     series.append((drawn - start, arrived - drawn))
         if avatar:
-            series += [(at - start, told["latency_ms"]["p50"] / 1e3) for at, told in tally.told if at < end]
+            series += [(at - start, report["latency_ms"]["p50"] / 1e3) for at, report in counts.reports if at < end]
     if avatar:
         came = min(shown, sent)
     series.sort()
@@ -149,8 +149,8 @@ async def _measure(
             rss_mb=memory[-1][1] if memory else 0.0,
             commit=commit(),
             codec=codec,
-            engine_states=dict(sum((client.tally.states for client in clients), Counter())),
-            unreadable=None if avatar else sum(client.tally.unreadable for client in clients),
+            engine_states=dict(sum((client.counts.states for client in clients), Counter())),
+            unreadable=None if avatar else sum(client.counts.unreadable for client in clients),
             rss_growth_mb=_growth(memory) if long else None,
             first_minute_p95_ms=spread(first)["p95"] if long else None,
             last_minute_p95_ms=spread(last)["p95"] if long else None,
@@ -164,21 +164,23 @@ async def _measure(
 
 
 async def _until_shown(clients: list[Client], engine: str) -> None:
-    """Wait until every participant sees `engine` itself and not what stands in for it."""
+    """Waits until every participant sees `engine` itself and no fallback. Raises EngineError."""
     try:
         async with asyncio.timeout(START_LIMIT_S):
-            while not all(c.tally.stats.get("engine", {}).get("showing") == engine for c in clients):
+            while not all(c.counts.stats.get("engine", {}).get("showing") == engine for c in clients):
                 for client in clients:
                     client.check()
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        told = clients[0].tally.stats.get("engine", {})
-        raise EngineError(f"engine {engine} was never shown: {told.get('message', '')}", "see relight doctor") from None
+        state = clients[0].counts.stats.get("engine", {})
+        raise EngineError(
+            f"engine {engine} was never shown: {state.get('message', '')}", "see relight doctor"
+        ) from None
 
 
 @contextmanager
 def serving(engine: str, sessions: int = 1, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """The real server in its own process, on a free port: (url, pid). Stopped at the end."""
+    """Runs the real server in its own process, on a free port; yields (url, pid). Stopped at the end."""
     command = [sys.executable, "-m", "server.cli.main", "serve", "--host", "127.0.0.1", "--port", "0"]
     command += ["--engine", engine, "--max-sessions", str(sessions + 1), "--log-level", "warning"]
     with tempfile.TemporaryFile("w+") as log:
@@ -203,7 +205,7 @@ def serving(engine: str, sessions: int = 1, environment: Mapping[str, str] | Non
 
 
 def _announced(process: "subprocess.Popen[str]", log: Any) -> str:
-    """The address the server prints once it is ready."""
+    """Returns the address the server prints once it is ready. Raises EngineError where it prints none."""
     found: list[str] = []
     ready = threading.Event()
 
@@ -229,7 +231,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 def _growth(memory: Series) -> float:
-    """Resident MB gained after the first minute, medians of five samples against the noise."""
+    """Returns the resident MB gained after the first minute: medians of five samples, against the noise."""
     before = [mb for t, mb in memory if t >= MINUTE_S][:5]
     after = [mb for _, mb in memory][-5:]
     return round(float(np.median(after) - np.median(before)), 1)

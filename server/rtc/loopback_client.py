@@ -1,4 +1,4 @@
-"""A participant for benches and tests: an aiortc client whose camera numbers its pictures and whose eye reads them.
+"""A participant for benches and tests: an aiortc client that numbers the pictures it sends and reads those it gets.
 
 Speaks docs/protocol.md over the WebSocket. Times are `time.perf_counter`; delay is arrived − drawn of one number.
 """
@@ -30,29 +30,29 @@ CONNECT_LIMIT_S = 30.0
 
 
 @dataclass(slots=True)
-class Tally:
-    """What one client saw. Times by `time.perf_counter`."""
+class Counts:
+    """Counts and times of one client's pictures. Times by `time.perf_counter`."""
 
     drawn: dict[int, float] = field(default_factory=dict)  # picture number -> when it was drawn
     arrived: dict[int, float] = field(default_factory=dict)  # -> when it was read from what came back
     unreadable: int = 0
     stats: dict[str, Any] = field(default_factory=dict)  # the server's last `stats`
     states: Counter[str] = field(default_factory=Counter)
-    told: list[tuple[float, dict[str, Any]]] = field(default_factory=list)  # all `stats`, and when they came
+    reports: list[tuple[float, dict[str, Any]]] = field(default_factory=list)  # all `stats`, and when they came
     pictures: int = 0  # that came back, readable or not
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class StampedTrack(MediaStreamTrack):
-    """The camera: pictures of the loop at `fps`, each with its number inside."""
+    """The camera: gives the pictures of the loop at `fps`, each with its number inside."""
 
     kind = "video"
 
-    def __init__(self, loop: list[NDArray[np.uint8]], tally: Tally, fps: float = BUDGET_FPS) -> None:
+    def __init__(self, loop: list[NDArray[np.uint8]], counts: Counts, fps: float = BUDGET_FPS) -> None:
         super().__init__()
         self._fps = fps
         self._pictures = loop
-        self._tally = tally
+        self._counts = counts
         self._number = -1
         self._start: float | None = None
 
@@ -65,7 +65,7 @@ class StampedTrack(MediaStreamTrack):
         await asyncio.sleep(max(0.0, self._start + self._number / self._fps - time.perf_counter()))
         if self.readyState != "live":
             raise MediaStreamError
-        self._tally.drawn[self._number] = time.perf_counter()
+        self._counts.drawn[self._number] = time.perf_counter()
         rgb = self._pictures[self._number % len(self._pictures)].copy()
         stamp(rgb, self._number)
         picture = av.VideoFrame.from_numpy_buffer(rgb, format="rgb24")
@@ -75,22 +75,22 @@ class StampedTrack(MediaStreamTrack):
 
 
 class Client:
-    """One participant: WebSocket, peer connection, camera and eye."""
+    """One participant: WebSocket, peer connection, camera, and the reader of what comes back."""
 
     def __init__(self, url: str, loop: list[NDArray[np.uint8]], codec: str, fps: float = BUDGET_FPS) -> None:
-        self.tally = Tally()
+        self.counts = Counts()
         self._http = url
         self._url = url.replace("http", "ws", 1) + "/ws"
         self._welcome: asyncio.Future[str] | None = None
         self._codec = codec
-        self._camera = StampedTrack(loop, self.tally, fps)
+        self._camera = StampedTrack(loop, self.counts, fps)
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._tasks: list[asyncio.Task[None]] = []
         self._answer: asyncio.Future[str] | None = None
         self._socket: Any = None
 
     async def start(self, light: str, portrait: bytes | None = None, engine: str = "", quality: str = "") -> None:
-        """Connect and wait for the first picture; with `portrait` (a JPEG), of `engine`. EngineError: none comes."""
+        """Connects and waits for a picture, with `portrait` (a JPEG) of `engine`. Raises EngineError if none comes."""
         self._socket = await websockets.connect(self._url, origin=None, max_size=1 << 22)
         self._answer = asyncio.get_running_loop().create_future()
         self._welcome = asyncio.get_running_loop().create_future()
@@ -112,19 +112,19 @@ class Client:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 answer = RTCSessionDescription(await self._answer, "answer")
                 await self._pc.setRemoteDescription(answer)
-                await self.tally.first.wait()
+                await self.counts.first.wait()
             self.check()
         except TimeoutError:
             raise EngineError("no picture came back through WebRTC", "look at the server's log") from None
 
     def check(self) -> None:
-        """Raise what ended one of the client's tasks."""
+        """Raises what ended one of the client's tasks."""
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
     async def traffic(self) -> tuple[int, int]:
-        """RTP payload bytes sent and received so far."""
+        """Returns the RTP payload bytes sent and received so far."""
         sent = received = 0
         for report in (await self._pc.getStats()).values():
             if report.type == "outbound-rtp":
@@ -156,15 +156,15 @@ class Client:
             elif kind == "welcome" and self._welcome is not None and not self._welcome.done():
                 self._welcome.set_result(message["session"])
             elif kind == "stats":
-                self.tally.told.append((time.perf_counter(), message))
-                self.tally.stats = message
-                self.tally.states[message["engine"]["state"]] += 1
+                self.counts.reports.append((time.perf_counter(), message))
+                self.counts.stats = message
+                self.counts.states[message["engine"]["state"]] += 1
 
     async def _watch(self, track: MediaStreamTrack) -> None:
         try:
             await self._read(track)
         finally:
-            self.tally.first.set()  # also where it failed: `start` looks why
+            self.counts.first.set()  # also where it failed: `start` looks why
 
     async def _read(self, track: MediaStreamTrack) -> None:
         newest = 0
@@ -174,21 +174,21 @@ class Client:
             except MediaStreamError:
                 return
             now = time.perf_counter()
-            self.tally.pictures += 1
-            self.tally.first.set()
+            self.counts.pictures += 1
+            self.counts.first.set()
             value = read(_array(picture))
             if value is None:
-                self.tally.unreadable += 1
+                self.counts.unreadable += 1
                 continue
             # 16 bits come round after 36 minutes: the number nearest to the newest one is meant.
             span = 1 << VALUE_BITS
             number = newest + (value - newest + span // 2) % span - span // 2
             newest = max(newest, number)
-            self.tally.arrived.setdefault(number, now)
+            self.counts.arrived.setdefault(number, now)
 
 
 def send_portrait(url: str, session: str, jpeg: bytes) -> None:
-    """POST /api/portrait. EngineError with the server's words where it refuses."""
+    """Posts a portrait to /api/portrait. Raises EngineError with the server's answer where it refuses."""
     boundary = uuid.uuid4().hex
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="session"\r\n\r\n{session}\r\n--{boundary}\r\n'
     head += 'Content-Disposition: form-data; name="file"; filename="p.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
@@ -204,7 +204,7 @@ def send_portrait(url: str, session: str, jpeg: bytes) -> None:
 
 
 def _array(picture: Any) -> NDArray[np.uint8]:
-    """What `read` needs of a decoded picture."""
+    """Returns uint8 [H,W,3] of a decoded picture."""
     if picture.format.name == "rgb24":
         return rgb_array(picture)
     return picture.to_ndarray(format="rgb24")

@@ -1,4 +1,4 @@
-"""One RTCPeerConnection of one session: offer → answer → pictures both ways → everything freed.
+"""Runs one RTCPeerConnection of one session: offer → answer → pictures both ways → everything freed.
 
 Owns the connection, its LiveStream and the tasks that drain its tracks. `on_end` tells the session that the connection
 is over (ICE failed, consent lost, no media in time). aiortc does not trickle: the answer has all our candidates.
@@ -35,7 +35,7 @@ GATHER_LIMIT_S = 6.0
 
 
 class Peer:
-    """One connection. All methods on the event loop."""
+    """One connection and its live stream. All methods on the event loop."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Peer:
         return self._pc.connectionState
 
     async def answer(self, sdp: str) -> str:
-        """The answer to an offer with a video section. Raises BadOffer."""
+        """Returns the answer to an offer with a video section. Raises BadOffer."""
         sdp = checked_offer(sdp)
         try:
             async with asyncio.timeout(GATHER_LIMIT_S):
@@ -95,7 +95,7 @@ class Peer:
         return self._pc.localDescription.sdp
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
-        """One trickled candidate, or None after the last. Raises BadMessage."""
+        """Adds a trickled candidate; None comes after the last. Raises BadMessage."""
         if candidate is None or not candidate.candidate:
             await self._pc.addIceCandidate(None)
             return
@@ -113,12 +113,12 @@ class Peer:
         await self._pc.addIceCandidate(parsed)
 
     def match_audio(self, video_delay_s: float) -> None:
-        """Keep the sound with the picture."""
+        """Delays the sound as long as the picture takes."""
         if self._audio is not None:
             self._audio.match(video_delay_s - AUDIO_BUFFER_S)
 
     async def close(self) -> None:
-        """Free the connection, its threads and its stream. Again: nothing happens."""
+        """Frees the connection, its threads and its stream. Again: nothing happens."""
         if self._closed:
             return
         self._closed = True
@@ -168,7 +168,7 @@ class Peer:
             self._on_end(reason)
 
     async def _watch(self) -> None:
-        """A connection that brings no media in time is over. Muted video still brings (black) pictures."""
+        """Ends a connection that brings no media in time. Muted video still brings (black) pictures."""
         await asyncio.sleep(self._media_timeout_s)
         if self._pc.connectionState != "connected":
             self._end("no connection came about in time")
@@ -182,7 +182,7 @@ class Peer:
             self._spawn(self._rest())
 
     async def _rest(self) -> None:
-        """Do not even decode for a while: an 8K source would starve everyone else."""
+        """Stops decoding for a while: an 8K source would starve everyone else."""
         receivers = [r for r in self._pc.getReceivers() if r.track is not None and r.track.kind == "video"]
         for receiver in receivers:
             receiver._enabled = False
@@ -193,7 +193,7 @@ class Peer:
 
 
 def checked_offer(sdp: str) -> str:
-    """The offer, without candidates we cannot use. Raises BadOffer when it is no SDP or brings no video.
+    """Returns the offer without unusable candidates. Raises BadOffer when it is no SDP or brings no video.
 
     TCP is not spoken by aiortc; mDNS names would cost a second each to resolve, and the peer's own checks, which come
     from its real address, do the same job.

@@ -1,4 +1,4 @@
-"""aiortc's tracks ↔ the live core: pictures in → `LiveStream.submit`, `next_output` → pictures out; audio in step.
+"""Connects aiortc's tracks to the live core: pictures → `LiveStream.submit`, `next_output` → pictures; audio in step.
 
 aiortc's receive queue has no bound, so `VideoInput.run` always drains it; only the live core's mailbox drops.
 Pictures arrive as RGB (the decoder's thread made them so) and leave as RGB (the encoder's thread makes
@@ -23,9 +23,9 @@ from server.settings import FrameLimits
 logger = logging.getLogger(__name__)
 
 KEEPALIVE_S = 1.0  # a muted or stalled source: its last picture again, so that a late decoder finds a key frame
-CALM_AFTER_S = 2.0  # nothing usable came yet: show a dark card instead of nothing
-CALM_SIZE = (360, 640)
-CALM_GREY = 24
+BLANK_AFTER_S = 2.0  # nothing usable came yet: show a dark card instead of nothing
+BLANK_SIZE = (360, 640)
+BLANK_GREY = 24
 MAX_AUDIO_DELAY_S = 1.5  # a window of LCVD takes most of a second; AUDIO_PACKETS holds 2 s
 AUDIO_PACKETS = 100  # 2 s of 20 ms: what is held back at most
 
@@ -44,7 +44,7 @@ class VideoInput:
         self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
 
     async def run(self) -> None:
-        """Until the track ends."""
+        """Submits every picture until the track ends."""
         while True:
             try:
                 picture: Any = await self._track.recv()
@@ -66,7 +66,7 @@ class VideoInput:
 
 
 class VideoOutput(MediaStreamTrack):
-    """The relit picture. aiortc's sender asks for one picture at a time, so a slow encoder gets the newest due one."""
+    """Sends the relit picture. aiortc's sender asks for one at a time, so a slow encoder gets the newest due one."""
 
     kind = "video"
 
@@ -85,12 +85,12 @@ class VideoOutput(MediaStreamTrack):
         self.frames = 0
 
     def attach(self, live: LiveStream) -> None:
-        """Show `live` from now on."""
+        """Shows `live` from now on."""
         self._live = live
         self._wake.set()
 
     def wake(self) -> None:
-        """LiveStream's on_output: any thread."""
+        """Wakes `recv`. LiveStream's on_output calls it on any thread."""
         # The loop may be gone already when the last result of an engine arrives.
         if not self._events_loop.is_closed():
             self._events_loop.call_soon_threadsafe(self._wake.set)
@@ -102,7 +102,7 @@ class VideoOutput(MediaStreamTrack):
         self.wake()
 
     async def recv(self) -> av.VideoFrame:
-        """The next picture that is due."""
+        """Returns the next picture that is due. Raises MediaStreamError at the end."""
         while self.readyState == "live":
             # Cleared before looking, so that what comes while we look wakes us.
             self._wake.clear()
@@ -111,7 +111,7 @@ class VideoOutput(MediaStreamTrack):
             if frame is not None:
                 return self._send(frame, now_s)
             since_s = now_s - self._sent_s
-            still_s = KEEPALIVE_S if self._last is not None else CALM_AFTER_S
+            still_s = KEEPALIVE_S if self._last is not None else BLANK_AFTER_S
             if since_s >= still_s:
                 return self._repeat(since_s, now_s)
             await self._sleep(min(wait_s, still_s - since_s))
@@ -134,14 +134,14 @@ class VideoOutput(MediaStreamTrack):
 
     def _repeat(self, since_s: float, now_s: float) -> av.VideoFrame:
         if self._last is None:
-            self._last = np.full((*CALM_SIZE, 3), CALM_GREY, np.uint8)
+            self._last = np.full((*BLANK_SIZE, 3), BLANK_GREY, np.uint8)
         self._pts += max(1, round(since_s * VIDEO_CLOCK_HZ))
         self._sent_s = now_s
         return picture_of(self._last, self._pts)
 
 
 class AudioDelay(MediaStreamTrack):
-    """The participant's audio, held back as long as the picture takes. Never holds more than two seconds."""
+    """Holds the participant's audio back as long as the picture takes, two seconds at most."""
 
     kind = "audio"
 
@@ -155,13 +155,13 @@ class AudioDelay(MediaStreamTrack):
         self.delay_s = 0.0
 
     def match(self, delay_s: float) -> None:
-        """The picture's present delay. Small changes are ignored: every change is a tiny gap in the sound."""
+        """Takes over the picture's present delay. Small changes are ignored: each is a tiny gap in the sound."""
         delay_s = min(max(0.0, delay_s), MAX_AUDIO_DELAY_S)
         if abs(delay_s - self.delay_s) > 0.02:
             self.delay_s = delay_s
 
     async def run(self) -> None:
-        """Drain the incoming track until it ends."""
+        """Drains the incoming track until it ends."""
         while not self._ended:
             try:
                 packet = await self._track.recv()
@@ -179,7 +179,7 @@ class AudioDelay(MediaStreamTrack):
         self._changed.set()
 
     async def recv(self) -> Any:
-        """The oldest packet once it is old enough."""
+        """Returns the oldest packet once it is old enough. Raises MediaStreamError at the end."""
         while self.readyState == "live":
             self._changed.clear()
             if self._held:

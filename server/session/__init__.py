@@ -1,1 +1,1 @@
-"""One participant's WebSocket and what it controls."""
+"""One participant's session: the WebSocket, the requested settings, the connection and the engines it runs on."""

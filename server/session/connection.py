@@ -16,7 +16,7 @@ from server.session.admission import Admission
 
 
 class Connection:
-    """Everything on the event loop."""
+    """Owns the peer and the place of one session. Everything on the event loop."""
 
     def __init__(self, session: str, admission: Admission, metrics: Metrics, clock: Callable[[], float]) -> None:
         self.peer: Peer | None = None

@@ -1,4 +1,4 @@
-"""What the routes and sessions of one application share: engines, sessions, metrics and the pool for uploads."""
+"""The state that the routes and sessions of one application share: engines, sessions, metrics, the upload thread."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ ENGINE_CLOSE_S = 1.0
 
 
 class Server:
-    """What the routes share: engines, sessions, metrics, and the pools that keep work off the event loop."""
+    """Holds engines, sessions and metrics, and the thread that keeps uploads off the event loop."""
 
     def __init__(self, settings: Settings, make: Callable[[str], Engine] | None = None) -> None:
         self.settings = settings
@@ -52,11 +52,11 @@ class Server:
         self._waiting = 0
 
     def _streams(self, engine: str) -> int:
-        """Participants who are shown by `engine`, or are to be."""
+        """Returns how many participants `engine` serves, or is to serve."""
         return sum(session.runs == engine for session in list(self.sessions.values()))
 
     async def off_loop(self, work: Callable[[], T]) -> T:
-        """Run an upload's work on its own thread. Raises Busy when too many wait."""
+        """Runs an upload's work on its own thread. Raises Busy when too many wait."""
         if self._waiting >= 4:
             raise Busy("other uploads are being read", "try again in a few seconds")
         self._waiting += 1
@@ -66,7 +66,7 @@ class Server:
             self._waiting -= 1
 
     async def close(self) -> None:
-        """End every session within the time allowed, then free the engines."""
+        """Ends every session within the time allowed, then frees the engines."""
         self.stopping = True
         closing = [asyncio.ensure_future(session.close()) for session in list(self.sessions.values())]
         if closing:

@@ -23,7 +23,7 @@ PATIENCE_S = 40.0  # a wait this long means the test failed; machines may be ver
 
 
 def moving_square(size: tuple[int, int] = (120, 160)) -> Picture:
-    """index -> RGB [H,W,3]: a bright square that walks over a gradient."""
+    """Returns index -> RGB [H,W,3]: a bright square that walks over a gradient."""
     height, width = size
 
     def picture(index: int) -> np.ndarray:
@@ -37,7 +37,7 @@ def moving_square(size: tuple[int, int] = (120, 160)) -> Picture:
 
 
 class CameraTrack(MediaStreamTrack):
-    """Pictures at `fps`, made by `picture(index)`."""
+    """Gives pictures at `fps`, made by `picture(index)`."""
 
     kind = "video"
 
@@ -79,7 +79,7 @@ class Participant:
         await self.leave()
 
     async def leave(self) -> None:
-        """Close the tab."""
+        """Closes the tab."""
         if self.pc is not None:
             await self.pc.close()
         await self.socket.close()
@@ -99,7 +99,7 @@ class Participant:
         await self.socket.send(json.dumps(message))
 
     async def wait(self, timeout_s: float = PATIENCE_S, **wanted: Any) -> dict[str, Any]:
-        """The first message, also one already here, whose fields are those given."""
+        """Returns the first message, also one already here, whose fields are those given."""
 
         def hit() -> dict[str, Any] | None:
             return next((m for m in self.inbox if all(m.get(k) == v for k, v in wanted.items())), None)
@@ -107,13 +107,13 @@ class Participant:
         return await self.until(hit, timeout_s, f"a message with {wanted}")
 
     async def ask(self, **message: Any) -> dict[str, Any]:
-        """Send, and wait for the answer with the same id."""
+        """Sends, and waits for the answer with the same id."""
         message.setdefault("id", f"q{len(self.inbox)}-{id(message) % 10_000}")
         await self.send(**message)
         return await self.wait(id=message["id"])
 
     async def until(self, look: Callable[[], Any], timeout_s: float = PATIENCE_S, what: str = "it") -> Any:
-        """What `look()` gives once it is truthy."""
+        """Returns what `look()` gives once it is truthy."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not (found := look()):
@@ -128,7 +128,7 @@ class Participant:
     async def offer(
         self, camera: MediaStreamTrack | None = None, sound: MediaStreamTrack | None = None, codec: str | None = None
     ) -> dict[str, Any]:
-        """Connect with a camera; returns the answer (or error) message."""
+        """Connects with a camera; returns the answer (or error) message."""
         if self.pc is not None:
             await self.pc.close()
         self.pc = pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -158,7 +158,7 @@ class Participant:
                 self._changed.set()
 
     async def pictures(self, count: int, timeout_s: float = PATIENCE_S) -> list[np.ndarray]:
-        """Wait for `count` pictures from now on; returns them."""
+        """Waits for `count` pictures from now on; returns them."""
         seen: list[np.ndarray] = []
         self.received.clear()
 
@@ -185,7 +185,7 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(make: Any = None, **settings: Any) -> AsyncIterator[Running]:
-    """The real application under the real uvicorn; the passthrough engine unless told otherwise."""
+    """Runs the real application under the real uvicorn, by default with the passthrough engine."""
     chosen = Settings(**{"engine": "passthrough", "port": 0, **settings})
     app = create_app(chosen, make)
     server = uvicorn.Server(uvicorn_config(chosen, app))

@@ -68,7 +68,7 @@ BAD = [
 
 
 def problem_code(text: str) -> str | None:
-    """The code of what is wrong with `text`; None when it is a message."""
+    """Returns the code of what is wrong with `text`; None when it is a message."""
     try:
         protocol.parse(text)
     except ValidationError as error:
@@ -220,7 +220,7 @@ def test_directions_are_normalised() -> None:
 
 
 def test_strength_and_background_outlive_a_new_light() -> None:
-    """What a session asked for is composed: light, then strength times its own, then background."""
+    """The requested light is composed: light, then strength times its own, then background."""
     requested = RequestedLight(preset("rim").lighting, strength=0.4, background=Background("lit", 0.5))
     assert requested.lighting.strength == pytest.approx(0.4)
     assert requested.lighting.background == Background("lit", 0.5)

@@ -52,7 +52,7 @@ def test_the_default_listens_on_loopback_and_asks_no_stun_server() -> None:
     ],
 )
 def test_impossible_values_and_unknown_names_are_errors(wrong: dict) -> None:
-    """A typo or a value out of range is told, not ignored."""
+    """A typo or a value out of range is an error, not ignored."""
     with pytest.raises(ValidationError):
         Settings(**wrong)
 

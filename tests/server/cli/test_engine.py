@@ -18,7 +18,7 @@ from tests.engine.backends.tiny_plans import SIZE, tiny_folder, tiny_store  # no
 
 @pytest.fixture
 def plans(tmp_path, monkeypatch):
-    """A folder of the tiny model's plans, named by the environment."""
+    """Makes a folder of the tiny model's plans and names it in the environment."""
     store = tiny_store(tmp_path / "plans")
     monkeypatch.setenv("RELIGHT_PLANS", str(store.root))
     monkeypatch.setenv("COLUMNS", "400")
@@ -27,7 +27,7 @@ def plans(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """run(words…) → (exit status, stdout, stderr)."""
+    """Gives run(words…), which returns (exit status, stdout, stderr)."""
 
     def call(*words: str):
         monkeypatch.setattr(sys, "argv", ["relight", "engine", *words])

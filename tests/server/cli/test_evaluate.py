@@ -26,7 +26,7 @@ runner = CliRunner()
 
 
 def write(path: Path, frames: list[np.ndarray]) -> Path:
-    """A nearly lossless clip at 25 fps."""
+    """Writes a nearly lossless clip at 25 fps."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "4"})
         stream.height, stream.width = frames[0].shape[:2]
@@ -39,7 +39,7 @@ def write(path: Path, frames: list[np.ndarray]) -> Path:
 
 @pytest.fixture(scope="module")
 def face_frames(portrait: np.ndarray) -> list[np.ndarray]:
-    """Six frames of the sample portrait, 288², sliding a pixel a frame."""
+    """Gives six frames of the sample portrait, 288², sliding a pixel a frame."""
     small = cv2.resize(portrait, (288, 288), interpolation=cv2.INTER_AREA)
     return [np.roll(small, i, axis=1) for i in range(6)]
 
@@ -51,7 +51,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory, face_frames: list[np.ndarra
 
 @pytest.fixture(scope="module")
 def flickering(driver: Path, face_frames: list[np.ndarray]) -> Path:
-    """Every other frame 12 % brighter, its own size."""
+    """Writes the clip with every other frame 12 % brighter, at its own size."""
     frames = [np.clip(f * (1.12 if i % 2 else 1.0), 0, 255).astype(np.uint8) for i, f in enumerate(face_frames)]
     return write(driver.with_name("flickering.mp4"), frames)
 

@@ -17,7 +17,7 @@ runner = CliRunner()
 
 
 def run_main(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    """The exit status of the whole command, its error door included."""
+    """Returns the exit status of the whole command, its error boundary included."""
     monkeypatch.setattr(sys, "argv", ["relight", *arguments])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -34,7 +34,7 @@ def test_help_lists_and_explains_each_command(command: str) -> None:
 
 
 def test_lights_as_json_are_valid_lights() -> None:
-    """What `relight lights --json` prints is accepted by set_light."""
+    """set_light accepts the lights that `relight lights --json` prints."""
     from server.light_message import Light
 
     rows = json.loads(runner.invoke(app, ["lights", "--json"]).output)
@@ -55,7 +55,7 @@ def test_lights_sheet_is_a_picture(tmp_path: Path) -> None:
     assert sheet.std() > 5
 
 
-def test_a_sheet_without_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_sheet_without_a_folder_is_an_error(tmp_path: Path) -> None:
     """Exit status 2 and the folder's name, no traceback."""
     result = runner.invoke(app, ["lights", "--sheet", str(tmp_path / "nowhere" / "sheet.png")])
     assert result.exit_code == 2
@@ -155,7 +155,7 @@ def test_video_does_not_overwrite_unasked(
 
 
 def test_serve_says_what_is_wrong_with_a_setting_and_a_port() -> None:
-    """A bad setting and a taken port are told in words, with status 2."""
+    """A bad setting and a taken port are errors in words, with status 2."""
     import socket
 
     command = [sys.executable, "-m", "server.cli.main", "serve"]

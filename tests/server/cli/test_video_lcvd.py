@@ -49,7 +49,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_clip(path: Path, rgb: np.ndarray, times_s: list[float], turn: int = 0, sound: bool = False) -> Path:
-    """`rgb` at each of `times_s`, stored `turn` quarters off and marked so that players turn it upright."""
+    """Writes `rgb` at each of `times_s`, stored `turn` quarters off and marked so that players turn it upright."""
     stored = np.ascontiguousarray(np.rot90(rgb, k=-turn))
     height, width = stored.shape[:2]
     with av.open(str(path), "w") as container:
@@ -82,7 +82,7 @@ def face(portrait: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
-    """Two frames: enough for what fails before they matter."""
+    """Writes two frames: enough for what fails before they matter."""
     return write_clip(tmp_path_factory.mktemp("driver") / "driver.mp4", face, [0.0, 0.1])
 
 
@@ -94,14 +94,14 @@ def still(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
 
 
 class Command:
-    """`relight video` with a tiny model in a folder of its own."""
+    """Runs `relight video` with a tiny model in a folder of its own."""
 
     def __init__(self, weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
         self.weights, self.output = weights, folder / "out.mp4"
         self._monkeypatch, self._capsys = monkeypatch, capsys
 
     def __call__(self, source: Path, *words: object, **options: object) -> tuple[int, str]:
-        """Exit status and what was printed; an exception that no door caught comes through."""
+        """Returns the exit status and the output; an exception that no boundary caught comes through."""
         given = {"engine": "lcvd", "weights": self.weights, "output": self.output, "steps": 1, "size": SIZE, **options}
         line = [str(source), *(str(w) for w in words)]
         for name, value in given.items():
@@ -112,7 +112,7 @@ class Command:
         return int(caught.value.code or 0), " ".join(self._capsys.readouterr().err.split())
 
     def left(self) -> list[str]:
-        """Files beside the output."""
+        """Returns the files beside the output."""
         return sorted(path.name for path in self.output.parent.iterdir())
 
 
@@ -164,7 +164,7 @@ def test_every_kind_of_clip(
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and has no pixel."""
+    """Returns a PNG that claims a size and has no pixel."""
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
 
@@ -184,7 +184,7 @@ def png_header(width: int, height: int) -> bytes:
 def test_bad_references(
     command: Command, tmp_path: Path, driver: Path, still: Path, kind: str, message: str, monkeypatch
 ) -> None:
-    """A reference without a face, an image bomb, a cut-off, empty, huge or missing file: told before any work."""
+    """A reference without a face, an image bomb, a cut-off, empty, huge or missing file: an error before any work."""
     path = tmp_path / f"[{kind}].png"
     if kind == "faceless":
         cv2.imwrite(str(path), np.tile(np.arange(256, dtype=np.uint8), (256, 1)))
@@ -305,7 +305,7 @@ def test_bad_weights(command: Command, tmp_path: Path, driver: Path, weights: Pa
 def test_bad_settings_come_before_the_work(
     command: Command, driver: Path, option: str, value: object, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot work is refused before a tracker is made, with the remedy and exit status 2."""
+    """Settings that cannot work are refused before a tracker is made, with the remedy and exit status 2."""
     monkeypatch.setattr(
         "engine.offline.animate_clip.make_tracker", lambda *given, **named: pytest.fail("work has begun")
     )

@@ -17,7 +17,7 @@ from tests.server.client import Participant, running
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    """A stand-in for client_web."""
+    """Makes a fake client_web."""
     (tmp_path / "index.html").write_text("<!doctype html><title>page</title>")
     (tmp_path / "main.js").write_text("export {};")
     (tmp_path / "style.css").write_text("body{}")
@@ -73,7 +73,7 @@ async def test_the_gallery_lists_the_presets_in_order() -> None:
 
 
 async def test_ice_servers_are_those_of_the_settings() -> None:
-    """What the operator set, and by default nothing."""
+    """GET /api/ice gives what the operator set, by default nothing."""
     servers = [{"urls": "turn:turn.example.org", "username": "u", "credential": "p"}]
     async with running(ice_servers=servers) as server:
         assert (await get(server.http + "/api/ice")).json() == {"ice_servers": servers}
@@ -120,7 +120,7 @@ async def test_the_api_page_needs_nothing_from_elsewhere() -> None:
 
 
 async def test_a_foreign_page_cannot_drive_the_server() -> None:
-    """Its WebSocket is told why and closed; its POST is refused; our own page and programs are let in."""
+    """Its WebSocket gets the reason and is closed; its POST is refused; our own page and programs are let in."""
     async with running() as server:
         async with Participant(server.ws, Origin="https://evil.example") as tab:
             assert (await tab.wait(type="error"))["code"] == "foreign_origin"
@@ -166,7 +166,7 @@ def test_which_origins_are_ours(origin: str | None, host: str, settings: dict, a
         assert admitted
 
 
-async def test_pages_beyond_the_limit_are_told_busy() -> None:
+async def test_pages_beyond_the_limit_get_busy() -> None:
     """Open WebSockets are bounded too, without an offer."""
     async with running(max_sessions=1) as server:
         tabs = [await Participant(server.ws).__aenter__() for _ in range(server.server.settings.max_sockets)]

@@ -45,7 +45,7 @@ sys.exit(run({"port": int(sys.argv[2])}, globals()[sys.argv[1]]))
 
 @contextlib.contextmanager
 def serving(maker: str, port: int = 0) -> Iterator[subprocess.Popen]:
-    """`relight serve` in a process of its own, with the engines of `maker`."""
+    """Runs `relight serve` in a process of its own, with the engines of `maker`."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVING, maker, str(port)],
         stdout=subprocess.PIPE,
@@ -61,7 +61,7 @@ def serving(maker: str, port: int = 0) -> Iterator[subprocess.Popen]:
 
 
 def test_the_announcement_names_the_engine_that_runs_and_why() -> None:
-    """Where the engine asked for cannot run, the fallback and the reason are said, each on one line."""
+    """The fallback for an engine that cannot run, and the reason, are printed, each on one line."""
     with serving("broken") as process:
         assert process.stdout is not None
         why, ready = process.stdout.readline(), process.stdout.readline()
@@ -102,22 +102,22 @@ def test_an_engine_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[
 
 
 def test_a_list_that_is_no_json_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A variable that should be JSON is told in words."""
+    """A variable that should be JSON is an error with the remedy."""
     monkeypatch.setenv("RELIGHT_ALLOWED_ORIGINS", "https://meet.example.org")
     assert run({}) == 2
-    told = capsys.readouterr().err
-    assert "allowed_origins" in told
-    assert '["https://example.org"]' in told
+    shown = capsys.readouterr().err
+    assert "allowed_origins" in shown
+    assert '["https://example.org"]' in shown
 
 
-def test_a_misspelt_variable_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_variable_is_warned_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """RELIGHT_PROT changes nothing, and says so instead of nothing."""
     monkeypatch.setenv("RELIGHT_PROT", "9000")
     monkeypatch.setenv("RELIGHT_LOG_LEVEL", "info")
     assert run({"host": "192.0.2.1"}) == 2  # an address that is not ours: it ends there
-    told = capsys.readouterr().err
-    assert "RELIGHT_PROT is no setting of the server" in told
-    assert "RELIGHT_LOG_LEVEL" not in told
+    shown = capsys.readouterr().err
+    assert "RELIGHT_PROT is no setting of the server" in shown
+    assert "RELIGHT_LOG_LEVEL" not in shown
 
 
 def test_the_avatars_weights_and_backend_are_options(monkeypatch: pytest.MonkeyPatch) -> None:

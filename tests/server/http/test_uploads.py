@@ -21,7 +21,7 @@ SETTINGS = Settings()
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size, and holds next to nothing."""
+    """Returns a PNG that claims a size, and holds next to nothing."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -33,7 +33,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def panorama() -> np.ndarray:
-    """BGR [64,128,3]: a lamp in a dim room, left of the camera as the participant sees it."""
+    """Returns BGR [64,128,3]: one light in a dim room, left of the camera as the participant sees it."""
     image = np.full((64, 128, 3), 40, np.uint8)
     image[20:28, 84:92] = 255
     return image
@@ -69,7 +69,7 @@ async def test_the_operators_pixel_limit_holds_for_panoramas_too() -> None:
 
 
 async def test_uploads_beyond_the_queue_are_busy_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While others are being read, one more is told so before its bytes are taken into memory."""
+    """While others are being read, one more is refused before its bytes are taken into memory."""
 
     async def read(self: object, size: int = -1) -> bytes:
         raise AssertionError("taken into memory")
@@ -93,7 +93,7 @@ async def test_a_photo_without_a_face_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_photo_gives_its_light_and_face_in_its_own_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large photo is looked at smaller; the face's box is told in the photo's pixels."""
+    """A large photo is looked at smaller; the face's box comes in the photo's pixels."""
     from lcvd.types import Lighting
 
     seen = []
@@ -133,7 +133,7 @@ async def test_a_photo_gives_its_light_and_face_in_its_own_pixels(monkeypatch: p
         (b"RIFF\x10\0\0\0WEBPVP8X\x0a\0\0\0" + b"\0" * 4 + b"\xff" * 6, "bomb.webp"),
     ],
 )
-async def test_files_that_are_none_are_told_apart_from_lights(path: str, data: bytes, name: str) -> None:
+async def test_files_that_are_no_lights_are_refused(path: str, data: bytes, name: str) -> None:
     """Text, broken headers, empty files and decompression bombs: 422 with {code, message, hint}, and no crash."""
     async with running() as server:
         answer = await post(server, path, data, name)
@@ -221,7 +221,7 @@ def test_webp_sizes_are_read_from_the_header(size: tuple[int, int]) -> None:
         assert uploads.webp_size(data, "x") == size
 
 
-def test_a_photo_that_is_none_is_told_what_a_photo_is() -> None:
+def test_the_refusal_of_a_photo_says_what_a_photo_is() -> None:
     """The remedy for a photo does not speak of panoramas."""
     with pytest.raises(ImageError) as caught:
         uploads.open_photo(b"some text", "note.jpg", 1000)

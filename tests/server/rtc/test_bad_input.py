@@ -1,4 +1,4 @@
-"""What strangers send: each time a clear error or a calm picture, and nobody else notices."""
+"""Hostile input gets a clear error or an undisturbed picture each time, and nobody else notices."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ BAD_OFFERS = {
 
 @pytest.fixture
 async def bystander():
-    """A server with another participant, whose picture must go on."""
+    """Runs a server with another participant, whose picture must go on."""
     async with running(max_sessions=3) as server, Participant(server.ws) as other:
         await other.offer()
         await other.pictures(2)
@@ -110,7 +110,7 @@ def test_an_offer_of_nothing_is_a_bad_offer() -> None:
     ],
 )
 async def test_broken_candidates_are_errors(bystander, candidate: dict) -> None:
-    """A candidate that is none is told; the connection goes on."""
+    """A candidate that is none is an error; the connection goes on."""
     async with Participant(bystander.ws) as tab:
         early = await tab.ask(type="candidate", candidate={"candidate": "", "sdpMid": "0"})
         assert early["code"] == BadMessage.code
@@ -243,7 +243,7 @@ async def test_the_resolution_may_change_in_mid_stream(bystander) -> None:
         await tab.until(all_seen, 20, "every size")
 
 
-async def test_tiny_pictures_are_told_and_the_next_good_one_is_shown(bystander) -> None:
+async def test_tiny_pictures_are_reported_and_the_next_good_one_is_shown(bystander) -> None:
     """A picture of 8 pixels is no picture: a notice, a calm card at most, then the camera again."""
     camera = CameraTrack(lambda i: np.zeros((8, 8, 3), np.uint8) if i < 20 else moving_square()(i))
     async with Participant(bystander.ws) as tab:
@@ -253,7 +253,7 @@ async def test_tiny_pictures_are_told_and_the_next_good_one_is_shown(bystander) 
 
 
 async def test_pictures_beyond_the_limit_are_not_even_decoded_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A giant source is told, rests, and others keep their picture; once it is sane it is shown."""
+    """A giant source is reported, rests, and others keep their picture; once it is sane it is shown."""
     monkeypatch.setattr(peer, "REST_S", 0.3)
     async with running(max_frame_pixels=200 * 200) as server, Participant(server.ws) as other:
         await other.offer()
@@ -328,9 +328,9 @@ async def test_a_camera_that_never_sends_is_closed_in_time() -> None:
         await tab.until(lambda: len(server.server.admission) == 0, what="the place to be free")
 
 
-@pytest.mark.parametrize(("faces", "told"), [(0, "no_face"), (10, "ok")])
-async def test_no_face_and_ten_faces_keep_a_calm_picture(portrait: np.ndarray, faces: int, told: str) -> None:
-    """The real engine, a wall or a crowd: the picture goes on, one of the crowd is lit, at a wall the page is told."""
+@pytest.mark.parametrize(("faces", "expected"), [(0, "no_face"), (10, "ok")])
+async def test_no_face_and_ten_faces_keep_a_calm_picture(portrait: np.ndarray, faces: int, expected: str) -> None:
+    """The real engine, a wall or a crowd: the picture goes on, one of the crowd is lit, at a wall the page says so."""
     import cv2
 
     crowd = np.full((360, 640, 3), 120, np.uint8)
@@ -342,7 +342,7 @@ async def test_no_face_and_ten_faces_keep_a_calm_picture(portrait: np.ndarray, f
     async with running(engine="ratio") as server, Participant(server.ws) as tab:
         await tab.ask(type="set_light", preset="split-left")
         await tab.offer(camera)
-        stats = await tab.wait(type="stats", face=told, timeout_s=30)
+        stats = await tab.wait(type="stats", face=expected, timeout_s=30)
         assert stats["engine"]["state"] == "ok"
         shown = (await tab.pictures(3))[-1]
         assert shown.shape == crowd.shape

@@ -31,7 +31,7 @@ def encoded(encoder, depayload, rgb: np.ndarray, index: int, key: bool = False) 
 
 
 def late_starts(decoder, frame: JitterFrame) -> bool:
-    """Whether a fresh decoder makes a picture of this frame."""
+    """Returns True where a fresh decoder makes a picture of this frame."""
     try:
         return bool(decoder.decode(frame))
     except av.FFmpegError:
@@ -50,7 +50,7 @@ def test_this_aiortc_has_what_is_tuned() -> None:
 
 
 def test_another_aiortc_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where aiortc lacks a name we replace, the error says which."""
+    """The error says which of the names we replace this aiortc lacks."""
     monkeypatch.delattr(aiortc.rtcrtpsender, "get_encoder")
     with pytest.raises(codecs.AiortcChanged, match=r"rtcrtpsender\.get_encoder"):
         codecs.tune()
@@ -69,7 +69,7 @@ async def test_a_new_connection_receives_through_ours() -> None:
 
 @pytest.mark.parametrize(("make", "make_decoder", "depayload"), ENCODERS)
 def test_pictures_survive_the_codec(make, make_decoder, depayload) -> None:
-    """What is encoded comes back as RGB of the same size, close to what went in, with its timestamp."""
+    """An encoded picture comes back as RGB of the same size, close to what went in, with its timestamp."""
     encoder, decoder, picture = make(), make_decoder(), moving_square((240, 320))
     for index in range(8):
         rgb = picture(index)
@@ -121,19 +121,19 @@ def test_the_bit_rate_falls_at_once_and_rises_in_steps() -> None:
     """Every new rate costs a key frame, so small changes are ignored and a rise waits its turn."""
     now = [0.0]
     rate = codecs.BitrateControl(lambda: now[0])
-    rate.ask(1_400_000)
-    assert not rate.settle()
-    rate.ask(600_000)
-    assert rate.settle()
+    rate.request(1_400_000)
+    assert not rate.adopt()
+    rate.request(600_000)
+    assert rate.adopt()
     assert rate.current == 600_000
-    rate.ask(10_000_000)
+    rate.request(10_000_000)
     now[0] = 1.0
-    assert not rate.settle()
+    assert not rate.adopt()
     now[0] = 5.0
-    assert rate.settle()
+    assert rate.adopt()
     assert rate.current == codecs.MAX_BITRATE
-    rate.ask(1)
-    assert rate.settle()
+    rate.request(1)
+    assert rate.adopt()
     assert rate.current == codecs.MIN_BITRATE
 
 
@@ -186,7 +186,7 @@ def test_a_giant_picture_is_not_even_converted() -> None:
 
 
 def packets_of(frames: list[int], marked: bool = True, start: int = 65530) -> list[RtpPacket]:
-    """One packet list of frames with the given packet counts, sequence numbers wrapping."""
+    """Returns one packet list of frames with the given packet counts, sequence numbers wrapping."""
     packets = []
     for number, count in enumerate(frames):
         for part in range(count):

@@ -79,25 +79,25 @@ async def test_the_input_takes_yuv_from_a_foreign_decoder() -> None:
 
 
 @pytest.mark.parametrize("size", [(8, 64), (64, 15), (201, 64), (190, 190)])
-async def test_impossible_sizes_are_told_and_dropped(size: tuple[int, int]) -> None:
+async def test_impossible_sizes_are_reported_and_dropped(size: tuple[int, int]) -> None:
     """Too small, too long, too many pixels: the live core never sees it, and the next good one passes."""
-    source, live, told = Source(), FakeLive(), []
+    source, live, reported = Source(), FakeLive(), []
     source.queue.put_nowait(rgb_of(*size))
     source.queue.put_nowait(rgb_of(64, 48))
     source.queue.put_nowait(None)
-    reader = tracks.VideoInput(source, live, LIMITS, lambda w, h: told.append((w, h)))
+    reader = tracks.VideoInput(source, live, LIMITS, lambda w, h: reported.append((w, h)))
     await reader.run()
-    assert told == [size]
+    assert reported == [size]
     assert len(live.submitted) == 1
 
 
 async def test_an_8k_picture_is_refused_by_its_size() -> None:
     """With the limits of the default settings, unconverted as the decoder gave it."""
-    source, live, told = Source(), FakeLive(), []
+    source, live, reported = Source(), FakeLive(), []
     source.queue.put_nowait(av.VideoFrame(7680, 4320, "yuv420p"))
     source.queue.put_nowait(None)
-    await tracks.VideoInput(source, live, Settings().frame_limits, lambda w, h: told.append((w, h))).run()
-    assert told == [(7680, 4320)]
+    await tracks.VideoInput(source, live, Settings().frame_limits, lambda w, h: reported.append((w, h))).run()
+    assert reported == [(7680, 4320)]
     assert live.submitted == []
 
 
@@ -162,12 +162,12 @@ async def test_a_source_that_stops_leaves_its_last_picture(monkeypatch: pytest.M
 
 async def test_a_source_that_never_starts_shows_a_dark_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing usable came: a calm picture, not an error."""
-    monkeypatch.setattr(tracks, "CALM_AFTER_S", 0.02)
+    monkeypatch.setattr(tracks, "BLANK_AFTER_S", 0.02)
     output = tracks.VideoOutput(lambda frame, now: None)
     output.attach(FakeLive())
     picture = await asyncio.wait_for(output.recv(), 5)
-    assert (picture.height, picture.width) == tracks.CALM_SIZE
-    assert rgb_array(picture).max() == tracks.CALM_GREY
+    assert (picture.height, picture.width) == tracks.BLANK_SIZE
+    assert rgb_array(picture).max() == tracks.BLANK_GREY
 
 
 async def test_stopping_ends_a_waiting_reader() -> None:

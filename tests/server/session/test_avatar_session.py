@@ -25,7 +25,7 @@ PORTRAIT = np.full((80, 60, 3), PORTRAIT_LEVEL, np.uint8)
 
 
 class Avatar(FakeEngine):
-    """Squares of one level."""
+    """Gives squares of one level."""
 
     traits = EngineTraits(shows_avatar=True, output_size=(64, 64))
 
@@ -47,7 +47,7 @@ class Avatar(FakeEngine):
 
 
 def engines(**own: Engine) -> Callable[[str], Engine]:
-    """A maker of `own`, and of the passthrough under every other camera engine's name."""
+    """Returns a maker of `own`, and of the passthrough under every other camera engine's name."""
 
     def make(name: str) -> Engine:
         if name in own:
@@ -68,12 +68,12 @@ def session_of(server: Running):
 
 
 def newest(tab: Participant) -> dict[str, str]:
-    """The engine as the last stats tell of it."""
+    """Returns the engine as the last stats report it."""
     return next((m["engine"] for m in reversed(tab.inbox) if m["type"] == "stats"), {"name": "", "showing": ""})
 
 
 async def shows(tab: Participant, showing: str, level: int) -> None:
-    """Wait until stats and picture agree on what is shown."""
+    """Waits until stats and picture agree on what is shown."""
     await tab.until(
         lambda: newest(tab)["showing"] == showing and tab.received and abs(tab.received[-1].mean() - level) < 6,
         what=showing,
@@ -124,7 +124,7 @@ async def test_a_second_offer_starts_with_the_portrait() -> None:
         await shows(tab, "lcvd", FINE_LEVEL)
 
 
-async def test_a_failing_avatar_is_stood_in_for_and_told_once() -> None:
+async def test_a_failing_avatar_has_a_fallback_and_one_notice() -> None:
     """lcvd fails at every frame: the simpler avatar, one notice; once it works it comes back by itself."""
     broken = threading.Event()
 
@@ -151,7 +151,7 @@ async def test_a_failing_avatar_is_stood_in_for_and_told_once() -> None:
         assert not [p for p in tab.received if p.mean() > FINE_LEVEL + 20]
 
 
-async def test_a_warm_up_that_fails_is_told_with_what_stands_in() -> None:
+async def test_a_warm_up_that_fails_is_a_notice_with_the_fallback() -> None:
     """The server starts all the same; the participant with a portrait sees the simpler avatar and reads why."""
 
     def no_memory() -> None:

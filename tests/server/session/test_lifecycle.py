@@ -37,7 +37,7 @@ OBJECTS_A_CYCLE = 30  # a session left behind would be hundreds
 
 
 def resources() -> tuple[int, int, int]:
-    """Threads, open files and objects of this process; what is only garbage does not count."""
+    """Returns threads, open files and objects of this process; what is only garbage does not count."""
     gc.collect()
     return threading.active_count(), psutil.Process().num_fds(), len(gc.get_objects())
 

@@ -17,7 +17,7 @@ from tests.server.client import CameraTrack, Participant, moving_square, running
 
 
 def both(fake: FakeEngine):
-    """A maker of the fake engine under the name ratio, and of the passthrough."""
+    """Returns a maker of the fake engine under the name ratio, and of the passthrough."""
     return lambda name: fake if name == "ratio" else PassthroughEngine()
 
 
@@ -191,7 +191,7 @@ async def test_a_failing_engine_leaves_the_picture_and_says_so() -> None:
 
 
 async def test_an_engine_that_cannot_warm_up_is_replaced() -> None:
-    """The page works with untouched pictures, and the participant is told why."""
+    """The page works with untouched pictures, and the participant gets the reason."""
 
     def no_model() -> None:
         raise RuntimeError("no model file")
@@ -203,8 +203,8 @@ async def test_an_engine_that_cannot_warm_up_is_replaced() -> None:
         await tab.pictures(3)
 
 
-async def test_the_next_best_engine_stands_in() -> None:
-    """Where LCVD cannot run, the CPU engine lights people; the untouched picture is only the last resort."""
+async def test_the_fallback_of_an_engine_runs_in_its_place() -> None:
+    """The CPU engine lights people where LCVD cannot run; the untouched picture is the last resort."""
     known = both(FakeEngine(add=0))
 
     def make(name: str) -> Engine:
@@ -293,7 +293,7 @@ async def test_a_full_server_says_busy_and_recovers() -> None:
 
 
 def test_admission_counts_people_not_offers() -> None:
-    """Whoever is inside may ask again; leaving twice frees one place."""
+    """A session that has a place may enter again; leaving twice frees one place."""
     admission = Admission(1)
     admission.enter("a")
     admission.enter("a")
