@@ -14,6 +14,7 @@ from engine.diffusion.config import LcvdConfig
 from engine.diffusion.make import lcvd_missing, lcvd_title, make_lcvd
 from engine.errors import EngineUnavailable, UnknownEngine
 from engine.protocols import Engine
+from engine.trackers import TrackerName, tracker_maker
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class EngineConfig:
 
     models_dir: Path | None = None  # where tracking networks are looked for first
     lcvd: LcvdConfig = field(default_factory=LcvdConfig)
+    tracker: TrackerName = "mesh"  # of every engine that follows a face
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,10 @@ def _make_ratio(config: EngineConfig) -> Engine:
 
     from engine.ratio.engine import RatioEngine
     from lcvd.matting.selfie import SelfieMatte
-    from lcvd.tracking.mesh import MeshTracker
 
     cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
     directory = config.models_dir
-    return RatioEngine(partial(MeshTracker, directory=directory), partial(SelfieMatte, directory=directory))
+    return RatioEngine(tracker_maker(config.tracker, directory), partial(SelfieMatte, directory=directory))
 
 
 def _make_avatar(config: EngineConfig) -> Engine:
@@ -66,12 +67,11 @@ def _make_avatar(config: EngineConfig) -> Engine:
     from engine.avatar.engine import AvatarEngine
     from lcvd.matting.portrait import CalibratedMatte
     from lcvd.matting.selfie import SelfieMatte
-    from lcvd.tracking.mesh import MeshTracker
 
     cv2.setNumThreads(1)
     directory = config.models_dir
     return AvatarEngine(
-        partial(MeshTracker, directory=directory), lambda: CalibratedMatte(SelfieMatte(directory=directory))
+        tracker_maker(config.tracker, directory), lambda: CalibratedMatte(SelfieMatte(directory=directory))
     )
 
 
@@ -113,7 +113,7 @@ ENGINES: dict[str, EngineSpec] = {  # in the order of menus
         EngineSpec(
             "lcvd",
             _LCVD_TITLE,
-            lambda config: make_lcvd(config.lcvd, config.models_dir),
+            lambda config: make_lcvd(config.lcvd, config.models_dir, config.tracker),
             shows_avatar=True,
             fallbacks=("avatar", "ratio", "passthrough"),
             reason=lambda config: "; ".join(lcvd_missing(config.lcvd.weights) or ()),

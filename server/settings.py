@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from engine.trackers import TrackerName
+
 
 class FrameLimits(NamedTuple):
     """The limits of a picture's size. A picture outside them is not shown, and the participant gets a notice."""
@@ -38,6 +40,9 @@ class Settings(BaseSettings):
     )
     models_dir: Path | None = Field(
         default=None, description="Folder with the tracking models; default: found or fetched."
+    )
+    tracker: TrackerName = Field(
+        default="mesh", description="Face tracker of the engines; mediapipe needs its package (`.[mediapipe]`)."
     )
     lcvd_weights: str = Field(
         default="lcvd-published", description="Weights of the avatar engine: a folder, or a name known to `weights`."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.diffusion.config import LcvdConfig
 from engine.errors import EngineUnavailable
+from engine.trackers import TrackerName, tracker_maker
 
 if TYPE_CHECKING:
     from engine.diffusion.engine import DiffusionEngine
@@ -17,7 +18,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "fp8")
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors")
 
 
-def make_lcvd(config: LcvdConfig, models_dir: Path | None) -> "DiffusionEngine":
+def make_lcvd(config: LcvdConfig, models_dir: Path | None, tracker: TrackerName = "mesh") -> "DiffusionEngine":
     """The engine, its networks not loaded yet; tracking networks are looked for in `models_dir` first.
 
     Raises EngineUnavailable where LCVD cannot run here, ValueError for an unknown backend or precision.
@@ -36,7 +37,6 @@ def make_lcvd(config: LcvdConfig, models_dir: Path | None) -> "DiffusionEngine":
     from lcvd.matting.selfie import SelfieMatte
     from lcvd.model import load_lcvd
     from lcvd.networks.student import student_of
-    from lcvd.tracking.mesh import MeshTracker
     from lcvd.weights.load import find_weights
     from lcvd.weights.location import trained_size
 
@@ -51,7 +51,7 @@ def make_lcvd(config: LcvdConfig, models_dir: Path | None) -> "DiffusionEngine":
             load_lcvd(weights, device, dtype, config.decoder), names, partial(make_backend, plans=plans)
         ),
         DiffusionOptions(config.size or trained_size(weights), plan=plan, batch=config.batch or DEFAULT_BATCH[device]),
-        partial(MeshTracker, directory=models_dir),
+        tracker_maker(tracker, models_dir),
         lambda: CalibratedMatte(SelfieMatte(directory=models_dir)),
         fit=lambda options: fit_to_memory(options, weights, device, dtype),
         warmup_limit_s=WARMUP_LIMIT_S + chain_limit_s(names),

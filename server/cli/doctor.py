@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 # What each optional package is for; the base packages are always there.
 OPTIONAL = {
-    "mediapipe": ("second face tracker", "pip install -e '.[mediapipe]'"),
+    "mediapipe": ("the tracker mediapipe", "pip install -e '.[mediapipe]'"),
     "torch": ("LCVD", "pip install -e '.[lcvd]'"),
     "diffusers": ("LCVD", "pip install -e '.[lcvd]'"),
     "tensorrt": ("LCVD compiled", "pip install -e '.[tensorrt]'"),
@@ -49,8 +49,10 @@ def doctor(
 ) -> None:
     """Print what is installed, which engines can run, and why the others cannot. Exits 1 when none can relight."""
     from engine import available_engines
+    from engine.trackers import TRACKERS, tracker_maker
     from lcvd.errors import ModelUnavailable
     from lcvd.tracking.models import MODELS, model_path
+    from server.settings import Settings
 
     console = Console()
     console.print(
@@ -72,6 +74,16 @@ def doctor(
         except ModelUnavailable as error:
             models.add_row(name, f"[yellow]not here yet:[/] {escape(error.hint or error.message)}")
     console.print(models)
+    console.print()
+
+    trackers = Table("tracker", "", "why", box=None, pad_edge=False)
+    for tracker in TRACKERS:
+        try:
+            tracker_maker(tracker, Settings().models_dir, download)().close()
+            trackers.add_row(tracker, "[green]ready[/]", "")
+        except ModelUnavailable as error:
+            trackers.add_row(tracker, "[yellow]cannot run[/]", escape(f"{error.message}; {error.hint}"))
+    console.print(trackers)
     console.print()
 
     engines = Table("engine", "", "why", box=None, pad_edge=False)

@@ -6,7 +6,6 @@ is over (ICE failed, consent lost, no media in time). aiortc does not trickle: t
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -59,7 +58,6 @@ class Peer:
         self._audio: AudioDelay | None = None
         self._closed = False
         self._resting = False
-        self.opened_s = time.monotonic()
         self.output = VideoOutput(on_sent)
         self.live = LiveStream(host, lighting, self.output.wake, avatar=avatar, standby=standby, look=placeholder)
         self.output.attach(self.live)

@@ -41,6 +41,7 @@ class Server:
                 precision=settings.lcvd_precision,
                 batch=settings.lcvd_batch,
             ),
+            settings.tracker,
         )
         self.engines = Engines(settings.engine, make or partial(make_engine, config=config), config, self._streams)
         self.sessions: dict[str, Session] = {}

@@ -1,6 +1,7 @@
 """server.settings: the environment, and only what is in range."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from engine import EngineConfig
 from engine.diffusion.config import LcvdConfig
+from lcvd.errors import ModelUnavailable
 from server.session.state import Server
 from server.settings import Settings
 from tests.engine.fakes import FakeEngine
@@ -44,6 +46,7 @@ def test_the_default_listens_on_loopback_and_asks_no_stun_server() -> None:
         {"port": 70000},
         {"max_sessions": 0},
         {"lcvd_decoder": "huge"},
+        {"tracker": "guess"},
         {"lcvd_batch": 0},
         {"shutdown_timeout_s": 60},
         {"tpyo": 1},
@@ -70,7 +73,21 @@ def test_what_is_set_for_lcvd_reaches_its_maker(monkeypatch: pytest.MonkeyPatch,
     server.engines.host("lcvd")
     server.engines.close()
     assert given == {"lcvd": EngineConfig(None, LcvdConfig(**wanted, plans=tmp_path))}
+    assert Settings().tracker == "mesh"
     assert {*wanted, "plans"} == {field.name for field in dataclasses.fields(LcvdConfig)}
+
+
+def test_the_tracker_that_is_set_reaches_every_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RELIGHT_TRACKER=mediapipe without its package: no engine that follows a face can be made; the remedy is named."""
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    monkeypatch.setenv("RELIGHT_TRACKER", "mediapipe")
+    engines = Server(Settings()).engines
+    for name in ("ratio", "avatar"):
+        with pytest.raises(ModelUnavailable, match="mediapipe") as caught:
+            engines.host(name)
+        assert "[mediapipe]" in caught.value.hint
+    engines.host("passthrough")
+    engines.close()
 
 
 def test_frame_limits_are_those_of_the_fields() -> None:
