@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
         )
         await asyncio.to_thread(server.engines.warm)
         if server.engines.ready:  # not where it was stopped meanwhile
-            logger.info("engine %s is warm", server.engines.stopgap)
+            logger.info("engine %s is warm", server.engines.camera_engine)
         recovering = asyncio.create_task(_recover(server))
         try:
             yield
@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
 
 async def _recover(server: Server) -> None:
     """Tries again, once a minute, an engine that could not run at the start (no network for its models, say)."""
-    while not server.engines.whole:
+    while not server.engines.healthy:
         await asyncio.sleep(RECOVER_EVERY_S)
         await asyncio.to_thread(server.engines.recover)
 

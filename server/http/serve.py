@@ -34,14 +34,12 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             return
         console = Console(soft_wrap=True, highlight=False)
-        if self._engines.reason:
-            console.print(f"[yellow]fallback:[/] {escape(self._engines.reason)} (see relight doctor)")
-        engine = self._engines.stopgap
+        if self._engines.degraded_reason:
+            console.print(f"[yellow]fallback:[/] {escape(self._engines.degraded_reason)} (see relight doctor)")
+        engine = self._engines.camera_engine
         console.print(f"relight-live: engine [bold]{engine}[/] ready at [bold]{escape(self._url)}[/]")
-        if engine != self._engines.default:
-            console.print(
-                f"[dim]{self._engines.default} warms up behind; portraits sent now are animated once it is[/]"
-            )
+        if (default := self._engines.default) != engine:
+            console.print(f"[dim]{default} warms up in the background; portraits sent now are animated once it is[/]")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)

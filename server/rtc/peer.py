@@ -46,7 +46,7 @@ class Peer:
         on_bad_size: Callable[[int, int], None],
         on_sent: Callable[[OutputFrame, float], None],
         avatar: Avatar | None = None,
-        standby: EngineHost | None = None,
+        fallback: EngineHost | None = None,  # shows the avatar where `host` cannot
         placeholder: NDArray[np.uint8] | None = None,  # crop of the portrait, shown until the avatar is ready
     ) -> None:
         self._limits: FrameLimits = settings.frame_limits
@@ -59,7 +59,7 @@ class Peer:
         self._closed = False
         self._resting = False
         self.output = VideoOutput(on_sent)
-        self.live = LiveStream(host, lighting, self.output.wake, avatar=avatar, standby=standby, look=placeholder)
+        self.live = LiveStream(host, lighting, self.output.wake, avatar=avatar, standby=fallback, look=placeholder)
         self.output.attach(self.live)
         servers = [RTCIceServer(**server) for server in settings.ice_servers]  # type: ignore[arg-type]
         # An explicit list, empty too: aiortc's default asks a public STUN server.

@@ -1,7 +1,8 @@
-"""The engines this server runs: name → EngineHost, made once, shared by every session.
+"""Runs the engines of this server: name → EngineHost, made once, shared by every session.
 
-A default that cannot start does not take the page down: the next best runs, and `reason` says why. An engine that shows
-avatars is not waited for: it warms up behind while the engine that lights whoever has no portrait yet (`stopgap`) is.
+A default that cannot start does not take the page down: its fallback runs, and `degraded_reason` says why. An engine
+that shows avatars is not waited for: it warms up in the background while `camera_engine`, which lights whoever has no
+portrait yet, is.
 """
 
 import logging
@@ -23,27 +24,31 @@ logger = logging.getLogger(__name__)
 
 
 class Running(NamedTuple):
-    """What a session's connection runs on."""
+    """The engine of a session's connection, and the engine that shows the avatar where that one cannot."""
 
     name: str
     host: EngineHost
-    standby: EngineHost | None  # stands in for `host`, where that shows an avatar
+    fallback: EngineHost | None  # None: no avatar is shown, or only still pictures replace it
 
 
 class Engines:
-    """Makes hosts on demand. Methods that make or wait for one take their time: call them off the event loop."""
+    """Makes engines on demand. Methods that make or wait for one take their time: call them off the event loop.
+
+    `requested` is what the operator configured, `default` what a new session gets, `camera_engine` what relights the
+    camera of a session whose engine shows avatars while there is no portrait.
+    """
 
     def __init__(
         self,
         default: str,
         make: Callable[[str], Engine] = make_engine,
-        config: EngineConfig | None = None,  # what the menu is asked for; None: the defaults
+        config: EngineConfig | None = None,  # of the menu; None: the defaults
         streams: Callable[[str], int] = lambda name: 0,  # live streams on an engine
     ) -> None:
-        self.asked = self.default = self.stopgap = default
+        self.requested = self.default = self.camera_engine = default
         self._config = config or EngineConfig()
-        self._reason = ""
-        self._late = ""  # why the default, which is not waited for, is not warm yet
+        self._unavailable = ""  # why the requested engine is not the default
+        self._warmup_failure = ""  # why the default, which is not waited for, is not warm yet
         self._make = make
         self._streams = streams
         self._hosts: dict[str, EngineHost] = {}
@@ -51,7 +56,7 @@ class Engines:
         self._closed = False
 
     def host(self, name: str) -> EngineHost:
-        """The shared host of engine `name`, made (and warming up on its own thread) if need be.
+        """Returns the shared host of engine `name`, made (and warming up on its own thread) if need be.
 
         Raises ValueError for an unknown name, EngineUnavailable for one that cannot run here.
         """
@@ -63,92 +68,92 @@ class Engines:
             return self._hosts[name]
 
     def run(self, name: str, portrait: bool) -> Running:
-        """What a session runs on that asked for engine `name`: until it has a portrait, no avatar. Raises as `host`."""
+        """Returns what a session that requested `name` runs on: no avatar before its portrait. Raises as `host`."""
         host = self.host(name)
         if not host.engine.traits.shows_avatar:
             return Running(name, host, None)
         if not portrait:
-            return Running(self.stopgap, self.host(self.stopgap), None)
-        return Running(name, host, self._standby(name))
+            return Running(self.camera_engine, self.host(self.camera_engine), None)
+        return Running(name, host, self._fallback(name))
 
-    def _standby(self, name: str) -> EngineHost | None:
-        """The host that stands in for avatars of `name`; None: only stills do."""
+    def _fallback(self, name: str) -> EngineHost | None:
+        """Returns the host that shows the avatars of `name` where that cannot; None: only still pictures do."""
         fallback = avatar_fallback(name)
         if fallback is None:
             return None
         try:
             return self.host(fallback)
-        except Exception as error:  # the worker door: without it the portrait stands in
-            logger.warning("no engine stands in for %s: %s", name, error)
+        except Exception as error:  # an engine's boundary: without this one the portrait is shown
+            logger.warning("engine %s has no fallback: %s", name, error)
             return None
 
     # ---- start and recovery
 
     def warm(self) -> None:
-        """Return once people can be relit: with what was asked for, or the next best."""
+        """Returns once people can be relit: with the requested engine or a fallback. Raises the last one's error."""
         self.menu()  # may import torch, seconds long: here, and not at the first participant on the event loop
-        self.default = self._first((self.asked, *fallbacks(self.asked)))
-        self.stopgap = self.default
+        self.default = self._first((self.requested, *fallbacks(self.requested)))
+        self.camera_engine = self.default
         if not self._closed and self.host(self.default).engine.traits.shows_avatar:
-            self._standby(self.default)  # warms up behind, too
+            self._fallback(self.default)  # warms up in the background, too
             threading.Thread(target=self._watch, name="relight-warm-up", daemon=True).start()
-            self.stopgap = self._first(camera_engines())
+            self.camera_engine = self._first(camera_engines())
 
     def _first(self, names: tuple[str, ...]) -> str:
-        """The first of `names` that can run; raises what keeps the last from it."""
+        """Returns the first of `names` that can run; raises what keeps the last from it."""
         error: Exception = EngineError("there is no engine")
         for name in names:
-            trouble = self._trouble(name)
-            if trouble is None or self._closed:  # told to stop meanwhile
+            failure = self._failure_of(name)
+            if failure is None or self._closed:  # stopped meanwhile
                 return name
-            error = trouble
+            error = failure
             problem = explain(error)
-            self._reason = self._reason or f"{name} cannot run: {problem.message}"
+            self._unavailable = self._unavailable or f"{name} cannot run: {problem.message}"
             logger.error("engine %s cannot run: %s; %s", name, problem.message, problem.hint, exc_info=error)
         raise error
 
-    def _trouble(self, name: str) -> Exception | None:
-        """Why engine `name` cannot be used; None where it can, be it that an avatar's is warm later."""
+    def _failure_of(self, name: str) -> Exception | None:
+        """Returns why engine `name` cannot be used; None where it can. An avatar's may still be warming up."""
         try:
             host = self.host(name)
             if host.engine.traits.shows_avatar:
                 return None
             return _not_warm(host)
-        except Exception as error:  # the worker door: whatever keeps one engine from starting, the page works
+        except Exception as error:  # an engine's boundary: whatever keeps one from starting, the page works
             return error
 
     def _watch(self) -> None:
-        """Say when the default, which nobody waits for, is warm, or that it is late."""
+        """Logs when the default, which nobody waits for, is warm; keeps the reason where it is not."""
         name, host = self.default, self._hosts[self.default]
         error = _not_warm(host)
         if error is None:
             logger.info("engine %s is warm", name)
         elif not self._closed:
             problem = explain(error)
-            self._late = f"{name} cannot run: {problem.message}"
+            self._warmup_failure = f"{name} cannot run: {problem.message}"
             logger.error("engine %s is not warm: %s; %s", name, problem.message, problem.hint)
 
     @property
-    def reason(self) -> str:
-        """Why something else runs than what was asked for, for the participant; "" where it does not."""
+    def degraded_reason(self) -> str:
+        """Says to the participant why the requested engine does not run; "" where it does."""
         host = self._hosts.get(self.default)
-        return self._reason or (self._late if host is not None and not host.ready else "")
+        return self._unavailable or (self._warmup_failure if host is not None and not host.ready else "")
 
     @property
-    def whole(self) -> bool:
-        """What was asked for runs, and what lights the camera in its place is the best there is."""
-        return self.default == self.asked and self.stopgap in (self.asked, camera_engines()[0])
+    def healthy(self) -> bool:
+        """True where the requested engine is the default, and the best one there is lights the camera."""
+        return self.default == self.requested and self.camera_engine in (self.requested, camera_engines()[0])
 
     def recover(self) -> bool:
-        """Try again what could not run: True when everything does."""
-        if self.whole or self._closed:
+        """Tries again what could not run; returns True when everything does."""
+        if self.healthy or self._closed:
             return False
-        for name in (camera_engines()[0], self.asked):
-            if name in (self.default, self.stopgap):
+        for name in (camera_engines()[0], self.requested):
+            if name in (self.default, self.camera_engine):
                 continue
             try:
                 host = self.host(name)
-            except Exception as error:  # the worker door: as in `warm`
+            except Exception as error:  # an engine's boundary: as in `warm`
                 logger.debug("%s still cannot be made: %s", name, error)
                 continue
             if host.engine.traits.shows_avatar:
@@ -157,29 +162,33 @@ class Engines:
             host.rewarm()
             if _not_warm(host) is not None:
                 continue
-            self.stopgap = name
-            if name == self.asked or not self.host(self.default).engine.traits.shows_avatar:
+            self.camera_engine = name
+            if name == self.requested or not self.host(self.default).engine.traits.shows_avatar:
                 self.default = name
-        if not self.whole:
+        if not self.healthy:
             return False
-        logger.info("engine %s runs after all", self.asked)
-        self._reason = ""
+        logger.info("engine %s runs after all", self.requested)
+        self._unavailable = ""
         return True
 
     @property
     def ready(self) -> bool:
-        """People can be relit."""
-        host = self._hosts.get(self.stopgap)
+        """True where people can be relit."""
+        host = self._hosts.get(self.camera_engine)
         return host is not None and host.ready and not self._closed
 
     # ---- what there is
 
     @property
     def hosts(self) -> list[EngineHost]:
+        """The engines made so far."""
         return list(self._hosts.values())
 
     def predict(self, avatar: Avatar, source_fps: float) -> Prediction | None:
-        """What `avatar` would cost now; None where no engine has measured itself. ValueError: it cannot be made."""
+        """Returns what `avatar` would cost now; None where no engine has measured itself.
+
+        Raises ValueError for settings that no avatar can have.
+        """
         for name, host in list(self._hosts.items()):
             found = host.engine.predict(avatar, source_fps, max(1, self._streams(name)))
             if found is not None:
@@ -188,12 +197,12 @@ class Engines:
 
     @property
     def quality(self) -> str:
-        """The stop nearest to what the predicting engine does when nobody asks."""
+        """The name of the quality nearest to the predicting engine's own settings."""
         return next((host.engine.quality for host in self.hosts if host.engine.quality), DEFAULT_QUALITY)
 
     @property
     def backend(self) -> str:
-        """What the networks of the predicting engine run on, or ""."""
+        """The backend that the networks of the predicting engine run on, or ""."""
         return next((host.engine.backend for host in self.hosts if host.engine.backend), "")
 
     @property
@@ -207,7 +216,7 @@ class Engines:
         return staggered_of(manifest)
 
     def menu(self) -> list[EngineChoice]:
-        """What a participant may choose from."""
+        """Returns the engines that a participant may choose from, in the order of preference."""
         known = [
             EngineChoice(
                 name=info.name,
@@ -227,7 +236,7 @@ class Engines:
         return known + own
 
     def close(self) -> None:
-        """Free every engine. Waits for renders under way."""
+        """Frees every engine. Waits for renders under way."""
         with self._lock:
             self._closed = True
             hosts = list(self._hosts.values())
@@ -236,7 +245,7 @@ class Engines:
 
 
 def _not_warm(host: EngineHost) -> Exception | None:
-    """Wait for `host`; why it is not warm after the time its engine may take."""
+    """Waits for `host` as long as its engine may take; returns why it is not warm, None where it is."""
     limit_s = host.engine.traits.warmup_limit_s
     if host.wait_ready(limit_s):
         return None

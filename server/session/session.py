@@ -82,8 +82,8 @@ class Session:
                 lighting=Light.of(self._requested.light.lighting),
             )
         )
-        if self._engines.reason:
-            self._notices.fallback_at_start(self._engines.reason)
+        if self._engines.degraded_reason:
+            self._notices.fallback_at_start(self._engines.degraded_reason)
         logger.info("session opened")
 
     async def handle(self, text: str) -> None:
@@ -237,7 +237,7 @@ class Session:
 
             def change() -> None:  # a portrait is scaled: not on the event loop
                 live.set_avatar(avatar, placeholder)
-                live.switch(running.host, running.standby)
+                live.switch(running.host, running.fallback)
 
             await asyncio.to_thread(change)
             self._running = running.name
@@ -266,7 +266,7 @@ class Session:
             on_bad_size=self._bad_size,
             on_sent=self._sent,
             avatar=requested.avatar,
-            standby=running.standby,
+            fallback=running.fallback,
             placeholder=requested.placeholder,
         )
         self._running = running.name
@@ -314,7 +314,7 @@ class Session:
             snapshot = peer.live.snapshot()
             self._connection.count(snapshot)
             if peer.live.hides_camera:
-                self._notices.avatar_state(snapshot.engine, self._engines.reason)
+                self._notices.avatar_state(snapshot.engine, self._engines.degraded_reason)
             peer.match_audio(snapshot.latency_ms.get("p50", 0.0) / 1e3)
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and self._outbox.empty:

@@ -58,7 +58,7 @@ def test_nothing_measured_is_a_failure() -> None:
 
 
 def test_the_goals_are_judged_where_they_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """A made-up run on a GPU: a goal that is met and one that is not."""
+    """A synthetic run on a GPU: a goal that is met and one that is not."""
     from engine.bench.lcvd import BackendTimes, GridPoint, LcvdBench, floor_table, flops_of, grid_row
     from server.cli.bench_lcvd import show
 

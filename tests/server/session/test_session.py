@@ -234,7 +234,7 @@ async def test_the_engine_asked_for_comes_back_by_itself(monkeypatch: pytest.Mon
             await early.until(lambda: server.server.engines.default == "ratio", what="the engine")
         async with Participant(server.ws) as late:
             assert (await late.wait(type="welcome"))["engine"] == "ratio"
-            assert server.server.engines.reason == ""
+            assert server.server.engines.degraded_reason == ""
 
 
 async def test_sound_comes_back_with_the_picture() -> None:
