@@ -8,7 +8,6 @@ portrait yet, is.
 import logging
 import threading
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from engine import EngineConfig, available_engines, avatar_fallback, camera_engines, fallbacks, make_engine
@@ -16,6 +15,7 @@ from engine.diffusion.latency import DEFAULT_QUALITY
 from engine.errors import EngineError
 from engine.live.device import EngineHost
 from engine.protocols import Avatar, Engine, Prediction
+from lcvd.networks.student import staggered_of
 from lcvd.weights.location import weights_manifest
 from server.errors import BadMessage, explain
 from server.protocol import EngineChoice
@@ -208,12 +208,7 @@ class Engines:
     @property
     def staggered(self) -> bool:
         """True where the manifest of LCVD's weights, read now, says that they were trained for the staggered mode."""
-        manifest = weights_manifest(self._config.lcvd.weights)
-        if not manifest or find_spec("torch") is None:  # torch comes with the import below; without it no LCVD runs
-            return False
-        from lcvd.networks.student import staggered_of
-
-        return staggered_of(manifest)
+        return staggered_of(weights_manifest(self._config.lcvd.weights))
 
     def menu(self) -> list[EngineChoice]:
         """Returns the engines that a participant may choose from, in the order of preference."""

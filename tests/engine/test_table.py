@@ -43,7 +43,7 @@ def test_a_class_and_a_row_make_a_new_engine(sepia: EngineSpec) -> None:
         assert [choice.name for choice in engines.menu()] == list(ENGINES)
         assert isinstance(engines.host("sepia").engine, Sepia)
         engines.warm()
-        assert (engines.default, engines.reason) == ("sepia", "")
+        assert (engines.default, engines.degraded_reason) == ("sepia", "")
     finally:
         engines.close()
 
@@ -61,8 +61,8 @@ def test_a_row_that_cannot_run_says_why_and_what_runs_instead(monkeypatch: pytes
     engines = Engines("sepia")
     try:
         engines.warm()
-        assert engines.default == engines.stopgap == "passthrough"
-        assert "sepia" in engines.reason
+        assert engines.default == engines.camera_engine == "passthrough"
+        assert "sepia" in engines.degraded_reason
     finally:
         engines.close()
 
