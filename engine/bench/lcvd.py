@@ -21,7 +21,8 @@ from engine.diffusion.latency import predicted
 from engine.diffusion.sampler import SamplerPlan
 from engine.diffusion.window import WINDOW
 from engine.frames import Frame, Work
-from engine.live.device import EngineHost
+from engine.live.controls import Controls, EnginePair, Placeholder
+from engine.live.device import DeviceThread
 from engine.live.stream import LiveStream
 from engine.protocols import Avatar, Backend, DenoiseRequest, StreamConfig
 from engine.synthetic_face import SyntheticFace, full_mask
@@ -198,9 +199,12 @@ def run_live(
     engine: DiffusionEngine, point: GridPoint, size: int, camera_fps: float, seconds: float
 ) -> tuple[float, float, float]:
     """A live stream for `seconds` at the camera's rate: (delay p50, p95 in s, frames a second that left relit)."""
-    host = EngineHost(engine)
+    host = DeviceThread(engine)
     woken = threading.Event()
-    live = LiveStream(host, preset("rembrandt-left").lighting, woken.set, time.monotonic, avatar=_avatar(point, size))
+    avatar = _avatar(point, size)
+    lighting = preset("rembrandt-left").lighting
+    controls = Controls(EnginePair(host), lighting, avatar=avatar, placeholder=Placeholder(avatar.portrait_rgb))
+    live = LiveStream(controls, woken.set, time.monotonic)
     picture = _camera_picture()
     delays: list[tuple[float, float]] = []
     stop = threading.Event()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.bench.sample_clip import PERIOD_S, load_portrait, sample_frame
 from engine.frames import Frame, Work
-from engine.live.device import EngineHost
+from engine.live.device import DeviceThread
 from engine.offline.video_file import ClipReader
 from engine.protocols import Avatar, Engine, Stream, StreamConfig
 from engine.stats import Stats, percentiles_ms
@@ -107,7 +107,7 @@ def bench_engine(
 ) -> BenchResult:
     """Run `sessions` streams side by side, each as fast as it goes, for `seconds`."""
     stats = Stats(ring=LONG_RING)
-    host = EngineHost(engine)
+    host = DeviceThread(engine)
     try:
         if not host.wait_ready():
             raise host.error or RuntimeError("the engine did not warm up")
@@ -158,7 +158,7 @@ def bench_engine(
 class _Run:
     """One stream and its host thread."""
 
-    def __init__(self, host: EngineHost, lighting: Lighting, stats: Stats, loop: list[NDArray[np.uint8]]) -> None:
+    def __init__(self, host: DeviceThread, lighting: Lighting, stats: Stats, loop: list[NDArray[np.uint8]]) -> None:
         self.done = 0
         self.warm = threading.Event()
         self.error: Exception | None = None
@@ -187,7 +187,7 @@ class _Run:
 
     def stop(self) -> None:
         self._end(None)
-        self._host.nudge()
+        self._host.notify()
         self.thread.join()
         self._host.detach(self)
         self._stream.close()

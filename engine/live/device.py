@@ -1,9 +1,9 @@
-"""One engine and its device thread, shared by every stream of that engine: Work in, relit frames out, fairly.
+"""The device thread of one engine, shared by every stream of that engine: Work in, relit frames out, fairly.
 
 Each lane (a stream's host thread) may leave at most one Work here; lanes are served in the order they came, so each
-waits for at most one Work of every other. An engine that says `batch_limit` renders several at once: what waits joins
-at its next step, nobody waits for company. A render that never returns costs its thread, not the engine: the thread is
-abandoned, every lane it rendered for fails, and a new one goes on. The clock is an argument.
+waits for at most one Work of every other. An engine with `batch_limit` above 1 renders several at once: Work that waits
+joins at its next step, and no step waits for more Work. A render that never returns costs its thread, not the engine:
+the thread is left behind, every lane it rendered for fails, and a new one goes on. The clock is an argument.
 """
 
 import logging
@@ -16,34 +16,34 @@ from typing import Protocol
 
 from engine.errors import EngineError
 from engine.frames import Frame, Work
-from engine.protocols import Engine, Stream
+from engine.protocols import Engine, EngineTraits, Stream
 
 log = logging.getLogger(__name__)
 
-MAX_STUCK = 4  # threads lost to hanging calls before nothing new is started; they count again once they return
+MAX_LEAKED = 4  # threads left in hanging calls before nothing new is started; one that returns counts no more
 JOIN_S = 2.0
 
 
 class Renderer(Protocol):
-    """A lane, as the device thread sees it. Nothing of it raises."""
+    """A lane, as the device thread sees it. None of its methods raises."""
 
     def begin(self) -> Stream | None:
-        """The stream to render for; None when nobody wants the result any more."""
+        """Returns the stream to render for; None when nobody wants the result any more."""
 
     def finish(self, stream: Stream, work: Work, result: list[Frame] | Exception, seconds: float) -> None:
-        """What was rendered, or why it was not, and how long it took."""
+        """Takes what was rendered, or the exception that kept it from being, and the seconds it took."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """What is being rendered for one lane."""
+    """Holds what is being rendered for one lane."""
 
     stream: Stream
     work: Work
     since_s: float
 
 
-class EngineHost:
+class DeviceThread:
     """Warms `engine` up on its own thread, then renders what lanes leave. Any thread; `close` joins."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,19 +58,24 @@ class EngineHost:
         self._error: Exception | None = None
         self._warm_asked = True
         self._closed = False
-        self._stuck: list[threading.Thread] = []
+        self._leaked: list[threading.Thread] = []
         self._abandoned: set[Renderer] = set()  # lanes whose render hangs in a stuck thread
         with self._changed:  # it looks at itself before the assignment is done
             self._thread = self._start()
 
     @property
+    def traits(self) -> EngineTraits:
+        """The traits of the engine."""
+        return self.engine.traits
+
+    @property
     def ready(self) -> bool:
-        """Warmed up."""
+        """True once the engine is warm."""
         return self._ready
 
     @property
     def error(self) -> Exception | None:
-        """Why the warm-up failed, if it did."""
+        """The exception that ended the warm-up, if one did."""
         return self._error
 
     @property
@@ -78,28 +83,28 @@ class EngineHost:
         return self._closed
 
     def wait_ready(self, timeout_s: float | None = None) -> bool:
-        """Wait until the engine is warm, its warm-up failed or it is closed; True when it is warm."""
+        """Waits until the engine is warm, its warm-up failed or it is closed. True: it is warm."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._ready or self._closed or (self._error is not None and not self._warm_asked), timeout_s
             )
             return self._ready
 
-    def rewarm(self) -> None:
-        """Try a failed warm-up again."""
+    def retry_warmup(self) -> None:
+        """Tries a failed warm-up again."""
         with self._changed:
             if not self._ready:
                 self._error, self._warm_asked = None, True
                 self._changed.notify_all()
 
     def wait_free(self, lane: Renderer, stop: Callable[[], bool]) -> bool:
-        """Wait until `lane` has no Work waiting here; False when `stop()` or closed."""
+        """Waits until `lane` has no Work waiting here. False: `stop()` says so, or the thread is closed."""
         with self._changed:
             self._changed.wait_for(lambda: lane not in self._pending or self._closed or stop())
             return not (self._closed or stop())
 
     def put(self, lane: Renderer, work: Work) -> None:
-        """Leave one Work for the device. Call `wait_free` first."""
+        """Takes one Work for the device. Call `wait_free` first."""
         with self._changed:
             assert lane not in self._pending, "a lane has one Work here at most"
             if not self._closed:
@@ -107,7 +112,7 @@ class EngineHost:
                 self._changed.notify_all()
 
     def detach(self, lane: Renderer, timeout_s: float = JOIN_S) -> bool:
-        """Take back what `lane` left and wait for its render to end; False when it does not."""
+        """Gives up what `lane` left and waits for its render to end. False: it does not end."""
         with self._changed:
             self._pending.pop(lane, None)
             if lane in self._abandoned:
@@ -115,23 +120,23 @@ class EngineHost:
                 return False
             return self._changed.wait_for(lambda: lane not in self._running, timeout_s)
 
-    def nudge(self) -> None:
-        """Let waiting lanes look at their `stop` again."""
+    def notify(self) -> None:
+        """Wakes waiting lanes, so that they ask their `stop` again."""
         with self._changed:
             self._changed.notify_all()
 
     def hung(self, lane: Renderer, now_s: float, limit_s: float) -> bool:
-        """Whether `lane`'s render has run longer than `limit_s`; where it takes steps with others, its present step."""
+        """True where `lane`'s render, or its present step in a shared call, has run longer than `limit_s`."""
         with self._changed:
             return lane in self._running and now_s - max(self._running[lane].since_s, self._progress_s) > limit_s
 
-    def abandon_render(self, lane: Renderer) -> None:
-        """Give up on the thread that renders for `lane`, and go on with a new one; whoever shared the call fails."""
+    def cancel(self, lane: Renderer) -> None:
+        """Leaves the thread behind that renders for `lane`; a new one goes on, and lanes that shared the call fail."""
         with self._changed:
             if lane not in self._running or self._closed:
                 return
-            log.error("engine %s: a render never returned; its thread is abandoned", self.name)
-            self._stuck.append(self._thread)
+            log.error("engine %s: a render never returned; its thread is left behind", self.name)
+            self._leaked.append(self._thread)
             shared, self._running = self._running, {}
             self._abandoned |= shared.keys()
             error = EngineError("The engine does not answer; you are seen without the light.")
@@ -141,20 +146,20 @@ class EngineHost:
             self._thread = self._start()
             self._changed.notify_all()
 
-    def lost(self, thread: threading.Thread) -> None:
-        """Count a lane's thread that hangs inside the engine."""
+    def mark_leaked(self, thread: threading.Thread) -> None:
+        """Counts a lane's thread that hangs inside the engine."""
         with self._changed:
-            self._stuck.append(thread)
+            self._leaked.append(thread)
 
     @property
-    def exhausted(self) -> bool:
-        """Too many calls hang: nothing new may be started on this engine until some return."""
+    def too_many_leaks(self) -> bool:
+        """True while too many calls hang: nothing new may be started on this engine until some return."""
         with self._changed:
-            self._stuck = [thread for thread in self._stuck if thread.is_alive()]
-            return len(self._stuck) >= MAX_STUCK
+            self._leaked = [thread for thread in self._leaked if thread.is_alive()]
+            return len(self._leaked) >= MAX_LEAKED
 
     def close(self) -> None:
-        """Stop the device thread and free the engine. Waits at most `JOIN_S` for a render under way."""
+        """Stops the device thread and frees the engine. Waits at most `JOIN_S` for a render under way."""
         with self._changed:
             if self._closed:
                 return
@@ -191,7 +196,7 @@ class EngineHost:
                 return  # another thread serves the lanes since
 
     def _render_next(self) -> None:
-        """The oldest Work, alone."""
+        """Renders the oldest Work, alone."""
         with self._changed:
             taken = self._taken()
         if taken is None:
@@ -200,12 +205,12 @@ class EngineHost:
         result: list[Frame] | Exception
         try:
             result = job.stream.render(job.work)
-        except Exception as error:  # the worker door
+        except Exception as error:  # the worker boundary
             result = error
         self._finish(lane, job, result)
 
     def _render_together(self) -> None:
-        """What waits, and what comes until nothing is under way."""
+        """Renders the Work that waits, and that comes until nothing is under way, in shared calls."""
         under_way: dict[int, tuple[Renderer, _Job]] = {}  # by place in the order taken
         count = 0
 
@@ -227,12 +232,12 @@ class EngineHost:
         try:
             for place, result in self.engine.render_together(take):  # type: ignore[attr-defined]
                 self._finish(*under_way.pop(place), result)
-        except Exception as error:  # the worker door
+        except Exception as error:  # the worker boundary
             for lane, job in under_way.values():
                 self._finish(lane, job, error)
 
     def _taken(self) -> tuple[Renderer, _Job] | None:
-        """The oldest Work that somebody still wants; it counts as running from here on."""
+        """Takes the oldest Work that somebody still wants; it counts as running from here on."""
         while self._pending and not self._closed:
             lane, work = self._pending.popitem(last=False)
             self._changed.notify_all()  # the lane may prepare its next frame while this one is rendered
@@ -255,7 +260,7 @@ class EngineHost:
         error: Exception | None = None
         try:
             self.engine.warmup()
-        except Exception as caught:  # the worker door: an engine that cannot start must not take the server with it
+        except Exception as caught:  # the worker boundary: an engine that cannot start must not take the server with it
             log.exception("engine %s: warm-up failed", self.name)
             error = caught
         with self._changed:
@@ -265,7 +270,7 @@ class EngineHost:
 
 
 def public_message(error: Exception) -> str:
-    """What a participant may read about `error`; the log has the rest."""
+    """Returns what a participant may read about `error`; the log has the rest."""
     if isinstance(error, EngineError):
         return error.message
     return f"The engine stopped ({type(error).__name__}); you are seen without the light meanwhile."

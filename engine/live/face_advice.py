@@ -1,7 +1,7 @@
-"""Where is the face? Face or None, over time → one calm word for the participant.
+"""Advice for the participant on where their face is: Face or None, over time → one FaceState.
 
-A word must hold for a while before it is shown, and each limit has a band, so that messages do not flicker.
-Knows nothing of engines; the time is that of the frames.
+A state must hold for a while before it is shown, and each limit has a band, so that messages do not flicker.
+The module knows nothing of engines; the time is that of the frames.
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ HOLD_S = {"ok": 0.3, "no_face": 1.0, "move_closer": 1.0, "turn_to_camera": 1.0} 
 
 
 def face_state(face: Face | None, size: tuple[int, int], shown: FaceState = "ok") -> FaceState:
-    """The word for one frame of `size` (height, width), given the word that is shown now."""
+    """Judges one frame of `size` (height, width), given the state that is shown now."""
     if face is None:
         return "no_face"
     width = face.width_px / min(size)
@@ -29,8 +29,8 @@ def face_state(face: Face | None, size: tuple[int, int], shown: FaceState = "ok"
     return "ok"
 
 
-class FaceCoach:
-    """The word over time. `update` once a frame; `state` is what to show."""
+class FaceAdvice:
+    """Follows the state over time. Call `update` once a frame; show `state`."""
 
     def __init__(self) -> None:
         self.state: FaceState = "ok"
@@ -38,12 +38,12 @@ class FaceCoach:
         self._since_s: float | None = None
 
     def update(self, face: Face | None, size: tuple[int, int], t_s: float) -> FaceState:
-        """Take one frame's face into account; returns the word to show."""
-        word = face_state(face, size, self.state)
-        if word == self.state:
-            self._candidate, self._since_s = word, None
-        elif word != self._candidate or self._since_s is None:
-            self._candidate, self._since_s = word, t_s
+        """Takes one frame's face into account and returns the state to show."""
+        found = face_state(face, size, self.state)
+        if found == self.state:
+            self._candidate, self._since_s = found, None
+        elif found != self._candidate or self._since_s is None:
+            self._candidate, self._since_s = found, t_s
         if self._since_s is not None and t_s - self._since_s >= HOLD_S[self._candidate]:
             self.state, self._since_s = self._candidate, None
         return self.state

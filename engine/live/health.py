@@ -1,7 +1,7 @@
-"""Is the engine keeping up? Arrivals, results and failures → warming, ok, behind or failed. Sans-I/O.
+"""Health of one participant's engine: arrivals, results and failures → warming, ok, behind or failed. Sans-I/O.
 
-Decides frame by frame whether the picture goes on untouched and whether a result may be shown. Leaving ok is
-immediate, coming back needs a run of good results, and a longer one each time it did not last.
+It decides frame by frame whether the picture goes on untouched and whether a result may be shown. Leaving ok is
+immediate; coming back needs a run of good results, and a longer one each time it did not last.
 """
 
 from typing import Literal
@@ -36,14 +36,14 @@ class Health:
         self._good = 0
         self._needed = REOPEN_RUN
 
-    def wait_at_most(self, stall_s: float) -> None:
-        """Another engine: how long a result may take."""
+    def set_timeout(self, stall_s: float) -> None:
+        """Another engine follows, whose results may take up to `stall_s`."""
         self._stall_s = stall_s
 
-    def feeds(self, index: int) -> bool:
-        """Whether the engine gets frame `index`: all while it is ok, a few while it has yet to prove itself.
+    def should_process(self, index: int) -> bool:
+        """True where the engine gets frame `index`: all while it is ok, a few while it has yet to prove itself.
 
-        What it makes then is thrown away, on a machine that may be too busy already.
+        Its results are thrown away then, on a machine that may be too busy already.
         """
         return self._open and (self.state == "ok" or index % PROBE_EVERY == 0)
 

@@ -1,7 +1,7 @@
-"""One host thread that takes a participant's frames through one engine: mailbox → prepare → device → owner.
+"""A lane: the host thread that takes a participant's frames through one engine, mailbox → prepare → device → owner.
 
-It waits for a free device slot *before* it takes a frame, so the frame it takes is the newest one there is.
-Trouble ends the engine's stream, never the thread: the owner is told, and the stream is opened again after a wait.
+It waits for a free device slot *before* it takes a frame, so the frame it takes is the newest one there is. An error
+ends the engine's stream, never the thread: the lane reports it, and opens the stream again after a wait.
 """
 
 import logging
@@ -12,7 +12,8 @@ from typing import Protocol
 
 from engine.errors import EngineError
 from engine.frames import Frame, Work
-from engine.live.device import EngineHost
+from engine.live.actions import LaneRef
+from engine.live.device import DeviceThread
 from engine.live.mailbox import Mailbox
 from engine.protocols import Avatar, Stream, StreamConfig
 from engine.stats import Stats
@@ -26,7 +27,7 @@ MAX_HELD = 64  # frames an engine may hold back inside its window
 
 
 class LaneOwner(Protocol):
-    """What a lane tells, on its own or the device thread."""
+    """The owner that a lane reports to, on its own or the device thread."""
 
     stats: Stats
 
@@ -48,8 +49,10 @@ class LaneOwner(Protocol):
 class Lane:
     """One participant on one engine. `stop` ends it; `join` waits."""
 
-    def __init__(self, owner: LaneOwner, host: EngineHost, clock: Callable[[], float], wait_s: float = 0.0) -> None:
-        self.host = host
+    def __init__(self, owner: LaneOwner, ref: LaneRef, clock: Callable[[], float], wait_s: float = 0.0) -> None:
+        assert isinstance(ref.device, DeviceThread), "a lane runs on a device thread"
+        self.ref = ref
+        self.device = ref.device
         self.mailbox: Mailbox[Frame] = Mailbox(INPUT_FRAMES)
         self._owner = owner
         self._clock = clock
@@ -63,7 +66,7 @@ class Lane:
         self._stopped = threading.Event()
         self._busy_since: float | None = None
         self._wait_s = wait_s
-        self.thread = threading.Thread(target=self._run, name=f"relight-lane-{host.name}", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=f"relight-lane-{self.device.name}", daemon=True)
         self.thread.start()
 
     @property
@@ -71,33 +74,33 @@ class Lane:
         return self._stopped.is_set()
 
     def reset(self) -> None:
-        """Begin afresh with the next frame: what the engine knows of the picture is no longer true."""
+        """Begins anew with the next frame: what the engine knows of the picture is no longer true."""
         self.mailbox.clear()
         self._reset = True
 
     def stop(self) -> None:
-        """End the thread as soon as its present call returns."""
+        """Ends the thread as soon as its present call returns."""
         self._stopped.set()
         self.mailbox.close()
-        self.host.nudge()
+        self.device.notify()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the end; False when a call into the engine does not return."""
+        """Waits for the end. False: a call into the engine does not return."""
         if self.thread is not threading.current_thread():
             self.thread.join(timeout_s)
         return not self.thread.is_alive()
 
     def hung(self, now_s: float, limit_s: float) -> bool:
-        """Whether a call into the engine has not returned for `limit_s`."""
+        """True where a call into the engine has not returned for `limit_s`."""
         busy = self._busy_since
-        return (busy is not None and now_s - busy > limit_s) or self.host.hung(self, now_s, limit_s)
+        return (busy is not None and now_s - busy > limit_s) or self.device.hung(self, now_s, limit_s)
 
     def begin(self) -> Stream | None:
-        """The stream to render for; None when nobody wants the result any more."""
+        """Returns the stream to render for; None when nobody wants the result any more."""
         return None if self._error is not None or self.stopped else self._stream
 
     def finish(self, stream: Stream, work: Work, result: list[Frame] | Exception, seconds: float) -> None:
-        """Pass on what was rendered, or fail; on the device thread. Never raises."""
+        """Passes on what was rendered, or fails; on the device thread. Never raises."""
         if stream is not self._stream:
             return  # given up as hanging, and another one opened since
         self._owner.stats.add("render", seconds)
@@ -105,7 +108,7 @@ class Lane:
             if isinstance(result, Exception):
                 raise result
             _check(work, result, self._output_size)
-        except Exception as error:  # the worker door
+        except Exception as error:  # the worker boundary
             self._error = error
             self.mailbox.wake()
             return
@@ -118,12 +121,12 @@ class Lane:
     def _run(self) -> None:
         while not self._stopped.wait(self._wait_s):
             try:
-                if self.host.exhausted:
+                if self.device.too_many_leaks:
                     raise EngineError("The engine does not answer; you are seen without the light.")
                 self._open()
                 while not self.stopped and self._error is None:
                     self._step()
-            except Exception as caught:  # the worker door
+            except Exception as caught:  # the worker boundary
                 self._error = caught
             self._busy_since = None
             self._close_stream()
@@ -134,38 +137,38 @@ class Lane:
             self._wait_s = self._owner.lane_failed(self, held, trouble)
 
     def _open(self) -> None:
-        """Wait for a warm engine and open a stream on it."""
-        self._check_host()
-        if not self.host.ready:
-            self.host.rewarm()
-        while not self.host.wait_ready(0.1):
+        """Waits for a warm engine and opens a stream on it."""
+        self._check_device()
+        if not self.device.ready:
+            self.device.retry_warmup()
+        while not self.device.wait_ready(0.1):
             if self.stopped:
                 return
-            self._check_host()
-            if self.host.error is not None:
-                raise self.host.error
+            self._check_device()
+            if self.device.error is not None:
+                raise self.device.error
         self._lighting = self._owner.lighting
         self._busy_since = self._clock()
-        self._stream = self.host.engine.open(StreamConfig(self._lighting, self._owner.stats, self._owner.avatar))
+        self._stream = self.device.engine.open(StreamConfig(self._lighting, self._owner.stats, self._owner.avatar))
         self._busy_since = None
         self._reset, self._shape = False, None
         self._owner.lane_opened(self)
 
     def _step(self) -> None:
-        """One frame through the host half."""
-        if not self.host.wait_free(self, lambda: self.stopped or self._error is not None):
-            self._check_host()
+        """Takes one frame through the host half."""
+        if not self.device.wait_free(self, lambda: self.stopped or self._error is not None):
+            self._check_device()
             return
         frame = self.mailbox.get()
         if frame is None or self._error is not None:
             return
         resized = self._shape is not None and self._shape != frame.rgb.shape
-        afresh = self._reset or (resized and self._output_size is None)
-        if afresh:
+        anew = self._reset or (resized and self._output_size is None)
+        if anew:
             self._owner.lane_passed(self, self._take_held())
         self._held.append(frame)  # from here on it comes out, untouched if all else fails
-        self._check_host()
-        if afresh:
+        self._check_device()
+        if anew:
             self._close_stream()
             self._open()
         stream = self._stream
@@ -183,7 +186,7 @@ class Lane:
             work = stream.prepare(frame)
         self._busy_since = None
         if work is not None:
-            self.host.put(self, work)
+            self.device.put(self, work)
 
     def _take_held(self) -> list[Frame]:
         with self._holding:
@@ -193,26 +196,26 @@ class Lane:
 
     @property
     def _output_size(self) -> tuple[int, int] | None:
-        """(height, width) of what the engine gives, where it is not the frame's."""
-        return self.host.engine.traits.output_size
+        """(height, width) of the engine's pictures, where it is not the frame's."""
+        return self.device.engine.traits.output_size
 
-    def _check_host(self) -> None:
-        if self.host.closed:
+    def _check_device(self) -> None:
+        if self.device.closed:
             raise EngineError("The engine was switched off; you are seen without the light.")
 
     def _close_stream(self) -> None:
-        stream, ended = self._stream, self.host.detach(self, DETACH_S)
+        stream, ended = self._stream, self.device.detach(self, DETACH_S)
         self._stream = None
         if stream is None or not ended:  # a render that hangs still holds the stream: leave it alone
             return
         try:
             stream.close()
-        except Exception:  # the worker door: closing must not keep a participant from leaving
-            log.exception("engine %s: a stream failed to close", self.host.name)
+        except Exception:  # the worker boundary: closing must not keep a participant from leaving
+            log.exception("engine %s: a stream failed to close", self.device.name)
 
 
 def _check(work: Work, frames: list[Frame], output_size: tuple[int, int] | None) -> None:
-    """Render's promise: one frame for each of `work`, same index and t_s; its size, or the engine's own."""
+    """Checks what render promises: a frame for each of `work`, same index and t_s; its size, or the engine's own."""
     if len(frames) != len(work.frames):
         raise EngineError(f"render gave {len(frames)} frames for {len(work.frames)}")
     for given, made in zip(work.frames, frames, strict=True):

@@ -1,6 +1,6 @@
-"""A bounded box between threads: newest wins, and every drop counts. The one place of the project that drops.
+"""A bounded queue between threads: the newest wins, and every drop is counted. The one place of the project that drops.
 
-Items leave oldest first; when a put finds the box full, the oldest goes. Knows nothing of frames or time.
+Items leave oldest first; when a put finds the box full, the oldest goes. The module knows nothing of frames or time.
 """
 
 import threading

@@ -41,7 +41,7 @@ def compose(
     lighting: Lighting,
     view: View,
 ) -> NDArray[np.uint8]:
-    """The picture to send; `relit` itself when the view asks for nothing more."""
+    """Draws the picture to send; it is `relit` itself when the view asks for nothing more."""
     if view.split is None and not view.hint:
         return relit
     picture = relit.copy()
@@ -110,16 +110,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawing:
-    """How results are to be shown at this moment."""
+class Overlay:
+    """How results are to be drawn at this moment."""
 
     view: View
-    hidden: bool  # an avatar is shown
+    hidden: bool  # an avatar is shown: the camera is not
     portrait: NDArray[np.uint8] | None  # [h,w,3]: the avatar's "before", of its size
     fresh_from: int  # results of earlier frames are stale
 
     def draw(self, work: Work, frames: list[Frame], name: str, stats: Stats) -> list[OutputFrame]:
-        """The pictures that engine `name` made of `work`."""
+        """Draws what engine `name` made of `work`, without stale pictures and, where it is hidden, the camera's own."""
         outputs = []
         for i, (given, made) in enumerate(zip(work.frames, frames, strict=True)):
             if given.index < self.fresh_from:

@@ -10,16 +10,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
 from aiortc.sdp import SessionDescription, candidate_from_sdp
-from numpy.typing import NDArray
 
-from engine.live.device import EngineHost
+from engine.live.controls import Controls
 from engine.live.stream import LiveStream, OutputFrame
-from engine.protocols import Avatar
-from lcvd.types import Lighting
 from server.errors import BadMessage, BadOffer
 from server.protocol import IceCandidate
 from server.rtc.jitter import AUDIO_PREFETCH
@@ -38,16 +34,12 @@ class Peer:
 
     def __init__(
         self,
-        host: EngineHost,
-        lighting: Lighting,
+        controls: Controls,
         settings: Settings,
         *,
         on_end: Callable[[str], None],
         on_bad_size: Callable[[int, int], None],
         on_sent: Callable[[OutputFrame, float], None],
-        avatar: Avatar | None = None,
-        fallback: EngineHost | None = None,  # shows the avatar where `host` cannot
-        placeholder: NDArray[np.uint8] | None = None,  # crop of the portrait, shown until the avatar is ready
     ) -> None:
         self._limits: FrameLimits = settings.frame_limits
         self._media_timeout_s = settings.media_timeout_s
@@ -59,7 +51,7 @@ class Peer:
         self._closed = False
         self._resting = False
         self.output = VideoOutput(on_sent)
-        self.live = LiveStream(host, lighting, self.output.wake, avatar=avatar, standby=fallback, look=placeholder)
+        self.live = LiveStream(controls, self.output.wake)
         self.output.attach(self.live)
         servers = [RTCIceServer(**server) for server in settings.ice_servers]  # type: ignore[arg-type]
         # An explicit list, empty too: aiortc's default asks a public STUN server.

@@ -1,4 +1,4 @@
-"""Runs the engines of this server: name → EngineHost, made once, shared by every session.
+"""Runs the engines of this server: name → DeviceThread, made once, shared by every session.
 
 A default that cannot start does not take the page down: its fallback runs, and `degraded_reason` says why. An engine
 that shows avatars is not waited for: it warms up in the background while `camera_engine`, which lights whoever has no
@@ -13,7 +13,8 @@ from typing import NamedTuple
 from engine import EngineConfig, available_engines, avatar_fallback, camera_engines, fallbacks, make_engine
 from engine.diffusion.latency import DEFAULT_QUALITY
 from engine.errors import EngineError
-from engine.live.device import EngineHost
+from engine.live.controls import EnginePair
+from engine.live.device import DeviceThread
 from engine.protocols import Avatar, Engine, Prediction
 from lcvd.networks.student import staggered_of
 from lcvd.weights.location import weights_manifest
@@ -24,11 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class Running(NamedTuple):
-    """The engine of a session's connection, and the engine that shows the avatar where that one cannot."""
+    """The engine of a session's connection, by the name it was asked for, with its fallback."""
 
     name: str
-    host: EngineHost
-    fallback: EngineHost | None  # None: no avatar is shown, or only still pictures replace it
+    engine: EnginePair
 
 
 class Engines:
@@ -51,11 +51,11 @@ class Engines:
         self._warmup_failure = ""  # why the default, which is not waited for, is not warm yet
         self._make = make
         self._streams = streams
-        self._hosts: dict[str, EngineHost] = {}
+        self._hosts: dict[str, DeviceThread] = {}
         self._lock = threading.Lock()
         self._closed = False
 
-    def host(self, name: str) -> EngineHost:
+    def host(self, name: str) -> DeviceThread:
         """Returns the shared host of engine `name`, made (and warming up on its own thread) if need be.
 
         Raises ValueError for an unknown name, EngineUnavailable for one that cannot run here.
@@ -64,19 +64,19 @@ class Engines:
             if self._closed:
                 raise BadMessage("the server is shutting down", "reload the page in a moment")
             if name not in self._hosts:
-                self._hosts[name] = EngineHost(self._make(name))
+                self._hosts[name] = DeviceThread(self._make(name))
             return self._hosts[name]
 
     def run(self, name: str, portrait: bool) -> Running:
         """Returns what a session that requested `name` runs on: no avatar before its portrait. Raises as `host`."""
         host = self.host(name)
         if not host.engine.traits.shows_avatar:
-            return Running(name, host, None)
+            return Running(name, EnginePair(host))
         if not portrait:
-            return Running(self.camera_engine, self.host(self.camera_engine), None)
-        return Running(name, host, self._fallback(name))
+            return Running(self.camera_engine, EnginePair(self.host(self.camera_engine)))
+        return Running(name, EnginePair(host, self._fallback(name)))
 
-    def _fallback(self, name: str) -> EngineHost | None:
+    def _fallback(self, name: str) -> DeviceThread | None:
         """Returns the host that shows the avatars of `name` where that cannot; None: only still pictures do."""
         fallback = avatar_fallback(name)
         if fallback is None:
@@ -159,7 +159,7 @@ class Engines:
             if host.engine.traits.shows_avatar:
                 self.default = name
                 continue
-            host.rewarm()
+            host.retry_warmup()
             if _not_warm(host) is not None:
                 continue
             self.camera_engine = name
@@ -180,7 +180,7 @@ class Engines:
     # ---- what there is
 
     @property
-    def hosts(self) -> list[EngineHost]:
+    def hosts(self) -> list[DeviceThread]:
         """The engines made so far."""
         return list(self._hosts.values())
 
@@ -239,7 +239,7 @@ class Engines:
             host.close()
 
 
-def _not_warm(host: EngineHost) -> Exception | None:
+def _not_warm(host: DeviceThread) -> Exception | None:
     """Waits for `host` as long as its engine may take; returns why it is not warm, None where it is."""
     limit_s = host.engine.traits.warmup_limit_s
     if host.wait_ready(limit_s):

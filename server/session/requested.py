@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.live.controls import Controls, EnginePair, Placeholder
 from engine.live.overlay import View
 from engine.protocols import Avatar
 from lcvd.lighting.presets import preset
@@ -31,7 +32,7 @@ class Requested:
     paused: bool = False
     avatar_settings: AvatarSettings = field(default_factory=AvatarSettings)
     avatar: Avatar | None = None  # the portrait with `avatar_settings`; None before the first portrait
-    placeholder: NDArray[np.uint8] | None = None  # [S,S,3] crop of the portrait, shown until the avatar is ready
+    placeholder: Placeholder | None = None  # of the portrait, shown until the avatar is ready
 
     def changed_by(self, message: SetLight | SetStrength | SetBackground | SetView | Mirror | Pause) -> "Requested":
         """Returns these settings as `message` asks for them. Raises LightError for a preset that does not exist."""
@@ -51,9 +52,14 @@ class Requested:
             case Pause():
                 return replace(self, paused=message.on)
 
-    def with_portrait(self, rgb: NDArray[np.uint8], placeholder: NDArray[np.uint8] | None) -> "Requested":
-        """Returns these settings with another portrait [H,W,3] and its placeholder crop (None: all of it)."""
+    def with_portrait(self, rgb: NDArray[np.uint8], crop: NDArray[np.uint8] | None) -> "Requested":
+        """Returns these settings with another portrait [H,W,3]; `crop` of it is the placeholder (None: all of it)."""
+        placeholder = Placeholder(rgb if crop is None else crop)
         return replace(self, avatar=self.avatar_settings.avatar_of(rgb), placeholder=placeholder)
+
+    def controls(self, engine: EnginePair) -> Controls:
+        """Returns the controls of a live stream that is about to begin on `engine`. Raises LightError."""
+        return Controls(engine, self.light.lighting, self.view, self.mirror, self.paused, self.avatar, self.placeholder)
 
     def with_avatar_settings(self, settings: AvatarSettings) -> "Requested":
         """Returns these settings with others for the avatar, which keeps its portrait."""

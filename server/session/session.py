@@ -5,11 +5,11 @@ the session boundary (`handle`): logged once, sent to the client. Closing frees 
 """
 
 import asyncio
-import dataclasses
 import logging
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,7 +210,7 @@ class Session:
         host = await asyncio.to_thread(self._engines.host, name)
         if self._requested.avatar is None and host.engine.traits.shows_avatar:
             raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
-        self._requested = dataclasses.replace(self._requested, engine=name)
+        self._requested = replace(self._requested, engine=name)
         await self._reconcile()
 
     # ---- requested settings → connection
@@ -221,11 +221,10 @@ class Session:
         self._requested = requested
         if self.peer is not None:
             live = self.peer.live
-            if requested.light is not before.light:
-                live.set_lighting(lighting)
-            live.set_view(requested.view)
-            live.set_mirror(requested.mirror)
-            live.set_paused(requested.paused)
+            if requested.light is before.light:
+                lighting = live.controls.lighting  # the very same: no transition begins
+            view, mirror, paused = requested.view, requested.mirror, requested.paused
+            live.apply(replace(live.controls, lighting=lighting, view=view, mirror=mirror, paused=paused))
 
     async def _reconcile(self) -> None:
         """Brings the connection, if there is one, to the engine and the avatar that are requested by now."""
@@ -233,13 +232,11 @@ class Session:
             if (peer := self.peer) is None:
                 return
             running = await self._select_engine()
-            live, avatar, placeholder = peer.live, self._requested.avatar, self._requested.placeholder
-
-            def change() -> None:  # a portrait is scaled: not on the event loop
-                live.set_avatar(avatar, placeholder)
-                live.switch(running.host, running.fallback)
-
-            await asyncio.to_thread(change)
+            placeholder = self._requested.placeholder
+            await asyncio.to_thread(peer.live.fit, placeholder, running.engine)  # scaling is not for the event loop
+            live, requested = peer.live, self._requested
+            avatar, placeholder = requested.avatar, requested.placeholder
+            live.apply(replace(live.controls, engine=running.engine, avatar=avatar, placeholder=placeholder))
             self._running = running.name
 
     async def _select_engine(self) -> Running:
@@ -259,20 +256,13 @@ class Session:
         running = await self._select_engine()
         requested = self._requested
         peer: Peer = self._make_peer(
-            running.host,
-            requested.light.lighting,
+            requested.controls(running.engine),
             self._settings,
             on_end=lambda reason: self._peer_ended(peer, reason),
             on_bad_size=self._bad_size,
             on_sent=self._sent,
-            avatar=requested.avatar,
-            fallback=running.fallback,
-            placeholder=requested.placeholder,
         )
         self._running = running.name
-        peer.live.set_view(requested.view)
-        peer.live.set_mirror(requested.mirror)
-        peer.live.set_paused(requested.paused)
         return peer
 
     def _peer_ended(self, peer: Peer, reason: str) -> None:
@@ -318,7 +308,7 @@ class Session:
             peer.match_audio(snapshot.latency_ms.get("p50", 0.0) / 1e3)
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and self._outbox.empty:
-                self._send(protocol.Stats(**dataclasses.asdict(snapshot)))
+                self._send(protocol.Stats(**asdict(snapshot)))
 
     # ---- tasks
 

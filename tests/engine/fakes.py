@@ -3,14 +3,16 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.frames import Frame, Work
-from engine.live.device import EngineHost
+from engine.live.controls import Controls, EnginePair, Placeholder
+from engine.live.device import DeviceThread
 from engine.live.stream import LiveStream, OutputFrame
-from engine.protocols import Engine, EngineTraits, StreamConfig
+from engine.protocols import Avatar, Engine, EngineTraits, StreamConfig
 from lcvd.types import Lighting
 
 DAY = Lighting("day")
@@ -120,16 +122,47 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
+def live_stream(
+    host: DeviceThread,
+    lighting: Lighting,
+    on_output: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    avatar: Avatar | None = None,
+    fallback: DeviceThread | None = None,
+    **options: object,
+) -> LiveStream:
+    """A live stream with these controls; the whole portrait is its placeholder."""
+    controls = Controls(EnginePair(host, fallback), lighting, avatar=avatar, placeholder=placeholder_of(avatar))
+    return LiveStream(controls, on_output, clock, **options)  # type: ignore[arg-type]
+
+
+def change(stream: LiveStream, **controls: object) -> None:
+    """Apply the stream's controls with these changes; a new portrait brings its placeholder."""
+    if "avatar" in controls:
+        controls.setdefault("placeholder", placeholder_of(controls["avatar"]))  # type: ignore[arg-type]
+    stream.apply(replace(stream.controls, **controls))  # type: ignore[arg-type]
+
+
+def switch(stream: LiveStream, host: DeviceThread, fallback: DeviceThread | None = None) -> None:
+    """Ask for another engine."""
+    change(stream, engine=EnginePair(host, fallback))
+
+
+def placeholder_of(avatar: Avatar | None) -> Placeholder | None:
+    return None if avatar is None else Placeholder(avatar.portrait_rgb)
+
+
 class Hand:
     """Feeds a LiveStream and collects what comes out, under a clock of its own."""
 
     def __init__(self, engine: FakeEngine, clock: Clock | None = None, **options: object) -> None:
         self.clock = clock or Clock()
         self.engine = engine
-        self.host = EngineHost(engine, self.clock)
+        self.host = DeviceThread(engine, self.clock)
         self.told = 0
         self.outputs: list[OutputFrame] = []
-        self.stream = LiveStream(self.host, DAY, self._tell, self.clock, **options)  # type: ignore[arg-type]
+        self.stream = live_stream(self.host, DAY, self._tell, self.clock, **options)  # type: ignore[arg-type]
         self.sent = 0
 
     def _tell(self) -> None:
@@ -180,4 +213,4 @@ def lanes_and_devices() -> list[threading.Thread]:
 
 def is_open(stream: LiveStream) -> bool:
     """Frames are fed; the page says "ok" only once the avatar was seen."""
-    return stream._lanes.health.state == "ok"
+    return stream._state.health.state == "ok"

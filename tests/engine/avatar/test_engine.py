@@ -13,8 +13,7 @@ from engine.avatar.engine import SIZE, AvatarEngine
 from engine.avatar.motion import EYES
 from engine.errors import ClipError, FrameError, PortraitError, StreamClosed
 from engine.frames import Frame
-from engine.live.device import EngineHost
-from engine.live.stream import LiveStream
+from engine.live.device import DeviceThread
 from engine.offline.relight_clip import relight_clip
 from engine.protocols import Avatar, StreamConfig
 from lcvd.types import Face
@@ -28,7 +27,7 @@ from tests.engine.avatar.synthetic_portrait import (
     matte,
     turned,
 )
-from tests.engine.fakes import is_open, until
+from tests.engine.fakes import is_open, live_stream, until
 from tests.engine.synthetic_person import LEFT, ORIGINAL, RIGHT, face_halves
 
 
@@ -129,9 +128,9 @@ def test_live_equals_offline() -> None:
     portrait = Avatar(drawn_portrait())
     offline = engine.open(StreamConfig(LEFT, avatar=portrait))
     expected = [offline.push(driver_frame(i))[0].rgb for i in range(6)]
-    host = EngineHost(engine)
+    host = DeviceThread(engine)
     assert host.wait_ready(120)
-    stream = LiveStream(host, LEFT, threading.Event().set, stall_s=60.0, avatar=portrait)
+    stream = live_stream(host, LEFT, threading.Event().set, stall_s=60.0, avatar=portrait)
     until(lambda: is_open(stream))
     got: list[np.ndarray] = []
 

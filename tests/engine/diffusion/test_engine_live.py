@@ -10,9 +10,8 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 from engine.diffusion.engine import DiffusionStream  # noqa: E402
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402
 from engine.fit import PORTRAIT_ANCHOR, cover  # noqa: E402
-from engine.live.device import EngineHost  # noqa: E402
+from engine.live.device import DeviceThread  # noqa: E402
 from engine.live.overlay import View  # noqa: E402
-from engine.live.stream import LiveStream  # noqa: E402
 from lcvd.types import Lighting  # noqa: E402
 from tests.engine.diffusion.tiny_engine import (  # noqa: E402
     CAMERA,
@@ -25,7 +24,7 @@ from tests.engine.diffusion.tiny_engine import (  # noqa: E402
     opened,
     pushed,
 )
-from tests.engine.fakes import Clock, is_open, until  # noqa: E402
+from tests.engine.fakes import Clock, change, is_open, live_stream, until  # noqa: E402
 from tests.engine.synthetic_person import RIGHT  # noqa: E402
 
 
@@ -38,9 +37,9 @@ def live(
     given_at: dict[int, int] | None = None,  # filled: how many frames had been given when each came out
 ):
     """Through threads, mailbox and pacer, one frame after the other was taken."""
-    host = EngineHost(engine)
+    host = DeviceThread(engine)
     assert host.wait_ready(60)
-    stream = LiveStream(host, lights[0], threading.Event().set, avatar=avatar(), stall_s=60.0)
+    stream = live_stream(host, lights[0], threading.Event().set, avatar=avatar(), stall_s=60.0)
     if view:
         stream.set_view(view)
     taken: list[int] = []
@@ -68,7 +67,7 @@ def live(
         until(lambda: is_open(stream))
         for i in range(count):
             if i in lights:
-                stream.set_lighting(lights[i])
+                change(stream, lighting=lights[i])
             stream.submit(frame(i, sizes(i)).rgb, i / FPS)
             until(lambda n=i: len(taken) > n)
             if (i + 1) % engine.options.stride == 0:
@@ -121,9 +120,9 @@ def test_live_goes_on_through_a_change_of_size(tiny_lcvd) -> None:
 def test_the_delay_of_a_live_run_does_not_grow(tiny_lcvd) -> None:
     """100 frames at 25 a second through mailbox, host, engine and pacer: the last are as late as the first windows'."""
     clock = Clock()
-    host = EngineHost(engine_of(tiny_lcvd, SamplerPlan(1, guidance="none"), stride=4, batch=2), clock)
+    host = DeviceThread(engine_of(tiny_lcvd, SamplerPlan(1, guidance="none"), stride=4, batch=2), clock)
     assert host.wait_ready(60)
-    stream = LiveStream(host, FULL, lambda: None, clock, avatar=avatar(), stall_s=60.0)
+    stream = live_stream(host, FULL, lambda: None, clock, avatar=avatar(), stall_s=60.0)
     until(lambda: is_open(stream))
     delays: list[float] = []
 
@@ -150,14 +149,14 @@ def test_the_delay_of_a_live_run_does_not_grow(tiny_lcvd) -> None:
 
 def test_without_a_portrait_the_participant_is_told(tiny_lcvd) -> None:
     """The live stream fails with the remedy's words, no camera passes; a portrait given later brings the avatar."""
-    host = EngineHost(engine_of(tiny_lcvd))
+    host = DeviceThread(engine_of(tiny_lcvd))
     assert host.wait_ready(60)
-    stream = LiveStream(host, FULL, lambda: None, backoff_s=(0.01, 0.01))
+    stream = live_stream(host, FULL, lambda: None, backoff_s=(0.01, 0.01))
     until(lambda: stream.snapshot().engine["state"] == "failed")
     assert "portrait" in stream.snapshot().engine["message"]
     stream.submit(frame(0).rgb, 0.0)
     assert stream.next_output(time.monotonic())[0] is None
-    stream.set_avatar(avatar())
+    change(stream, avatar=avatar())
     count = 0
 
     def relit() -> bool:

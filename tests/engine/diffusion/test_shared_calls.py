@@ -9,8 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402
-from engine.live.device import EngineHost  # noqa: E402
-from engine.live.stream import LiveStream  # noqa: E402
+from engine.live.device import DeviceThread  # noqa: E402
 from engine.protocols import Avatar, StreamConfig  # noqa: E402
 from tests.engine.diffusion.tiny_engine import (  # noqa: E402
     FPS,
@@ -23,7 +22,7 @@ from tests.engine.diffusion.tiny_engine import (  # noqa: E402
     together,
     works_of,
 )
-from tests.engine.fakes import is_open, until  # noqa: E402
+from tests.engine.fakes import is_open, live_stream, until  # noqa: E402
 from tests.engine.synthetic_person import RIGHT, portrait  # noqa: E402
 from tests.rounding import rounding  # noqa: E402
 
@@ -92,9 +91,9 @@ def test_three_live_participants_share_the_device(tiny_lcvd) -> None:
         made.append(CountingBackend(model))
         return made[0]
 
-    host = EngineHost(engine_of(tiny_lcvd, stride=4, backend=backend, batch=2))
+    host = DeviceThread(engine_of(tiny_lcvd, stride=4, backend=backend, batch=2))
     assert host.wait_ready(60)
-    streams = [LiveStream(host, FULL, lambda: None, avatar=avatar(), stall_s=60.0) for _ in range(3)]
+    streams = [live_stream(host, FULL, lambda: None, avatar=avatar(), stall_s=60.0) for _ in range(3)]
     until(lambda: all(is_open(stream) for stream in streams))
     made[0].calls.clear()
     relit, sent = [0, 0, 0], 0

@@ -11,8 +11,7 @@ torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
 from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.diffusion.engine import DiffusionEngine, DiffusionOptions, DiffusionStream  # noqa: E402
 from engine.diffusion.staggered import CHUNK_FRAMES  # noqa: E402
-from engine.live.device import EngineHost  # noqa: E402
-from engine.live.stream import LiveStream  # noqa: E402
+from engine.live.device import DeviceThread  # noqa: E402
 from tests.engine.diffusion.tiny_engine import (  # noqa: E402
     CAMERA,
     COST,
@@ -26,7 +25,7 @@ from tests.engine.diffusion.tiny_engine import (  # noqa: E402
     opened,
     pushed,
 )
-from tests.engine.fakes import is_open, until  # noqa: E402
+from tests.engine.fakes import change, is_open, live_stream, until  # noqa: E402
 from tests.engine.synthetic_person import RIGHT, DrawnMatte  # noqa: E402
 
 
@@ -109,9 +108,9 @@ def test_live_equals_offline(tiny_lcvd, monkeypatch: pytest.MonkeyPatch) -> None
     taken: list[int] = []
     prepare = DiffusionStream.prepare
     monkeypatch.setattr(DiffusionStream, "prepare", lambda self, f: (prepare(self, f), taken.append(f.index))[0])
-    host = EngineHost(engine)
+    host = DeviceThread(engine)
     assert host.wait_ready(60)
-    stream = LiveStream(host, FULL, threading.Event().set, avatar=avatar(), stall_s=60.0)
+    stream = live_stream(host, FULL, threading.Event().set, avatar=avatar(), stall_s=60.0)
     out = []
 
     def collect() -> int:
@@ -124,7 +123,7 @@ def test_live_equals_offline(tiny_lcvd, monkeypatch: pytest.MonkeyPatch) -> None
         until(lambda: is_open(stream))
         for i in range(22):
             if i == 6:
-                stream.set_lighting(RIGHT)
+                change(stream, lighting=RIGHT)
             stream.submit(frame(i, CAMERA).rgb, i / FPS)
             until(lambda n=i: len(taken) > n)
             if i % CHUNK_FRAMES == CHUNK_FRAMES - 1:

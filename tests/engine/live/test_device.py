@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from engine.frames import Frame, Work
-from engine.live.device import EngineHost
-from engine.live.stream import LiveStream
+from engine.live.device import DeviceThread
 from engine.protocols import EngineTraits, NextBatch, Stream
-from tests.engine.fakes import DAY, Clock, FakeEngine, FakeStream, lanes_and_devices, picture, until
+from tests.engine.fakes import DAY, Clock, FakeEngine, FakeStream, lanes_and_devices, live_stream, picture, until
 
 
 @pytest.fixture(autouse=True)
@@ -94,9 +93,9 @@ class Room:
 
     def __init__(self, engine: FakeEngine, count: int, **options: object) -> None:
         self.clock = Clock()
-        self.host = EngineHost(engine, self.clock)
+        self.host = DeviceThread(engine, self.clock)
         self.streams = [
-            LiveStream(self.host, DAY, lambda: None, self.clock, **options)  # type: ignore[arg-type]
+            live_stream(self.host, DAY, lambda: None, self.clock, **options)  # type: ignore[arg-type]
             for _ in range(count)
         ]
         self.out: list[list[object]] = [[] for _ in range(count)]
@@ -305,7 +304,7 @@ def test_an_engine_of_one_place_renders_as_ever() -> None:
 def test_a_step_that_goes_on_is_not_hanging() -> None:
     """A window of many steps may take longer than the limit as long as its steps do not."""
     steps = Steps()
-    host = EngineHost(BatchingFake(2, lambda work: 3, steps), clock := Clock())
+    host = DeviceThread(BatchingFake(2, lambda work: 3, steps), clock := Clock())
     assert host.wait_ready(10)
     done: list[object] = []
     lane = LaneOf(host, done)
@@ -326,7 +325,7 @@ def test_a_step_that_goes_on_is_not_hanging() -> None:
 class LaneOf:
     """The least a lane is to its host."""
 
-    def __init__(self, host: EngineHost, done: list[object]) -> None:
+    def __init__(self, host: DeviceThread, done: list[object]) -> None:
         from engine.protocols import StreamConfig
 
         self._stream = host.engine.open(StreamConfig(DAY))

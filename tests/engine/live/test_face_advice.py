@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.live.face_advice import HOLD_S, MIN_WIDTH, FaceCoach, FaceState, face_state
+from engine.live.face_advice import HOLD_S, MIN_WIDTH, FaceAdvice, FaceState, face_state
 from lcvd.types import Face, MeshTopology
 
 SIZE = (480, 640)
@@ -68,7 +68,7 @@ def test_a_limit_is_crossed_back_only_beyond_its_band() -> None:
 
 def test_a_word_holds_before_it_is_shown() -> None:
     """A face lost for half a second is not mentioned; lost for longer it is, and good news comes quickly."""
-    coach = FaceCoach()
+    coach = FaceAdvice()
     t = 0.0
     shown = []
     for face in [a_face()] * 10 + [None] * 15 + [a_face()] * 10 + [None] * 40 + [a_face()] * 20:
@@ -84,7 +84,7 @@ def test_a_word_holds_before_it_is_shown() -> None:
 
 def test_no_flicker_between_two_complaints() -> None:
     """A tracker that finds and loses the face every other frame leaves the word alone."""
-    coach = FaceCoach()
+    coach = FaceAdvice()
     words = {coach.update(None if i % 2 else a_face(30), SIZE, i * STEP) for i in range(300)}
     assert words == {"ok"}
 

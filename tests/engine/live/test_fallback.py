@@ -9,14 +9,26 @@ import pytest
 
 from engine.errors import PortraitError
 from engine.frames import Frame, Work
-from engine.live.device import EngineHost
-from engine.live.fallback import Standby, words
+from engine.live.device import DeviceThread
+from engine.live.fallback import Fallback, status_message
 from engine.live.health import STEADY_S
 from engine.live.overlay import View
 from engine.live.stream import LiveStream, OutputFrame
 from engine.protocols import Avatar, EngineTraits, StreamConfig
 from lcvd.types import Lighting
-from tests.engine.fakes import DAY, NIGHT, Clock, FakeEngine, FakeStream, lanes_and_devices, picture, until
+from tests.engine.fakes import (
+    DAY,
+    NIGHT,
+    Clock,
+    FakeEngine,
+    FakeStream,
+    change,
+    lanes_and_devices,
+    live_stream,
+    picture,
+    switch,
+    until,
+)
 
 CAMERA_LEVEL = 211  # no fake avatar, no portrait has it
 PORTRAIT_LEVEL, OTHER_PORTRAIT_LEVEL = 40, 60
@@ -92,23 +104,23 @@ class Room:
 
     def __init__(self, **options: object) -> None:
         self.clock = Clock()
-        self.hosts: list[EngineHost] = []
+        self.hosts: list[DeviceThread] = []
         self.outputs: list[OutputFrame] = []
         self.options = {"backoff_s": QUICK, **options}
         self.hidden = True
 
-    def host(self, engine: FakeEngine) -> EngineHost:
-        self.hosts.append(EngineHost(engine, self.clock))
+    def host(self, engine: FakeEngine) -> DeviceThread:
+        self.hosts.append(DeviceThread(engine, self.clock))
         return self.hosts[-1]
 
-    def enter(self, engine: FakeEngine, standby: FakeEngine | None = None, level: int = PORTRAIT_LEVEL) -> LiveStream:
-        self.stream = LiveStream(
+    def enter(self, engine: FakeEngine, fallback: FakeEngine | None = None, level: int = PORTRAIT_LEVEL) -> LiveStream:
+        self.stream = live_stream(
             self.host(engine),
             DAY,
             lambda: None,
             self.clock,
             avatar=Avatar(picture(level)),
-            standby=None if standby is None else self.host(standby),
+            fallback=None if fallback is None else self.host(fallback),
             **self.options,  # type: ignore[arg-type]
         )
         return self.stream
@@ -152,7 +164,7 @@ class Room:
 
     def until_open(self) -> None:
         """Until the engine would take frames; none has come yet, so its state is not ok."""
-        until(lambda: self.stream._lanes.health.state == "ok")
+        until(lambda: self.stream._state.health.state == "ok")
 
     @property
     def engine(self) -> dict[str, str]:
@@ -171,9 +183,9 @@ def room() -> Iterator[Room]:
     made.close()
 
 
-def standby_of(room: Room) -> Standby:
-    assert room.stream._lanes.standby is not None
-    return room.stream._lanes.standby
+def fallback_of(room: Room) -> Fallback:
+    assert room.stream._state.fallback is not None
+    return room.stream._state.fallback
 
 
 def test_the_standby_is_shown_while_the_engine_warms_up(room: Room) -> None:
@@ -327,7 +339,7 @@ def test_pause_holds_the_last_picture(room: Room) -> None:
     main = AvatarEngine(100, name="lcvd")
     room.enter(main, AvatarEngine(120, name="avatar"))
     room.until_showing("lcvd")
-    room.stream.set_paused(True)
+    change(room.stream, paused=True)
     room.frame()
     room.outputs.clear()
     fed = len(main.prepared)
@@ -337,7 +349,7 @@ def test_pause_holds_the_last_picture(room: Room) -> None:
     assert len(main.prepared) <= fed + 1
     assert room.engine["state"] == "paused"
     assert "held" in room.engine["message"]
-    room.stream.set_paused(False)
+    change(room.stream, paused=False)
     until(lambda: room.frame() or room.outputs[-1].relit)
     assert room.outputs[-1].showing == "lcvd"
 
@@ -346,7 +358,7 @@ def test_pause_before_any_picture_shows_the_portrait(room: Room) -> None:
     """There is nothing to hold yet."""
     gate = Gate(shut=True)
     room.enter(AvatarEngine(100, on_warmup=gate))
-    room.stream.set_paused(True)
+    change(room.stream, paused=True)
     for _ in range(3):
         room.frame()
     assert {f.showing for f in room.outputs} == {"portrait"}
@@ -365,8 +377,10 @@ def test_going_over_to_an_avatar_hides_the_camera_at_once(room: Room) -> None:
     until(lambda: room.frame() or gate.waiting == 1)  # one more is being rendered
     room.hidden = True
     room.outputs.clear()
-    room.stream.switch(
-        room.host(AvatarEngine(100, name="lcvd", on_warmup=warm)), room.host(AvatarEngine(120, name="avatar"))
+    switch(
+        room.stream,
+        room.host(AvatarEngine(100, name="lcvd", on_warmup=warm)),
+        room.host(AvatarEngine(120, name="avatar")),
     )
     room.collect()
     assert [f.showing for f in room.outputs] == ["portrait"]  # without waiting for a frame
@@ -383,20 +397,20 @@ def test_from_the_simple_avatar_to_the_fine_one_and_back(room: Room) -> None:
     simple, fine = AvatarEngine(120, name="avatar"), AvatarEngine(100, name="lcvd", on_warmup=warm)
     room.enter(simple)
     room.until_showing("avatar")
-    standby = room.stream._lanes.lane.host
+    standby = room.stream._state.lane.device
     fine_host = room.host(fine)
-    room.stream.switch(fine_host, standby)
+    switch(room.stream, fine_host, standby)
     for _ in range(20):
         room.frame()
     assert room.engine["name"] == "lcvd"
     assert room.engine["state"] == "warming"
     assert (simple.opened, simple.closed_streams) == (1, 0)
     room.until_showing("avatar")
-    room.stream.switch(standby)  # a change of mind
+    switch(room.stream, standby)  # a change of mind
     room.until_state("ok")
     assert (room.engine["name"], room.engine["showing"], simple.opened) == ("avatar", "avatar", 1)
     warm.open()
-    room.stream.switch(fine_host, standby)
+    switch(room.stream, fine_host, standby)
     room.until_showing("lcvd")
 
 
@@ -405,7 +419,7 @@ def test_back_to_the_camera_by_choice(room: Room) -> None:
     warm, slow = Gate(shut=True), Gate(shut=True)
     room.enter(AvatarEngine(100, name="lcvd", on_warmup=warm), AvatarEngine(120, name="avatar"))
     room.until_showing("avatar")
-    room.stream.switch(room.host(FakeEngine(name="ratio", add=10, on_warmup=slow)))
+    switch(room.stream, room.host(FakeEngine(name="ratio", add=10, on_warmup=slow)))
     for _ in range(30):
         room.frame()
     assert room.outputs[-1].showing == "avatar"
@@ -426,7 +440,7 @@ def test_another_portrait_replaces_the_first(room: Room) -> None:
     for _ in range(2):
         room.frame()
     room.outputs.clear()
-    room.stream.set_avatar(Avatar(picture(OTHER_PORTRAIT_LEVEL)))
+    change(room.stream, avatar=Avatar(picture(OTHER_PORTRAIT_LEVEL)))
     room.collect()
     assert [(f.showing, int(f.rgb[0, 0, 0])) for f in room.outputs] == [("portrait", OTHER_PORTRAIT_LEVEL)]
     room.until_showing("lcvd")
@@ -451,7 +465,7 @@ def test_another_portrait_ends_a_failure_at_once() -> None:
     room.enter(main, simple)
     room.until_state("failed")
     assert "No face was found." in room.engine["message"]
-    room.stream.set_avatar(Avatar(picture(OTHER_PORTRAIT_LEVEL)))
+    change(room.stream, avatar=Avatar(picture(OTHER_PORTRAIT_LEVEL)))
     assert room.until_showing("lcvd").rgb[0, 0, 0] == 100 + OTHER_PORTRAIT_LEVEL
     room.close()
 
@@ -463,11 +477,11 @@ def test_the_standby_takes_another_portrait_too() -> None:
         warm, broken = Gate(shut=True), Broken(fails)
         room.enter(AvatarEngine(100, name="lcvd", on_warmup=warm), AvatarEngine(120, name="avatar", on_open=broken))
         if fails:
-            until(lambda room=room: room.frame() or standby_of(room).health.state == "failed")
+            until(lambda room=room: room.frame() or fallback_of(room).health.state == "failed")
         else:
             room.until_showing("avatar")
         broken.broken = False
-        room.stream.set_avatar(Avatar(picture(OTHER_PORTRAIT_LEVEL)))
+        change(room.stream, avatar=Avatar(picture(OTHER_PORTRAIT_LEVEL)))
         room.collect()
         room.outputs.clear()
         room.until_showing("avatar")
@@ -511,7 +525,7 @@ def test_a_camera_picture_that_is_being_drawn_does_not_slip_through(room: Room) 
     def turned(name: str) -> object:
         if name == "view":
             stats.stage = stage  # type: ignore[method-assign]
-            room.stream.switch(avatar_host)
+            switch(room.stream, avatar_host)
         return stage(name)
 
     stats.stage = turned  # type: ignore[method-assign, assignment]
@@ -519,7 +533,7 @@ def test_a_camera_picture_that_is_being_drawn_does_not_slip_through(room: Room) 
     room.stream.submit(picture(CAMERA_LEVEL), room.clock.now)
     until(lambda: stats.stage is stage)
     room.hidden = True
-    lane = next(lane for lane in room.stream._lanes._retired)
+    lane = next(lane for lane in room.stream._ended)
     until(lambda: not lane.thread.is_alive() and not room.hosts[0]._running)
     room.collect()
     assert {f.showing for f in room.outputs} == {"portrait"}
@@ -539,10 +553,10 @@ def test_camera_pictures_in_the_queue_are_thrown_away(room: Room) -> None:
         room.clock.now += STEP_S
         room.stream.submit(picture(CAMERA_LEVEL), room.clock.now)
         threading.Event().wait(0.001)
-        return len(room.stream._lanes.pacer) > 0
+        return len(room.stream._pacer) > 0
 
     until(queued)
-    room.stream.switch(room.host(AvatarEngine(100, name="lcvd", on_warmup=warm)))
+    switch(room.stream, room.host(AvatarEngine(100, name="lcvd", on_warmup=warm)))
     room.frame(1.0)
     assert {f.showing for f in room.outputs} == {"portrait"}
     warm.open()
@@ -577,7 +591,7 @@ def test_other_settings_of_the_same_portrait_hold_the_picture(room: Room) -> Non
     room.until_showing("lcvd")
     room.outputs.clear()
     portrait = room.stream.avatar.portrait_rgb  # type: ignore[union-attr]
-    room.stream.set_avatar(Avatar(portrait, steps=1))
+    change(room.stream, avatar=Avatar(portrait, steps=1))
     until(lambda: room.frame() or main.opened == 2)
     until(lambda: room.frame() or (room.outputs and room.outputs[-1].relit))
     assert {f.showing for f in room.outputs} == {"lcvd"}
@@ -590,7 +604,7 @@ def test_a_portrait_that_comes_after_the_end_opens_nothing() -> None:
     room.until_state("failed")
     room.stream.close()
     until(lambda: not [t for t in lanes_and_devices() if t.name.startswith("relight-lane")])  # `close` waits 2 s
-    room.stream.set_avatar(Avatar(picture(OTHER_PORTRAIT_LEVEL)))
+    change(room.stream, avatar=Avatar(picture(OTHER_PORTRAIT_LEVEL)))
     assert not [t for t in lanes_and_devices() if t.name.startswith("relight-lane")]
     room.close()
 
@@ -618,7 +632,7 @@ def test_both_avatars_have_the_participants_light(room: Room) -> None:
     room.enter(main, simple)
     room.until_showing("avatar")
     assert set(simple.lights) == {"day"}
-    room.stream.set_lighting(NIGHT)
+    change(room.stream, lighting=NIGHT)
     until(lambda: room.frame() or "night" in simple.lights)
     warm.open()
     room.until_showing("lcvd")
@@ -628,7 +642,7 @@ def test_both_avatars_have_the_participants_light(room: Room) -> None:
 def test_the_split_shows_the_portrait_and_not_the_camera(room: Room) -> None:
     """Before: the still portrait. After: the avatar. Wherever the picture goes on to, the camera is not in it."""
     room.enter(AvatarEngine(100, side=64, name="lcvd"), None)
-    room.stream.set_view(View(split=0.5))
+    change(room.stream, view=View(split=0.5))
     shown = room.until_showing("lcvd")
     assert (shown.rgb[:, :28] == PORTRAIT_LEVEL).all()
     assert (shown.rgb[:, 36:] == 100 + PORTRAIT_LEVEL).all()
@@ -639,7 +653,7 @@ def test_the_mirror_shows_no_camera(room: Room) -> None:
     main = AvatarEngine(100, name="lcvd")
     room.enter(main, AvatarEngine(120, name="avatar"))
     room.until_showing("lcvd")
-    room.stream.set_mirror(True)
+    change(room.stream, mirror=True)
     until(lambda: room.frame() or main.opened == 2)
     room.until_showing("lcvd")
 
@@ -667,8 +681,8 @@ def test_a_camera_engine_never_stands_in(room: Room) -> None:
     for _ in range(30):
         room.frame()
     assert {f.showing for f in room.outputs} == {"portrait"}
-    assert standby_of(room).lane is None
-    room.stream.switch(room.host(AvatarEngine(90, name="other", on_warmup=warm)), room.hosts[1])
+    assert fallback_of(room).lane is None
+    switch(room.stream, room.host(AvatarEngine(90, name="other", on_warmup=warm)), room.hosts[1])
     for _ in range(30):
         room.frame()
     assert {f.showing for f in room.outputs} == {"portrait"}
@@ -684,11 +698,11 @@ def test_the_queues_stay_bounded_while_it_stands_in(room: Room) -> None:
     for _ in range(300):
         room.clock.now += 0.01
         room.stream.submit(picture(CAMERA_LEVEL), room.clock.now)  # nobody takes anything
-    assert len(room.stream._lanes.pacer) <= 4
-    assert len(room.stream._lanes.lane.mailbox) <= 1
-    lane = standby_of(room).lane
+    assert len(room.stream._pacer) <= 4
+    assert len(room.stream._lanes[room.stream._state.lane].mailbox) <= 1
+    lane = fallback_of(room).lane
     assert lane is not None
-    assert len(lane.mailbox) <= 1
+    assert len(room.stream._lanes[lane].mailbox) <= 1
     gate.open()
 
 
@@ -739,7 +753,7 @@ def test_a_change_of_the_cameras_size_changes_nothing(room: Room) -> None:
 )
 def test_the_words_say_what_is_seen(state: str, message: str, showing: str, said: str) -> None:
     """What is wrong, then what stands in; never that the person is seen."""
-    assert words(state, message, "lcvd", showing) == said
+    assert status_message(state, message, "lcvd", showing) == said
 
 
 def offline(engine: AvatarEngine, count: int, lights: dict[int, Lighting]) -> list[np.ndarray]:
@@ -762,16 +776,12 @@ def test_an_avatar_live_equals_offline(room: Room, make: Callable[[], AvatarEngi
     room.until_open()
     for i in range(24):
         if i == 8:
-            room.stream.set_lighting(NIGHT)
+            change(room.stream, lighting=NIGHT)
         room.frame()
         until(lambda n=i: len(engine.prepared) > n)
         if (i + 1) % engine.window == 0:
-            until(
-                lambda n=i: (
-                    room.collect() or len([f for f in room.outputs if f.relit]) + len(room.stream._lanes.pacer) > n
-                )
-            )
-    while len(room.stream._lanes.pacer):
+            until(lambda n=i: room.collect() or len([f for f in room.outputs if f.relit]) + len(room.stream._pacer) > n)
+    while len(room.stream._pacer):
         room.clock.now += STEP_S
         room.collect()
     got = [frame.rgb for frame in room.outputs if frame.relit]

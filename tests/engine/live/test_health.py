@@ -31,10 +31,10 @@ def test_frames_are_untouched_until_the_engine_is_open() -> None:
     """While it warms up the picture goes on."""
     health = Health()
     assert health.arrived(0.0)
-    assert not health.feeds(0)
+    assert not health.should_process(0)
     health.opened(1.0)
     assert not health.arrived(1.0)
-    assert health.feeds(0)
+    assert health.should_process(0)
 
 
 def test_silence_makes_behind() -> None:
@@ -43,15 +43,15 @@ def test_silence_makes_behind() -> None:
     assert fall_behind(health, 10.0) == pytest.approx(10.0 + STALL_S, abs=2 * STEP)
     assert health.state == "behind"
     assert health.message
-    assert health.feeds(0)
+    assert health.should_process(0)
 
 
 def test_an_engine_on_probation_gets_few_frames() -> None:
     """While its results are thrown away it is not fed at full rate; once ok it is."""
     health = healthy()
-    assert all(health.feeds(i) for i in range(9))
+    assert all(health.should_process(i) for i in range(9))
     fall_behind(health, 0.0)
-    assert [i for i in range(9) if health.feeds(i)] == [0, 3, 6]
+    assert [i for i in range(9) if health.should_process(i)] == [0, 3, 6]
 
 
 def test_a_pause_of_the_source_is_not_the_engines_fault() -> None:
@@ -116,11 +116,11 @@ def test_failed_stays_failed_until_it_has_proved_itself() -> None:
     """Open again is not well again."""
     health = healthy()
     health.failed("broken")
-    assert (health.state, health.message, health.feeds(0)) == ("failed", "broken", False)
+    assert (health.state, health.message, health.should_process(0)) == ("failed", "broken", False)
     assert health.arrived(1.0)
     assert not health.result(0.01, 1.0)
     health.opened(2.0)
-    assert health.feeds(0)
+    assert health.should_process(0)
     assert health.arrived(2.0)
     assert good_results_until_ok(health, 2.0) == REOPEN_RUN
     assert (health.state, health.message) == ("ok", "")

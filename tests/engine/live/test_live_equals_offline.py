@@ -8,13 +8,12 @@ import pytest
 from engine import make_engine
 from engine.bench.sample_clip import load_portrait, sample_frame
 from engine.frames import Frame
-from engine.live.device import EngineHost
-from engine.live.stream import LiveStream
+from engine.live.device import DeviceThread
 from engine.protocols import Engine, StreamConfig
 from lcvd.errors import LcvdError
 from lcvd.lighting.presets import preset
 from lcvd.types import Lighting
-from tests.engine.fakes import Clock, FakeEngine, until
+from tests.engine.fakes import Clock, FakeEngine, change, live_stream, until
 
 FPS = 30
 TICK_S = 0.002  # well below what the pacer calls late
@@ -37,15 +36,15 @@ def offline(engine: Engine, pictures: list[np.ndarray], lights: dict[int, Lighti
     return out
 
 
-def live(engine: Engine, pictures: list[np.ndarray], lights: dict[int, Lighting]) -> list[np.ndarray]:
+def through_live(engine: Engine, pictures: list[np.ndarray], lights: dict[int, Lighting]) -> list[np.ndarray]:
     """Through threads, mailbox, pacer and all; each frame is sent once the engine has taken the one before.
 
     Under a clock of its own: the pacer gives up frames for which nobody comes in time, as on a busy machine.
     """
     clock = Clock()
-    host = EngineHost(engine, clock)
+    host = DeviceThread(engine, clock)
     assert host.wait_ready(120)
-    stream = LiveStream(host, lights[0], lambda: None, clock, stall_s=60.0)
+    stream = live_stream(host, lights[0], lambda: None, clock, stall_s=60.0)
     until(lambda: stream.snapshot().engine["state"] == "ok")
     out: list[np.ndarray] = []
 
@@ -61,7 +60,7 @@ def live(engine: Engine, pictures: list[np.ndarray], lights: dict[int, Lighting]
     window = getattr(engine, "window", 1)
     for i, rgb in enumerate(pictures):
         if i in lights:
-            stream.set_lighting(lights[i])
+            change(stream, lighting=lights[i])
         stream.submit(rgb, i / FPS)
         if (i + 1) % window == 0:
             until(lambda n=i: collect() or len(out) > n)
@@ -100,7 +99,7 @@ def test_live_equals_offline(make: Callable[[], Engine]) -> None:
     pictures = clip(24)
     lights = {0: preset("rembrandt-left").lighting, 8: preset("split-right").lighting}
     expected = offline(make(), pictures, lights)
-    got = live(make(), pictures, lights)
+    got = through_live(make(), pictures, lights)
     assert len(got) == len(expected) == len(pictures)
     for i, (a, b) in enumerate(zip(expected, got, strict=True)):
         assert np.array_equal(a, b), f"frame {i} differs by {np.abs(a.astype(int) - b).max()}"

@@ -7,7 +7,7 @@ from engine.frames import Frame
 from engine.live.overlay import View, compose
 from engine.live.stream import LiveStream
 from engine.protocols import STALL_S, Avatar, EngineTraits
-from tests.engine.fakes import DAY, FakeEngine, Hand, picture, until
+from tests.engine.fakes import DAY, FakeEngine, Hand, change, picture, switch, until
 
 
 def sized(size: tuple[int, int], declared: tuple[int, int] | None) -> FakeEngine:
@@ -67,7 +67,7 @@ def test_a_new_portrait_opens_the_stream_again_where_it_matters() -> None:
         until(lambda h=hand: h.state() == "ok")
         hand.send_and_get(2)
         avatar = Avatar(picture(7))
-        hand.stream.set_avatar(avatar)
+        change(hand.stream, avatar=avatar)
         hand.send_and_get(2)
         assert engine.opened == opened
         assert seen == [None, avatar][:opened]
@@ -89,9 +89,9 @@ def test_a_windowed_engine_is_given_the_time_it_asks_for() -> None:
     hand.get(0)
     assert hand.outputs[0].relit
     other = Hand(quick, hand.clock)
-    hand.stream.switch(other.host)
+    switch(hand.stream, other.host)
     until(lambda: hand.stream.snapshot().engine["name"] == "quick")
-    assert hand.stream._lanes.health._stall_s == STALL_S
+    assert hand.stream._state.health._stall_s == STALL_S
     hand.close()
     other.close()
 
@@ -101,7 +101,7 @@ def test_whoever_says_a_stall_time_is_obeyed() -> None:
     engine = FakeEngine()
     engine.traits = EngineTraits(stall_s=2.0)
     hand = Hand(engine, stall_s=0.5)
-    assert hand.stream._lanes.health._stall_s == 0.5
+    assert hand.stream._state.health._stall_s == 0.5
     assert isinstance(hand.stream, LiveStream)
     hand.close()
 

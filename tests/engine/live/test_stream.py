@@ -13,10 +13,21 @@ import pytest
 from engine import make_engine
 from engine.errors import EngineUnavailable, FrameError
 from engine.frames import Frame, Work
-from engine.live.device import MAX_STUCK, EngineHost
+from engine.live.device import MAX_LEAKED, DeviceThread
 from engine.live.overlay import View
-from engine.live.stream import LiveStream
-from tests.engine.fakes import DAY, NIGHT, Clock, FakeEngine, Hand, lanes_and_devices, picture, until
+from tests.engine.fakes import (
+    DAY,
+    NIGHT,
+    Clock,
+    FakeEngine,
+    Hand,
+    change,
+    lanes_and_devices,
+    live_stream,
+    picture,
+    switch,
+    until,
+)
 
 QUICK = (0.001, 0.004)  # backoff for tests that wait for a reopening
 
@@ -159,7 +170,7 @@ def test_frames_held_in_a_window_are_not_lost_when_the_engine_raises() -> None:
     for i in range(4):
         hand.send(step_s=0.01)
         until(lambda n=i: len(hand.engine.prepared) == n + 1)
-    until(lambda: len(hand.stream._lanes.pacer) == 4)
+    until(lambda: len(hand.stream._pacer) == 4)
     for i in range(4, 7):
         hand.collect()
         hand.send(step_s=0.01)
@@ -275,12 +286,12 @@ def test_too_many_hanging_calls_start_nothing_new() -> None:
         hand.send(step_s=0.2)
         hand.collect()
         time.sleep(0.001)
-        return hand.host.exhausted
+        return hand.host.too_many_leaks
 
     until(spent)
     for _ in range(50):
         spent()
-    assert gate.waiting <= MAX_STUCK
+    assert gate.waiting <= MAX_LEAKED
     assert hand.state() == "failed"
     hand.close()
     gate.open()
@@ -295,8 +306,8 @@ def test_one_participants_hang_leaves_the_other_alone() -> None:
         if frame.rgb[0, 0, 0] == 77:
             gate()
 
-    host = EngineHost(FakeEngine(on_prepare=trouble), clock)
-    streams = [LiveStream(host, DAY, lambda: None, clock) for _ in range(2)]
+    host = DeviceThread(FakeEngine(on_prepare=trouble), clock)
+    streams = [live_stream(host, DAY, lambda: None, clock) for _ in range(2)]
     until(lambda: all(s.snapshot().engine["state"] == "ok" for s in streams))
     gate.closed = True
     streams[0].submit(picture(77), 0.0)
@@ -321,8 +332,8 @@ def test_the_device_serves_streams_in_turn() -> None:
         served.append(int(work.frames[0].rgb[0, 0, 0]))
 
     clock = Clock()
-    host = EngineHost(FakeEngine(on_render=note), clock)
-    streams = [LiveStream(host, DAY, lambda: None, clock) for _ in range(3)]
+    host = DeviceThread(FakeEngine(on_render=note), clock)
+    streams = [live_stream(host, DAY, lambda: None, clock) for _ in range(3)]
     until(lambda: all(s.snapshot().engine["state"] == "ok" for s in streams))
     gate.closed = True
 
@@ -355,7 +366,7 @@ def test_mirror_flips_and_throws_stale_frames_away() -> None:
     gate.closed = True
     hand.send()
     until(lambda: gate.waiting == 1)
-    hand.stream.set_mirror(True)
+    change(hand.stream, mirror=True)
     gate.open()
     hand.clock.now += 1 / 30
     hand.stream.submit(left_lit, hand.clock.now)
@@ -376,7 +387,7 @@ def test_a_mirror_that_comes_while_a_result_is_shown_costs_only_that_result() ->
     def turned(name: str) -> object:
         if name == "view":
             hand.stream.stats.stage = stage  # type: ignore[method-assign]
-            hand.stream.set_mirror(True)
+            change(hand.stream, mirror=True)
         return stage(name)
 
     hand.stream.stats.stage = turned  # type: ignore[method-assign, assignment]
@@ -392,11 +403,11 @@ def test_paused_shows_the_untouched_picture() -> None:
     """Paused, frames go by the engine; unpaused, it is fed again."""
     hand = opened(FakeEngine())
     hand.send_and_get(2)
-    hand.stream.set_paused(True)
+    change(hand.stream, paused=True)
     hand.send_and_get(3)
     assert hand.state() == "paused"
     assert hand.engine.prepared == [0, 1]
-    hand.stream.set_paused(False)
+    change(hand.stream, paused=False)
     hand.send_and_get(2)
     assert [f.relit for f in hand.outputs] == [True] * 2 + [False] * 3 + [True] * 2
     hand.close()
@@ -406,9 +417,9 @@ def test_a_light_change_belongs_to_the_next_prepared_frame() -> None:
     """set_lighting reaches the engine between frames, on its own thread, and survives a reopening."""
     hand = opened(FakeEngine())
     hand.send_and_get(2)
-    hand.stream.set_lighting(NIGHT)
+    change(hand.stream, lighting=NIGHT)
     hand.send_and_get(2)
-    hand.stream.set_mirror(True)
+    change(hand.stream, mirror=True)
     hand.send_and_get(1)
     assert hand.engine.lights == ["day", "day", "night", "night", "night"]
     hand.close()
@@ -417,7 +428,7 @@ def test_a_light_change_belongs_to_the_next_prepared_frame() -> None:
 def test_the_split_shows_both_halves_of_one_instant() -> None:
     """Left of the divider the original, right of it the relit picture, of the same frame."""
     hand = opened(FakeEngine())
-    hand.stream.set_view(View(split=0.5))
+    change(hand.stream, view=View(split=0.5))
     hand.send(value=30)
     out = hand.get(0).rgb
     assert out[0, 0, 0] == 30
@@ -444,8 +455,8 @@ def test_switch_keeps_the_old_engine_until_the_new_is_ready() -> None:
     hand.send_and_get(1)
     gate = Gate()
     gate.closed = True
-    other = EngineHost(FakeEngine(add=10, name="other", on_warmup=gate), hand.clock)
-    hand.stream.switch(other)
+    other = DeviceThread(FakeEngine(add=10, name="other", on_warmup=gate), hand.clock)
+    switch(hand.stream, other)
     hand.send_and_get(2)
     assert hand.stream.snapshot().engine["name"] == "fake"
     assert "other" in hand.stream.snapshot().engine["message"]
@@ -464,9 +475,9 @@ def test_switching_back_while_the_new_one_warms_up_stays() -> None:
     gate = Gate()
     gate.closed = True
     hand = opened(FakeEngine())
-    other = EngineHost(FakeEngine(name="other", on_warmup=gate), hand.clock)
-    hand.stream.switch(other)
-    hand.stream.switch(hand.host)
+    other = DeviceThread(FakeEngine(name="other", on_warmup=gate), hand.clock)
+    switch(hand.stream, other)
+    switch(hand.stream, hand.host)
     gate.open()
     until(lambda: other.ready)
     hand.send_and_get(2)
@@ -484,8 +495,8 @@ def test_switching_away_from_a_failed_engine_recovers() -> None:
     hand = opened(FakeEngine(on_prepare=broken), backoff_s=(60, 60))
     hand.send_and_get(1)
     assert hand.state() == "failed"
-    plain = EngineHost(make_engine("passthrough"), hand.clock)
-    hand.stream.switch(plain)
+    plain = DeviceThread(make_engine("passthrough"), hand.clock)
+    switch(hand.stream, plain)
     until(lambda: hand.state() == "ok")
     hand.send_and_get(2)
     assert hand.stream.snapshot().engine["name"] == "passthrough"
@@ -539,7 +550,7 @@ def test_a_change_of_size_loses_nothing_a_window_held() -> None:
         hand.stream.submit(picture(i) if i < 2 else picture(i, 24, 32), hand.clock.now)
         until(lambda n=i: len(hand.engine.prepared) == n + 1)
         hand.collect()
-    until(lambda: len(hand.stream._lanes.pacer) + len(hand.outputs) == 6)
+    until(lambda: len(hand.stream._pacer) + len(hand.outputs) == 6)
     for _ in range(30):
         hand.collect()
         hand.clock.now += 0.005
@@ -550,7 +561,7 @@ def test_a_change_of_size_loses_nothing_a_window_held() -> None:
 def test_a_change_of_size_between_two_looks_of_the_device_thread() -> None:
     """What the engine held is taken back by one thread while the other counts it off: the device thread lives on."""
     hand = opened(FakeEngine())
-    lane = hand.stream._lanes.lane
+    lane = hand.stream._lanes[hand.stream._state.lane]
 
     class Interrupted(deque[Frame]):
         def __getitem__(self, position: object) -> Frame:
@@ -597,7 +608,7 @@ def test_a_reader_that_never_reads_costs_a_bounded_number_of_frames() -> None:
     for i in range(200):
         hand.send()
         until(lambda n=i: len(hand.engine.prepared) > n or hand.stream.snapshot().drops)
-    assert len(hand.stream._lanes.pacer) <= 4
+    assert len(hand.stream._pacer) <= 4
     assert hand.stream.snapshot().drops >= 150
     hand.close()
 
@@ -605,12 +616,12 @@ def test_a_reader_that_never_reads_costs_a_bounded_number_of_frames() -> None:
 def test_a_callback_that_raises_does_not_stop_the_stream() -> None:
     """The reader's mistake is logged; frames go on."""
     clock = Clock()
-    host = EngineHost(FakeEngine(), clock)
+    host = DeviceThread(FakeEngine(), clock)
 
     def broken() -> None:
         raise RuntimeError("reader")
 
-    stream = LiveStream(host, DAY, broken, clock)
+    stream = live_stream(host, DAY, broken, clock)
     until(lambda: stream.snapshot().engine["state"] == "ok")
     for i in range(3):
         clock.now += 1 / 30
@@ -635,10 +646,10 @@ def test_an_engine_switched_off_under_its_streams_lets_the_picture_pass() -> Non
 
 def test_many_participants_come_and_go() -> None:
     """Opening and closing leaves neither thread nor stream behind."""
-    host = EngineHost(FakeEngine())
+    host = DeviceThread(FakeEngine())
     before = len(lanes_and_devices())
     for _ in range(60):
-        stream = LiveStream(host, DAY, lambda: None)
+        stream = live_stream(host, DAY, lambda: None)
         stream.submit(picture(), 0.0)
         stream.close()
     assert len(lanes_and_devices()) == before

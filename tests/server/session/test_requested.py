@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from engine.live.overlay import View
+from engine.protocols import EngineTraits
 from lcvd.errors import LightError
 from server.errors import TooFast, TooLarge
 from server.protocol import Mirror, Notice, Pause, SetBackground, SetLight, SetStrength, SetView
@@ -47,7 +48,8 @@ def test_portrait_and_avatar_settings_come_in_either_order() -> None:
     second = Requested("lcvd").with_portrait(portrait, crop).with_avatar_settings(settings)
     assert second.avatar.portrait_rgb is portrait
     assert second.avatar.steps == 2
-    assert second.placeholder is crop
+    assert second.placeholder is not None
+    assert second.placeholder.fitted(EngineTraits(shows_avatar=True)) is crop
 
 
 def test_a_notice_is_not_repeated_within_its_time() -> None:
