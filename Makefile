@@ -2,9 +2,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+TYPESCRIPT := typescript@5.9.3
+PIP_INSTALL := -m pip install -q -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test check format browser clean
+.PHONY: serve test check types-web format coverage lock browser clean
 
 serve: $(VENV)/.base ## start the server on http://localhost:8080
 	@$(BIN)/relight serve
@@ -16,10 +19,22 @@ test: $(VENV)/.test browser ## run everything that needs no GPU, real browser in
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/client_web || status=1; \
 	exit $$status
 
-check: $(VENV)/.test ## types, lint, format
+check: $(VENV)/.test types-web ## types, lint, format
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The page has no build step: TypeScript only reads it. `.ci/run` does not accept a machine without npm.
+types-web: ## type-check the page's modules
+	@if command -v npm >/dev/null 2>&1; then $(MAKE) --no-print-directory .node/.ready && \
+	echo ".node/node_modules/.bin/tsc -p client_web/jsconfig.json" && \
+	.node/node_modules/.bin/tsc -p client_web/jsconfig.json; \
+	else echo "SKIPPED: npm is missing, so client_web is not type-checked (install Node.js 18 or newer)" >&2; fi
+
+.node/.ready: Makefile
+	@mkdir -p .node
+	npm install --prefix .node --no-save --no-package-lock --no-audit --no-fund --silent $(TYPESCRIPT)
+	@touch $@
 
 format: $(VENV)/.test
 	$(BIN)/ruff format .
@@ -29,15 +44,27 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "relight-live needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
 
-# Stamps: a second run installs nothing. The base comes without torch.
-$(VENV)/.base: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e .
+# Stamps: a second run installs nothing. The base comes without torch. Versions are those of constraints.txt.
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) -e .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q torch==2.13.0 # first, and alone: nothing else may choose a CUDA build
-	$(BIN)/python -m pip install -q -e '.[lcvd,test]'
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) $(TORCH) # first, and alone: nothing else may choose a CUDA build
+	$(BIN)/python $(PIP_INSTALL) -e '.[lcvd,test]'
 	@touch $@ $(VENV)/.base
+
+# The newest releases that pyproject.toml admits, from an environment of their own. Run `make test` before committing
+# the result. torch's CUDA packages are left out, since they differ from machine to machine, and so is torch's build tag.
+lock: ## renew constraints.txt
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install -q $(TORCH)
+	.venv-lock/bin/python -m pip install -q -e '.[lcvd,test]'
+	@{ sed '/^[^#]/,$$d' constraints.txt; .venv-lock/bin/python -m pip freeze --exclude-editable | \
+	grep -v -i -E '^(nvidia|cuda|triton|pytorch-triton)|@' | sed 's/+cpu$$//; s/+cu[0-9]*$$//'; } > constraints.new
+	mv constraints.new constraints.txt
+	rm -rf .venv-lock
 
 # mediapipe 0.10.21, the last release that carries its models, wants numpy below 2: tests compare it from its own room.
 .venv-mediapipe/.ready:
@@ -49,4 +76,4 @@ browser:
 	@sh tests/install_chromium.sh
 
 clean:
-	rm -rf $(VENV) .venv-mediapipe build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-mediapipe .venv-lock .node build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -73,6 +73,7 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
     configure(settings.log_level)
     # Bound and listening before the warm-up, so that a taken port is an error at once (two that are bound with
     # SO_REUSEADDR and not yet listening would not see each other) and a page opened early waits instead of failing.
+    listener = None
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -80,6 +81,8 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
         listener.bind((settings.host, settings.port))
         listener.listen(128)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         return refuse(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
             "relight serve --port 0, or stop what uses the port",

@@ -113,4 +113,4 @@ async def test_sigterm_ends_a_busy_server_in_time() -> None:
             assert (await tab.wait(type="closed"))["code"] == 1012
     finally:
         process.kill()
-        process.wait()
+        process.communicate()  # closes the pipe, too
