@@ -6,7 +6,7 @@ COPY . .
 RUN useradd --create-home relight && chown -R relight /app
 USER relight
 ENV PATH=/home/relight/.local/bin:$PATH NUMBA_CACHE_DIR=/home/relight/.cache/numba
-RUN pip install --no-cache-dir --user . && relight doctor --download && relight bench --seconds 1 --json-only
+RUN pip install --no-cache-dir --user -c constraints.txt . && relight doctor --download && relight bench --seconds 1 --json-only
 EXPOSE 8080
 # Inside a container loopback reaches nobody; publish the port on loopback outside: docker run -p 127.0.0.1:8080:8080
 CMD ["relight", "serve", "--host", "0.0.0.0"]
