@@ -27,7 +27,7 @@ def export_onnx(
         import onnx
         import onnxscript.optimizer
     except ImportError as error:
-        raise EngineUnavailable(f"ONNX export: {error}", "pip install 'relight-live[tensorrt]'") from None
+        raise EngineUnavailable(f"ONNX export: {error}", "pip install -e '.[tensorrt]'") from None
     from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
     from engine.backends.fp8 import onnx_translations

@@ -36,7 +36,7 @@ class TensorRTRuntime:
             import tensorrt as trt
         except ImportError:
             raise EngineUnavailable(
-                "backend tensorrt needs the package tensorrt", "pip install 'relight-live[tensorrt]' on a GPU machine"
+                "backend tensorrt needs the package tensorrt", "pip install -e '.[tensorrt]' on a GPU machine"
             ) from None
         if int(trt.__version__.split(".")[0]) < OLDEST:
             raise EngineUnavailable(f"backend tensorrt: version {trt.__version__} is too old", "pip install tensorrt")

@@ -31,7 +31,7 @@ class TorchTensorRTRuntime:
             import torch_tensorrt
         except ImportError as error:
             raise EngineUnavailable(
-                f"backend torch-tensorrt: {error}", "pip install 'relight-live[tensorrt]' on a GPU machine"
+                f"backend torch-tensorrt: {error}", "pip install -e '.[tensorrt]' on a GPU machine"
             ) from None
         self._torch_tensorrt: Any = torch_tensorrt
         self._tensorrt_version = str(tensorrt.__version__)

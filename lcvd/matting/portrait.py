@@ -32,7 +32,7 @@ class U2NetMatte:
         try:
             from lcvd.matting.u2net import load_u2net
         except ImportError as error:
-            raise ModelUnavailable(f"U²-Net needs torch: {error}", "pip install 'relight-live[lcvd]'") from error
+            raise ModelUnavailable(f"U²-Net needs torch: {error}", "pip install -e '.[lcvd]'") from error
         self._net = load_u2net(path).to(device)
         self._device = device
 
@@ -71,7 +71,7 @@ def make_matte(u2net: Path | None, *, device: str = "cpu") -> tuple[Matte, str]:
     if not path.is_file():
         return _selfie(), f"Portrait mask from MediaPipe: {path} does not exist (docs/deca.md)."
     if any(importlib.util.find_spec(name) is None for name in ("torch", "safetensors")):
-        return _selfie(), "Portrait mask from MediaPipe: U²-Net needs torch; pip install 'relight-live[lcvd]'."
+        return _selfie(), "Portrait mask from MediaPipe: U²-Net needs torch; pip install -e '.[lcvd]'."
     return U2NetMatte(path, device), f"Portrait mask from U²-Net in {path}."
 
 

@@ -53,7 +53,7 @@ def require_package(name: str, install: str) -> Missing | None:
 
 def require_torch() -> Missing | None:
     """Return a Missing unless torch is installed; it is not imported here."""
-    return require_package("torch", "pip install 'relight-live[lcvd]'")
+    return require_package("torch", "pip install -e '.[lcvd]'")
 
 
 def first_line(error: Exception) -> str:

@@ -226,7 +226,7 @@ def torch_encoder(path: Path, device: str = "cpu") -> Encoder:
 
         from lcvd.tracking.deca_encoder import load_encoder
     except ImportError as error:
-        raise ModelUnavailable(f"DECA needs torch: {error}", "pip install 'relight-live[lcvd]'") from error
+        raise ModelUnavailable(f"DECA needs torch: {error}", "pip install -e '.[lcvd]'") from error
     model = load_encoder(path).to(device)
 
     def encode(crops: FloatArray) -> NDArray[np.floating]:
@@ -251,7 +251,7 @@ def make_tracker(deca_dir: Path | None, *, device: str = "cpu") -> tuple[Tracker
     except ModelUnavailable as error:
         return MeshTracker(), f"Hints from the MediaPipe mesh: {error.message}; {error.hint}."
     if any(importlib.util.find_spec(name) is None for name in ("torch", "safetensors")):
-        return MeshTracker(), "Hints from the MediaPipe mesh: DECA needs torch; pip install 'relight-live[lcvd]'."
+        return MeshTracker(), "Hints from the MediaPipe mesh: DECA needs torch; pip install -e '.[lcvd]'."
     from lcvd.tracking.deca_encoder import encoder_source
 
     return DecaTracker(deca_dir, device=device), f"Hints from DECA and FLAME in {deca_dir} through {encoder_source()}."

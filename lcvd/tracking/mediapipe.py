@@ -46,7 +46,7 @@ class MediaPipeTracker:
             import mediapipe
         except ImportError as error:
             raise ModelUnavailable(
-                f"the mediapipe package cannot be imported: {error}", hint="pip install 'relight-live[mediapipe]'"
+                f"the mediapipe package cannot be imported: {error}", hint="pip install -e '.[mediapipe]'"
             ) from error
         self._source: LandmarkSource
         if hasattr(mediapipe, "solutions"):

@@ -130,7 +130,7 @@ def test_without_nvidias_packages_it_is_told(monkeypatch, tmp_path, name: str) -
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(EngineUnavailable) as caught:
         make_backend(name, tiny_model(), PlanOptions(tmp_path))
-    assert "pip install 'relight-live[tensorrt]'" in caught.value.hint
+    assert "pip install -e '.[tensorrt]'" in caught.value.hint
 
 
 def test_an_old_tensorrt_is_refused(monkeypatch, tmp_path) -> None:

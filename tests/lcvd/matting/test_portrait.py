@@ -98,7 +98,7 @@ def test_choice_of_network(monkeypatch, tmp_path):
         assert why in note
     (tmp_path / "u2net_human_seg.pth").write_bytes(b"x")
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'relight-live[lcvd]'" in make_matte(tmp_path)[1]
+    assert "pip install -e '.[lcvd]'" in make_matte(tmp_path)[1]
     monkeypatch.setitem(sys.modules, "lcvd.matting.u2net", None)
     with pytest.raises(ModelUnavailable, match="torch"):
         U2NetMatte(tmp_path / "u2net_human_seg.pth")

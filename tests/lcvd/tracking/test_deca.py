@@ -228,4 +228,4 @@ def test_choice_of_tracker(monkeypatch, folder, tmp_path):
     monkeypatch.setattr(deca.importlib.util, "find_spec", lambda name: None)
     tracker, note = make_tracker(tmp_path / "full")
     assert isinstance(tracker, FakeLandmarker)
-    assert "pip install 'relight-live[lcvd]'" in note
+    assert "pip install -e '.[lcvd]'" in note

@@ -73,7 +73,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(ModelUnavailable) as caught:
         MediaPipeTracker()
-    assert "relight-live[mediapipe]" in caught.value.hint
+    assert ".[mediapipe]" in caught.value.hint
 
 
 def test_without_the_model_of_the_tasks_api_the_error_says_where_to_put_it(monkeypatch, tmp_path):
