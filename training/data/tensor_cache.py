@@ -58,7 +58,11 @@ class TensorCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: bytes that a full disk refused must not be written later.
             self._file = path.open("ab", buffering=0)
-            lock(self._file.fileno(), path)
+            try:
+                lock(self._file.fileno(), path)
+            except BaseException:
+                self._file.close()
+                raise
             whole = self._file.tell() // self._record.itemsize
             self._file.truncate(whole * self._record.itemsize)
         if whole:

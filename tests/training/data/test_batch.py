@@ -158,8 +158,10 @@ def test_a_cache_on_a_full_disk_takes_no_more_and_stays_readable(tmp_path: Path)
     assert cache.get(keys[1]) is None
     cache.close()
     whole.close()
+    again = TensorCache(tmp_path / "cache.bin", (2,), 1 << 20)
     with pytest.raises(AssertionError, match=r"holds \(2,\)"):
-        TensorCache(tmp_path / "cache.bin", (2,), 1 << 20).put(keys[1], torch.ones(3))
+        again.put(keys[1], torch.ones(3))
+    again.close()
 
 
 def test_every_picture_has_noise_of_its_own(model, config: TrainConfig, tmp_path: Path) -> None:
