@@ -24,14 +24,14 @@ class Frame:
 class Work:
     """A run of consecutive frames with the results of the host half; `prepare` and `render` share nothing else.
 
-    The three tuples have one length T, so that a light change belongs to a numbered frame. `host` is the engine's own
+    The three tuples have one length T, so that a light change belongs to a numbered frame. `payload` is the engine's own
     result of the host half (masks, source light), which only the engine that made it reads.
     """
 
     frames: tuple[Frame, ...]
     faces: tuple[Face | None, ...]
     lightings: tuple[Lighting, ...]
-    host: Any = None
+    payload: Any = None
 
 
 def require_rgb(frame: Frame) -> None:

@@ -147,7 +147,7 @@ class AvatarStream:
     def render(self, work: Work) -> list[Frame]:
         """Return the avatar [512,512,3]."""
         (frame,), (lighting,) = work.frames, work.lightings
-        return [replace(frame, rgb=self._painter.paint(frame.rgb, work.host, lighting))]
+        return [replace(frame, rgb=self._painter.paint(frame.rgb, work.payload, lighting))]
 
     def push(self, frame: Frame) -> list[Frame]:
         """Run both halves, one after the other."""

@@ -123,7 +123,7 @@ class BackendChain:
             executor = SerialExecutor(name)
             try:
                 backend = executor.call(self._prepared, name, limit_s=self._limits_s[name])
-            except Exception as error:  # the worker door: whatever keeps one backend from starting, the next may
+            except Exception as error:  # the worker boundary: whatever keeps one backend from starting, the next may
                 log.warning("backend %s is not used", name, exc_info=error)
                 executor.close()
                 self.reasons.append(f"{name}: {_reason_of(error)}")

@@ -65,7 +65,7 @@ class SerialExecutor:
             try:
                 with torch.inference_mode():
                     result = function(*args)
-            except BaseException as error:  # the worker door: whoever called is told, whatever it was
+            except BaseException as error:  # the worker boundary: whoever called is told, whatever it was
                 future.set_exception(error)
             else:
                 future.set_result(result)

@@ -1,6 +1,6 @@
 """Measures how fast an engine is and where the milliseconds go: Engine + pictures → BenchResult.
 
-The engine alone: prepare and render pipelined on two threads as they are live (`host.py`), but unthrottled: the next
+The engine alone: prepare and render pipelined on two threads as they are live (`device.py`), but unthrottled: the next
 picture is there as soon as it is wanted. The WebRTC loopback fills in the same result from `server/rtc/loopback.py`.
 """
 
@@ -107,11 +107,11 @@ def bench_engine(
 ) -> BenchResult:
     """Run `sessions` streams side by side, each as fast as it goes, for `seconds`."""
     stats = Stats(ring=LONG_RING)
-    host = DeviceThread(engine)
+    device = DeviceThread(engine)
     try:
-        if not host.wait_ready():
-            raise host.error or RuntimeError("the engine did not warm up")
-        runs = [_Run(host, lighting, stats, loop) for _ in range(sessions)]
+        if not device.wait_ready():
+            raise device.error or RuntimeError("the engine did not warm up")
+        runs = [_Run(device, lighting, stats, loop) for _ in range(sessions)]
         for run in runs:
             run.thread.start()
         for run in runs:
@@ -129,7 +129,7 @@ def bench_engine(
             if run.error is not None:
                 raise run.error
     finally:
-        host.close()
+        device.close()
     stages = dict(snapshot.stages)
     whole = stages.pop("frame", {"p50_ms": 0.0, "p95_ms": 0.0, "p99_ms": 0.0})
     height, width = loop[0].shape[:2]
@@ -158,13 +158,13 @@ def bench_engine(
 class _Run:
     """One stream and its host thread."""
 
-    def __init__(self, host: DeviceThread, lighting: Lighting, stats: Stats, loop: list[NDArray[np.uint8]]) -> None:
+    def __init__(self, device: DeviceThread, lighting: Lighting, stats: Stats, loop: list[NDArray[np.uint8]]) -> None:
         self.done = 0
         self.warm = threading.Event()
         self.error: Exception | None = None
-        self._host, self._stats, self._loop = host, stats, loop
-        animates = host.engine.traits.shows_avatar
-        self._stream = host.engine.open(StreamConfig(lighting, stats, Avatar(load_portrait()) if animates else None))
+        self._device, self._stats, self._loop = device, stats, loop
+        animates = device.engine.traits.shows_avatar
+        self._stream = device.engine.open(StreamConfig(lighting, stats, Avatar(load_portrait()) if animates else None))
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, name="relight-bench", daemon=True)
 
@@ -187,23 +187,23 @@ class _Run:
 
     def stop(self) -> None:
         self._end(None)
-        self._host.notify()
+        self._device.notify()
         self.thread.join()
-        self._host.detach(self)
+        self._device.detach(self)
         self._stream.close()
 
     def _feed(self) -> None:
         index = 0
         try:
-            while self._host.wait_free(self, lambda: self._stopping):
+            while self._device.wait_free(self, lambda: self._stopping):
                 rgb = self._loop[index % len(self._loop)]
                 frame = Frame(index, index / BUDGET_FPS, rgb, self._stats.clock())
                 with self._stats.stage("prepare"):
                     work = self._stream.prepare(frame)
-                if work is not None and self._host.wait_free(self, lambda: self._stopping):
-                    self._host.put(self, work)
+                if work is not None and self._device.wait_free(self, lambda: self._stopping):
+                    self._device.put(self, work)
                 index += 1
-        except Exception as error:  # the worker door: reported by the caller's thread
+        except Exception as error:  # the worker boundary: reported by the caller's thread
             self._end(error)
 
     def _end(self, error: Exception | None) -> None:

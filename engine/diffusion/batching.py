@@ -61,7 +61,7 @@ class BatchScheduler(Generic[T]):
         for place, start in enumerate(waiting, self._count):
             try:
                 self._jobs[place] = start()
-            except Exception as error:  # the worker door: a participant's trouble is not the others'
+            except Exception as error:  # the worker boundary: a participant's trouble is not the others'
                 self._ended.append((place, error))
         self._count += len(waiting)
 
@@ -71,7 +71,7 @@ class BatchScheduler(Generic[T]):
         for place, job in list(self._jobs.items()):
             try:
                 request = job.request()
-            except Exception as error:  # the worker door
+            except Exception as error:  # the worker boundary
                 self._end(place, error)
             else:
                 groups.setdefault((request.branches, tuple(request.x.shape)), {})[place] = request
@@ -81,14 +81,14 @@ class BatchScheduler(Generic[T]):
         """One call of the network; each job of the group goes one step on, or all end with the call's exception."""
         try:
             results = self._backend.denoise(list(group.values()))
-        except Exception as error:  # the worker door
+        except Exception as error:  # the worker boundary
             for place in group:
                 self._end(place, error)
             return
         for place, result in zip(group, results, strict=True):
             try:
                 made = self._jobs[place].advance(result)
-            except Exception as error:  # the worker door
+            except Exception as error:  # the worker boundary
                 self._end(place, error)
             else:
                 if made is not None:

@@ -228,7 +228,7 @@ class DiffusionStream:
     def begin(self, work: Work) -> WindowJob:
         """Start rendering `work`, leaving each call of the denoiser to the caller."""
         # The first window also encodes the portrait: its time tells nothing of the others'.
-        return self._renderer.begin(work, self.on_window if work.host.number else _not_measured)
+        return self._renderer.begin(work, self.on_window if work.payload.number else _not_measured)
 
     def push(self, frame: Frame) -> list[Frame]:
         """Both halves, one after the other."""

@@ -83,7 +83,7 @@ class WindowRenderer:
 
     def begin(self, work: Work, on_window: OnWindow) -> WindowJob:
         """Compute the features of `work`'s window, before the first one the portrait's too, and start denoising it."""
-        began_s, window = self.stats.clock(), work.host
+        began_s, window = self.stats.clock(), work.payload
         if self._encoded is None:
             self._encode()
         with self.stats.stage("features"):

@@ -90,7 +90,7 @@ class SamplerPlan:
 
 
 class Denoising(Protocol):
-    """The rows of one window on their way from noise to clean latents. Whoever drives it owns the network."""
+    """The rows of one window on their way from noise to clean latents. Its caller owns the network."""
 
     def input(self) -> tuple[Tensor, float | NDArray[np.float64]]:
         """(x [F,4,h,w], σ of all rows or [F]) that the network is to predict from."""

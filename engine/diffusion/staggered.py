@@ -46,7 +46,7 @@ class StaggeredShape:
 
     @classmethod
     def of_steps(cls, steps: int) -> "StaggeredShape":
-        """As many levels as `steps` of a window, or as many as fit."""
+        """Makes the shape with as many levels as a window has `steps`, or as many as fit."""
         return cls(min(steps, MAX_LEVELS))
 
     @property
@@ -111,9 +111,9 @@ class StaggeredWindow:
         if len(self._flying) < self.shape.levels:
             return None
         entering = list(self._flying) if self._number == 0 else [filled]
-        window = Window(self._number, np.concatenate([chunk.host.hints for chunk in entering]))
+        window = Window(self._number, np.concatenate([chunk.payload.hints for chunk in entering]))
         self._number += 1
-        return replace(self._flying.popleft(), host=window)
+        return replace(self._flying.popleft(), payload=window)
 
 
 class StaggeredDenoising:

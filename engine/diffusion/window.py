@@ -59,7 +59,7 @@ class WindowShape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """`Work.host` of a window: what the device half needs beside the frames."""
+    """`Work.payload` of a window: what the device half needs beside the frames."""
 
     number: int  # 0 has nothing before it
     hints: NDArray[np.uint8]  # [hop,S,S,3]

@@ -1,4 +1,4 @@
-"""What `engine.live.state` asks its owner to do; frozen."""
+"""Actions that `engine.live.state` asks its owner to perform; frozen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an avatar's owner is shown while the avatar engine renders nothing: never the camera.
+"""The fallback decides what is shown while an avatar's engine renders nothing: never the camera.
 
 The first choice is another avatar engine (the CPU's), opened when it is needed and closed once the main one has been
 well for a while; until it renders, the last picture of an avatar is held, and before there was one the placeholder of

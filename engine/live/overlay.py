@@ -111,7 +111,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
-    """How results are to be drawn at this moment."""
+    """Holds how results are to be drawn at this moment."""
 
     view: View
     hidden: bool  # an avatar is shown: the camera is not
@@ -137,7 +137,7 @@ class Overlay:
             before = made.rgb if self.portrait is None else self.portrait
         try:
             return compose(before, made.rgb, work.faces[i], work.lightings[i], self.view)
-        except Exception as error:  # the worker door: an inset must not cost the picture
+        except Exception as error:  # the worker boundary: an inset must not cost the picture
             if stats.count("undrawn") == 1:  # one traceback a participant: it may be every frame
                 log.error("the view cannot be drawn", exc_info=error)
             return made.rgb

@@ -1,4 +1,4 @@
-"""When each frame leaves: (frames, now) → (frame, wait_s). Sans-I/O; the clock is an argument.
+"""The pacer decides when each frame leaves: (frames, now) → (frame, wait_s). Sans-I/O; the clock is an argument.
 
 A frame that comes alone leaves at once: an engine that gives one frame for one frame gets no added delay. Frames
 that come together (a window) leave with the spacing of their t_s. A late window re-anchors the schedule; nothing is
@@ -81,7 +81,7 @@ class Pacer(Generic[F]):
         return self._box.clear()
 
     def _start(self, fresh: list[F], now_s: float) -> float:
-        """When the first of `fresh` is due."""
+        """Returns when the first of `fresh` is due."""
         # Where the schedule so far would put it. In the past: it is late, or the first.
         due = self._last_due_s + (fresh[0].t_s - self._last_t_s)
         if len(fresh) == 1 and self._last_due_s <= now_s:

@@ -1,9 +1,10 @@
-"""What one participant is shown and which engine renders it: events in, actions out, without lock, thread or clock.
+"""StreamState decides what one participant is shown and which engine renders it, without lock, thread or clock.
 
-The main lane renders; the next lane, where there is one, is about to take over; the fallback's renders while an
-avatar's main engine cannot. Whatever an engine does, the picture goes on: while it warms up, fails, falls behind or
-hangs, frames leave untouched. Never sends the camera while an avatar is shown: then `engine.live.fallback` says what
-is. Who owns the state takes `actions` after each event and performs them in order (`engine.live.stream`).
+Events come in, actions go out. The main lane renders; the next lane, where there is one, is about to take over; the
+fallback's renders while an avatar's main engine cannot. Whatever an engine does, the picture goes on: while it warms
+up, fails, falls behind or hangs, frames leave untouched. Never sends the camera while an avatar is shown: then
+`engine.live.fallback` says what is. The owner takes `actions` after each event and performs them in order
+(`engine.live.stream`).
 """
 
 from collections.abc import Sequence

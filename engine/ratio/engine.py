@@ -128,9 +128,9 @@ class RatioStream:
     def render(self, work: Work) -> list[Frame]:
         """Return the relit frame, or the input frame itself where nothing changes."""
         (frame,), (lighting,) = work.frames, work.lightings
-        if work.host is None:
+        if work.payload is None:
             return [frame]
-        return [replace(frame, rgb=self._relit(frame.rgb, work.host, lighting))]
+        return [replace(frame, rgb=self._relit(frame.rgb, work.payload, lighting))]
 
     def push(self, frame: Frame) -> list[Frame]:
         """Run both halves, one after the other."""

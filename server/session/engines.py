@@ -51,38 +51,38 @@ class Engines:
         self._warmup_failure = ""  # why the default, which is not waited for, is not warm yet
         self._make = make
         self._streams = streams
-        self._hosts: dict[str, DeviceThread] = {}
+        self._devices: dict[str, DeviceThread] = {}
         self._lock = threading.Lock()
         self._closed = False
 
-    def host(self, name: str) -> DeviceThread:
-        """Returns the shared host of engine `name`, made (and warming up on its own thread) if need be.
+    def device(self, name: str) -> DeviceThread:
+        """Returns the shared device of engine `name`, made (and warming up on its own thread) if need be.
 
         Raises ValueError for an unknown name, EngineUnavailable for one that cannot run here.
         """
         with self._lock:
             if self._closed:
                 raise BadMessage("the server is shutting down", "reload the page in a moment")
-            if name not in self._hosts:
-                self._hosts[name] = DeviceThread(self._make(name))
-            return self._hosts[name]
+            if name not in self._devices:
+                self._devices[name] = DeviceThread(self._make(name))
+            return self._devices[name]
 
     def run(self, name: str, portrait: bool) -> Running:
-        """Returns what a session that requested `name` runs on: no avatar before its portrait. Raises as `host`."""
-        host = self.host(name)
-        if not host.engine.traits.shows_avatar:
-            return Running(name, EnginePair(host))
+        """Returns what a session that requested `name` runs on: no avatar before its portrait. Raises as `device`."""
+        device = self.device(name)
+        if not device.engine.traits.shows_avatar:
+            return Running(name, EnginePair(device))
         if not portrait:
-            return Running(self.camera_engine, EnginePair(self.host(self.camera_engine)))
-        return Running(name, EnginePair(host, self._fallback(name)))
+            return Running(self.camera_engine, EnginePair(self.device(self.camera_engine)))
+        return Running(name, EnginePair(device, self._fallback(name)))
 
     def _fallback(self, name: str) -> DeviceThread | None:
-        """Returns the host that shows the avatars of `name` where that cannot; None: only still pictures do."""
+        """Returns the device that shows the avatars of `name` where that cannot; None: only still pictures do."""
         fallback = avatar_fallback(name)
         if fallback is None:
             return None
         try:
-            return self.host(fallback)
+            return self.device(fallback)
         except Exception as error:  # an engine's boundary: without this one the portrait is shown
             logger.warning("engine %s has no fallback: %s", name, error)
             return None
@@ -94,7 +94,7 @@ class Engines:
         self.menu()  # may import torch, seconds long: here, and not at the first participant on the event loop
         self.default = self._first((self.requested, *fallbacks(self.requested)))
         self.camera_engine = self.default
-        if not self._closed and self.host(self.default).engine.traits.shows_avatar:
+        if not self._closed and self.device(self.default).engine.traits.shows_avatar:
             self._fallback(self.default)  # warms up in the background, too
             threading.Thread(target=self._watch, name="relight-warm-up", daemon=True).start()
             self.camera_engine = self._first(camera_engines())
@@ -115,17 +115,17 @@ class Engines:
     def _failure_of(self, name: str) -> Exception | None:
         """Returns why engine `name` cannot be used; None where it can. An avatar's may still be warming up."""
         try:
-            host = self.host(name)
-            if host.engine.traits.shows_avatar:
+            device = self.device(name)
+            if device.engine.traits.shows_avatar:
                 return None
-            return _not_warm(host)
+            return _not_warm(device)
         except Exception as error:  # an engine's boundary: whatever keeps one from starting, the page works
             return error
 
     def _watch(self) -> None:
         """Logs when the default, which nobody waits for, is warm; keeps the reason where it is not."""
-        name, host = self.default, self._hosts[self.default]
-        error = _not_warm(host)
+        name, device = self.default, self._devices[self.default]
+        error = _not_warm(device)
         if error is None:
             logger.info("engine %s is warm", name)
         elif not self._closed:
@@ -136,8 +136,8 @@ class Engines:
     @property
     def degraded_reason(self) -> str:
         """Says to the participant why the requested engine does not run; "" where it does."""
-        host = self._hosts.get(self.default)
-        return self._unavailable or (self._warmup_failure if host is not None and not host.ready else "")
+        device = self._devices.get(self.default)
+        return self._unavailable or (self._warmup_failure if device is not None and not device.ready else "")
 
     @property
     def healthy(self) -> bool:
@@ -152,18 +152,18 @@ class Engines:
             if name in (self.default, self.camera_engine):
                 continue
             try:
-                host = self.host(name)
+                device = self.device(name)
             except Exception as error:  # an engine's boundary: as in `warm`
                 logger.debug("%s still cannot be made: %s", name, error)
                 continue
-            if host.engine.traits.shows_avatar:
+            if device.engine.traits.shows_avatar:
                 self.default = name
                 continue
-            host.retry_warmup()
-            if _not_warm(host) is not None:
+            device.retry_warmup()
+            if _not_warm(device) is not None:
                 continue
             self.camera_engine = name
-            if name == self.requested or not self.host(self.default).engine.traits.shows_avatar:
+            if name == self.requested or not self.device(self.default).engine.traits.shows_avatar:
                 self.default = name
         if not self.healthy:
             return False
@@ -174,23 +174,23 @@ class Engines:
     @property
     def ready(self) -> bool:
         """True where people can be relit."""
-        host = self._hosts.get(self.camera_engine)
-        return host is not None and host.ready and not self._closed
+        device = self._devices.get(self.camera_engine)
+        return device is not None and device.ready and not self._closed
 
     # ---- what there is
 
     @property
-    def hosts(self) -> list[DeviceThread]:
+    def devices(self) -> list[DeviceThread]:
         """The engines made so far."""
-        return list(self._hosts.values())
+        return list(self._devices.values())
 
     def predict(self, avatar: Avatar, source_fps: float) -> Prediction | None:
         """Returns what `avatar` would cost now; None where no engine has measured itself.
 
         Raises ValueError for settings that no avatar can have.
         """
-        for name, host in list(self._hosts.items()):
-            found = host.engine.predict(avatar, source_fps, max(1, self._streams(name)))
+        for name, device in list(self._devices.items()):
+            found = device.engine.predict(avatar, source_fps, max(1, self._streams(name)))
             if found is not None:
                 return found
         return None
@@ -198,12 +198,12 @@ class Engines:
     @property
     def quality(self) -> str:
         """The name of the quality nearest to the predicting engine's own settings."""
-        return next((host.engine.quality for host in self.hosts if host.engine.quality), DEFAULT_QUALITY)
+        return next((device.engine.quality for device in self.devices if device.engine.quality), DEFAULT_QUALITY)
 
     @property
     def backend(self) -> str:
         """The backend that the networks of the predicting engine run on, or ""."""
-        return next((host.engine.backend for host in self.hosts if host.engine.backend), "")
+        return next((device.engine.backend for device in self.devices if device.engine.backend), "")
 
     @property
     def staggered(self) -> bool:
@@ -224,8 +224,8 @@ class Engines:
         ]
         names = {choice.name for choice in known}
         own = [
-            EngineChoice(name=name, title=name, available=True, shows_avatar=host.engine.traits.shows_avatar)
-            for name, host in list(self._hosts.items())
+            EngineChoice(name=name, title=name, available=True, shows_avatar=device.engine.traits.shows_avatar)
+            for name, device in list(self._devices.items())
             if name not in names
         ]
         return known + own
@@ -234,14 +234,14 @@ class Engines:
         """Frees every engine. Waits for renders under way."""
         with self._lock:
             self._closed = True
-            hosts = list(self._hosts.values())
-        for host in hosts:
-            host.close()
+            devices = list(self._devices.values())
+        for device in devices:
+            device.close()
 
 
-def _not_warm(host: DeviceThread) -> Exception | None:
-    """Waits for `host` as long as its engine may take; returns why it is not warm, None where it is."""
-    limit_s = host.engine.traits.warmup_limit_s
-    if host.wait_ready(limit_s):
+def _not_warm(device: DeviceThread) -> Exception | None:
+    """Waits for `device` as long as its engine may take; returns why it is not warm, None where it is."""
+    limit_s = device.engine.traits.warmup_limit_s
+    if device.wait_ready(limit_s):
         return None
-    return host.error or EngineError(f"not ready after {limit_s:.0f} s")
+    return device.error or EngineError(f"not ready after {limit_s:.0f} s")

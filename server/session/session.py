@@ -207,8 +207,8 @@ class Session:
             raise BadMessage(f"engine={name!r} does not exist", f"choose one of {', '.join(menu)}")
         if not choice.available:
             raise BadMessage(f"engine={name!r} cannot run here: {choice.reason}", "run `relight doctor` on the server")
-        host = await asyncio.to_thread(self._engines.host, name)
-        if self._requested.avatar is None and host.engine.traits.shows_avatar:
+        device = await asyncio.to_thread(self._engines.device, name)
+        if self._requested.avatar is None and device.engine.traits.shows_avatar:
             raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
         self._requested = replace(self._requested, engine=name)
         await self._reconcile()

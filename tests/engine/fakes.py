@@ -88,12 +88,12 @@ class FakeStream:
         if len(self._held) < self._engine.window:
             return None
         frames, self._held = tuple(self._held), []
-        return Work(frames, (None,) * len(frames), (self._lighting,) * len(frames), host=self._seen)
+        return Work(frames, (None,) * len(frames), (self._lighting,) * len(frames), payload=self._seen)
 
     def render(self, work: Work) -> list[Frame]:
         self._engine.on_render(work)
         made = [
-            Frame(f.index, f.t_s, f.rgb + np.uint8((self._engine.add + work.host) % 256), f.arrived_s)
+            Frame(f.index, f.t_s, f.rgb + np.uint8((self._engine.add + work.payload) % 256), f.arrived_s)
             for f in work.frames
         ]
         return self._engine.result(made)

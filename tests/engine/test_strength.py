@@ -119,7 +119,7 @@ def test_hints_of_lcvd_are_equal_live_and_offline(
             tmp_path / "state",
         )
     offline_hint = render_hints(reference.face, given[0], (size, size)).rgb
-    for live_hint in work.host.hints:
+    for live_hint in work.payload.hints:
         assert (live_hint == offline_hint).all()
     own, full = (render_hints(reference.face, each, (size, size)).rgb for each in (reference.lighting, LEFT))
     assert np.abs(own.astype(int) - full).max() > 20

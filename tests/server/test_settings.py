@@ -70,7 +70,7 @@ def test_what_is_set_for_lcvd_reaches_its_maker(monkeypatch: pytest.MonkeyPatch,
     for name, value in wanted.items():
         monkeypatch.setenv(f"RELIGHT_LCVD_{name.upper()}", f"{value}")
     server = Server(Settings(plans=tmp_path))
-    server.engines.host("lcvd")
+    server.engines.device("lcvd")
     server.engines.close()
     assert given == {"lcvd": EngineConfig(None, LcvdConfig(**wanted, plans=tmp_path))}
     assert Settings().tracker == "mesh"
@@ -84,9 +84,9 @@ def test_the_tracker_that_is_set_reaches_every_engine(monkeypatch: pytest.Monkey
     engines = Server(Settings()).engines
     for name in ("ratio", "avatar"):
         with pytest.raises(ModelUnavailable, match="mediapipe") as caught:
-            engines.host(name)
+            engines.device(name)
         assert "[mediapipe]" in caught.value.hint
-    engines.host("passthrough")
+    engines.device("passthrough")
     engines.close()
 
 

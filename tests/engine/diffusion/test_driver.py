@@ -36,17 +36,17 @@ def test_light_glides_frame_by_frame(tiny_lcvd) -> None:
     assert (np.diff(levels[13:19]) > 0).all()
     assert levels[13] < levels[18]
     still = opened(engine)
-    hints = [w.host.hints for i in range(20) if (w := still.prepare(frame(i)))]
-    assert (works[0].host.hints == hints[0]).all()
-    assert (works[1].host.hints[:3] == hints[1][:3]).all()
-    assert (works[1].host.hints[9] != hints[1][9]).any()
+    hints = [w.payload.hints for i in range(20) if (w := still.prepare(frame(i)))]
+    assert (works[0].payload.hints == hints[0]).all()
+    assert (works[1].payload.hints[:3] == hints[1][:3]).all()
+    assert (works[1].payload.hints[9] != hints[1][9]).any()
 
 
 def test_strength_zero_is_the_portraits_own_light(tiny_lcvd) -> None:
     """ "Original" does not black the hint out: it draws the light the portrait was taken in."""
     stream = opened(engine_of(tiny_lcvd, blind=tuple(i / FPS for i in range(5, 100))), replace(LEFT, strength=0.0))
     work = next(w for i in range(5, 15) if (w := stream.prepare(frame(i))))
-    assert all((hint == stream.reference.hint).all() for hint in work.host.hints)
+    assert all((hint == stream.reference.hint).all() for hint in work.payload.hints)
 
 
 def test_a_lost_face_does_not_stop_the_picture(tiny_lcvd) -> None:
@@ -57,7 +57,7 @@ def test_a_lost_face_does_not_stop_the_picture(tiny_lcvd) -> None:
     for i in range(50):
         work = stream.prepare(frame(i))
         if work:
-            hints.extend(work.host.hints)
+            hints.extend(work.payload.hints)
             assert [face is None for face in work.faces] == [f.t_s in blind for f in work.frames]
             out += stream.render(work)
     assert len(out) == 50
@@ -74,7 +74,7 @@ def test_a_driver_nobody_ever_saw_gives_the_resting_portrait(tiny_lcvd) -> None:
     stream = opened(engine_of(tiny_lcvd, blind=tuple(i / FPS for i in range(5, 100))))
     work = next(w for i in range(5, 15) if (w := stream.prepare(frame(i))))
     rest = render_hints(stream.reference.face, FULL, (SIZE, SIZE)).rgb
-    assert all((hint == rest).all() for hint in work.host.hints)
+    assert all((hint == rest).all() for hint in work.payload.hints)
     assert len(stream.render(work)) == 10
 
 

@@ -41,7 +41,7 @@ def live(
     assert host.wait_ready(60)
     stream = live_stream(host, lights[0], threading.Event().set, avatar=avatar(), stall_s=60.0)
     if view:
-        stream.set_view(view)
+        change(stream, view=view)
     taken: list[int] = []
     original = DiffusionStream.prepare
 

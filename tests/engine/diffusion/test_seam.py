@@ -62,7 +62,7 @@ def test_the_tiny_models_own_windows(tiny_lcvd) -> None:
         hints, pictures = [], []
         for i in range(40):
             if work := stream.prepare(frame(i)):
-                hints.extend(work.host.hints)
+                hints.extend(work.payload.hints)
                 pictures += [made.rgb for made in stream.render(work)]
         stream.close()
         figures[join] = seam_error(np.stack(pictures), np.stack(hints), STRIDE)

@@ -77,7 +77,7 @@ def test_a_participants_trouble_is_its_own(tiny_lcvd) -> None:
     engine = engine_of(tiny_lcvd, stride=4, batch=2)
     good, bad = opened(engine), opened(engine)
     (work,), (broken,) = works_of(good, 1), works_of(bad, 1)
-    broken = replace(broken, host=replace(broken.host, hints=broken.host.hints[:, :-8]))
+    broken = replace(broken, payload=replace(broken.payload, hints=broken.payload.hints[:, :-8]))
     got = together(engine, (bad, broken), (good, work))
     assert isinstance(got[0], Exception)
     assert [f.index for f in got[1]] == list(range(4))

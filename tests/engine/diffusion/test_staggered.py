@@ -224,11 +224,11 @@ def test_work_has_the_frames_that_leave_and_the_hints_that_enter(levels: int) ->
     for i in range(CHUNKS * CHUNK_FRAMES + 3):
         work = window.add(frame(i), None, Lighting(str(i)), np.full((2, 2, 3), i, np.uint8))
         if work is not None:
-            assert work.host.number == len(left) // CHUNK_FRAMES
+            assert work.payload.number == len(left) // CHUNK_FRAMES
             assert [light.name for light in work.lightings] == [str(f.index) for f in work.frames]
             assert len(work.faces) == CHUNK_FRAMES
             left += [f.index for f in work.frames]
-            entered += work.host.hints[:, 0, 0, 0].tolist()
+            entered += work.payload.hints[:, 0, 0, 0].tolist()
             assert entered == list(range(i + 1))
         most = max(most, len(window))
         assert len(left) + len(window) == i + 1

@@ -34,10 +34,10 @@ def test_a_window_comes_every_stride_frames_in_order(stride: int) -> None:
     assert [len(work.frames) for work in works] == [stride] * 3
     seen = 0
     for number, work in enumerate(works):
-        assert isinstance(work.host, Window)
-        assert work.host.number == number
-        assert work.host.hints.shape == (stride, 8, 8, 3)
-        for frame, face, light, hint in zip(work.frames, work.faces, work.lightings, work.host.hints, strict=True):
+        assert isinstance(work.payload, Window)
+        assert work.payload.number == number
+        assert work.payload.hints.shape == (stride, 8, 8, 3)
+        for frame, face, light, hint in zip(work.frames, work.faces, work.lightings, work.payload.hints, strict=True):
             assert frame.index == seen
             assert light.name == str(seen)
             assert (hint == seen).all()

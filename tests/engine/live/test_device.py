@@ -309,7 +309,7 @@ def test_a_step_that_goes_on_is_not_hanging() -> None:
     done: list[object] = []
     lane = LaneOf(host, done)
     steps.held = True
-    host.put(lane, Work((Frame(0, 0.0, picture(1)),), (None,), (DAY,), host=0))
+    host.put(lane, Work((Frame(0, 0.0, picture(1)),), (None,), (DAY,), payload=0))
     for _ in range(3):
         until(lambda: steps.waiting)
         clock.now += 4.0

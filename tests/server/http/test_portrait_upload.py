@@ -127,7 +127,7 @@ def test_the_operator_chooses_the_avatars_weights(tmp_path, monkeypatch: pytest.
     assert str(folder) in choice.reason
     write_tiny(folder)
     assert {c.name: c for c in engines.menu()}["lcvd"].available
-    host = engines.host("lcvd")
+    host = engines.device("lcvd")
     assert host.engine.traits.output_size == (128, 128)
     assert host.wait_ready(60)
     engines.close()

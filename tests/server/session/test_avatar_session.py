@@ -197,7 +197,7 @@ async def test_the_avatar_goes_on_until_the_camera_engine_is_ready() -> None:
         await session_of(server).set_portrait(PORTRAIT)
         await tab.offer(white())
         await shows(tab, "avatar", SIMPLE_LEVEL)
-        await asyncio.to_thread(server.server.engines.host, "other")  # the menu lists it from now on
+        await asyncio.to_thread(server.server.engines.device, "other")  # the menu lists it from now on
         assert (await tab.ask(type="set_engine", engine="other"))["type"] == "ack"
         tab.received.clear()
         assert not [p for p in await tab.pictures(10) if p.mean() > SIMPLE_LEVEL + 20]

@@ -167,7 +167,7 @@ async def test_engines_are_switched_in_mid_stream() -> None:
         error = await tab.ask(type="set_engine", engine="warp-drive")
         assert error["type"] == "error"
         assert "passthrough" in error["hint"]
-        server.server.engines.host("ratio")  # the menu shows whether the real one runs here; the fake one does
+        server.server.engines.device("ratio")  # the menu shows whether the real one runs here; the fake one does
         server.server.engines.menu = lambda: [
             type("Choice", (), {"name": n, "available": True, "reason": ""}) for n in ("ratio", "passthrough")
         ]
