@@ -8,7 +8,7 @@
 const AVATAR_TITLE = /^Avatar \((.+)\)$/;
 
 /** @param {EngineInfo} engine @returns {boolean} */
-const showsAvatar = (engine) => engine.needs_portrait;
+const showsAvatar = (engine) => engine.shows_avatar;
 
 export class EngineList {
   /** @type {readonly EngineInfo[]} */
@@ -49,10 +49,7 @@ export class EngineList {
    * @param {string} name @returns {boolean} false for an engine that is not listed
    */
   hasQualities(name) {
-    const avatars = this.#engines.filter(showsAvatar);
-    const index = avatars.findIndex((engine) => engine.name === name);
-    // A server without the field lists the preview that runs on any machine first, and the avatars of networks after it.
-    return index >= 0 && (avatars[index].has_qualities ?? index > 0);
+    return this.#engines.some((engine) => engine.name === name && engine.has_qualities);
   }
 
   /**

@@ -7,8 +7,8 @@
  * @property {string} title
  * @property {boolean} available
  * @property {string} reason why it is not available; else empty
- * @property {boolean} needs_portrait it shows an avatar in place of the person
- * @property {boolean} [has_qualities] it has the presets of GET api/avatar and obeys `set_avatar`
+ * @property {boolean} shows_avatar in place of the person
+ * @property {boolean} has_qualities it has the presets of GET api/avatar and obeys `set_avatar`
  */
 /** @typedef {{delay_s: number, fps: number, keeps_up: boolean}} Prediction */
 /** @typedef {{name: string, title: string, steps: number, omega: number, stride: number, predicted: Prediction | null}} Quality */

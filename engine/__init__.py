@@ -34,6 +34,7 @@ class EngineSpec:
     title: str  # for menus; equal to the trait of the engine itself
     make: Callable[[EngineConfig], Engine]  # raises EngineUnavailable where it cannot run here
     shows_avatar: bool = False  # in place of the person, so it needs a portrait; equal to the engine's own trait
+    has_qualities: bool = False  # it has the quality presets and obeys an Avatar's steps, omega, stride and mode
     fallbacks: tuple[str, ...] = ()  # engines that run in its place where it cannot, the best first
     reason: Callable[[EngineConfig], str] = lambda config: ""  # why it cannot run here; "" where it can
     title_for: Callable[[EngineConfig], str] | None = None  # where the title depends on the configuration
@@ -47,7 +48,8 @@ class EngineInfo:
     title: str
     available: bool
     reason: str = ""
-    needs_portrait: bool = False  # it shows an avatar in place of the person
+    shows_avatar: bool = False  # in place of the person
+    has_qualities: bool = False
 
 
 def _make_ratio(config: EngineConfig) -> Engine:
@@ -115,6 +117,7 @@ ENGINES: dict[str, EngineSpec] = {  # in the order of menus
             _LCVD_TITLE,
             lambda config: make_lcvd(config.lcvd, config.models_dir, config.tracker),
             shows_avatar=True,
+            has_qualities=True,
             fallbacks=("avatar", "ratio", "passthrough"),
             reason=lambda config: "; ".join(lcvd_missing(config.lcvd.weights) or ()),
             title_for=lambda config: lcvd_title(config.lcvd.weights, _LCVD_TITLE),
@@ -142,7 +145,7 @@ def available_engines(config: EngineConfig = _DEFAULTS) -> list[EngineInfo]:
     for spec in ENGINES.values():
         reason = spec.reason(config)
         title = spec.title if spec.title_for is None else spec.title_for(config)
-        found.append(EngineInfo(spec.name, title, not reason, reason, spec.shows_avatar))
+        found.append(EngineInfo(spec.name, title, not reason, reason, spec.shows_avatar, spec.has_qualities))
     return found
 
 

@@ -24,8 +24,8 @@ class Frame:
 class Work:
     """A run of consecutive frames with the results of the host half; `prepare` and `render` share nothing else.
 
-    The three tuples have one length T, so that a light change belongs to a numbered frame. `payload` is the engine's own
-    result of the host half (masks, source light), which only the engine that made it reads.
+    The three tuples have one length T, so that a light change belongs to a numbered frame. `payload` is the engine's
+    own result of the host half (masks, source light), which only the engine that made it reads.
     """
 
     frames: tuple[Frame, ...]

@@ -1,6 +1,6 @@
 """The server: HTTP, one WebSocket for each participant, and the only aiortc in the project.
 
-`http.app` serves the page and opens a `session` for each WebSocket; `rtc.tracks` moves pictures between aiortc and the
+`http.app` serves the page and opens a `session` for each WebSocket; `rtc` moves pictures between aiortc and the
 live core.
 """
 

@@ -189,6 +189,7 @@ class EngineChoice(BaseModel):
     available: bool
     reason: str = ""
     shows_avatar: bool = False  # in place of the camera; needs a portrait
+    has_qualities: bool = False  # it obeys `set_avatar`
 
     @computed_field
     def needs_portrait(self) -> bool:

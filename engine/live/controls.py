@@ -49,7 +49,7 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Controls:
-    """Holds what one participant has asked for. `dataclasses.replace` makes the next value; `LiveStream.apply` takes it."""
+    """Holds all that a participant asked for. `dataclasses.replace` makes another; `LiveStream.apply` takes it."""
 
     engine: EnginePair
     lighting: Lighting

@@ -18,8 +18,10 @@ from engine.live.controls import Controls
 from engine.live.stream import LiveStream, OutputFrame
 from server.errors import BadMessage, BadOffer
 from server.protocol import IceCandidate
+from server.rtc.audio_delay import AudioDelay
 from server.rtc.jitter import AUDIO_PREFETCH
-from server.rtc.tracks import AudioDelay, VideoInput, VideoOutput
+from server.rtc.video_input import VideoInput
+from server.rtc.video_output import VideoOutput
 from server.settings import FrameLimits, Settings
 
 logger = logging.getLogger(__name__)

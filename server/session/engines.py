@@ -8,6 +8,7 @@ portrait yet, is.
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import NamedTuple
 
 from engine import EngineConfig, available_engines, avatar_fallback, camera_engines, fallbacks, make_engine
@@ -212,16 +213,7 @@ class Engines:
 
     def menu(self) -> list[EngineChoice]:
         """Returns the engines that a participant may choose from, in the order of preference."""
-        known = [
-            EngineChoice(
-                name=info.name,
-                title=info.title,
-                available=info.available,
-                reason=info.reason,
-                shows_avatar=info.needs_portrait,
-            )
-            for info in available_engines(self._config)
-        ]
+        known = [EngineChoice(**asdict(info)) for info in available_engines(self._config)]
         names = {choice.name for choice in known}
         own = [
             EngineChoice(name=name, title=name, available=True, shows_avatar=device.engine.traits.shows_avatar)

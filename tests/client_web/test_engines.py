@@ -28,9 +28,16 @@ async ([engines, names]) => {
 """
 
 
-def entry(name: str, title: str, needs_portrait: bool, **traits: object) -> dict[str, object]:
+def entry(name: str, title: str, shows_avatar: bool, has_qualities: bool = False) -> dict[str, object]:
     """An engine as the welcome lists it."""
-    return {"name": name, "title": title, "available": True, "reason": "", "needs_portrait": needs_portrait, **traits}
+    return {
+        "name": name,
+        "title": title,
+        "available": True,
+        "reason": "",
+        "shows_avatar": shows_avatar,
+        "has_qualities": has_qualities,
+    }
 
 
 def test_no_engine_is_spelt() -> None:
@@ -43,12 +50,12 @@ def test_no_engine_is_spelt() -> None:
 
 @pytest.mark.browser
 def test_order(page: Page, untouched: Serving) -> None:
-    """Cameras keep the server's order; of avatars the preview, which is listed first, comes last."""
+    """Cameras keep the server's order; of avatars those with presets come before the preview, which is listed first."""
     page.goto(untouched.url)
     engines = [
         entry("p", "Plain", False),
         entry("q", "Avatar (Quick one)", True),
-        entry("f", "Avatar (Fine one)", True),
+        entry("f", "Avatar (Fine one)", True, has_qualities=True),
         entry("u", "Untouched picture", False),
     ]
     found = page.evaluate(ASK, [engines, ["p", "q", "f", "missing"]])

@@ -37,7 +37,7 @@ def test_a_class_and_a_row_make_a_new_engine(sepia: EngineSpec) -> None:
     """It is made by its name, stands in the list of what is available, and in the menu that the welcome carries."""
     assert isinstance(make_engine("sepia"), Sepia)
     info = {each.name: each for each in available_engines()}["sepia"]
-    assert (info.title, info.available, info.reason, info.needs_portrait) == ("Sepia", True, "", False)
+    assert (info.title, info.available, info.reason, info.shows_avatar) == ("Sepia", True, "", False)
     engines = Engines("sepia")
     try:
         assert [choice.name for choice in engines.menu()] == list(ENGINES)

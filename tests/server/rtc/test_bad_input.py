@@ -8,7 +8,7 @@ import pytest
 from aiortc.mediastreams import MediaStreamTrack
 
 from server.errors import BadMessage, BadOffer
-from server.rtc import peer, tracks
+from server.rtc import peer, video_output
 from server.rtc.peer import checked_offer
 from server.session import outbox
 from tests.server.client import CameraTrack, Participant, moving_square, running
@@ -270,7 +270,7 @@ async def test_pictures_beyond_the_limit_are_not_even_decoded_for_a_while(monkey
 
 async def test_a_muted_track_keeps_the_connection_and_a_calm_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """The camera stops sending: the last picture is repeated, nothing is closed, and it goes on with the camera."""
-    monkeypatch.setattr(tracks, "KEEPALIVE_S", 0.1)
+    monkeypatch.setattr(video_output, "KEEPALIVE_S", 0.1)
 
     class Muting(CameraTrack):
         muted = asyncio.Event()

@@ -14,14 +14,14 @@ from aiortc.rtp import RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.rtc import codecs
+from server.rtc import codecs, decoders, encoders
 from server.rtc import frames as pictures
 from server.rtc import jitter as receiving
 from tests.server.client import moving_square
 
 ENCODERS = [
-    pytest.param(codecs.LiveVp8Encoder, codecs.LiveVp8Decoder, vp8_depayload, id="VP8"),
-    pytest.param(codecs.LiveH264Encoder, codecs.LiveH264Decoder, h264_depayload, id="H264"),
+    pytest.param(encoders.LiveVp8Encoder, decoders.LiveVp8Decoder, vp8_depayload, id="VP8"),
+    pytest.param(encoders.LiveH264Encoder, decoders.LiveH264Decoder, h264_depayload, id="H264"),
 ]
 
 
@@ -120,7 +120,7 @@ def test_the_bit_rate_follows_the_receiver(make, make_decoder, depayload) -> Non
 def test_the_bit_rate_falls_at_once_and_rises_in_steps() -> None:
     """Every new rate costs a key frame, so small changes are ignored and a rise waits its turn."""
     now = [0.0]
-    rate = codecs.BitrateControl(lambda: now[0])
+    rate = encoders.BitrateControl(lambda: now[0])
     rate.request(1_400_000)
     assert not rate.adopt()
     rate.request(600_000)
@@ -131,10 +131,10 @@ def test_the_bit_rate_falls_at_once_and_rises_in_steps() -> None:
     assert not rate.adopt()
     now[0] = 5.0
     assert rate.adopt()
-    assert rate.current == codecs.MAX_BITRATE
+    assert rate.current == encoders.MAX_BITRATE
     rate.request(1)
     assert rate.adopt()
-    assert rate.current == codecs.MIN_BITRATE
+    assert rate.current == encoders.MIN_BITRATE
 
 
 # ---- colour

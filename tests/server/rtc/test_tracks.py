@@ -1,4 +1,4 @@
-"""server.rtc.tracks: drain, pace, keep time; a calm picture when there is none."""
+"""server.rtc.video_input, video_output and audio_delay: drain, pace, keep time; a calm picture when there is none."""
 
 import asyncio
 import fractions
@@ -10,7 +10,7 @@ import pytest
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.stream import OutputFrame
-from server.rtc import tracks
+from server.rtc import audio_delay, video_input, video_output
 from server.rtc.frames import picture_of, rgb_array
 from server.settings import FrameLimits, Settings
 
@@ -61,7 +61,7 @@ async def test_the_input_drains_and_keeps_presentation_times() -> None:
     for pts, size in ((0, (64, 48)), (3000, (64, 48)), (6000, (48, 64)), (9000, (65, 49))):
         source.queue.put_nowait(rgb_of(*size, pts))
     source.queue.put_nowait(None)
-    reader = tracks.VideoInput(source, live, LIMITS, lambda w, h: None)
+    reader = video_input.VideoInput(source, live, LIMITS, lambda w, h: None)
     await reader.run()
     assert live.submitted == [((48, 64, 3), 0.0), ((48, 64, 3), 1 / 30), ((64, 48, 3), 2 / 30), ((49, 65, 3), 0.1)]
     assert reader.frames == 4
@@ -74,7 +74,7 @@ async def test_the_input_takes_yuv_from_a_foreign_decoder() -> None:
     picture.pts, picture.time_base = 0, fractions.Fraction(1, 90_000)
     source.queue.put_nowait(picture)
     source.queue.put_nowait(None)
-    await tracks.VideoInput(source, live, LIMITS, lambda w, h: None).run()
+    await video_input.VideoInput(source, live, LIMITS, lambda w, h: None).run()
     assert live.submitted == [((48, 64, 3), 0.0)]
 
 
@@ -85,7 +85,7 @@ async def test_impossible_sizes_are_reported_and_dropped(size: tuple[int, int]) 
     source.queue.put_nowait(rgb_of(*size))
     source.queue.put_nowait(rgb_of(64, 48))
     source.queue.put_nowait(None)
-    reader = tracks.VideoInput(source, live, LIMITS, lambda w, h: reported.append((w, h)))
+    reader = video_input.VideoInput(source, live, LIMITS, lambda w, h: reported.append((w, h)))
     await reader.run()
     assert reported == [size]
     assert len(live.submitted) == 1
@@ -96,7 +96,7 @@ async def test_an_8k_picture_is_refused_by_its_size() -> None:
     source, live, reported = Source(), FakeLive(), []
     source.queue.put_nowait(av.VideoFrame(7680, 4320, "yuv420p"))
     source.queue.put_nowait(None)
-    await tracks.VideoInput(source, live, Settings().frame_limits, lambda w, h: reported.append((w, h))).run()
+    await video_input.VideoInput(source, live, Settings().frame_limits, lambda w, h: reported.append((w, h))).run()
     assert reported == [(7680, 4320)]
     assert live.submitted == []
 
@@ -104,7 +104,7 @@ async def test_an_8k_picture_is_refused_by_its_size() -> None:
 async def test_an_output_wakes_a_waiting_reader_from_any_thread() -> None:
     """`wake` from the device thread ends the wait; nobody polls."""
     live, sent = FakeLive(), []
-    output = tracks.VideoOutput(lambda frame, now: sent.append(frame))
+    output = video_output.VideoOutput(lambda frame, now: sent.append(frame))
     output.attach(live)
     waiting = asyncio.ensure_future(output.recv())
     await asyncio.sleep(0.02)
@@ -121,7 +121,7 @@ async def test_the_output_asks_again_when_the_pacer_said_so() -> None:
     """A picture scheduled for later leaves without another wake."""
     live = FakeLive()
     live.wait_s = 0.02
-    output = tracks.VideoOutput(lambda frame, now: None)
+    output = video_output.VideoOutput(lambda frame, now: None)
     output.attach(live)
     waiting = asyncio.ensure_future(output.recv())
     await asyncio.sleep(0)
@@ -133,7 +133,7 @@ async def test_presentation_times_only_grow() -> None:
     """Two pictures of one time, or a source that jumps back, do not send RTP time backwards."""
     live = FakeLive()
     live.ready = [output_of(1.0), output_of(1.0), output_of(0.2), output_of(2.0)]
-    output = tracks.VideoOutput(lambda frame, now: None)
+    output = video_output.VideoOutput(lambda frame, now: None)
     output.attach(live)
     assert [(await output.recv()).pts for _ in range(4)] == [90_000, 90_001, 90_002, 180_000]
 
@@ -142,7 +142,7 @@ async def test_odd_sides_lose_a_pixel() -> None:
     """4:2:0 has even sides."""
     live = FakeLive()
     live.ready = [output_of(0.0, size=(33, 47))]
-    output = tracks.VideoOutput(lambda frame, now: None)
+    output = video_output.VideoOutput(lambda frame, now: None)
     output.attach(live)
     picture = await output.recv()
     assert (picture.width, picture.height) == (46, 32)
@@ -150,10 +150,10 @@ async def test_odd_sides_lose_a_pixel() -> None:
 
 async def test_a_source_that_stops_leaves_its_last_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """A muted or ended track shows the last picture again, later in time."""
-    monkeypatch.setattr(tracks, "KEEPALIVE_S", 0.02)
+    monkeypatch.setattr(video_output, "KEEPALIVE_S", 0.02)
     live = FakeLive()
     live.ready = [output_of(0.0, level=99)]
-    output = tracks.VideoOutput(lambda frame, now: None)
+    output = video_output.VideoOutput(lambda frame, now: None)
     output.attach(live)
     first, again = await output.recv(), await asyncio.wait_for(output.recv(), 5)
     assert rgb_array(again)[0, 0, 0] == 99
@@ -162,17 +162,17 @@ async def test_a_source_that_stops_leaves_its_last_picture(monkeypatch: pytest.M
 
 async def test_a_source_that_never_starts_shows_a_dark_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing usable came: a calm picture, not an error."""
-    monkeypatch.setattr(tracks, "BLANK_AFTER_S", 0.02)
-    output = tracks.VideoOutput(lambda frame, now: None)
+    monkeypatch.setattr(video_output, "BLANK_AFTER_S", 0.02)
+    output = video_output.VideoOutput(lambda frame, now: None)
     output.attach(FakeLive())
     picture = await asyncio.wait_for(output.recv(), 5)
-    assert (picture.height, picture.width) == tracks.BLANK_SIZE
-    assert rgb_array(picture).max() == tracks.BLANK_GREY
+    assert (picture.height, picture.width) == video_output.BLANK_SIZE
+    assert rgb_array(picture).max() == video_output.BLANK_GREY
 
 
 async def test_stopping_ends_a_waiting_reader() -> None:
     """A sender that waits for a picture is released when the connection closes."""
-    output = tracks.VideoOutput(lambda frame, now: None)
+    output = video_output.VideoOutput(lambda frame, now: None)
     output.attach(FakeLive())
     waiting = asyncio.ensure_future(output.recv())
     await asyncio.sleep(0.01)
@@ -184,7 +184,7 @@ async def test_stopping_ends_a_waiting_reader() -> None:
 async def test_sound_is_held_back_as_long_as_the_picture() -> None:
     """A packet leaves `delay_s` after it came, in order."""
     now, source = [0.0], Source("audio")
-    sound = tracks.AudioDelay(source, clock=lambda: now[0])
+    sound = audio_delay.AudioDelay(source, clock=lambda: now[0])
     sound.match(0.2)
     running = asyncio.ensure_future(sound.run())
     source.queue.put_nowait("a")
@@ -203,11 +203,11 @@ async def test_sound_is_held_back_as_long_as_the_picture() -> None:
 
 async def test_sound_delay_has_a_limit_and_ignores_trifles() -> None:
     """Half a second at most, and no gap for a few milliseconds."""
-    sound = tracks.AudioDelay(Source("audio"))
+    sound = audio_delay.AudioDelay(Source("audio"))
     sound.match(9.0)
-    assert sound.delay_s == tracks.MAX_AUDIO_DELAY_S
-    sound.match(tracks.MAX_AUDIO_DELAY_S - 0.005)
-    assert sound.delay_s == tracks.MAX_AUDIO_DELAY_S
+    assert sound.delay_s == audio_delay.MAX_AUDIO_DELAY_S
+    sound.match(audio_delay.MAX_AUDIO_DELAY_S - 0.005)
+    assert sound.delay_s == audio_delay.MAX_AUDIO_DELAY_S
     sound.match(-1.0)
     assert sound.delay_s == 0
 
@@ -215,18 +215,18 @@ async def test_sound_delay_has_a_limit_and_ignores_trifles() -> None:
 async def test_sound_that_nobody_fetches_is_bounded() -> None:
     """A sender that stalls costs two seconds of sound, not memory without end."""
     source = Source("audio")
-    sound = tracks.AudioDelay(source)
-    for i in range(tracks.AUDIO_PACKETS * 3):
+    sound = audio_delay.AudioDelay(source)
+    for i in range(audio_delay.AUDIO_PACKETS * 3):
         source.queue.put_nowait(i)
     source.queue.put_nowait(None)
     await sound.run()
-    assert await sound.recv() == tracks.AUDIO_PACKETS * 2
+    assert await sound.recv() == audio_delay.AUDIO_PACKETS * 2
 
 
 async def test_sound_ends_with_its_source() -> None:
     """After the last packet the track says so."""
     source = Source("audio")
-    sound = tracks.AudioDelay(source)
+    sound = audio_delay.AudioDelay(source)
     source.queue.put_nowait("last")
     source.queue.put_nowait(None)
     await sound.run()

@@ -1,0 +1,51 @@
+"""Takes the participant's pictures from aiortc's track to the live stream.
+
+aiortc's receive queue has no bound, so `VideoInput.run` always drains it; only the live core's mailbox drops. Pictures
+arrive as RGB: the decoder's thread made them so, and the event loop converts nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+from engine.live.stream import LiveStream
+from server.rtc.frames import rgb_array, rgb_picture
+from server.settings import FrameLimits
+
+
+class VideoInput:
+    """Drains the participant's video into the live stream. `on_bad_size(width, height)` hears of unusable pictures."""
+
+    def __init__(
+        self, track: MediaStreamTrack, live: LiveStream, limits: FrameLimits, on_bad_size: Callable[[int, int], None]
+    ) -> None:
+        self._track = track
+        self._live = live
+        self._limits = limits
+        self._on_bad_size = on_bad_size
+        self.frames = 0
+        self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
+
+    async def run(self) -> None:
+        """Submits every picture until the track ends."""
+        while True:
+            try:
+                picture: Any = await self._track.recv()
+            except MediaStreamError:
+                return
+            self.last_s = time.monotonic()
+            if not self._fits(picture.width, picture.height):
+                self._on_bad_size(picture.width, picture.height)
+                continue
+            if picture.format.name != "rgb24":  # a decoder that is not ours
+                picture = await asyncio.to_thread(rgb_picture, picture)
+            self.frames += 1
+            t_s = float(picture.pts * picture.time_base) if picture.pts is not None else self.last_s
+            self._live.submit(rgb_array(picture), t_s)
+
+    def _fits(self, width: int, height: int) -> bool:
+        low, high, pixels = self._limits
+        return low <= min(width, height) and max(width, height) <= high and width * height <= pixels
