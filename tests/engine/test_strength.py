@@ -75,7 +75,7 @@ def test_hints_of_lcvd_are_equal_live_and_offline(
 ) -> None:
     """The live stream's hints and those animate_clip gives the model, of one portrait, are the same bytes, and each is
     the linear mixture of the hints of both lights within a code value."""
-    pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     from engine.backends.eager import EagerBackend
     from engine.diffusion.engine import DiffusionEngine, DiffusionOptions
     from engine.diffusion.latency import CostModel

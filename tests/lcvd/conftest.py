@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny model, temporal VAE included. Read only: copy it before you break it."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     torch.set_num_threads(1)
     from lcvd.weights.tiny import write_tiny
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.backends.compiled import CompiledBackend  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.backends.build import TOLERANCES, BuildRequest, build_command, build_plans, verified, verify_again  # noqa: E402
 from engine.backends.eager import EagerBackend  # noqa: E402

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.backends.build import TOLERANCES  # noqa: E402
 from engine.backends.chain import BackendChain, chain_limit_s, chain_names  # noqa: E402

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 pytest.importorskip("onnx", reason="pip install onnx==1.22.0")
 pytest.importorskip("onnxscript", reason="pip install onnxscript")
 pytest.importorskip("onnxruntime", reason="pip install onnxruntime")

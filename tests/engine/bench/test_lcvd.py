@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.backends.make_backend import make_backend  # noqa: E402
 from engine.bench.lcvd import (  # noqa: E402

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.diffusion.batching import BatchScheduler, Start, run_alone  # noqa: E402
 from engine.protocols import DenoiseRequest, DenoiseResult  # noqa: E402

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.diffusion.engine import DiffusionStream  # noqa: E402
 from engine.diffusion.sampler import SamplerPlan  # noqa: E402

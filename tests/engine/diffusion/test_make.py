@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine import EngineConfig, available_engines, make_engine  # noqa: E402
 from engine.diffusion.config import LcvdConfig  # noqa: E402

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.diffusion.engine import DiffusionOptions  # noqa: E402
 from engine.diffusion.memory import GIB, MemoryNeed, fit_to_memory, fitting_batch, free_memory, memory_need  # noqa: E402

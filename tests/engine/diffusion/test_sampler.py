@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.diffusion.sampler import GUIDANCES, RHO, SPREAD, STEPS, SamplerPlan, correction_gain, denoise_window  # noqa: E402  # noqa: E402
 from engine.diffusion.window import WINDOW, WindowShape  # noqa: E402

@@ -7,7 +7,7 @@ own figures only show that nothing breaks; the toy prior, decoded by the same ti
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from dataclasses import replace  # noqa: E402
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.diffusion.latency import predicted  # noqa: E402
 from engine.diffusion.sampler import SamplerPlan, denoise_window  # noqa: E402

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
-pytest.importorskip("diffusers", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
+pytest.importorskip("diffusers", reason="pip install -e '.[lcvd]'")
 
 from engine.errors import PortraitError  # noqa: E402
 from engine.offline.animate_clip import PortraitOptions, animate_clip  # noqa: E402

@@ -10,7 +10,7 @@ from lcvd.errors import ModelUnavailable, ShapeError
 from lcvd.face.raster import rasterize
 from lcvd.face.raster_pytorch3d import Pytorch3dRasterizer, make_rasterizer
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 
 def documented_rasterize(meshes, image_size=256, blur_radius=0.0, faces_per_pixel=8, perspective_correct=False, **rest):

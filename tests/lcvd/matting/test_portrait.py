@@ -67,7 +67,7 @@ def test_a_picture_without_a_person_has_an_empty_mask():
 
 def test_latent_is_bilinear_without_prefilter():
     """Every latent cell takes the mean of the four pixels in its middle, as cv2 does at a factor of eight."""
-    pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     from lcvd.sampling.conditions import latent_mask
 
     mask = np.random.default_rng(1).random((64, 96)).astype(np.float32)
@@ -106,7 +106,7 @@ def test_choice_of_network(monkeypatch, tmp_path):
 
 def test_u2net_is_fed_as_released(tmp_path):
     """The network sees RGB/255 at 320², in that channel order, and its fused map comes back unchanged."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     from lcvd.matting.u2net import U2Net
 
     torch.manual_seed(0)

@@ -5,7 +5,7 @@ import pytest
 
 from lcvd.errors import ModelUnavailable
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 import torch.nn.functional as F  # noqa: E402
 
 from lcvd.matting.u2net import U2Net, load_u2net  # noqa: E402

@@ -114,7 +114,7 @@ def test_without_the_file_it_says_where_it_comes_from(tmp_path: Path) -> None:
 
 def test_the_encoder_is_read_from_the_users_file(tmp_path: Path) -> None:
     """A random encoder saved in DECA's layout loads through lcvd.tracking.deca and answers 27 light numbers."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     torch.set_num_threads(1)
     from lcvd.tracking.deca_encoder import CoarseEncoder
 

@@ -112,7 +112,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_a_torchscript_file_runs(tmp_path: Path) -> None:
     """A tiny scripted network in ArcFace's place gives its own numbers; a damaged file is refused."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
     class Mean(torch.nn.Module):  # type: ignore[name-defined,misc]
         def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[name-defined]

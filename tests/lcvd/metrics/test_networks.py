@@ -73,7 +73,7 @@ def test_fid_of_one_frame_is_reported() -> None:
 
 def test_fid_reads_nvidias_torchscript(tmp_path: Path) -> None:
     """The file is called with uint8 pictures and return_features, by name; another file is refused."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
     class Inception(torch.nn.Module):  # type: ignore[name-defined,misc]
         def forward(self, img: torch.Tensor, return_features: bool = False) -> torch.Tensor:  # type: ignore[name-defined]
@@ -91,7 +91,7 @@ def test_fid_reads_nvidias_torchscript(tmp_path: Path) -> None:
 
 def test_fid_hands_the_published_weights_to_torch_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package gets name, features and path; a pickle that wants to run code never reaches it."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     made: list[tuple] = []
 
     class Extractor(torch.nn.Module):  # type: ignore[name-defined,misc]
@@ -172,7 +172,7 @@ def test_fvd_of_a_short_clip_is_skipped() -> None:
 
 def test_fvd_reads_the_torchscript_file(tmp_path: Path) -> None:
     """Called as StyleGAN-V does, after our own scaling."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
     class I3d(torch.nn.Module):  # type: ignore[name-defined,misc]
         def forward(
@@ -198,7 +198,7 @@ def test_fvd_reads_the_torchscript_file(tmp_path: Path) -> None:
 
 def lpips_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package whose network has lpips's state names and whose distance is the mean absolute difference."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
     class LPIPS(torch.nn.Module):  # type: ignore[name-defined,misc]
         def __init__(self, net: str, pnet_rand: bool, verbose: bool) -> None:
@@ -270,7 +270,7 @@ def test_iq_asks_pyiqa_for_a_model_of_opinion(
     monkeypatch: pytest.MonkeyPatch, mode: str, lower: bool, good: bool
 ) -> None:
     """A named model is made on the CPU; one that needs a reference, or where lower is better, is refused."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
     class Model:
         metric_mode, lower_better = mode, lower
@@ -328,7 +328,7 @@ OPTIONS = {
 
 def test_vq_follows_the_authors_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sampler, fragments, normalisation and weights reach a fake fastvqa as vqa.py gives them; repeats are equal."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     seen: dict[str, object] = {}
 
     class Sampler:

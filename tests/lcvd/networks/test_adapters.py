@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.errors import ShapeError  # noqa: E402
 from lcvd.networks.adapters import Adapters, ConvAdapter  # noqa: E402

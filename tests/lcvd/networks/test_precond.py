@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.errors import ShapeError  # noqa: E402
 from lcvd.networks.precond import Condition, Denoiser, micro_condition  # noqa: E402

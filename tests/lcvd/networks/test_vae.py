@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.errors import ShapeError  # noqa: E402
 from lcvd.networks.image_encoder import embed_image, encoder_pixels, resize_antialiased  # noqa: E402

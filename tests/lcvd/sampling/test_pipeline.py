@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.errors import LcvdError, ModelUnavailable, ShapeError  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames, relight_latents  # noqa: E402

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.networks.schedule import karras_sigmas  # noqa: E402
 from lcvd.sampling.latent_file import ClipLatents  # noqa: E402

@@ -17,7 +17,7 @@ from tests.lcvd.tracking.synthetic_flame import write_folder
 @pytest.fixture
 def torch():
     """torch, or skip."""
-    return pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    return pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 
 def published_keys() -> dict[str, tuple[int, ...]]:

@@ -81,7 +81,7 @@ def test_chumpy_and_sparse_become_arrays(tmp_path, protocol):
 def test_real_scipy_and_torch(tmp_path):
     """Pickles of today's scipy and torch are read without them."""
     sparse = pytest.importorskip("scipy.sparse", reason="pip install scipy")
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     dense = np.array([[0, 2.0, 0], [3, 0, 4.0]])
     wanted = {
         "csc": sparse.csc_matrix(dense),

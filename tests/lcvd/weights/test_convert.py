@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.errors import WeightsError  # noqa: E402
 from lcvd.model import load_lcvd  # noqa: E402

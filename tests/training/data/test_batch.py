@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.networks.image_encoder import embed_image  # noqa: E402
 from lcvd.random_model import random_lcvd  # noqa: E402

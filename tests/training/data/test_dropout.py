@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from training.config import DropoutConfig  # noqa: E402
 from training.data.dropout import ConditionMask, draw_condition_mask  # noqa: E402

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from training.evaluation import Case, Scores, held_out_case, scored
 from training.evaluation.calibration import faulty, painted, part_way

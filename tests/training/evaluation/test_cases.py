@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.errors import ShapeError
 from lcvd.lighting.presets import PRESETS

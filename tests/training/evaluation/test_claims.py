@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from training.evaluation import Plan, Scores, Trial
 from training.evaluation.claims import claims_of

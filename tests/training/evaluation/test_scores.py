@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.errors import ShapeError
 from training.evaluation import Case, held_out_case, scored

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 import torch
 
 from lcvd.errors import ShapeError

@@ -113,7 +113,7 @@ def test_a_log_on_a_full_disk_is_told_once(tmp_path: Path) -> None:
 
 def test_gathered_weights_are_exported_as_they_are(tmp_path: Path) -> None:
     """Of a process that holds shards, only the frozen parts of its own networks are exported."""
-    torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
     from safetensors.torch import load_file
 
     from lcvd.random_model import random_lcvd

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="pip install 'relight-live[lcvd]'")
+torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from training.loop.ema import Ema  # noqa: E402
 

@@ -134,7 +134,7 @@ def test_killed_and_resumed_it_ends_as_if_uninterrupted(place: Path) -> None:
 
 def test_eight_bit_adam_learns_and_goes_on_from_a_checkpoint(place: Path) -> None:
     """Large layers have a state of bytes, and it comes back: losses are equal to the last digit."""
-    pytest.importorskip("bitsandbytes", reason="pip install 'relight-live[train]'")
+    pytest.importorskip("bitsandbytes", reason="pip install -e '.[train]'")
     changes: dict[str, Any] = {"optimizer__name": "adamw8bit", "steps": 4, "checkpoint__every": 2}
     whole = tiny_config(place / "bytes", **changes)
     train(whole)
@@ -161,7 +161,7 @@ def test_going_on_follows_the_new_settings(place: Path) -> None:
     state = torch.load(output / "checkpoints" / "step-00000005" / "optimizer.bin", weights_only=True)
     assert {group["weight_decay"] for group in state["param_groups"]} == {0.25}
     assert {float(row["step"]) for row in state["state"].values()} == {5.0}
-    pytest.importorskip("bitsandbytes", reason="pip install 'relight-live[train]'")
+    pytest.importorskip("bitsandbytes", reason="pip install -e '.[train]'")
     with pytest.raises(TrainingStopped, match="trained with AdamW, this run has AdamW8bit"):
         train(tiny_config(output, steps=6, optimizer__name="adamw8bit"))
 
