@@ -41,7 +41,7 @@ def test_a_class_and_a_row_make_a_new_engine(sepia: EngineSpec) -> None:
     engines = Engines("sepia")
     try:
         assert [choice.name for choice in engines.menu()] == list(ENGINES)
-        assert isinstance(engines.host("sepia").engine, Sepia)
+        assert isinstance(engines.device("sepia").engine, Sepia)
         engines.warm()
         assert (engines.default, engines.degraded_reason) == ("sepia", "")
     finally:

@@ -97,7 +97,7 @@ def test_lost_face_holds_the_pose_while_the_light_goes_on() -> None:
     before = stream.prepare(driver_frame(2))
     stream.render(before)
     lost = stream.prepare(driver_frame(3))
-    np.testing.assert_array_equal(lost.host.uv_map, before.host.uv_map)
+    np.testing.assert_array_equal(lost.payload.uv_map, before.payload.uv_map)
     stream.set_lighting(RIGHT)
     picture = shown_from(stream, 4, 20)
     left, right = face_halves(picture)
