@@ -147,11 +147,11 @@ class Lane:
             self._check_device()
             if self.device.error is not None:
                 raise self.device.error
+        self._reset, self._shape = False, None  # before the controls are read: a reset that comes later is not lost
         self._lighting = self._owner.lighting
         self._busy_since = self._clock()
         self._stream = self.device.engine.open(StreamConfig(self._lighting, self._owner.stats, self._owner.avatar))
         self._busy_since = None
-        self._reset, self._shape = False, None
         self._owner.lane_opened(self)
 
     def _step(self) -> None:

@@ -109,6 +109,25 @@ class FakeStream:
         self._engine.closed_streams += 1
 
 
+class Gate:
+    """Holds whoever passes while it is shut."""
+
+    def __init__(self, shut: bool = False) -> None:
+        self._open = threading.Event()
+        self.shut = shut
+        self.waiting = 0
+
+    def __call__(self, _: object = None) -> None:
+        if self.shut:
+            self.waiting += 1
+            self._open.wait(30)
+            self.waiting -= 1
+
+    def open(self) -> None:
+        self.shut = False
+        self._open.set()
+
+
 def picture(value: int = 0, height: int = 12, width: int = 16) -> NDArray[np.uint8]:
     return np.full((height, width, 3), value, np.uint8)
 
@@ -151,6 +170,13 @@ def switch(stream: LiveStream, host: DeviceThread, fallback: DeviceThread | None
 
 def placeholder_of(avatar: Avatar | None) -> Placeholder | None:
     return None if avatar is None else Placeholder(avatar.portrait_rgb)
+
+
+def opened(engine: FakeEngine, **options: object) -> "Hand":
+    """A stream whose engine is ready."""
+    hand = Hand(engine, **options)  # type: ignore[arg-type]
+    until(lambda: hand.state() == "ok")
+    return hand
 
 
 class Hand:

@@ -5,20 +5,11 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
-import pytest
 
 from engine.frames import Frame, Work
 from engine.live.device import DeviceThread
 from engine.protocols import EngineTraits, NextBatch, Stream
-from tests.engine.fakes import DAY, Clock, FakeEngine, FakeStream, lanes_and_devices, live_stream, picture, until
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    """Every test gives its threads back."""
-    before = set(lanes_and_devices())
-    yield
-    until(lambda: not set(lanes_and_devices()) - before)
+from tests.engine.fakes import DAY, Clock, FakeEngine, FakeStream, live_stream, picture, until
 
 
 class BatchingFake(FakeEngine):
