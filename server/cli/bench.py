@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from engine import ENGINES
+
 if TYPE_CHECKING:
     from engine.bench.throughput import BenchResult
 
@@ -72,7 +74,7 @@ bench = typer.Typer(
 @bench.callback()
 def measure(
     ctx: typer.Context,
-    engine: Annotated[str, typer.Option(help="Engine: ratio, avatar, lcvd or passthrough.")] = "ratio",
+    engine: Annotated[str, typer.Option(help=f"Engine: {', '.join(ENGINES)}.")] = "ratio",
     loopback: Annotated[
         bool, typer.Option("--loopback", help="Through a real server and WebRTC on this machine: glass to glass.")
     ] = False,
@@ -101,7 +103,7 @@ def measure(
     if ctx.invoked_subcommand is not None:
         refuse_options(ctx)
         return
-    from engine import ENGINES, make_engine
+    from engine import make_engine
     from engine.bench.throughput import bench_engine, pictures
     from lcvd.lighting.presets import preset
 

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from engine import ENGINES
 from server.cli.bench import bench
 from server.cli.bench_lcvd import lcvd
 from server.cli.data import data
@@ -37,9 +38,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one. Default: 8080.")
     ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="Engine a session starts with: ratio, avatar, lcvd or passthrough.")
-    ] = None,
+    engine: Annotated[str | None, typer.Option(help=f"Engine a session starts with: {', '.join(ENGINES)}.")] = None,
     max_sessions: Annotated[int | None, typer.Option(min=1, help="Participants admitted at once.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder that holds the tracking models already.")] = None,
     weights: Annotated[str | None, typer.Option(help="LCVD's weights: a folder, or a name known to `weights`.")] = None,

@@ -38,7 +38,7 @@ def video(
     ] = "rembrandt-left",
     strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 keeps the original, 1 relights fully.")] = 1.0,
     background: Annotated[str, typer.Option(help="keep, dim or lit; default: what the light asks for.")] = "",
-    engine: Annotated[str, typer.Option(help="ratio (CPU), avatar (CPU), lcvd (diffusion) or passthrough.")] = "ratio",
+    engine: Annotated[str, typer.Option(help=f"Engine: {', '.join(ENGINES)}.")] = "ratio",
     compare: Annotated[bool, typer.Option("--compare", help="Write source and result side by side.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing output.")] = False,
     reference: Annotated[

@@ -81,7 +81,7 @@ def test_the_order_of_fallbacks() -> None:
         assert set(spec.fallbacks) <= set(ENGINES) - {spec.name}
 
 
-@pytest.mark.parametrize("name", ["ratio", "avatar", "passthrough"])
+@pytest.mark.parametrize("name", sorted(set(ENGINES) - {"lcvd"}))  # its title depends on weights
 def test_a_row_says_of_an_engine_what_the_engine_says(name: str) -> None:
     """Name, title and whether it shows avatars, before it is made and after."""
     engine = make_engine(name)

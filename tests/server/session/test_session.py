@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from aiortc.mediastreams import AudioStreamTrack
 
+from engine import ENGINES
 from engine.errors import EngineUnavailable
 from engine.passthrough import PassthroughEngine
 from engine.protocols import Engine
@@ -51,7 +52,7 @@ async def test_the_welcome_says_what_there_is() -> None:
         welcome = await tab.wait(type="welcome")
         for trait in ("shows_avatar", "needs_portrait"):  # the latter is the former name, for one version
             shows = [(engine["name"], engine[trait]) for engine in welcome["engines"]]
-            assert shows == [("ratio", False), ("avatar", True), ("lcvd", True), ("passthrough", False)]
+            assert shows == [(spec.name, spec.shows_avatar) for spec in ENGINES.values()]
         assert welcome["engine"] == "passthrough"
         assert welcome["lighting"]["name"] == "original"
         assert welcome["session"] in server.server.sessions
