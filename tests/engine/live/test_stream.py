@@ -10,8 +10,10 @@ import pytest
 from engine.errors import FrameError
 from engine.frames import Frame, Work
 from engine.live.device import DeviceThread
+from engine.protocols import Avatar, EngineTraits
 from tests.engine.fakes import (
     DAY,
+    NIGHT,
     Clock,
     FakeEngine,
     Gate,
@@ -84,6 +86,36 @@ def test_a_slow_engine_drops_at_the_mailbox_and_stays_young() -> None:
     hand.get(5)
     assert [f.index for f in hand.outputs] == [0, 1, 5]
     hand.close()
+
+
+def test_the_reader_is_told_whenever_there_may_be_a_picture() -> None:
+    """A frame that passes, a result, what a failing engine gives back and a placeholder are each announced."""
+    warm, broken = Gate(shut=True), threading.Event()
+
+    def trouble(_: Work) -> None:
+        if broken.is_set():
+            raise RuntimeError("broken")
+
+    hand = Hand(FakeEngine(on_warmup=warm, on_render=trouble), backoff_s=(60, 60))
+    hand.send()
+    assert hand.told == 1
+    warm.open()
+    until(lambda: hand.state() == "ok")
+    hand.send()
+    until(lambda: hand.told == 2)
+    broken.set()
+    hand.send()
+    until(lambda: hand.told == 3)
+    change(hand.stream, lighting=NIGHT)
+    assert hand.told == 3  # a light shows nothing at once
+    avatar = FakeEngine(name="avatar")
+    avatar.traits = EngineTraits(shows_avatar=True)
+    other = DeviceThread(avatar, hand.clock)
+    change(hand.stream, avatar=Avatar(picture(7)))
+    switch(hand.stream, other)
+    assert hand.told == 4
+    hand.close()
+    other.close()
 
 
 @pytest.mark.parametrize("where", ["on_prepare", "on_render"])

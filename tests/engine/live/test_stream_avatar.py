@@ -115,6 +115,31 @@ def test_a_late_picture_of_the_fallback_does_not_push_in(room: Room) -> None:
     assert "avatar" not in {f.showing for f in room.outputs}
 
 
+def test_camera_pictures_in_the_queue_are_thrown_away(room: Room) -> None:
+    """Relit, due, and not fetched yet when the avatar was chosen: nobody gets them."""
+    warm = Gate(shut=True)
+    room.hidden = False
+    room.enter(FakeEngine(name="ratio", add=0, window=4))
+    until(lambda: room.frame() or room.engine["state"] == "ok")
+    room.outputs.clear()
+    room.hidden = True
+
+    def queued() -> bool:
+        room.clock.now += STEP_S
+        room.stream.submit(picture(CAMERA_LEVEL), room.clock.now)
+        threading.Event().wait(0.001)
+        return len(room.stream._pacer) > 0
+
+    until(queued)
+    switch(room.stream, room.host(AvatarEngine(100, name="lcvd", on_warmup=warm)))
+    for _ in range(6):  # each in its turn
+        room.collect()
+        room.clock.now += STEP_S
+    room.frame(1.0)
+    assert {f.showing for f in room.outputs} == {"portrait"}
+    warm.open()
+
+
 @pytest.mark.parametrize("window", [1, 4])
 def test_once_an_avatar_is_asked_for_no_camera_picture_follows(room: Room, window: int) -> None:
     """Again and again the avatar is chosen while camera pictures are rendered, drawn and queued by other threads."""
