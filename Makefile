@@ -7,7 +7,7 @@ TYPESCRIPT := typescript@5.9.3
 PIP_INSTALL := -m pip install -q -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-COVERED ?= lcvd
+COVERED ?= engine
 
 .PHONY: serve test check types-web format coverage lock browser clean
 
@@ -16,9 +16,11 @@ serve: $(VENV)/.base ## start the server on http://localhost:8080
 
 test: $(VENV)/.test browser ## run everything that needs no GPU, real browser included
 	@# The browser alone, since it needs a frame rate; then the rest in two workers, a file each, one thread for torch.
+	@# lcvd last, with the share of it that its tests reach: tracing costs half of their time, too much for the others.
 	export OMP_NUM_THREADS=1; status=0; \
 	$(BIN)/python -m pytest tests/client_web || status=1; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/client_web || status=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/client_web --ignore=tests/lcvd || status=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/lcvd --cov=lcvd || status=1; \
 	exit $$status
 
 check: $(VENV)/.test types-web ## types, lint, format
@@ -56,9 +58,8 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python $(PIP_INSTALL) -e '.[lcvd,test]'
 	@touch $@ $(VENV)/.base
 
-# Beside `make test` and not in it: tracing costs about half of the tests' time again. COVERED=engine asks
-# for another package. Compiled numba kernels count as not reached.
-coverage: $(VENV)/.test ## share of lcvd/ that its tests reach
+# COVERED=server asks for another package. Compiled numba kernels count as not reached.
+coverage: $(VENV)/.test ## share of engine/ that its tests reach
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/$(COVERED) --cov=$(COVERED)
 
 # The newest releases that pyproject.toml admits, from an environment of their own. Run `make test` before committing

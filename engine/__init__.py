@@ -160,5 +160,9 @@ def fallbacks(name: str) -> tuple[str, ...]:
 
 
 def avatar_fallback(name: str) -> str | None:
-    """Return the engine that shows avatars where `name`, which shows them too, cannot; None where there is none."""
-    return next((each for each in fallbacks(name) if each in ENGINES and ENGINES[each].shows_avatar), None)
+    """Return the engine that shows avatars where `name`, which shows them too, cannot; None where there is none.
+
+    For a stranger to the table it is the first avatar engine of the table.
+    """
+    candidates = ENGINES[name].fallbacks if name in ENGINES else tuple(ENGINES)
+    return next((each for each in candidates if ENGINES[each].shows_avatar), None)

@@ -45,7 +45,7 @@ class Stream(Protocol):
         """prepare + render: offline, tests and bench."""
 
     def set_lighting(self, lighting: Lighting) -> None:
-        """Glide to `lighting`, starting with the next prepared frame. Any thread."""
+        """Starts a transition to `lighting`, starting with the next prepared frame. Any thread."""
 
     def close(self) -> None: ...
 

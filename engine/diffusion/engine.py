@@ -236,7 +236,7 @@ class DiffusionStream:
         return [] if work is None else self.render(work)
 
     def set_lighting(self, lighting: Lighting) -> None:
-        """Glide to `lighting`, starting with the next prepared frame."""
+        """Start a transition to `lighting`, starting with the next prepared frame."""
         self._transition.set(lighting)
 
     def close(self) -> None:

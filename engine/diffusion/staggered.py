@@ -4,7 +4,7 @@ One call of the denoiser per new chunk takes every chunk one level down: the old
 context, the next enters as pure noise. It is StreamDiffusion's stream batch (Kodaira et al. 2023) laid out in time and
 not in the batch, so that frames see each other: Rolling Diffusion Models (Ruhe et al. 2024), FIFO-Diffusion (Kim et al.
 2024) by chunks. It needs a model trained with a noise level per frame (Diffusion Forcing, Chen et al. 2024), which the
-published LCVD is not. Clean rows say so by their own level, hence no `engine.diffusion.sampler`.
+published LCVD is not. Clean rows say so by their own level, hence no context correction (`engine.diffusion.sampler`).
 """
 
 from collections import deque

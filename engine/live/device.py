@@ -59,7 +59,7 @@ class DeviceThread:
         self._warm_asked = True
         self._closed = False
         self._leaked: list[threading.Thread] = []
-        self._abandoned: set[Renderer] = set()  # lanes whose render hangs in a stuck thread
+        self._abandoned: set[Renderer] = set()  # lanes whose render hangs in a leaked thread
         with self._changed:  # it looks at itself before the assignment is done
             self._thread = self._start()
 

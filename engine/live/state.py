@@ -202,7 +202,9 @@ class StreamState:
     def _activate(self, lane: LaneRef) -> None:
         """`lane` becomes the main one; the present one ends."""
         self.actions.append(Close(self.lane))
-        self.lane, self.next_lane = lane, None
+        self.lane = lane
+        if lane is self.next_lane:  # another that is about to take over still does
+            self.next_lane = None
         self.health.set_timeout(self._stall_of(lane.device))
         if self.fallback is not None and not lane.device.traits.shows_avatar:  # the camera by the person's own wish
             self.fallback.close()

@@ -112,14 +112,15 @@ class LiveStream:
         """
         self.fit(controls.placeholder, controls.engine)  # outside the lock: it takes its time
         with self._lock:
+            before = self.controls.engine.device
             self._state.apply(controls, self._clock())
-            changed = self._perform() or controls.engine is not self._state.controls.engine
+            changed = self._perform() or controls.engine.device is not before
         if changed:
             self._notify()
 
     def fit(self, placeholder: Placeholder | None, engine: EnginePair) -> None:
         """Scales `placeholder` to the sizes that may be shown next, for `apply` to find; 20 ms, and no lock is held."""
-        for device in (self.controls.engine.device, engine.device):
+        for device in (self._state.lane.device, engine.device):
             if placeholder is not None and device.traits.shows_avatar:
                 placeholder.fitted(device.traits)
 
@@ -216,7 +217,8 @@ class LiveStream:
     def _perform(self) -> bool:
         """Does what the state asks for, with the lock held. True: something was scheduled for sending."""
         actions, shown = self._state.actions, False
-        for action in actions:
+        while actions:
+            action = actions.pop(0)  # one that raises is not done again
             match action:
                 case Open(ref, wait_s):
                     self._lanes[ref] = Lane(self, ref, self._clock, wait_s)
@@ -235,7 +237,6 @@ class LiveStream:
                     self._pacer.flush()
                 case Discard(count):
                     self.stats.count("superseded", count)
-        actions.clear()
         return shown
 
     def _end(self, lane: Lane) -> None:

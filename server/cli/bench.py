@@ -26,6 +26,7 @@ NOT_OF_THE_GRID = (
     "--light",
     "-l",
     "--codec",
+    "--quality",
     "--max-p95-ms",
 )
 
@@ -47,8 +48,9 @@ class BenchGroup(TyperGroup):
 
 def asks_for_grid(args: list[str]) -> bool:
     """Returns True for the old spelling; with --loopback an avatar is measured like any other engine."""
-    named = "--engine=lcvd" in args or ("--engine", "lcvd") in pairwise(args)
-    return named and "--loopback" not in args
+    engines = [arg.removeprefix("--engine=") for arg in args if arg.startswith("--engine=")]
+    engines += [value for name, value in pairwise(args) if name == "--engine"]
+    return engines == ["lcvd"] and "--loopback" not in args
 
 
 def as_grid(args: list[str]) -> list[str]:
@@ -57,6 +59,8 @@ def as_grid(args: list[str]) -> list[str]:
     remaining = iter(args)
     for arg in remaining:
         name, equals, _ = arg.partition("=")
+        if arg.startswith("-l") and arg != "-l":
+            continue  # its value is in it
         if name not in NOT_OF_THE_GRID:
             kept.append(arg)
         elif not equals:
@@ -113,6 +117,8 @@ def measure(
         )
     if codec not in ("vp8", "h264"):
         raise typer.BadParameter(f"codec {codec!r} is unknown; use vp8 or h264", param_hint="--codec")
+    if not loopback:
+        refuse_loopback_options(ctx)
     if plot is not None:
         check_plot(plot)
     lighting = preset(light).lighting
@@ -151,11 +157,22 @@ def measure(
 
 def refuse_options(ctx: typer.Context) -> None:
     """Raises BadParameter for options in front of a sub-command, which would not read them."""
-    for parameter in ctx.command.params:
-        source = ctx.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE":
-            hint = " / ".join(parameter.opts)
-            raise typer.BadParameter(f"write it after {ctx.invoked_subcommand}, if that has it", param_hint=hint)
+    for parameter in given_options(ctx):
+        hint = " / ".join(parameter.opts)
+        raise typer.BadParameter(f"write it after {ctx.invoked_subcommand}, if that has it", param_hint=hint)
+
+
+def refuse_loopback_options(ctx: typer.Context) -> None:
+    """Raises BadParameter for options that only the way through WebRTC reads."""
+    for parameter in given_options(ctx):
+        if getattr(parameter, "rich_help_panel", None) == LOOPBACK:
+            raise typer.BadParameter("it needs --loopback", param_hint=" / ".join(parameter.opts))
+
+
+def given_options(ctx: typer.Context) -> list[Any]:
+    """Returns the parameters of the command that were given on the command line."""
+    sources = {parameter: ctx.get_parameter_source(parameter.name or "") for parameter in ctx.command.params}
+    return [parameter for parameter, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 
 
 def parse_size(text: str) -> tuple[int, int] | None:

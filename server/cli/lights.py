@@ -34,7 +34,7 @@ def lights(
     table = Table(box=None, pad_edge=False)
     table.add_column("name", style="bold")
     table.add_column("what it is")
-    table.add_column("lamps", justify="right")
+    table.add_column("lights", justify="right")
     for entry in PRESETS:
         table.add_row(entry.name, entry.description, str(len(entry.lighting.directionals)))
     Console().print(table)

@@ -231,12 +231,12 @@ class Session:
         async with self._reconciling:  # who comes later requests the same or more
             if (peer := self.peer) is None:
                 return
-            running = await self._select_engine()
-            placeholder = self._requested.placeholder
-            await asyncio.to_thread(peer.live.fit, placeholder, running.engine)  # scaling is not for the event loop
-            live, requested = peer.live, self._requested
-            avatar, placeholder = requested.avatar, requested.placeholder
-            live.apply(replace(live.controls, engine=running.engine, avatar=avatar, placeholder=placeholder))
+            running, live, fitted = await self._select_engine(), peer.live, None
+            while fitted is not self._requested.placeholder:  # another portrait may come meanwhile
+                fitted = self._requested.placeholder
+                await asyncio.to_thread(live.fit, fitted, running.engine)  # scaling is not for the event loop
+            avatar = self._requested.avatar
+            live.apply(replace(live.controls, engine=running.engine, avatar=avatar, placeholder=fitted))
             self._running = running.name
 
     async def _select_engine(self) -> Running:

@@ -77,6 +77,7 @@ def test_the_order_of_fallbacks() -> None:
     assert fallbacks("passthrough") == ()
     assert fallbacks("a stranger") == camera_engines()
     assert [avatar_fallback(name) for name in ("lcvd", "avatar", "ratio")] == ["avatar", None, None]
+    assert avatar_fallback("a stranger") == "avatar"
     for spec in ENGINES.values():
         assert set(spec.fallbacks) <= set(ENGINES) - {spec.name}
 

@@ -329,3 +329,17 @@ def test_a_paused_avatar_takes_another_portrait() -> None:
     driver.outputs.clear()
     assert Feed not in kinds(driver.frame())
     assert driver.seen == [("portrait", OTHER_PORTRAIT_LEVEL)]
+
+
+def test_a_new_portrait_does_not_lose_the_camera_that_is_asked_for() -> None:
+    """The failed avatar is tried again with it; the engine asked for still takes over when it is ready."""
+    driver = StateDriver(avatar_device("lcvd", 100), portrait=PORTRAIT_LEVEL)
+    driver.frame()
+    driver.switch(FakeDevice("ratio"))
+    asked = driver.following
+    driver.fail(driver.main)
+    driver.change(avatar=Avatar(picture(OTHER_PORTRAIT_LEVEL)))
+    assert driver.following is asked
+    driver.hidden = False
+    driver.opened(asked)
+    assert driver.lanes == [asked]

@@ -160,3 +160,16 @@ def test_close_ends_the_engine_that_was_to_follow_too(driver: StateDriver) -> No
     driver.perform()
     assert driver.lanes == []
     assert driver.state.next_lane is None
+
+
+def test_a_hang_does_not_lose_the_engine_that_is_asked_for(driver: StateDriver) -> None:
+    """Another lane of the hung engine goes on, and the one asked for still takes over when it is ready."""
+    hung = driver.main
+    driver.switch(OTHER)
+    asked = driver.following
+    assert driver.state.hung(hung)
+    driver.perform()
+    assert driver.following is asked
+    driver.opened(asked)
+    assert driver.main is asked
+    assert driver.lanes == [asked]

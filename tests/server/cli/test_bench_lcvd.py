@@ -103,6 +103,8 @@ def test_through_webrtc_lcvd_is_an_engine_like_any_other() -> None:
 
     assert not asks_for_grid(["--engine", "lcvd", "--loopback"])
     assert not asks_for_grid(["lcvd", "--weights", "lcvd"])
+    assert not asks_for_grid(["--engine", "lcvd", "--engine=ratio"])
+    assert as_grid(["--engine=lcvd", "-lrim", "--quality", "fine", "--steps", "1"]) == ["lcvd", "--steps", "1"]
     assert as_grid(["--light=rim", "--engine", "lcvd", "--plot", "x.png"]) == ["lcvd", "--plot", "x.png"]
 
 

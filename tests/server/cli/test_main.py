@@ -170,3 +170,14 @@ def test_serve_says_what_is_wrong_with_a_setting_and_a_port() -> None:
     assert busy.returncode == 2
     assert port in busy.stderr
     assert "--port 0" in busy.stderr
+
+
+@pytest.mark.parametrize(
+    "option", [["--codec", "h264"], ["--camera-fps", "25"], ["--weights", "nano"], ["--quality", "fine"]]
+)
+def test_bench_refuses_what_only_the_loopback_reads(option: list[str]) -> None:
+    """An option that nothing would read is an error that names it, before anything is measured."""
+    result = runner.invoke(app, ["bench", "--engine", "passthrough", *option])
+    assert result.exit_code == 2
+    assert option[0] in result.output
+    assert "--loopback" in result.output
