@@ -12,7 +12,7 @@ from typing import Any
 
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
-from aiortc.sdp import SessionDescription, candidate_from_sdp
+from aiortc.sdp import candidate_from_sdp
 
 from engine.live.controls import Controls
 from engine.live.stream import LiveStream, OutputFrame
@@ -20,6 +20,7 @@ from server.errors import BadMessage, BadOffer
 from server.protocol import IceCandidate
 from server.rtc.audio_delay import AudioDelay
 from server.rtc.jitter import AUDIO_PREFETCH
+from server.rtc.offer import checked_offer, rejected_sections, with_rejected
 from server.rtc.video_input import VideoInput
 from server.rtc.video_output import VideoOutput
 from server.settings import FrameLimits, Settings
@@ -84,7 +85,7 @@ class Peer:
             raise BadOffer(
                 f"the offer cannot be answered: {error}", "offer sendrecv video with VP8 or H.264"
             ) from error
-        return self._pc.localDescription.sdp
+        return with_rejected(self._pc.localDescription.sdp, rejected_sections(sdp))
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Adds a trickled candidate; None comes after the last. Raises BadMessage."""
@@ -101,7 +102,7 @@ class Peer:
         if parsed.sdpMid is None and parsed.sdpMLineIndex is None:
             parsed.sdpMLineIndex = 0
         if parsed.protocol.lower() != "udp" or parsed.ip.endswith(".local"):
-            return  # see checked_offer
+            return  # see server.rtc.offer
         await self._pc.addIceCandidate(parsed)
 
     def match_audio(self, video_delay_s: float) -> None:
@@ -182,37 +183,3 @@ class Peer:
         for receiver in receivers:
             receiver._enabled = True
         self._resting = False
-
-
-def checked_offer(sdp: str) -> str:
-    """Returns the offer without unusable candidates. Raises BadOffer when it is no SDP or brings no video.
-
-    TCP is not spoken by aiortc; mDNS names would cost a second each to resolve, and the peer's own checks, which come
-    from its real address, do the same job.
-    """
-    lines = [line for line in sdp.splitlines() if not _useless(line)]
-    sdp = "\r\n".join(lines) + "\r\n"
-    try:
-        description = SessionDescription.parse(sdp)
-    except Exception as error:  # aiortc's parser has no error of its own
-        raise BadOffer("the offer is not SDP", "send RTCSessionDescription.sdp unchanged") from error
-    video = [m for m in description.media if m.kind == "video" and m.port != 0]
-    if not video:
-        raise BadOffer("the offer has no video", "add a video track before createOffer")
-    if not any(m.direction in ("sendrecv", "sendonly") for m in video):
-        raise BadOffer("the offer sends no video", "make the video transceiver sendrecv")
-    if len(description.media) > 8:
-        raise BadOffer(f"the offer has {len(description.media)} media sections", "offer one video and one audio")
-    for media in description.media:
-        if media.ice is None or media.ice.usernameFragment is None or media.ice.password is None:
-            raise BadOffer("the offer has no ICE credentials", "send RTCSessionDescription.sdp unchanged")
-        if media.dtls is None or not media.dtls.fingerprints:
-            raise BadOffer("the offer has no DTLS fingerprint", "send RTCSessionDescription.sdp unchanged")
-    return sdp
-
-
-def _useless(line: str) -> bool:
-    if not line.startswith("a=candidate:"):
-        return False
-    fields = line.split()
-    return len(fields) < 6 or fields[2].lower() != "udp" or fields[4].endswith(".local")

@@ -126,9 +126,13 @@ class Participant:
             raise AssertionError(f"waited {timeout_s} s for {what}; last messages: {tail}") from None
 
     async def offer(
-        self, camera: MediaStreamTrack | None = None, sound: MediaStreamTrack | None = None, codec: str | None = None
+        self,
+        camera: MediaStreamTrack | None = None,
+        sound: MediaStreamTrack | None = None,
+        codec: str | None = None,
+        rewrite: Callable[[str], str] = lambda sdp: sdp,
     ) -> dict[str, Any]:
-        """Connects with a camera; returns the answer (or error) message."""
+        """Connects with a camera; returns the answer (or error) message. `rewrite` changes the offer's SDP."""
         if self.pc is not None:
             await self.pc.close()
         self.pc = pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -141,7 +145,7 @@ class Participant:
             transceiver.setCodecPreferences([c for c in known if c.mimeType == f"video/{codec}"])
         pc.on("track", lambda track: self._tasks.append(asyncio.ensure_future(self._watch(track))))
         await pc.setLocalDescription(await pc.createOffer())
-        reply = await self.ask(type="offer", sdp=pc.localDescription.sdp)
+        reply = await self.ask(type="offer", sdp=rewrite(pc.localDescription.sdp))
         if reply["type"] == "answer":
             await pc.setRemoteDescription(RTCSessionDescription(reply["sdp"], "answer"))
         return reply
