@@ -52,7 +52,7 @@ class ClipReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(str(path.absolute()))  # ffmpeg takes "call-12:30.mp4" for a protocol
         except FileNotFoundError:
             raise ClipError(f"{path}: no such file", "check the path") from None
         except (av.FFmpegError, OSError) as error:
@@ -163,7 +163,7 @@ class ClipWriter:
             raise ClipError(f"{path}: the folder {path.parent} does not exist", "make it first")
         try:
             self._container = av.open(
-                str(path),
+                str(path.absolute()),
                 "w",
                 options={"movflags": "+faststart"} if path.suffix in (".mp4", ".mov", ".m4v") else {},
             )

@@ -131,7 +131,7 @@ def _pictures(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
 
 def _video(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
     try:
-        container = av.open(str(source.path))
+        container = av.open(str(source.path.absolute()))  # ffmpeg takes "call-12:30.mp4" for a protocol
     except (av.FFmpegError, OSError) as error:
         raise FootageError(
             f"not a readable video ({error.strerror or error})", "give a file that ffmpeg can play"

@@ -146,3 +146,13 @@ def test_a_crash_leaves_the_old_file(tmp_path: Path) -> None:
         relight_clip(Raising(), LIGHT, source, target)
     assert target.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("name", ["call-12:30.mp4", "file:a.mp4", "concat:b.mp4", "pipe:0.mp4", "http:c.mp4"])
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A path is a path, read and written, also where it is relative."""
+    make_clip(tmp_path / "plain.mp4", [0.0, 0.1, 0.2])
+    monkeypatch.chdir(tmp_path)
+    assert relight_clip(PassthroughEngine(), Lighting("x"), Path("plain.mp4"), Path(name)) == 3
+    assert (tmp_path / name).is_file()
+    assert relight_clip(PassthroughEngine(), Lighting("x"), Path(name), Path("again.mp4")) == 3

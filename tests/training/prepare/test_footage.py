@@ -88,3 +88,12 @@ def test_boxes_and_times_outside_the_video_are_told(video: Path) -> None:
         list(read_footage(Source("a", video, box=Box(500, 0, 900, 400, 0, 0))))
     with pytest.raises(FootageError, match=r"between 99\.0 and 100\.0 s"):
         list(read_footage(Source("a", video, start_s=99, end_s=100)))
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Footage that is named after a time of day, relative to where the command runs."""
+    make_clip(tmp_path / "plain.mp4", [0.0, 0.1, 0.2])
+    (tmp_path / "plain.mp4").rename(tmp_path / "call-12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    found = list(read_footage(Source("call", Path("call-12:30.mp4"))))
+    assert len(found) == 3
