@@ -18,6 +18,7 @@ from lcvd.image_header import Header, is_complete, read_header
 from lcvd.lighting.colour import LUMA, linear_from_srgb, rgb_tuple
 from lcvd.lighting.directions import unit
 from lcvd.lighting.lighting import scaled, shading
+from lcvd.lighting.overflow import repaired
 from lcvd.lighting.radiance import decode_rgbe
 from lcvd.lighting.sh import sh_basis
 from lcvd.types import Background, DirectionalLight, FloatArray, Lighting
@@ -87,8 +88,10 @@ def _decode_exr(data: bytes) -> FloatArray:
         channels = file.channels()
         names = {name.rsplit(".", 1)[-1].upper(): name for name in sorted(channels, reverse=True)}
         wanted = ["R", "G", "B"] if {"R", "G", "B"} <= names.keys() else ["Y"] * 3
-        planes = [_cleaned(np.asarray(channels[names[c]].pixels, np.float32)) for c in wanted]
-    return np.stack(planes, -1)
+        planes = [np.asarray(channels[names[c]].pixels, np.float32) for c in wanted]
+        if not all(np.isfinite(plane).all() for plane in planes):  # seldom, and it takes all channels to judge
+            planes = list(np.moveaxis(repaired(np.stack(planes, -1)), -1, 0))
+        return np.stack([_cleaned(plane) for plane in planes], -1)
 
 
 def _decode_8bit(data: bytes) -> FloatArray:
@@ -102,10 +105,9 @@ def _decode_8bit(data: bytes) -> FloatArray:
 
 
 def _cleaned(image: NDArray) -> FloatArray:
-    """Make values finite and not negative and rows at most 1024; changes the given array."""
+    """Clip finite values to 0 … MAX_RADIANCE and make rows at most 1024; changes the given array."""
     if not image.flags.writeable:
         image = image.copy()
-    np.nan_to_num(image, copy=False, nan=0.0, posinf=MAX_RADIANCE, neginf=0.0)
     np.clip(image, 0, MAX_RADIANCE, out=image)
     return _at_most_rows(image, 1024)
 
