@@ -22,6 +22,8 @@ from server.settings import Settings
 WORK_SIDE_PX = 1280  # a larger photo says nothing more about its light
 PLACEHOLDER_PX = 512  # of the CPU avatar, which shows it beside itself; a smaller LCVD scales it down
 RIVAL_WIDTH = 0.5  # of the largest face; a smaller one is in the background
+JPEG = b"\xff\xd8"  # its first bytes
+GROUND = 128  # grey, under a portrait's transparent parts
 PHOTO_HINT = "send a JPEG, PNG or WebP; it may be cut off"
 PANORAMA_HINT = "give a .hdr, .exr, .jpg or .png file; it may be cut off"
 MULTIPART_SLACK = 4096  # boundaries and headers around the file
@@ -139,10 +141,13 @@ def open_photo(
 def decode_photo(data: bytes, filename: str, side_px: int = WORK_SIDE_PX) -> tuple[NDArray[np.uint8], float]:
     """Returns RGB uint8 [H,W,3], turned as EXIF says, at most `side_px` long, and the photo's px per px of it.
 
-    Raises ImageError.
+    Transparent parts show a calm ground and not the colours that were cut away. Raises ImageError.
     """
+    encoded = np.frombuffer(data, np.uint8)
     try:
-        bgr: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        bgr: Any = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        if bgr is not None and not data.startswith(JPEG):  # which has no alpha
+            bgr = _over_ground(bgr, cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
     except cv2.error:
         bgr = None
     if bgr is None:
@@ -151,6 +156,24 @@ def decode_photo(data: bytes, filename: str, side_px: int = WORK_SIDE_PX) -> tup
     if scale > 1:
         bgr = cv2.resize(bgr, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), scale
+
+
+def _over_ground(bgr: NDArray[np.uint8], whole: NDArray[Any] | None) -> NDArray[np.uint8]:
+    """Lays `bgr` [H,W,3] over the ground by the alpha of `whole`, the same picture with its fourth channel.
+
+    Only `bgr` was turned as EXIF says: the turn that makes the two agree is found by trying.
+    """
+    if whole is None or whole.ndim != 3 or whole.shape[2] != 4:
+        return bgr
+    if whole.dtype != np.uint8:
+        whole = (whole >> 8).astype(np.uint8)
+    if whole[..., 3].min() == 255:
+        return bgr
+    turns = [np.rot90(each, k) for each in (whole, whole[:, ::-1]) for k in range(4)]
+    fitting = [turned for turned in turns if turned.shape[:2] == bgr.shape[:2]]
+    turned = next((each for each in fitting if np.array_equal(each[..., :3], bgr)), fitting[0])
+    alpha = turned[..., 3:].astype(np.float32) / 255
+    return np.asarray(np.rint(bgr * alpha + np.float32(GROUND) * (1 - alpha)), np.uint8)
 
 
 def _face_in(rgb: NDArray[np.uint8], settings: Settings) -> Face:
