@@ -24,6 +24,7 @@ PLACEHOLDER_PX = 512  # of the CPU avatar, which shows it beside itself; a small
 RIVAL_WIDTH = 0.5  # of the largest face; a smaller one is in the background
 JPEG = b"\xff\xd8"  # its first bytes
 GROUND = 128  # grey, under a portrait's transparent parts
+GROUND_ROWS = 256  # laid over it at a time
 PHOTO_HINT = "send a JPEG, PNG or WebP; it may be cut off"
 PANORAMA_HINT = "give a .hdr, .exr, .jpg or .png file; it may be cut off"
 MULTIPART_SLACK = 4096  # boundaries and headers around the file
@@ -172,8 +173,12 @@ def _over_ground(bgr: NDArray[np.uint8], whole: NDArray[Any] | None) -> NDArray[
     turns = [np.rot90(each, k) for each in (whole, whole[:, ::-1]) for k in range(4)]
     fitting = [turned for turned in turns if turned.shape[:2] == bgr.shape[:2]]
     turned = next((each for each in fitting if np.array_equal(each[..., :3], bgr)), fitting[0])
-    alpha = turned[..., 3:].astype(np.float32) / 255
-    return np.asarray(np.rint(bgr * alpha + np.float32(GROUND) * (1 - alpha)), np.uint8)
+    out = np.empty_like(bgr)
+    for top in range(0, len(bgr), GROUND_ROWS):  # floats of 40 megapixels are half a gigabyte
+        rows = slice(top, top + GROUND_ROWS)
+        alpha = turned[rows, :, 3:].astype(np.float32) / 255
+        out[rows] = np.rint(bgr[rows] * alpha + np.float32(GROUND) * (1 - alpha))
+    return out
 
 
 def _face_in(rgb: NDArray[np.uint8], settings: Settings) -> Face:

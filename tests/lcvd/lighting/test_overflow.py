@@ -88,3 +88,16 @@ def test_a_whole_panorama_is_returned_as_it_is() -> None:
 def test_nothing_but_infinity_is_finite_too() -> None:
     """A panorama of nothing else is white."""
     assert (repaired(np.full((16, 32, 3), np.inf, np.float32)) == HALF_MAX).all()
+
+
+def test_where_a_band_of_rows_ends_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stray pixels, a sun and a hole on its edge come out as from a panorama that is repaired at once."""
+    image = np.tile(sky(), (4, 4, 1))
+    y, x = np.mgrid[:512, :1024]
+    image[(y - 256) ** 2 + (x - 90) ** 2 <= 20] = SUN
+    image[(y - 255) ** 2 + (x - 300) ** 2 <= 20] = np.inf
+    image[(y - 256) ** 2 + (x - 500) ** 2 <= 20] = np.nan
+    image[255, 700] = image[256, 800] = image[254, 900] = np.inf
+    banded = repaired(image)
+    monkeypatch.setattr("lcvd.lighting.overflow.ROWS", 512)
+    np.testing.assert_array_equal(repaired(image), banded)
