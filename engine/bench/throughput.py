@@ -163,7 +163,7 @@ class _Run:
         self.warm = threading.Event()
         self.error: Exception | None = None
         self._device, self._stats, self._loop = device, stats, loop
-        animates = device.engine.traits.shows_avatar
+        animates = device.traits.shows_avatar
         self._stream = device.engine.open(StreamConfig(lighting, stats, Avatar(load_portrait()) if animates else None))
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, name="relight-bench", daemon=True)

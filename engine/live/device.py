@@ -188,7 +188,7 @@ class DeviceThread:
                 warm, self._warm_asked = self._warm_asked, False
             if warm:
                 self._warm()
-            elif self.engine.traits.batch_limit > 1:
+            elif self.traits.batch_limit > 1:
                 self._render_together()
             else:
                 self._render_next()

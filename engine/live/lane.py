@@ -197,7 +197,7 @@ class Lane:
     @property
     def _output_size(self) -> tuple[int, int] | None:
         """(height, width) of the engine's pictures, where it is not the frame's."""
-        return self.device.engine.traits.output_size
+        return self.device.traits.output_size
 
     def _check_device(self) -> None:
         if self.device.closed:

@@ -71,7 +71,7 @@ class Engines:
     def run(self, name: str, portrait: bool) -> Running:
         """Returns what a session that requested `name` runs on: no avatar before its portrait. Raises as `device`."""
         device = self.device(name)
-        if not device.engine.traits.shows_avatar:
+        if not device.traits.shows_avatar:
             return Running(name, EnginePair(device))
         if not portrait:
             return Running(self.camera_engine, EnginePair(self.device(self.camera_engine)))
@@ -95,7 +95,7 @@ class Engines:
         self.menu()  # may import torch, seconds long: here, and not at the first participant on the event loop
         self.default = self._first((self.requested, *fallbacks(self.requested)))
         self.camera_engine = self.default
-        if not self._closed and self.device(self.default).engine.traits.shows_avatar:
+        if not self._closed and self.device(self.default).traits.shows_avatar:
             self._fallback(self.default)  # warms up in the background, too
             threading.Thread(target=self._watch, name="relight-warm-up", daemon=True).start()
             self.camera_engine = self._first(camera_engines())
@@ -117,7 +117,7 @@ class Engines:
         """Returns why engine `name` cannot be used; None where it can. An avatar's may still be warming up."""
         try:
             device = self.device(name)
-            if device.engine.traits.shows_avatar:
+            if device.traits.shows_avatar:
                 return None
             return _not_warm(device)
         except Exception as error:  # an engine's boundary: whatever keeps one from starting, the page works
@@ -157,14 +157,14 @@ class Engines:
             except Exception as error:  # an engine's boundary: as in `warm`
                 logger.debug("%s still cannot be made: %s", name, error)
                 continue
-            if device.engine.traits.shows_avatar:
+            if device.traits.shows_avatar:
                 self.default = name
                 continue
             device.retry_warmup()
             if _not_warm(device) is not None:
                 continue
             self.camera_engine = name
-            if name == self.requested or not self.device(self.default).engine.traits.shows_avatar:
+            if name == self.requested or not self.device(self.default).traits.shows_avatar:
                 self.default = name
         if not self.healthy:
             return False
@@ -216,7 +216,7 @@ class Engines:
         known = [EngineChoice(**asdict(info)) for info in available_engines(self._config)]
         names = {choice.name for choice in known}
         own = [
-            EngineChoice(name=name, title=name, available=True, shows_avatar=device.engine.traits.shows_avatar)
+            EngineChoice(name=name, title=name, available=True, shows_avatar=device.traits.shows_avatar)
             for name, device in list(self._devices.items())
             if name not in names
         ]
@@ -233,7 +233,7 @@ class Engines:
 
 def _not_warm(device: DeviceThread) -> Exception | None:
     """Waits for `device` as long as its engine may take; returns why it is not warm, None where it is."""
-    limit_s = device.engine.traits.warmup_limit_s
+    limit_s = device.traits.warmup_limit_s
     if device.wait_ready(limit_s):
         return None
     return device.error or EngineError(f"not ready after {limit_s:.0f} s")

@@ -208,7 +208,7 @@ class Session:
         if not choice.available:
             raise BadMessage(f"engine={name!r} cannot run here: {choice.reason}", "run `relight doctor` on the server")
         device = await asyncio.to_thread(self._engines.device, name)
-        if self._requested.avatar is None and device.engine.traits.shows_avatar:
+        if self._requested.avatar is None and device.traits.shows_avatar:
             raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
         self._requested = replace(self._requested, engine=name)
         await self._reconcile()
