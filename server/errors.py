@@ -9,6 +9,7 @@ ServerError (HintedError)
 ├── TooSlow             an upload trickles
 ├── BadUpload           an uploaded file is not what it should be
 ├── ForeignOrigin       another site's page tries to drive this server
+├── Unauthorized        a token is needed, or is wrong
 └── NotReady            warming up or shutting down
 
 `explain` turns any exception of this project into a Problem.
@@ -88,6 +89,12 @@ class ForeignOrigin(ServerError):
     """Another site's page tries to drive this server."""
 
     code, status = "foreign_origin", 403
+
+
+class Unauthorized(ServerError):
+    """A token is needed, or is wrong."""
+
+    code, status = "unauthorized", 401
 
 
 class NotReady(ServerError):

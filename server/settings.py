@@ -4,13 +4,16 @@
 """
 
 import os
+import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from engine.trackers import TrackerName
+
+_STRINGS = TypeAdapter(list[str])
 
 
 class FrameLimits(NamedTuple):
@@ -37,6 +40,10 @@ class Settings(BaseSettings):
     allowed_origins: list[str] = Field(
         default_factory=list,
         description="Origins beside our own whose pages may use the server (scheme://host[:port]); * admits all.",
+    )
+    token: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list,
+        description="Shared secrets (comma or JSON): with any set, every use of the server needs one of them.",
     )
     models_dir: Path | None = Field(
         default=None, description="Folder with the tracking models; default: found or fetched."
@@ -90,6 +97,28 @@ class Settings(BaseSettings):
         default=600, description="A WebSocket without connection is closed after this long."
     )
     shutdown_timeout_s: float = Field(default=2.0, gt=0, le=3, description="Time sessions get to end on SIGTERM.")
+
+    @field_validator("token", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        """Reads JSON or a list with commas. Nothing that is raised here repeats a secret."""
+        if not isinstance(given, str):
+            return given
+        if not given.lstrip().startswith("["):
+            return [part.strip() for part in given.split(",") if part.strip()]
+        try:
+            return _STRINGS.validate_json(given)
+        except ValidationError:
+            raise ValueError('give tokens with commas between them, or as a JSON list: ["one", "two"]') from None
+
+    @field_validator("token")
+    @classmethod
+    def _sendable(cls, tokens: list[SecretStr]) -> list[SecretStr]:
+        # RFC 6750, section 2.1: what `Authorization: Bearer` can carry. Another one would never match.
+        for place, token in enumerate(tokens, 1):
+            if not re.fullmatch(r"[A-Za-z0-9\-._~+/]+=*", token.get_secret_value()):
+                raise ValueError(f"token {place} is empty or has other characters than letters, digits and -._~+/=")
+        return tokens
 
     @field_validator("ice_servers")
     @classmethod

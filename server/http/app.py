@@ -22,9 +22,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from engine.protocols import Engine
 from server import VERSION
-from server.errors import Busy, ForeignOrigin, NotReady, explain
+from server.errors import Busy, ForeignOrigin, NotReady, Unauthorized, explain
+from server.http.access import check_access, chosen_subprotocol
 from server.http.middleware import install_middleware
-from server.http.origin import check_origin
 from server.http.routes import router
 from server.logs import session_id
 from server.protocol import ErrorReply
@@ -105,7 +105,7 @@ def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: An
 async def websocket(socket: WebSocket) -> None:
     """Runs one Session on `socket` until either side ends it. A refused socket gets the reason and is closed."""
     server: Server = socket.app.state.server
-    await socket.accept()
+    await socket.accept(chosen_subprotocol(socket.headers))
     if (refusal := _refusal(server, socket)) is not None:
         # Accepted first: only an open socket can say why.
         server.metrics.refused.labels(refusal.code).inc()
@@ -136,16 +136,16 @@ async def websocket(socket: WebSocket) -> None:
             server.sessions.pop(session.id, None)
 
 
-def _refusal(server: Server, socket: WebSocket) -> ForeignOrigin | NotReady | Busy | None:
+def _refusal(server: Server, socket: WebSocket) -> ForeignOrigin | Unauthorized | NotReady | Busy | None:
     """Returns why `socket` gets no session; None where it does."""
+    try:
+        check_access(socket.headers, server.settings, "control")
+    except (ForeignOrigin, Unauthorized) as error:
+        return error
     if server.stopping:
         return NotReady("the server is shutting down", "reload the page in a moment")
     if len(server.sessions) >= server.settings.max_sockets:
         return Busy(f"{len(server.sessions)} pages are open already", "close some, or try again later")
-    try:
-        check_origin(socket.headers, server.settings)
-    except ForeignOrigin as error:
-        return error
     return None
 
 
@@ -177,7 +177,11 @@ LINGER_S = 3.0
 
 
 class AbortingWebSocket(WebSocketsSansIOProtocol):
-    """Ends `LINGER_S` after the application is done with it, or after a ping went unanswered."""
+    """Ends `LINGER_S` after the application is done with it, or after a ping went unanswered. Logs no header."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.conn.debug = False  # its lines hold every header, the token too
 
     async def run_asgi(self) -> None:
         await super().run_asgi()

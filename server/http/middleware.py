@@ -1,4 +1,4 @@
-"""Every HTTP request passes the upload limit and the origin check; responses carry security headers, errors a hint."""
+"""Every HTTP request passes the upload limit and the access check; responses carry security headers, errors a hint."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from engine.errors import EngineError
 from lcvd.errors import LcvdError
 from server.errors import Problem, ServerError, explain
 from server.http import uploads
-from server.http.origin import check_origin
+from server.http.access import PREFLIGHT, check_access, cors_headers, is_preflight, scope_needed
 
 logger = logging.getLogger(__name__)
 
@@ -36,19 +36,34 @@ def install_middleware(app: FastAPI) -> None:
 
 
 async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Refuses posts of foreign pages, answers any exception, and adds the security headers to every response."""
+    """Refuses who may not ask, answers any exception, and adds the headers of security and CORS to every response."""
+    settings, path = request.app.state.server.settings, request.url.path
     try:
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
-            check_origin(request.headers, request.app.state.server.settings)
+        # Before anything of a body is read.
+        if (scope := scope_needed(request.method, path)) is not None:
+            check_access(request.headers, settings, scope)
         response = await call_next(request)
     except Exception as error:  # the boundary of HTTP: the client gets {code, message, hint} whatever happened
         response = await on_error(request, error)
+    response.headers.update(cors_headers(request.headers, path, settings))
+    if is_preflight(request.method, request.headers):
+        response = _preflight(response)
     host = request.headers.get("host", "")
     safe_host = host if all(c.isalnum() or c in ".-:[]" for c in host) else ""
     response.headers["content-security-policy"] = CSP.format(host=safe_host)
     response.headers["x-content-type-options"] = "nosniff"
     response.headers["referrer-policy"] = "no-referrer"
     response.headers["permissions-policy"] = "camera=(self), microphone=(self)"
+    return response
+
+
+def _preflight(response: Response) -> Response:
+    """Returns the answer to a preflight: what a route says to OPTIONS, else 204; the browser takes no other status."""
+    if response.status_code >= 300:
+        kept = {name: value for name, value in response.headers.items() if name.startswith("access-control-")}
+        response = Response(status_code=204, headers={**kept, "vary": "origin"})
+    if "access-control-allow-origin" in response.headers:
+        response.headers.update(PREFLIGHT)
     return response
 
 
@@ -79,4 +94,5 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _response(problem: Problem) -> JSONResponse:
-    return JSONResponse(problem.as_dict(), problem.status)
+    headers = {"www-authenticate": "Bearer"} if problem.status == 401 else None  # RFC 9110, section 15.5.2
+    return JSONResponse(problem.as_dict(), problem.status, headers=headers)

@@ -71,6 +71,7 @@ class HealthBody(BaseModel):
 
 
 UPLOAD_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorBody, "description": "The server asks for a token."},
     403: {"model": ErrorBody, "description": "The page is of another site."},
     413: {"model": ErrorBody, "description": "The file is over the limit."},
     422: {"model": ErrorBody, "description": "The file is not what it should be."},
@@ -160,7 +161,12 @@ async def avatar(
     )
 
 
-@router.get("/api/ice", tags=["connection"], summary="STUN and TURN")
+@router.get(
+    "/api/ice",
+    tags=["connection"],
+    summary="STUN and TURN",
+    responses={401: {"model": ErrorBody, "description": "The server asks for a token."}},
+)
 async def ice(server: TheServer) -> IceBody:
     """List the STUN and TURN servers that the browser should use."""
     return IceBody(ice_servers=server.settings.ice_servers)

@@ -64,7 +64,8 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
     except ValidationError as error:
         for item in error.errors():
             field = ".".join(str(part) for part in item["loc"])
-            refuse(f"setting {field} = {item.get('input')!r}: {item['msg']}")
+            value = "" if item["loc"][:1] == ("token",) else f" = {item.get('input')!r}"
+            refuse(f"setting {field}{value}: {item['msg']}")
         return 2
     if settings.engine not in ENGINES:
         return refuse(f"engine {settings.engine!r} does not exist", f"one of {', '.join(ENGINES)}")

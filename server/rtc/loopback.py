@@ -189,7 +189,7 @@ def serving(engine: str, sessions: int = 1, environment: Mapping[str, str] | Non
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "COLUMNS": "400", **(environment or {})},
+            env={**os.environ, "COLUMNS": "400", "RELIGHT_TOKEN": "", **(environment or {})},
         )
         try:
             yield _announced(process, log), process.pid
