@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from engine.trackers import TrackerName
 
 _STRINGS = TypeAdapter(list[str])
+TRACEBACK = "RELIGHT_TRACEBACK"  # 1: a command shows where an unforeseen error happened
 
 
 class FrameLimits(NamedTuple):
@@ -146,5 +147,5 @@ class Settings(BaseSettings):
 def unknown_variables() -> list[str]:
     """Returns variables that look like settings and are none: a misspelt one would be silently ignored."""
     prefix = str(Settings.model_config["env_prefix"])
-    known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
+    known = {f"{prefix}{name}".upper() for name in Settings.model_fields} | {TRACEBACK}
     return sorted(name for name in os.environ if name.upper().startswith(prefix) and name.upper() not in known)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from lcvd.errors import WeightsError
 from lcvd.networks.student import NOTES
-from lcvd.weights.file import sha256_of
+from lcvd.weights.file import damaged_record, sha256_of
 from lcvd.weights.load import (
     FORMAT,
     FORMAT_VERSION,
@@ -27,9 +27,11 @@ from lcvd.weights.load import (
     PartName,
     build_part,
     check_part,
+    few,
     find_weights,
     read_part,
 )
+from lcvd.weights.location import check_new_folder
 
 # Of the published model; a tiny one has others, which is no error.
 PUBLISHED_PARAMETERS = {"unet": 1_524_623_082, "adapters": 3 * 205_557}
@@ -73,11 +75,21 @@ def verify(found: FoundWeights, on_part: OnPart | None = None) -> list[str]:
         except WeightsError as error:
             problems.append(error.message)
             continue
-        bad = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
-        if bad:
-            problems.append(f"{name}: values that are not finite in {', '.join(bad)}")
-        if name == "adapters":
-            problems += _copied_adapters(tensors)
+        problems += [
+            f"{file.path}: checksum of record {record} is wrong"
+            for file in found.parts[name].files
+            if (record := damaged_record(file.path))
+        ]
+        problems += _value_problems(name, tensors)
+    return problems
+
+
+def _value_problems(name: PartName, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """What is wrong with values whose names and shapes are right."""
+    bad = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
+    problems = [f"{name}: values that are not finite in {few(bad)}"] if bad else []
+    if name == "adapters":
+        problems += _copied_adapters(tensors)
     return problems
 
 
@@ -90,7 +102,7 @@ def _hash_problems(found: FoundWeights, name: PartName) -> Iterator[str]:
         yield f"{path}: SHA-256 is {actual}, the manifest says {entry.get('sha256')}"
 
 
-def _copied_adapters(tensors: dict[str, torch.Tensor]) -> Iterator[str]:
+def _copied_adapters(tensors: Mapping[str, torch.Tensor]) -> Iterator[str]:
     """Adapters are interchangeable in shape, so a file copied over another has every name right."""
     names = ("light", "ref", "head")
     for index, one in enumerate(names):
@@ -109,8 +121,7 @@ def convert(
 ) -> Path:
     """Check `source` and write it in the one layout. Raises WeightsError; leaves nothing half-written behind."""
     found = find_weights(source, svd)
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise WeightsError(f"{destination}: exists already", "name a new folder")
+    check_new_folder(destination)
     part_folder = destination.with_name(destination.name + ".part")
     shutil.rmtree(part_folder, ignore_errors=True)
     part_folder.mkdir(parents=True)
@@ -135,6 +146,8 @@ def _write_parts(
             on_part(name)
         tensors = read_part(found, name)
         check_part(found, name, tensors)
+        if problems := _value_problems(name, tensors):
+            raise WeightsError("; ".join(problems), "take the files from where they were published again")
         kept = {key: value.to(dtype or value.dtype).contiguous() for key, value in tensors.items()}
         sources = sorted({file.path.name for file in part.files})
         parts[name] = write_part(folder, name, kept, part.config, sources)

@@ -7,6 +7,7 @@ memory-mapped where the format allows, so nothing is read before it is used.
 
 import hashlib
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ _DAMAGE = (
 )
 _AGAIN = "fetch or copy the file again; relight weights verify checks the whole folder"
 _FOREIGN = "take the file from where it was published; it must hold plain tensors only"
+_HEAD_BYTES = 512  # enough to tell what was saved in a weight file's place
+_ASKED_FOR = re.compile(r"(?:GLOBAL|[Tt]rying to (?:call|instantiate)|class) ([\w.]+)")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -43,6 +46,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: no such file", "relight weights fetch")
     if path.stat().st_size == 0:
         raise WeightsError(f"{path}: the file is empty", _AGAIN)
+    _refuse_stand_in(path)
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
@@ -67,14 +71,45 @@ def read_torch(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        reason = _first_line(error)
-        if "Weights only load failed" in str(error):
+        # torch's own words advise to switch its protection off, so they are not passed on.
+        asked = _ASKED_FOR.search(str(error))
+        if asked is not None:
             raise WeightsError(
-                f"{path}: refused, the pickle asks for more than tensors ({reason})", _FOREIGN
+                f"{path}: refused, the pickle asks for more than tensors ({asked[1]})", _FOREIGN
             ) from error
-        raise WeightsError(f"{path}: not a torch file ({reason})", _AGAIN) from error
+        raise WeightsError(f"{path}: not a file that torch wrote, or damaged", _AGAIN) from error
     except _DAMAGE as error:
         raise WeightsError(f"{path}: cannot be read, probably cut off ({_first_line(error)})", _AGAIN) from error
+
+
+def damaged_record(path: Path) -> str:
+    """Return the first record of a zip archive whose CRC-32 does not fit its bytes; "" without one, or of no archive.
+
+    Reads the whole file, in pieces. torch maps records without looking at their checksums.
+    """
+    if not zipfile.is_zipfile(path):
+        return ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() or ""
+    except (zipfile.BadZipFile, *_DAMAGE) as error:
+        return _first_line(error)
+
+
+def _refuse_stand_in(path: Path) -> None:
+    """Raise WeightsError for what a download leaves in a weight file's place: a web page, an LFS pointer, JSON."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(b"version https://git-lfs"):
+        raise WeightsError(
+            f"{path}: a pointer of Git LFS, not the weights themselves", "git lfs pull, or relight weights fetch"
+        )
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
+        raise WeightsError(
+            f"{path}: a web page, not weights", "download the file itself (a login or licence page came instead)"
+        )
+    if head.startswith((b"{", b"[")):
+        raise WeightsError(f"{path}: JSON text, not weights", "download the file itself (an answer of the site came)")
 
 
 def _refuse_zip_bomb(path: Path) -> None:

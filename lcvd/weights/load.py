@@ -38,6 +38,7 @@ _VAE_FILES = (
     "diffusion_pytorch_model.bin",
     "diffusion_pytorch_model.fp16.safetensors",
 )
+NAMES_TOLD = 10  # of each kind of difference
 OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 _UNTRAINED = ("vision_model.embeddings.position_ids",)  # older transformers stored it
 
@@ -260,7 +261,7 @@ def _flat_attention(key: str, value: Tensor) -> Tensor:
 
 
 def check_part(found: FoundWeights, name: PartName, tensors: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes with the network's. Raises WeightsError naming every difference."""
+    """Compare names and shapes with the network's. Raises WeightsError naming ten of each difference."""
     with torch.device("meta"):
         wanted = {
             key: tuple(value.shape) for key, value in build_part(name, found.parts[name].config).state_dict().items()
@@ -277,12 +278,18 @@ def check_part(found: FoundWeights, name: PartName, tensors: Mapping[str, Tensor
             key for key in wanted.keys() & tensors.keys() if not tensors[key].is_floating_point()
         ),
     }
-    wrong = [f"{len(keys)} {label}: {', '.join(keys)}" for label, keys in groups.items() if keys]
+    wrong = [f"{len(keys)} {label}: {few(keys)}" for label, keys in groups.items() if keys]
     if wrong:
         files = ", ".join(sorted({str(file.path) for file in found.parts[name].files}))
         raise WeightsError(
             f"{name} ({files}): {'; '.join(wrong)}", "these are not LCVD's weights for this configuration"
         )
+
+
+def few(keys: list[str]) -> str:
+    """The first names of a list that may be hundreds long."""
+    more = len(keys) - NAMES_TOLD
+    return ", ".join(keys[:NAMES_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 def load_part(found: FoundWeights, name: PartName, device: torch.device, dtype: torch.dtype) -> Any:

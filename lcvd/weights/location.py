@@ -1,10 +1,13 @@
 """Finds the folders of LCVD's weights and reads their manifests, without torch, so that a menu can list them."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from lcvd.errors import WeightsError
 
 MANIFEST = "lcvd.json"  # of the converted layout
 TRAINED_SIZE = 512  # px, as published
@@ -26,6 +29,26 @@ def weights_folder(path: Path | str) -> Path:
         return root
     own, packaged = weights_home() / root, PACKAGED / root
     return packaged if not own.exists() and (packaged / MANIFEST).is_file() else own
+
+
+def weights_names() -> list[str]:
+    """Return the names that `weights_folder` knows: the user's own, and those that come with the package."""
+    home = weights_home()
+    own = {path.name for path in home.iterdir() if path.is_dir()} if home.is_dir() else set()
+    return sorted(own | {path.parent.name for path in PACKAGED.glob(f"*/{MANIFEST}")})
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise WeightsError unless `folder` is empty or new, and can be written. Leaves nothing behind."""
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise WeightsError(f"{folder}: exists already", "name a new folder")
+        above = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        with tempfile.TemporaryDirectory(prefix=".relight-", dir=above) as probe:  # /proc can be entered, not written
+            (Path(probe) / folder.name).mkdir()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{folder}: cannot be written ({reason})", "name a folder that can") from error
 
 
 def weights_manifest(path: Path | str) -> dict[str, Any]:

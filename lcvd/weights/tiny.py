@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lcvd.errors import WeightsError
 from lcvd.networks.image_encoder import MEAN, SIZE, STD
 from lcvd.weights.load import OLD_ATTENTION, SVD_FOLDER, TAESD_FOLDER, VAE_FOLDER, PartName, build_part
+from lcvd.weights.location import check_new_folder
 
 WIDTH = 32  # GroupNorm has 32 groups: no width below, and multiples only
 UNET = {
@@ -110,8 +110,7 @@ def write_tiny(folder: Path, seed: int = 0, temporal: bool = False, taesd: bool 
 
     Raises WeightsError when the folder holds something already.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise WeightsError(f"{folder}: is not empty", "name a new folder")
+    check_new_folder(folder)
     svd = folder / SVD_FOLDER
     generator = torch.Generator().manual_seed(seed)
     counts = []

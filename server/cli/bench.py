@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -146,7 +147,7 @@ def measure(
     show(result, console)
     if plot is not None:
         draw_plot(result, series, plot)
-        console.print(f"[dim]plot:[/] {plot}", highlight=False)
+        console.print(f"[dim]plot:[/] {escape(str(plot))}", highlight=False, soft_wrap=True)
     failed = max_p95_ms is not None and result.limit_ms() > max_p95_ms
     if failed:
         Console(stderr=True).print(f"[bold red]too slow:[/] p95 {result.limit_ms():.1f} ms > {max_p95_ms:g} ms")

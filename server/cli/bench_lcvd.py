@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from server.cli.bench import check_plot
@@ -67,7 +68,7 @@ def lcvd(
     show(result, console)
     if plot is not None:
         draw(result, plot)
-        console.print(f"[dim]plot:[/] {plot}", highlight=False)
+        console.print(f"[dim]plot:[/] {escape(str(plot))}", highlight=False, soft_wrap=True)
     print(json.dumps(result.as_json()), flush=True)
     if not result.grid:
         raise typer.Exit(1)
@@ -142,7 +143,7 @@ def bench_lcvd(options: GridOptions, console: Console) -> "LcvdBench":
         with _budget(options.budget_s):
             for precision, name in product(precisions, options.backends.split(",")):
                 label = f"{name} {precision}"
-                console.print(f"[dim]{label} …[/]", highlight=False)
+                console.print(f"[dim]{escape(label)} …[/]", highlight=False)
                 try:
                     measure(name, precision)
                 except (EngineError, LcvdError) as error:
@@ -235,7 +236,7 @@ def show(result: "LcvdBench", console: Console) -> None:
         )  # fmt: skip
     console.print(floor)
     for why in result.left_out:
-        console.print(f"[yellow]left out:[/] {why}", highlight=False)
+        console.print(f"[yellow]left out:[/] {escape(why)}", highlight=False)
     _targets(result, console)
 
 

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from server.cli.plain import print_plain
+
 if TYPE_CHECKING:
     from training.prepare.run import Outcome
     from training.prepare.run import Progress as State
@@ -86,7 +88,7 @@ def prepare(
     with console.status("looking for footage"):
         found = find_sources(videos, layout)
     if found.missing:
-        _print(console, f"{len(found.missing)} clips of the lists have no video here, such as {found.missing[0]}")
+        print_plain(console, f"{len(found.missing)} clips of the lists have no video here, such as {found.missing[0]}")
     count = _cores() if workers is None else workers
     began = time.perf_counter()
     try:
@@ -100,7 +102,7 @@ def prepare(
 
             outcome = run(found.sources, output, settings, workers=count, on_progress=show)
     except KeyboardInterrupt:
-        _print(console, f"interrupted; the same command goes on from what {output} holds")
+        print_plain(console, f"interrupted; the same command goes on from what {output} holds")
         raise
     document = _document(outcome, output, time.perf_counter() - began)
     _summary(console, outcome, output, document)
@@ -119,7 +121,7 @@ def verify(folder: Folder) -> None:
     for shard, trouble in check(folder):
         damaged += trouble is not None
         status = "[green]whole[/]" if trouble is None else f"[red]{escape(trouble)}[/]"
-        console.print(f"{shard}  {status}", highlight=False, soft_wrap=True)
+        console.print(f"{escape(str(shard))}  {status}", highlight=False, soft_wrap=True)
     raise typer.Exit(1 if damaged else 0)
 
 
@@ -146,7 +148,7 @@ def sheet(
         written = False
     if not written:
         raise DataError(f"{output}: cannot be written", "name a .png in a folder that exists")
-    _print(Console(stderr=True), f"{output}: {', '.join(clip.name for clip in shown)}")
+    print_plain(Console(stderr=True), f"{output}: {', '.join(clip.name for clip in shown)}")
 
 
 def _terminated(number: int, frame: Any) -> None:
@@ -180,16 +182,12 @@ def _summary(console: Console, outcome: "Outcome", output: Path, document: dict[
             table.add_row(escape(row["file"]), escape(row["clip"] or "all"), escape(row["reason"]))
         console.print(table)
         if len(rows) > SHOWN:
-            _print(console, f"and {len(rows) - SHOWN} more in {output / REJECTED}")
+            print_plain(console, f"and {len(rows) - SHOWN} more in {output / REJECTED}")
     if not outcome.progress.frames and outcome.resumed:
-        _print(console, "nothing was left to do")
+        print_plain(console, "nothing was left to do")
     speed = f", {document['frames_per_s']} frames/s" if document["frames_per_s"] else ""
-    _print(
+    print_plain(
         console,
         f"{output}: {document['clips']} clips of {document['sources']} videos in {document['shards']} shards, "
         f"{document['bytes'] / 2**20:.1f} MiB{speed}",
     )
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

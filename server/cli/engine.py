@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from server.cli.plain import print_plain
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,9 +70,9 @@ def build(
         except PlanRefused as error:
             refused = error.message
     if refused:
-        _print(console, f"refused: {refused}")
+        print_plain(console, f"refused: {refused}")
     for plan in built:
-        _print(console, f"{plan.key.stem}: {plan.verification}")
+        print_plain(console, f"{plan.key.stem}: {plan.verification}")
     print(json.dumps({"plans": [_as_json(plan) for plan in built], "refused": refused}), flush=True)
     if refused:
         raise typer.Exit(1)
@@ -102,10 +104,10 @@ def verify(
         for plan in verify_again(model, runtime, store, request):
             seen.append(plan)
             good = plan.verification is not None and plan.verification.passed
-            _print(console, f"{plan.key.stem}: {'' if good else 'WRONG, '}{plan.verification}")
+            print_plain(console, f"{plan.key.stem}: {'' if good else 'WRONG, '}{plan.verification}")
     except (PlanMissing, PlanMismatch) as error:
         problem = error.message
-        _print(console, f"wrong: {problem}")
+        print_plain(console, f"wrong: {problem}")
     print(json.dumps({"plans": [_as_json(plan) for plan in seen], "problem": problem}), flush=True)
     if problem or not all(plan.verification is not None and plan.verification.passed for plan in seen):
         raise typer.Exit(1)
@@ -122,7 +124,7 @@ def list_plans(
     folders = store.folders()
     console = Console()
     if not folders:
-        _print(console, f"{store.root}: empty; relight engine build")
+        print_plain(console, f"{store.root}: empty; relight engine build")
         return
     table = Table("plan", "MB", "age", "cosine", "max error", "fits", box=None, pad_edge=False)
     now_s = time.time()
@@ -131,19 +133,19 @@ def list_plans(
             plan = read_plan(folder)
             plan.check()
         except PlanMismatch as error:
-            table.add_row(folder.name, "", "", "", "", f"no: {error.message}")
+            table.add_row(escape(folder.name), "", "", "", "", escape(f"no: {error.message}"))
             continue
         seen = plan.verification
         table.add_row(
-            folder.name,
+            escape(folder.name),
             f"{plan.bytes / 1e6:,.1f}",
             _age(now_s - plan.built_at_s),
             "" if seen is None else f"{seen.cosine:.6f}",
             "" if seen is None else f"{seen.max_error:.2g} of {seen.peak:.2g}",
             _fits(plan, weights),
         )
-    _print(console, f"{store.root}")
-    console.print(table, markup=False)
+    print_plain(console, f"{store.root}")
+    console.print(table)
 
 
 @engine.command()
@@ -175,7 +177,7 @@ def clear(
         raise typer.BadParameter("name plans, or give --mismatching or --all")
     for name in sorted(chosen):
         store.remove(folders[name])
-    _print(Console(stderr=True), f"{len(chosen)} deleted from {store.root}")
+    print_plain(Console(stderr=True), f"{len(chosen)} deleted from {store.root}")
 
 
 class _Stages:
@@ -201,7 +203,7 @@ class _Stages:
         if not self._console.is_terminal:  # a log wants one line for each stage, not a bar
             if (stem, stage) not in self._shown:
                 self._shown.add((stem, stage))
-                _print(self._console, f"{stem}: {stage}")
+                print_plain(self._console, f"{stem}: {stage}")
             return
         if stem not in self._tasks:
             self._tasks[stem] = self._progress.add_task(stem, total=None)
@@ -320,8 +322,3 @@ def _age(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h" if seconds < 2 * DAY_S else f"{seconds / DAY_S:.0f} d"
-
-
-def _print(console: Console, text: str) -> None:
-    # Plain: paths may hold brackets, and a wrapped path cannot be copied.
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

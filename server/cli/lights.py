@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from server.cli.plain import print_plain
+
 
 def lights(
     as_json: Annotated[bool, typer.Option("--json", help="Print the lights as the API serves them.")] = False,
@@ -42,4 +44,4 @@ def lights(
         from lcvd.lighting.ball import render_sheet
 
         sheet.write_bytes(render_sheet(PRESETS))
-        Console().print(f"wrote {sheet}", highlight=False)
+        print_plain(Console(), f"wrote {sheet}")

@@ -1,6 +1,8 @@
 """The console command `relight`: wires the sub-commands; each imports what it needs when it is called."""
 
+import errno
 import logging
+import os
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -21,6 +23,15 @@ from server.cli.nano import nano
 from server.cli.train import train
 from server.cli.video import video
 from server.cli.weights import weights
+from server.settings import TRACEBACK
+
+OS_REMEDIES = {
+    errno.ENOSPC: "free some disk, or name another folder",
+    errno.EACCES: "choose a place that you may use",
+    errno.EROFS: "choose a folder that can be written",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit of open files: ulimit -n",
+}
 
 app = typer.Typer(
     name="relight",
@@ -99,6 +110,22 @@ def main() -> None:
         fail(error.message, error.hint)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:
+        _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> NoReturn:
+    """Ends the command on an error that nothing foresaw: in a sentence, the traceback only where it is asked for."""
+    if os.environ.get(TRACEBACK) == "1":
+        raise error
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        fail(f"{place}{error.strerror}", OS_REMEDIES.get(error.errno or 0, "check the path, and who may use it"))
+    reason = (str(error).strip().splitlines() or [""])[0][:300]
+    fail(
+        f"{type(error).__name__}{f': {reason}' if reason else ''}",
+        f"this is a fault of relight-live: run the same with {TRACEBACK}=1 to see where, and report it",
+    )
 
 
 if __name__ == "__main__":

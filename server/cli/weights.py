@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from server.cli.plain import print_plain
 
 weights = typer.Typer(name="weights", help="LCVD's weights: fetch, show, convert, verify.", no_args_is_help=True)
 
@@ -39,7 +42,7 @@ def fetch(
     from lcvd.weights.load import weights_home
 
     console = Console(stderr=True)
-    _print(console, LICENCE_NOTICE)
+    print_plain(console, LICENCE_NOTICE)
     if not accept_licences and not (console.is_terminal and typer.confirm("Accept these licences?", err=True)):
         raise WeightsError("the licences were not accepted; nothing was downloaded", "add --accept-licences")
     pins = {}
@@ -49,10 +52,8 @@ def fetch(
             raise WeightsError(f"--revision {entry!r}: expected REPOSITORY=COMMIT")
         pins[repo] = pin
     target = to or weights_home() / DEFAULT_NAME
-    download(target, temporal_vae, tracker, pins, on_repo=lambda repo: _print(console, repo))
-    console.print(
-        f"{target}: complete. Check it with: relight weights verify {target}", highlight=False, soft_wrap=True
-    )
+    download(target, temporal_vae, tracker, pins, on_repo=lambda repo: print_plain(console, repo))
+    print_plain(console, f"{target}: complete. Check it with: relight weights verify {target}")
 
 
 @weights.command()
@@ -63,15 +64,17 @@ def show(
     """Print what a folder holds: parts, parameters, files, sizes."""
     _need_torch()
     from lcvd.weights.convert import describe
-    from lcvd.weights.load import find_weights, weights_home
+    from lcvd.weights.load import find_weights
+    from lcvd.weights.location import PACKAGED, weights_folder, weights_home, weights_names
 
     console = Console()
     if not where:
-        home = weights_home()
-        names = sorted(path.name for path in home.iterdir() if path.is_dir()) if home.is_dir() else []
-        console.print(
-            f"{home}: {', '.join(names) if names else 'empty; relight weights fetch'}", highlight=False, soft_wrap=True
-        )
+        names = weights_names()
+        for name in names:
+            folder = weights_folder(name)
+            print_plain(console, f"{name}: {'comes with relight-live' if folder.parent == PACKAGED else folder}")
+        if DEFAULT_NAME not in names:
+            print_plain(console, f"{DEFAULT_NAME} is not in {weights_home()}: relight weights fetch")
         return
     found = find_weights(where, svd)
     table = Table("part", "parameters", "published size", "MB", "files", box=None, pad_edge=False)
@@ -79,8 +82,8 @@ def show(
         size = f"{report.bytes / 1e6:,.1f}" if report.bytes else "missing"
         published = {None: "", True: "yes", False: "no"}[report.published]
         files = ", ".join(path.name for path in report.files)
-        table.add_row(report.name, f"{report.parameters:,}", published, size, files)
-    _print(console, f"{found.root} ({found.layout} layout)")
+        table.add_row(report.name, f"{report.parameters:,}", published, size, escape(files))
+    print_plain(console, f"{found.root} ({found.layout} layout)")
     console.print(table)
 
 
@@ -93,14 +96,17 @@ def convert(
 ) -> None:
     """Check the published files and write them as safetensors with a manifest, hashes and a model card."""
     _need_torch()
-    from lcvd.model import dtype_from_name
+    from lcvd.errors import WeightsError
+    from lcvd.model import DTYPES
     from lcvd.weights.convert import convert as convert_folder
 
+    if dtype and dtype not in DTYPES:
+        raise WeightsError(f"--dtype {dtype!r} is not a precision of weights", f"one of {', '.join(DTYPES)}")
     console = Console(stderr=True)
     with console.status("checking") as status:
-        precision = dtype_from_name(dtype) if dtype else None
+        precision = DTYPES[dtype] if dtype else None
         convert_folder(source, destination, precision, svd, on_part=lambda part: status.update(f"converting {part}"))
-    _print(console, f"{destination}: written")
+    print_plain(console, f"{destination}: written")
 
 
 @weights.command()
@@ -115,10 +121,10 @@ def verify(where: Where, svd: Svd = None) -> None:
     with console.status("reading") as status:
         problems = check(found, on_part=lambda part: status.update(f"reading {part}"))
     for problem in problems:
-        _print(console, f"wrong: {problem}")
+        print_plain(console, f"wrong: {problem}")
     if problems:
         raise typer.Exit(1)
-    _print(console, f"{found.root}: {', '.join(found.parts)} are whole")
+    print_plain(console, f"{found.root}: {', '.join(found.parts)} are whole")
 
 
 @weights.command()
@@ -133,14 +139,7 @@ def tiny(
     from lcvd.weights.tiny import write_tiny
 
     count = write_tiny(folder, seed, temporal_vae, taesd)
-    Console(stderr=True).print(
-        f"{folder}: {count:,} random parameters; it draws noise", highlight=False, soft_wrap=True
-    )
-
-
-def _print(console: Console, text: str) -> None:
-    # Plain: paths may hold brackets, and a wrapped path cannot be copied.
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    print_plain(Console(stderr=True), f"{folder}: {count:,} random parameters; it draws noise")
 
 
 def _need_torch() -> None:

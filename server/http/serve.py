@@ -70,7 +70,7 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
     if settings.engine not in ENGINES:
         return refuse(f"engine {settings.engine!r} does not exist", f"one of {', '.join(ENGINES)}")
     for name in unknown_variables():
-        console.print(f"[yellow]warning:[/] {name} is no setting of the server")
+        console.print(f"[yellow]warning:[/] {escape(name)} is no setting of the server")
     configure(settings.log_level)
     # Bound and listening before the warm-up, so that a taken port is an error at once (two that are bound with
     # SO_REUSEADDR and not yet listening would not see each other) and a page opened early waits instead of failing.
@@ -90,7 +90,7 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
         )
     shown = "localhost" if settings.host in ("127.0.0.1", "::1", "0.0.0.0", "::") else settings.host
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}"
-    console.print(f"[dim]warming up engine {settings.engine} …[/]")
+    console.print(f"[dim]warming up engine {escape(settings.engine)} …[/]")
     app = create_app(settings, make)
     config = uvicorn_config(settings, app, log_level="debug" if settings.log_level == "debug" else "warning")
     server = _Server(config, app.state.server.engines, url)

@@ -97,3 +97,54 @@ def test_describe_counts_parameters(tiny_weights: Path) -> None:
         assert report.bytes > 0
     assert reports["unet"].published is False
     assert reports["vae"].published is None
+
+
+def test_verify_reads_checksums(folder: Path) -> None:
+    """Inverted bytes leave finite values of the right shape: the archive's own checksums tell them."""
+    path = folder / "unet.pth"
+    data = bytearray(path.read_bytes())
+    state = torch.load(path, weights_only=True)
+    place = data.index(state["conv_in.weight"].numpy().tobytes())
+    # The low half of each float's mantissa: no value becomes infinite.
+    for offset in range(0, 400, 4):
+        data[place + offset] ^= 0xFF
+    path.write_bytes(bytes(data))
+    found = verify(find_weights(folder))
+    assert len(found) == 1
+    assert "checksum" in found[0]
+    assert str(path) in found[0]
+
+
+def test_convert_refuses_bad_values(folder: Path, tmp_path: Path) -> None:
+    """Values that are not finite and an adapter copied over another are not passed on, and nothing is left behind."""
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    shutil.copy(copied / "ref_embedder.pth", copied / "light_embedder.pth")
+    with pytest.raises(WeightsError, match="light_embedder and ref_embedder"):
+        convert(copied, tmp_path / "out")
+    state = torch.load(folder / "unet.pth", weights_only=True)
+    state["conv_in.bias"][0] = float("inf")
+    torch.save(state, folder / "unet.pth")
+    with pytest.raises(WeightsError, match=r"not finite in conv_in\.bias"):
+        convert(folder, tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_targets_are_checked_first(folder: Path, tmp_path: Path) -> None:
+    """A target that is a file, lies under one, or cannot be written is refused before anything is read."""
+    (tmp_path / "file").write_text("kept")
+    (folder / "unet.pth").write_bytes(b"")  # would be the complaint if it came first
+    for target in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/relight"), tmp_path / ("n" * 300)):
+        with pytest.raises(WeightsError, match=r"exists already|cannot be written"):
+            convert(folder, target)
+        with pytest.raises(WeightsError, match=r"exists already|cannot be written"):
+            write_tiny(target)
+    assert (tmp_path / "file").read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "weights"]
+
+
+def test_differences_are_counted(folder: Path) -> None:
+    """A wrong file tells ten names and how many more there are."""
+    shutil.copy(folder / "ref_embedder.pth", folder / "unet.pth")
+    with pytest.raises(WeightsError, match=r"missing: .* and \d+ more") as caught:
+        load_lcvd(folder)
+    assert len(caught.value.message) < 3000

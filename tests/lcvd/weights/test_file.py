@@ -99,3 +99,36 @@ def test_other_contents_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "unet.pth")
     with pytest.raises(WeightsError, match="not a"):
         read_tensors(tmp_path / "unet.pth")
+
+
+@pytest.mark.parametrize("name", ["unet.pth", "unet.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html>\n<html><head><title>Log in</title></head></html>", "a web page"),
+        (b"\n  <html lang='en'>", "a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3438167534\n", "a pointer of Git LFS"),
+        (b'{"error": "Access to model is restricted"}', "JSON text"),
+    ],
+)
+def test_what_a_download_leaves_is_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    """A web page, an LFS pointer or a site's answer under a weight file's name is called what it is."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=words) as caught:
+        read_tensors(path)
+    assert "weights_only" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_refusal_names_what_was_asked_for(tmp_path: Path) -> None:
+    """The class that a pickle asks for is named; torch's advice to switch its protection off is not passed on."""
+    torch.save({"a": torch.zeros(1), "b": Bomb(tmp_path / "executed")}, tmp_path / "unet.pth")
+    with pytest.raises(WeightsError, match=r"more than tensors \(getattr\)") as caught:
+        read_tensors(tmp_path / "unet.pth")
+    (tmp_path / "text.pth").write_bytes(b"\x01these are no weights\n" * 40)
+    with pytest.raises(WeightsError, match="not a file that torch wrote") as plain:
+        read_tensors(tmp_path / "text.pth")
+    for error in (caught.value, plain.value):
+        assert "weights_only" not in error.message + error.hint

@@ -32,5 +32,5 @@ def test_tiny_is_reproducible(tiny_weights: Path, tmp_path: Path) -> None:
     write_tiny(tmp_path / "other", seed=1, temporal=True)
     assert same(all_tensors(tiny_weights), all_tensors(tmp_path / "again"))
     assert not same(all_tensors(tiny_weights), all_tensors(tmp_path / "other"))
-    with pytest.raises(WeightsError, match="not empty"):
+    with pytest.raises(WeightsError, match="exists already"):
         write_tiny(tmp_path / "again")

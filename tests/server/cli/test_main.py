@@ -181,3 +181,27 @@ def test_bench_refuses_what_only_the_loopback_reads(option: list[str]) -> None:
     assert result.exit_code == 2
     assert option[0] in result.output
     assert "--loopback" in result.output
+
+
+def test_unforeseen_errors_are_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No command answers with a traceback: an error of the system names its file, another one how to report it."""
+    (tmp_path / "sh[e]et.png").mkdir()
+    assert run_main(["lights", "--sheet", str(tmp_path / "sh[e]et.png")], monkeypatch) == 2
+    text = "".join(capsys.readouterr().err.split("\n"))
+    assert "sh[e]et.png: Is a directory" in text
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division [by] zero")
+
+    monkeypatch.setattr("lcvd.lighting.ball.render_sheet", broken)
+    assert run_main(["lights", "--sheet", str(tmp_path / "s.png")], monkeypatch) == 2
+    text = capsys.readouterr().err
+    assert "ZeroDivisionError: division [by] zero" in text
+    assert "RELIGHT_TRACEBACK=1" in text
+    assert "Traceback" not in text
+    monkeypatch.setenv("RELIGHT_TRACEBACK", "1")
+    monkeypatch.setattr(sys, "argv", ["relight", "lights", "--sheet", str(tmp_path / "s.png")])
+    with pytest.raises(ZeroDivisionError):
+        main()

@@ -56,11 +56,29 @@ def test_fetch_with_consent_calls_the_hub(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_show_without_a_name_lists_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`relight weights show` lists what the user's folder has."""
-    monkeypatch.setattr("lcvd.weights.load.weights_home", lambda: tmp_path)
+    """`relight weights show` lists what the user's folder has, and what comes with the package."""
+    monkeypatch.setattr("lcvd.weights.location.weights_home", lambda: tmp_path)
     assert "relight weights fetch" in run("show").output
-    (tmp_path / "mine").mkdir()
-    assert "mine" in run("show").output
+    (tmp_path / "mi[n]e").mkdir()
+    shown = run("show").output
+    assert f"mi[n]e: {tmp_path}" in "".join(shown.split("\n")).replace("  ", " ")
+    assert "nano: comes with relight-live" in shown
+
+
+def test_unknown_precision_is_refused(tmp_path: Path) -> None:
+    """A precision that weights cannot have is named, with those they can."""
+    result = run("convert", str(tmp_path), str(tmp_path / "out"), "--dtype", "fp8")
+    assert isinstance(result.exception, WeightsError)
+    assert "'fp8'" in result.exception.message
+    assert "bf16" in result.exception.hint
+
+
+def test_brackets_in_names_are_kept(tmp_path: Path) -> None:
+    """rich reads [b] as markup; a path's brackets are part of it."""
+    folder = tmp_path / "w[b]"
+    made = run("tiny", str(folder))
+    assert "w[b]" in made.output.replace("\n", "")
+    assert "w[b]" in run("show", str(folder)).output.replace("\n", "")
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
