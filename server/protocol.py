@@ -299,6 +299,14 @@ class EngineState(BaseModel):
     showing: str = "camera"
 
 
+class Sync(BaseModel):
+    """Ties one returned picture's RTP timestamp to the moment at which the picture it was made from had arrived."""
+
+    rtp: int  # unsigned, 32 bit
+    arrived_s: float  # Unix time of the server, as `pong.server_s`: decoded and handed to the engine
+    decode_ms: float  # of these: from the last packet to the decoded picture, lately
+
+
 class Stats(ServerMessage):
     type: Literal["stats"] = "stats"
     fps_in: float
@@ -310,3 +318,4 @@ class Stats(ServerMessage):
     stages: dict[str, StageTime]
     face: Literal["ok", "no_face", "move_closer", "turn_to_camera"]
     engine: EngineState
+    sync: Sync | None = None  # null until the first relit or untouched picture has left

@@ -1,4 +1,4 @@
-"""Tunes aiortc (1.16): `tune` puts our encoders, decoders and receivers in place, once.
+"""Tunes aiortc (1.16): `tune` puts our encoders, decoders, receivers and senders in place, once.
 
 `check` raises if this aiortc lacks what they replace.
 """
@@ -16,10 +16,12 @@ from aiortc.codecs.vpx import Vp8Decoder, Vp8Encoder
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
+from aiortc.rtcrtpsender import RTCRtpSender
 
 from server.rtc.decoders import LiveH264Decoder, LiveVp8Decoder
 from server.rtc.encoders import LiveH264Encoder, LiveVp8Encoder
 from server.rtc.jitter import LiveReceiver, PromptJitterBuffer
+from server.rtc.sender import LiveSender
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (aiortc.rtcrtpreceiver, "get_decoder", get_decoder),
     (aiortc.rtcrtpreceiver, "JitterBuffer", PromptJitterBuffer),
     (aiortc.rtcpeerconnection, "RTCRtpReceiver", LiveReceiver),
+    (aiortc.rtcpeerconnection, "RTCRtpSender", LiveSender),
 )
 _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (JitterBuffer, ("add", "remove", "_remove_frame", "capacity")),
@@ -65,6 +68,12 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (H264Encoder, ("encode", "_packetize", "_split_bitstream", "target_bitrate")),
     (Vp8Decoder, ("decode",)),
     (H264Decoder, ("decode",)),
+    (RTCRtpSender, ("_next_encoded_frame",)),
+)
+# (class, names that Python mangles): attributes that its constructor makes and we read or replace.
+_PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (RTCRtpReceiver, ("__decoder_queue", "__decoder_error", "__jitter_buffer")),
+    (RTCRtpSender, ("__rtp_timestamp",)),
 )
 
 
@@ -72,11 +81,11 @@ def check() -> None:
     """Raises AiortcChanged naming what this aiortc lacks."""
     missing = [f"{module.__name__}.{name}" for module, name, _ in _REPLACED if not hasattr(module, name)]
     missing += [f"{owner.__name__}.{name}" for owner, names in _NEEDED for name in names if not hasattr(owner, name)]
-    code = RTCRtpReceiver.__init__.__code__
     missing += [
-        f"RTCRtpReceiver{name}"
-        for name in ("__decoder_queue", "__decoder_error", "__jitter_buffer")
-        if f"_RTCRtpReceiver{name}" not in code.co_names
+        f"{owner.__name__}{name}"
+        for owner, names in _PRIVATE
+        for name in names
+        if f"_{owner.__name__}{name}" not in vars(owner)["__init__"].__code__.co_names
     ]
     if missing:
         raise AiortcChanged(

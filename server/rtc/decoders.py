@@ -17,7 +17,10 @@ class _RgbPictures:
     def decode(self, encoded_frame: JitterFrame) -> list[Any]:
         decode = super().decode  # type: ignore[misc]
         each = encoded_frame.each() if isinstance(encoded_frame, PromptFrame) else [encoded_frame]
-        return [rgb_picture(picture) for one in each for picture in decode(one)]
+        pictures = [rgb_picture(picture) for one in each for picture in decode(one)]
+        for picture in pictures:
+            picture.opaque = getattr(encoded_frame, "completed_s", None)  # server.rtc.video_input reads it
+        return pictures
 
 
 class LiveVp8Decoder(_RgbPictures, Vp8Decoder):

@@ -8,6 +8,7 @@ first.
 
 import queue
 import threading
+import time
 from typing import Any
 
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
@@ -63,6 +64,7 @@ class PromptFrame(JitterFrame):
 
     def __init__(self, data: bytes, timestamp: int) -> None:
         super().__init__(data, timestamp)
+        self.completed_s = time.monotonic()  # its last packet came; PromptJitterBuffer makes it at that moment
         self.arrived_timestamp = timestamp  # before aiortc maps `timestamp` to the track's own origin
         self.later = []
 

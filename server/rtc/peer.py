@@ -6,21 +6,23 @@ is over (ICE failed, consent lost, no media in time). aiortc does not trickle: t
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
 from aiortc.sdp import candidate_from_sdp
 
 from engine.live.controls import Controls
 from engine.live.stream import LiveStream, OutputFrame
 from server.errors import BadMessage, BadOffer
-from server.protocol import IceCandidate
+from server.protocol import IceCandidate, Sync
 from server.rtc.audio_delay import AudioDelay
 from server.rtc.jitter import AUDIO_PREFETCH
 from server.rtc.offer import checked_offer, rejected_sections, with_rejected
+from server.rtc.sender import LiveSender
 from server.rtc.video_input import VideoInput
 from server.rtc.video_output import VideoOutput
 from server.settings import FrameLimits, Settings
@@ -51,6 +53,7 @@ class Peer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._input: VideoInput | None = None
         self._audio: AudioDelay | None = None
+        self._sender: RTCRtpSender | None = None  # of the picture; a LiveSender, once `tune` was called
         self._closed = False
         self._resting = False
         self.output = VideoOutput(on_sent)
@@ -76,7 +79,7 @@ class Peer:
         try:
             async with asyncio.timeout(GATHER_LIMIT_S):
                 await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
-                self._pc.addTrack(self.output)
+                self._sender = self._pc.addTrack(self.output)
                 await self._pc.setLocalDescription(await self._pc.createAnswer())
         except TimeoutError as error:
             raise BadOffer("no network address could be gathered in time", "check the STUN/TURN servers") from error
@@ -104,6 +107,17 @@ class Peer:
         if parsed.protocol.lower() != "udp" or parsed.ip.endswith(".local"):
             return  # see server.rtc.offer
         await self._pc.addIceCandidate(parsed)
+
+    def sync(self) -> Sync | None:
+        """Returns what ties the RTP timestamps of the returned picture to this server's clock; None before one left."""
+        if self.output.sent is None or not isinstance(self._sender, LiveSender):
+            return None
+        pts, arrived_s = self.output.sent
+        if (rtp := self._sender.rtp_of(pts)) is None:
+            return None
+        decode_s = self._input.decode_s if self._input else 0.0
+        wall_s = time.time() - time.monotonic() + arrived_s
+        return Sync(rtp=rtp, arrived_s=round(wall_s, 6), decode_ms=round(decode_s * 1e3, 3))
 
     def match_audio(self, video_delay_s: float) -> None:
         """Delays the sound as long as the picture takes."""

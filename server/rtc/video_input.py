@@ -5,7 +5,9 @@ arrive as RGB: the decoder's thread made them so, and the event loop converts no
 """
 
 import asyncio
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,8 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from engine.live.stream import LiveStream
 from server.rtc.frames import rgb_array, rgb_picture
 from server.settings import FrameLimits
+
+DECODE_TIMES = 30  # pictures: a second of them
 
 
 class VideoInput:
@@ -28,6 +32,12 @@ class VideoInput:
         self._on_bad_size = on_bad_size
         self.frames = 0
         self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
+        self._decode_s: deque[float] = deque(maxlen=DECODE_TIMES)
+
+    @property
+    def decode_s(self) -> float:
+        """The time from a picture's last packet to the picture in RGB: the median of the last second; 0 unknown."""
+        return statistics.median(self._decode_s) if self._decode_s else 0.0
 
     async def run(self) -> None:
         """Submits every picture until the track ends."""
@@ -43,6 +53,8 @@ class VideoInput:
             if picture.format.name != "rgb24":  # a decoder that is not ours
                 picture = await asyncio.to_thread(rgb_picture, picture)
             self.frames += 1
+            if isinstance(picture.opaque, float):
+                self._decode_s.append(time.monotonic() - picture.opaque)
             t_s = float(picture.pts * picture.time_base) if picture.pts is not None else self.last_s
             self._live.submit(rgb_array(picture), t_s)
 

@@ -38,6 +38,7 @@ class VideoOutput(MediaStreamTrack):
         self._last: np.ndarray | None = None
         self._pts = -1
         self._sent_s = clock()
+        self.sent: tuple[int, float] | None = None  # (PTS, arrived_s) of the last picture that was not a repetition
         self.frames = 0
 
     def attach(self, live: LiveStream) -> None:
@@ -69,7 +70,7 @@ class VideoOutput(MediaStreamTrack):
             since_s = now_s - self._sent_s
             still_s = KEEPALIVE_S if self._last is not None else BLANK_AFTER_S
             if since_s >= still_s:
-                return self._repeat(since_s, now_s)
+                return self._repeat(now_s)
             await self._sleep(min(wait_s, still_s - since_s))
         raise MediaStreamError
 
@@ -84,13 +85,14 @@ class VideoOutput(MediaStreamTrack):
         self._last = even(frame.rgb)
         self._pts = max(self._pts + 1, round(frame.t_s * VIDEO_CLOCK_HZ))
         self._sent_s = now_s
+        self.sent = (self._pts, frame.arrived_s)
         self.frames += 1
         self._on_sent(frame, now_s)
         return picture_of(self._last, self._pts)
 
-    def _repeat(self, since_s: float, now_s: float) -> av.VideoFrame:
+    def _repeat(self, now_s: float) -> av.VideoFrame:
         if self._last is None:
             self._last = np.full((*BLANK_SIZE, 3), BLANK_GREY, np.uint8)
-        self._pts += max(1, round(since_s * VIDEO_CLOCK_HZ))
+        self._pts += 1  # the same moment of the source; whoever reads RTP timestamps sees how old the picture is
         self._sent_s = now_s
         return picture_of(self._last, self._pts)

@@ -165,7 +165,7 @@ class Session:
             case protocol.Candidate():
                 await self._connection.add_candidate(message.candidate)
             case protocol.Ping():
-                return protocol.Pong(id=message.id, t=message.t, server_s=round(time.time(), 3))
+                return protocol.Pong(id=message.id, t=message.t, server_s=round(time.time(), 6))
             case protocol.SetAvatar():
                 return protocol.AvatarAck(id=message.id, predicted=await self._set_avatar(message))
             case protocol.SetEngine():
@@ -308,7 +308,7 @@ class Session:
             peer.match_audio(snapshot.latency_ms.get("p50", 0.0) / 1e3)
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and self._outbox.empty:
-                self._send(protocol.Stats(**asdict(snapshot)))
+                self._send(protocol.Stats(**asdict(snapshot), sync=peer.sync()))
 
     # ---- tasks
 

@@ -149,7 +149,7 @@ async def test_odd_sides_lose_a_pixel() -> None:
 
 
 async def test_a_source_that_stops_leaves_its_last_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A muted or ended track shows the last picture again, later in time."""
+    """A muted or ended track shows the last picture again, at the same time of the source but for one tick."""
     monkeypatch.setattr(video_output, "KEEPALIVE_S", 0.02)
     live = FakeLive()
     live.ready = [output_of(0.0, level=99)]
@@ -157,7 +157,8 @@ async def test_a_source_that_stops_leaves_its_last_picture(monkeypatch: pytest.M
     output.attach(live)
     first, again = await output.recv(), await asyncio.wait_for(output.recv(), 5)
     assert rgb_array(again)[0, 0, 0] == 99
-    assert again.pts > first.pts
+    assert again.pts == first.pts + 1
+    assert output.sent == (first.pts, 0.0)
 
 
 async def test_a_source_that_never_starts_shows_a_dark_card(monkeypatch: pytest.MonkeyPatch) -> None:
