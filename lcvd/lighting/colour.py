@@ -57,6 +57,43 @@ def rgb_from_temperature_k(temperature_k: float) -> NDArray[np.float64]:
     return ratio / (ratio @ LUMA)
 
 
+# x and y of red, green, blue and white, in OpenEXR's order (ITU-R BT.709-6, section 1).
+REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
+# Bradford's cone responses (Lam, "Metamerism and Colour Constancy", 1985).
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+
+
+def xyz_from_rgb(chromaticities: ArrayLike) -> NDArray[np.float64]:
+    """Matrix [3,3] of linear RGB with these primaries and white [8] → XYZ, white at Y = 1 (SMPTE RP 177-1993).
+
+    Raises LightError for primaries that span no colours.
+    """
+    xy = np.asarray(chromaticities, np.float64).reshape(4, 2)
+    if not np.isfinite(xy).all() or (np.abs(xy[:, 1]) < 1e-6).any():  # y below 0 is legal: ACES' blue
+        raise LightError(f"chromaticities: {xy.ravel().tolist()}", "x and y of red, green, blue and white, no y of 0")
+    columns = np.stack([xy[:, 0] / xy[:, 1], np.ones(4), (1 - xy.sum(1)) / xy[:, 1]])
+    primaries, white = columns[:, :3], columns[:, 3]
+    if abs(np.linalg.det(primaries)) < 1e-6:
+        raise LightError(f"chromaticities: {xy.ravel().tolist()}", "three primaries that are not on one line")
+    return np.asarray(primaries * np.linalg.solve(primaries, white), np.float64)
+
+
+def rec709_from(chromaticities: ArrayLike) -> NDArray[np.float64]:
+    """Matrix [3,3] of linear RGB with these primaries and white → linear Rec. 709; white stays white (Bradford)."""
+    return np.asarray(np.linalg.solve(xyz_from_rgb(REC709), _adapted(xyz_from_rgb(chromaticities))), np.float64)
+
+
+def rec709_from_xyz() -> NDArray[np.float64]:
+    """Matrix [3,3] of XYZ with the equal-energy white, as Radiance keeps it → linear Rec. 709; white stays white."""
+    return np.asarray(np.linalg.solve(xyz_from_rgb(REC709), _adapted(np.eye(3))), np.float64)
+
+
+def _adapted(xyz_from: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Matrix to XYZ, with its white moved to Rec. 709's."""
+    source, target = (_BRADFORD @ matrix.sum(1) for matrix in (xyz_from, xyz_from_rgb(REC709)))
+    return np.asarray(np.linalg.solve(_BRADFORD, np.diag(target / source) @ _BRADFORD) @ xyz_from, np.float64)
+
+
 _RGB_FROM_XYZ = np.array(
     [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
 )

@@ -6,20 +6,19 @@ left of an unmirrored picture, -x, and the right of a mirrored self-view. `rotat
 right: that many degrees right of the centre becomes the front. Untrusted input: sizes are read from headers first.
 """
 
-import io
 from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lcvd.errors import ImageError, ShapeError
-from lcvd.image_header import Header, is_complete, read_header
+from lcvd.errors import ImageError, LightError, ShapeError
+from lcvd.image_header import Header, is_complete, is_panorama, read_header
 from lcvd.lighting.colour import LUMA, linear_from_srgb, rgb_tuple
 from lcvd.lighting.directions import unit
+from lcvd.lighting.exr import decode_exr
 from lcvd.lighting.lighting import scaled, shading
-from lcvd.lighting.overflow import repaired
-from lcvd.lighting.radiance import decode_rgbe
+from lcvd.lighting.radiance import decode_radiance
 from lcvd.lighting.sh import sh_basis
 from lcvd.types import Background, DirectionalLight, FloatArray, Lighting
 
@@ -50,15 +49,17 @@ def decode_equirect(data: bytes, filename: str = "") -> FloatArray:
         raise cut_off
     try:
         if header.kind == "exr":
-            image = _decode_exr(data)
+            image = decode_exr(data, _cleaned)
         elif header.kind == "hdr":
-            image = _cleaned(decode_rgbe(data[header.body :], header.width, header.height))
+            image = _cleaned(decode_radiance(data))
         else:
             image = _decode_8bit(data)
-    except ImageError:
+    except (ImageError, LightError):
         raise
     except (cv2.error, RuntimeError, ValueError, KeyError, MemoryError, OSError, EOFError):
         raise cut_off from None
+    if not is_panorama(image.shape[1], image.shape[0]):  # of several parts another one had the colours
+        raise ImageError(f"{label} has its colours in a part of {image.shape[1]}×{image.shape[0]}", "export that alone")
     if not image.any():
         raise ImageError(f"{label} is black", "a light needs some light in it")
     return image
@@ -71,27 +72,15 @@ def _check_size(header: Header, label: str) -> None:
         raise ImageError(
             f"{label} is {width}×{height} pixels", f"8×4 up to {limit} megapixels; a 2048×1024 panorama is plenty"
         )
-    if not 1.8 <= width / height <= 2.2:
+    if not is_panorama(width, height):
         raise ImageError(
             f"{label} is {width}×{height}, not a panorama", "an equirectangular picture is twice as wide as high"
         )
-    if header.channels * width * height > 4 * MAX_PIXELS:
+    if header.values > 4 * MAX_PIXELS:
         raise ImageError(
-            f"{label} has {header.channels} channels of {width}×{height}", "export red, green and blue only"
+            f"{label} stores {header.values:,} values in all pixels of its {header.channels} channels",
+            "export red, green and blue only, without what lies outside the picture",
         )
-
-
-def _decode_exr(data: bytes) -> FloatArray:
-    import OpenEXR  # heavy, and only for this format
-
-    with OpenEXR.File(io.BytesIO(data), separate_channels=True, num_threads=0) as file:
-        channels = file.channels()
-        names = {name.rsplit(".", 1)[-1].upper(): name for name in sorted(channels, reverse=True)}
-        wanted = ["R", "G", "B"] if {"R", "G", "B"} <= names.keys() else ["Y"] * 3
-        planes = [np.asarray(channels[names[c]].pixels, np.float32) for c in wanted]
-        if not all(np.isfinite(plane).all() for plane in planes):  # seldom, and it takes all channels to judge
-            planes = list(np.moveaxis(repaired(np.stack(planes, -1)), -1, 0))
-        return np.stack([_cleaned(plane) for plane in planes], -1)
 
 
 def _decode_8bit(data: bytes) -> FloatArray:

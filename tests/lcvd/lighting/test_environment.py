@@ -160,7 +160,7 @@ def no_decoder(monkeypatch):
     def reached(*_):
         pytest.fail("a decoder was reached")
 
-    for name in ("_decode_exr", "_decode_8bit", "decode_rgbe"):
+    for name in ("decode_exr", "_decode_8bit", "decode_radiance"):
         monkeypatch.setattr(environment, name, reached)
 
 
