@@ -1,30 +1,23 @@
 // @ts-check
-// The choice between oneself and an avatar. The engine that should run follows from the choice, the portrait and what the
-// server can run; this file sends it, and keeps the avatar's part of the panel up to date. The server is asked for an avatar
-// engine only once it has the portrait.
+// The choice between oneself and an avatar: it hands the choice and the portrait to the SDK, and keeps the avatar's part of the
+// panel up to date.
 
 import { showBadge } from "./badge.js";
 import { PortraitCard } from "./card.js";
 import { segments } from "./controls.js";
 import { find, write } from "./dom.js";
-import { Portrait } from "./portrait.js";
 import { QualitySlider } from "./quality.js";
 import { Snap } from "./snap.js";
 
-/** @typedef {import("./engines.js").EngineList} EngineList */
-/** @typedef {import("./protocol.js").AvatarOptions} AvatarOptions */
-/** @typedef {import("./protocol.js").Stats} Stats */
+/** @typedef {import("./sdk/relit.js").Relit} Relit */
+/** @typedef {import("./sdk/relight.js").AvatarOptions} AvatarOptions */
+/** @typedef {import("./sdk/relight.js").Stats} Stats */
 /** @typedef {import("./store.js").Store} Store */
 
 const FETCH_INTERVAL_MS = 4000;
 const DEFAULT_FPS = 25; // of a camera that has not been measured yet
 
 export class Avatar {
-  /** The engine the server starts with. */
-  #default = "";
-  /** Engines that the server refused in this session. @type {Set<string>} */
-  #refused = new Set();
-  #engineSent = false;
   #settingsSent = false;
   #live = false;
   /** @type {Stats | null} */
@@ -38,8 +31,7 @@ export class Avatar {
   /** True where the server says that its weights were trained for the staggered mode. */
   #staggeredTrained = false;
   #store;
-  #engines;
-  #send;
+  #relit;
   #stage;
   #portrait;
   #card;
@@ -49,16 +41,15 @@ export class Avatar {
 
   /**
    * @param {Store} store
-   * @param {EngineList} engines filled before `welcome` is called
-   * @param {(type: string, fields: Record<string, unknown>) => void} send sends a message; the last value of a type wins
+   * @param {Relit} relit
    * @param {import("./stage.js").Stage} stage
    */
-  constructor(store, engines, send, stage) {
+  constructor(store, relit, stage) {
     this.#store = store;
-    this.#engines = engines;
-    this.#send = send;
+    this.#relit = relit;
     this.#stage = stage;
-    this.#portrait = new Portrait(() => this.update());
+    this.#portrait = relit.portrait;
+    relit.on("portrait", () => this.#show());
     this.#snap = new Snap({
       framing: (on) => stage.framing(on),
       keep: (photo) => this.#replacePortrait(() => this.#portrait.usePhoto(photo, "Snapshot")),
@@ -115,54 +106,34 @@ export class Avatar {
     if (await this.#portrait.useFile(await response.blob(), "Sample portrait")) this.#store.set({ portrait: "sample" });
   }
 
-  /**
-   * Prepares a new session. The server gets the portrait before it gets the picture, so that no camera picture is shown first.
-   * @param {import("./protocol.js").Welcome} welcome
-   * @returns {Promise<void>} rejects where an avatar is wanted and the portrait could not be sent
-   */
-  async welcome(welcome) {
-    this.#default = welcome.engine;
-    this.#refused.clear();
+  /** Begins a new session: the server may have restarted with other weights. @returns {void} */
+  welcome() {
     this.#outdated = true;
     this.#fetchedAt = -Infinity;
-    this.#portrait.setSession(welcome.session);
-    if (this.chosen) await this.#portrait.send();
-    // Without the portrait the camera would be shown in the avatar's place, so there is no connection until the next attempt.
-    if (this.chosen && this.#portrait.held && !this.#portrait.ready)
-      throw new Error(this.#portrait.error?.message ?? "The portrait could not be sent.");
-    this.update();
   }
 
-  /** @param {import("./link.js").LinkState} state @returns {void} */
+  /** @param {import("./sdk/link.js").LinkState} state @returns {void} */
   link(state) {
     this.#live = state === "live";
-    if (this.#live) return this.update();
-    this.#stats = null;
-    if (state !== "connecting") this.#portrait.setSession("");
+    if (!this.#live) this.#stats = null;
     this.update();
   }
 
   /** Stores the engine that was chosen in the menu. @param {string} name @returns {void} */
   chooseEngine(name) {
-    this.#refused.delete(name);
+    this.#relit.retryEngine(name);
     if (this.#engines.isAvatar(name)) this.#store.set({ who: "avatar", avatarEngine: name });
     else this.#store.set({ who: "me", engine: name });
   }
 
-  /**
-   * Reacts to a message that the server refused.
-   * @param {string} type @param {Record<string, unknown>} fields of the message @returns {void}
-   */
-  refused(type, fields) {
+  /** Reacts to a message that the server refused. @param {string} type @returns {void} */
+  refused(type) {
     if (type === "set_avatar") this.#store.set({ staggered: false });
-    if (type !== "set_engine") return;
-    this.#refused.add(String(fields.engine));
-    this.update();
   }
 
   /**
    * Shows the server's prediction for the settings it now has.
-   * @param {import("./protocol.js").Prediction | null | undefined} predicted @returns {void}
+   * @param {import("./sdk/relight.js").Prediction | null | undefined} predicted @returns {void}
    */
   predicted(predicted) {
     this.#slider.setPrediction(predicted ?? null);
@@ -176,7 +147,7 @@ export class Avatar {
     this.#slider.setMeasured(this.#engines.hasQualities(running) ? stats.latency_ms.p50 : null);
     const fps = Math.max(5, Math.round(stats.fps_in / 5) * 5);
     const isNew = fps !== this.#fps || this.#incomplete;
-    if (this.#engines.hasQualities(this.#wanted()) && isNew && this.#mayFetch) this.#fetchOptions(fps);
+    if (this.#engines.hasQualities(this.#relit.wantedEngine) && isNew && this.#mayFetch) this.#fetchOptions(fps);
     this.#showBadge();
   }
 
@@ -201,7 +172,7 @@ export class Avatar {
   async #fetchOptions(fps) {
     this.#fetchedAt = performance.now();
     const staggered = this.#staggered;
-    const response = await fetch(`api/avatar?fps=${fps}&mode=${modeOf(staggered)}`).catch(() => null);
+    const response = await this.#relit.fetch(`api/avatar?fps=${fps}&mode=${modeOf(staggered)}`).catch(() => null);
     if (!response?.ok || staggered !== this.#staggered) return;
     /** @type {AvatarOptions} */
     const options = await response.json();
@@ -222,33 +193,27 @@ export class Avatar {
     if (!on) this.#snap.cancel();
   }
 
-  /** Name of the engine that should run; "" as long as the server's own choice is not known. @returns {string} */
-  #wanted() {
-    const { who, engine, avatarEngine } = this.#store.now;
-    const best = (/** @type {import("./protocol.js").EngineInfo[]} */ engines, /** @type {string[]} */ ...preferred) => {
-      const usable = engines.filter(({ name, available }) => available && !this.#refused.has(name)).map(({ name }) => name);
-      return preferred.find((name) => usable.includes(name)) ?? usable[0] ?? "";
-    };
-    const avatar = who === "avatar" && this.#portrait.ready ? best(this.#engines.avatars, avatarEngine) : "";
-    return avatar || best(this.#engines.cameras, engine, this.#default);
+  get #engines() {
+    return this.#relit.engines;
   }
 
   /** Brings the server and the page in line with the choices, the portrait and the connection. @returns {void} */
   update() {
+    const { engine, avatarEngine } = this.#store.now;
+    this.#relit.choose(this.chosen, [avatarEngine, engine]);
+    this.#show();
+  }
+
+  #show() {
     const { who, quality } = this.#store.now;
     const chosen = who === "avatar";
-    if (chosen && !this.#portrait.ready && this.#portrait.state === "waiting") this.#portrait.send();
-    const wanted = this.#wanted();
-    if (wanted && (this.#engineSent || wanted !== this.#default)) {
-      this.#engineSent = true;
-      this.#send("set_engine", { engine: wanted });
-    }
+    const wanted = this.#relit.wantedEngine;
     const hasQualities = this.#engines.hasQualities(wanted);
     // Without a choice the engine's own values count, but once a mode was sent, going back must be sent too.
     if (hasQualities && (quality || this.#staggered || this.#settingsSent)) {
       this.#settingsSent = true;
       const sent = quality || this.#defaultQuality;
-      this.#send("set_avatar", { ...(sent ? { quality: sent } : {}), mode: modeOf(this.#staggered) });
+      this.#relit.send("set_avatar", { ...(sent ? { quality: sent } : {}), mode: modeOf(this.#staggered) });
     }
     if (hasQualities && this.#incomplete && this.#mayFetch) this.#fetchOptions(this.#fps || DEFAULT_FPS);
     this.#showQuality();

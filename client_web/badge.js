@@ -3,8 +3,8 @@
 
 import { find, write } from "./dom.js";
 
-/** @typedef {import("./engines.js").EngineList} EngineList */
-/** @typedef {import("./protocol.js").Stats["engine"]} EngineState */
+/** @typedef {import("./sdk/engines.js").EngineList} EngineList */
+/** @typedef {import("./sdk/relight.js").Stats["engine"]} EngineState */
 
 /** Values of `stats.engine.showing` that are not an engine. */
 const STAND_INS = /** @type {Record<string, string>} */ ({ portrait: "Portrait held", camera: "Your camera" });

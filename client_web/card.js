@@ -4,7 +4,7 @@
 import { find, make, write } from "./dom.js";
 import { drawThumb } from "./thumb.js";
 
-/** @typedef {import("./portrait.js").Portrait} Portrait */
+/** @typedef {import("./sdk/portrait.js").Portrait} Portrait */
 
 const STATE_TEXTS = {
   none: "",

@@ -2,8 +2,9 @@
 // Copies the light of a photo or of an HDRI, which is picked here, dropped or pasted (drops.js).
 
 import { find } from "./dom.js";
-import { Refused } from "./protocol.js";
+import { Refused } from "./sdk/protocol.js";
 
+/** @typedef {import("./sdk/relight.js").Relit} Relit */
 /** @typedef {import("./shade.js").Lighting} Lighting */
 
 const PANORAMA_TOLERANCE = 0.06; // how far from 2:1 an equirectangular picture may be
@@ -44,12 +45,12 @@ function ask() {
 
 /**
  * Sends a file to the server, which estimates its light.
- * @param {File} file @param {"photo" | "hdri"} kind @returns {Promise<Lighting>} rejects with Refused
+ * @param {Relit} relit @param {File} file @param {"photo" | "hdri"} kind @returns {Promise<Lighting>} rejects with Refused
  */
-async function upload(file, kind) {
+async function upload(relit, file, kind) {
   const body = new FormData();
   body.append("file", file, file.name);
-  const response = await fetch(`api/lights/from-${kind}`, { method: "POST", body }).catch(() => null);
+  const response = await relit.fetch(`api/lights/from-${kind}`, { method: "POST", body }).catch(() => null);
   if (!response)
     throw new Refused({ code: "offline", message: "The server cannot be reached", hint: "Try again once the picture is live." });
   const answer = await response.json().catch(() => ({}));
@@ -59,12 +60,13 @@ async function upload(file, kind) {
 
 /**
  * Makes the button and the file picker work.
+ * @param {Relit} relit
  * @param {object} on
  * @param {(lighting: Lighting, title: string) => void} on.light
  * @param {(error: unknown) => void} on.error
  * @returns {(file: File) => Promise<void>} takes a file that was dropped or pasted; never rejects
  */
-export function acceptLights(on) {
+export function acceptLights(relit, on) {
   const button = find("#copy-light");
   const picker = /** @type {HTMLInputElement} */ (find("#copy-file"));
 
@@ -74,7 +76,7 @@ export function acceptLights(on) {
       const kind = await kindOf(file);
       if (!kind) return;
       button.setAttribute("aria-busy", "true");
-      on.light(await upload(file, kind), file.name.replace(/\.[^.]+$/, "").slice(0, 40) || "Copied light");
+      on.light(await upload(relit, file, kind), file.name.replace(/\.[^.]+$/, "").slice(0, 40) || "Copied light");
     } catch (error) {
       on.error(error);
     } finally {

@@ -3,8 +3,8 @@
 
 import { find, make, write } from "./dom.js";
 
-/** @typedef {import("./protocol.js").EngineInfo} EngineInfo */
-/** @typedef {import("./protocol.js").Stats} Stats */
+/** @typedef {import("./sdk/relight.js").EngineInfo} EngineInfo */
+/** @typedef {import("./sdk/relight.js").Stats} Stats */
 
 export class EngineMenu {
   #menu = /** @type {HTMLSelectElement} */ (find("#engine"));

@@ -7,26 +7,27 @@ import { acceptLights } from "./copy.js";
 import { find, write } from "./dom.js";
 import { acceptFiles } from "./drops.js";
 import { EngineMenu } from "./engine_menu.js";
-import { EngineList } from "./engines.js";
 import { Gallery } from "./gallery.js";
 import { listenToKeys } from "./keys.js";
 import { LightBall } from "./light_ball.js";
 import { adjusted, keyOf } from "./light_math.js";
-import { Link } from "./link.js";
 import { ReadOut } from "./readout.js";
+import { relight } from "./sdk/relight.js";
 import { Source } from "./source.js";
 import { SourceMenu } from "./source_menu.js";
 import { SplitHandle } from "./split.js";
 import { Stage } from "./stage.js";
 import { Store } from "./store.js";
-import { createSync } from "./sync.js";
 import { followTheme } from "./theme.js";
-import { trouble, troubleFrom } from "./trouble.js";
+import { takeToken } from "./token.js";
+import { troubleFrom } from "./trouble.js";
 
 /** @typedef {import("./store.js").Light} Light */
 /** @typedef {import("./store.js").Choices} Choices */
 
 const FIRST_LIGHT = "rembrandt-left";
+/** The stage says it already: the connection is lost, or the source ended. */
+const SHOWN_ELSEWHERE = new Set(["no_server", "no_video", "track_ended"]);
 const NEUTRAL_K = 6500;
 const MAX_COPIED = 12;
 
@@ -34,7 +35,6 @@ const store = new Store();
 followTheme(store);
 const stage = new Stage();
 const readOut = new ReadOut();
-const engines = new EngineList();
 
 /** @type {Light[]} */
 let presets = [];
@@ -45,57 +45,43 @@ const chosen = () => lights().find((light) => light.name === store.now.light) ??
 
 // Server
 
-const url = new URL("ws", document.baseURI);
-url.protocol = url.protocol.replace("http", "ws");
-const link = new Link(url.href, {
-  state(state, why) {
-    stage.link(state, why);
-    avatar.link(state);
-    if (state !== "live") {
-      readOut.clear();
-      engineMenu.clear();
-    }
-  },
-  async welcome(welcome) {
-    engines.replace(welcome.engines);
-    engineMenu.list(welcome.engines, store.now.engine || welcome.engine);
-    if (!presets.length) loadLights();
-    await avatar.welcome(welcome);
-    sync.restore();
-  },
-  picture: (stream) => stage.relit(stream),
-  message(message) {
-    if (message.type === "stats") {
-      const stats = /** @type {import("./protocol.js").Stats} */ (/** @type {unknown} */ (message));
-      stage.stats(stats);
-      readOut.show(stats, engines.hasQualities(stats.engine.showing ?? stats.engine.name));
-      engineMenu.show(stats.engine);
-      avatar.stats(stats);
-    } else if (message.type === "notice" || message.type === "error") {
-      trouble(/** @type {any} */ (message));
-    }
-  },
-  error: troubleFrom,
-});
-link.onReport = (/** @type {import("./peer.js").NetworkReport} */ report) => readOut.network(report);
+const relit = /** @type {import("./sdk/relit.js").Relit} */ (await relight(null, { sound: "none", token: takeToken() }));
+stage.relit(relit);
 
-const sync = createSync(
-  (type, fields) => link.request(type, fields),
-  (error, type, fields) => {
-    troubleFrom(error);
-    avatar.refused(type, fields);
-  },
-  (type, ack) => {
-    if (type === "set_avatar") avatar.predicted(ack.predicted);
-    if (type !== "set_light" || !ack.lighting) return;
-    acknowledged = ack.lighting;
-    showLight();
-  },
-);
+relit.on("connection", ({ state, why }) => {
+  stage.link(state, why);
+  avatar.link(state);
+  if (state !== "live") {
+    readOut.clear();
+    engineMenu.clear();
+  }
+});
+relit.on("welcome", (welcome) => {
+  engineMenu.list(welcome.engines, store.now.engine || welcome.engine);
+  if (!presets.length) loadLights();
+  avatar.welcome();
+});
+relit.on("stats", (stats) => {
+  stage.stats(stats);
+  readOut.show(stats, relit.engines.hasQualities(stats.engine.showing ?? stats.engine.name));
+  engineMenu.show(stats.engine);
+  avatar.stats(stats);
+});
+relit.on("report", (report) => readOut.network(report));
+relit.on("trouble", (problem) => {
+  if (!SHOWN_ELSEWHERE.has(problem.code)) troubleFrom(problem);
+});
+relit.on("refused", ({ type }) => avatar.refused(type));
+relit.on("ack", ({ type, ack }) => {
+  if (type === "set_avatar") avatar.predicted(ack.predicted);
+  if (type !== "set_light" || !ack.lighting) return;
+  acknowledged = ack.lighting;
+  showLight();
+});
 
 async function loadLights() {
   try {
-    const response = await fetch("api/lights");
+    const response = await relit.fetch("api/lights");
     if (!response.ok) throw new Error(`The lights could not be loaded (HTTP ${response.status})`);
     presets = await response.json();
   } catch (error) {
@@ -117,7 +103,7 @@ function sendLight() {
   if (!light) return;
   const adjust = Object.keys(store.now.adjust).length ? { adjust: store.now.adjust } : {};
   const copied = store.now.copied.includes(light);
-  sync.send("set_light", { ...(copied ? { lighting: light.lighting } : { preset: light.name }), ...adjust });
+  relit.send("set_light", { ...(copied ? { lighting: light.lighting } : { preset: light.name }), ...adjust });
 }
 
 /** @param {Light} light */
@@ -169,7 +155,7 @@ function showLight() {
   strength.show(store.now.strength);
 }
 
-const copyLight = acceptLights({
+const copyLight = acceptLights(relit, {
   error: troubleFrom,
   light(lighting, title) {
     const name = `copied-${Date.now().toString(36)}`;
@@ -180,7 +166,7 @@ const copyLight = acceptLights({
 
 // Me or an avatar
 
-const avatar = new Avatar(store, engines, (type, fields) => sync.send(type, fields), stage);
+const avatar = new Avatar(store, relit, stage);
 acceptFiles({
   avatar: () => avatar.chosen,
   file: (file, place) => (place === "portrait" ? avatar.useFile(file) : copyLight(file)),
@@ -224,8 +210,7 @@ listenToKeys({
 
 const source = new Source((picture) => {
   stage.source(picture);
-  const track = picture.stream?.getVideoTracks()[0] ?? null;
-  link.send(track, store.now.size).catch(troubleFrom);
+  relit.replaceSource(picture.stream);
   sources.show(picture);
   avatar.camera(picture.kind === "camera" && !picture.asking);
   showMirror();
@@ -235,7 +220,7 @@ function showMirror() {
   const on = store.now.mirror[mirrored()];
   mirrorButton.show(on);
   stage.mirror(on);
-  sync.send("mirror", { on });
+  relit.setMirror(on);
 }
 
 // Choices → page and server
@@ -249,24 +234,24 @@ store.subscribe((choices, changed) => {
     showGallery();
   }
   if (has("light", "adjust", "strength")) showLight();
-  if (has("strength")) sync.send("set_strength", { value: choices.strength });
+  if (has("strength")) relit.send("set_strength", { value: choices.strength });
   if (has("background")) {
     const { mode } = choices.background;
     background.show(mode);
     gain.show(choices.background.gain);
     find("#gain-row").hidden = mode === "keep" || mode === "auto"; // these modes have no gain
-    sync.send("set_background", { ...choices.background });
+    relit.send("set_background", { ...choices.background });
   }
   if (has("view")) {
     split.show(choices.view.split);
     splitButton.show(choices.view.split !== null);
     hintButton.show(choices.view.hint);
-    sync.send("set_view", { ...choices.view });
+    relit.send("set_view", { ...choices.view });
   }
   if (has("paused")) {
     pauseButton.show(choices.paused);
     stage.pause(choices.paused);
-    sync.send("pause", { on: choices.paused });
+    relit.send("pause", { on: choices.paused });
   }
   if (has("who", "engine", "avatarEngine", "quality", "staggered")) avatar.update();
   if (has("mirror")) showMirror();
@@ -276,7 +261,7 @@ store.subscribe((choices, changed) => {
 // pagehide, not beforeunload: the latter also comes before a download, or when the participant decides to stay.
 window.addEventListener("pagehide", () => {
   store.save();
-  link.close();
+  relit.stop();
 });
 window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 

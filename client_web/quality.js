@@ -5,8 +5,8 @@
 import { delayText } from "./delay.js";
 import { find, make, write } from "./dom.js";
 
-/** @typedef {import("./protocol.js").Prediction} Prediction */
-/** @typedef {import("./protocol.js").Quality} Quality */
+/** @typedef {import("./sdk/relight.js").Prediction} Prediction */
+/** @typedef {import("./sdk/relight.js").Quality} Quality */
 
 const DEBOUNCE_MS = 250; // arrow keys pass over presets: only the one they stop at is sent
 const SETTLED_MS = 4000; // until the measured delay is that of the new preset

@@ -6,8 +6,8 @@
 import { delayParts } from "./delay.js";
 import { find, make, write } from "./dom.js";
 
-/** @typedef {import("./protocol.js").Stats} Stats */
-/** @typedef {import("./peer.js").NetworkReport} NetworkReport */
+/** @typedef {import("./sdk/relight.js").Stats} Stats */
+/** @typedef {import("./sdk/peer.js").NetworkReport} NetworkReport */
 
 const MINUTE_POINTS = 120; // twice a second
 const [GRAPH_W, GRAPH_H] = [320, 56];

@@ -1,8 +1,11 @@
 // @ts-check
 // The sample picture: a public-domain NASA portrait that sways as a person does, as a 640×480 camera stream.
 
+import { every } from "./sdk/ticker.js";
+
 const WIDTH = 640;
 const HEIGHT = 480;
+const PACE_MS = 1000 / 30;
 /** The crop of the 512×512 portrait that frames her like a webcam. */
 const CENTRE = { x: 236, y: 158 };
 const ZOOM = 1.48;
@@ -49,12 +52,11 @@ export async function openSample() {
   draw();
   const stream = canvas.captureStream(30);
   for (const track of stream.getVideoTracks()) track.contentHint = "motion";
-  const ticker = new Worker(new URL("tick.js", import.meta.url));
-  ticker.addEventListener("message", draw);
+  const stopTicker = every(PACE_MS, draw);
   return {
     stream,
     stop() {
-      ticker.terminate();
+      stopTicker();
       for (const track of stream.getTracks()) track.stop();
     },
   };

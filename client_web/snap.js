@@ -3,9 +3,9 @@
 // of this page; nobody else sees it.
 
 import { find, write } from "./dom.js";
-import { photoOfVideo } from "./photo.js";
+import { photoOfVideo } from "./sdk/photo.js";
 
-/** @typedef {import("./photo.js").Photo} Photo */
+/** @typedef {import("./sdk/photo.js").Photo} Photo */
 
 const COUNTDOWN_S = 3;
 

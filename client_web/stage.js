@@ -4,9 +4,9 @@
 
 import { find, write } from "./dom.js";
 
-/** @typedef {import("./link.js").LinkState} LinkState */
+/** @typedef {import("./sdk/link.js").LinkState} LinkState */
 /** @typedef {import("./source.js").Picture} Picture */
-/** @typedef {import("./protocol.js").Stats} Stats */
+/** @typedef {import("./sdk/relight.js").Stats} Stats */
 
 const ADVICE = {
   ok: "",

@@ -1,7 +1,7 @@
 // @ts-check
 // Draws the portrait as a small square around its face, with the corners of the box that the tracker found.
 
-/** @typedef {import("./portrait.js").Box} Box */
+/** @typedef {import("./sdk/portrait.js").Box} Box */
 
 const CORNER = 0.24; // of the face's side
 

@@ -12,7 +12,7 @@ from tests.client_web.serving import Serving
 CLIENT = Path(__file__).resolve().parents[2] / "client_web"
 ASK = """
 async ([engines, names]) => {
-  const { EngineList } = await import("./engines.js");
+  const { EngineList } = await import("./sdk/engines.js");
   const list = new EngineList();
   const empty = list.empty;
   list.replace(engines);

@@ -6,7 +6,7 @@ import { Channel, Disconnected, Refused } from "./protocol.js";
 import { Peer } from "./peer.js";
 
 /** @typedef {"connecting" | "live" | "reconnecting" | "resting"} LinkState */
-/** @typedef {import("./protocol.js").Message} Message */
+/** @typedef {import("./relight.js").Message} Message */
 
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 8000;
@@ -21,25 +21,23 @@ export class Link {
   #peer = null;
   /** @type {MediaStreamTrack | null} */
   #track = null;
-  /** @type {"480p" | "720p"} */
-  #size = "480p";
   #attempts = 0;
   #retryTimer = 0;
   #watchTimer = 0;
-  #url;
+  #server;
   #on;
 
   /**
-   * @param {string} url
+   * @param {import("./server.js").Server} server
    * @param {object} on
    * @param {(state: LinkState, message: string) => void} on.state
-   * @param {(welcome: import("./protocol.js").Welcome) => Promise<void>} on.welcome restores the choices; our picture waits for it
-   * @param {(stream: MediaStream) => void} on.picture
+   * @param {(welcome: import("./relight.js").Welcome) => Promise<void>} on.welcome restores the choices; our picture waits for it
+   * @param {(stream: MediaStream, receiver: RTCRtpReceiver) => void} on.picture
    * @param {(message: Message) => void} on.message stats and notices
    * @param {(error: Error) => void} on.error
    */
-  constructor(url, on) {
-    this.#url = url;
+  constructor(server, on) {
+    this.#server = server;
     this.#on = on;
     window.addEventListener("online", () => this.#retryNow());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#retryNow());
@@ -47,14 +45,13 @@ export class Link {
 
   /**
    * Sends a picture from now on. Without one it disconnects, which frees the place on the server, until there is one again.
-   * @param {MediaStreamTrack | null} track @param {"480p" | "720p"} size @returns {Promise<void>}
+   * @param {MediaStreamTrack | null} track @returns {Promise<void>}
    */
-  async send(track, size) {
+  async send(track) {
     const disconnected = !this.#track;
     this.#track = track;
-    this.#size = size;
     if (track && disconnected) this.open();
-    else if (track) await this.#peer?.send(track, size);
+    else if (track) await this.#peer?.send(track);
     else this.#disconnect();
   }
 
@@ -79,7 +76,7 @@ export class Link {
     this.#discard();
     this.#on.state(this.#attempts ? "reconnecting" : "connecting", "");
     /** @type {Channel} */
-    const channel = new Channel(this.#url, {
+    const channel = new Channel(this.#server.open(), {
       onMessage: (message) => channel === this.#channel && this.#dispatch(message),
       onClose: (reason) => channel === this.#channel && this.#reconnect(reason),
     });
@@ -125,7 +122,7 @@ export class Link {
     /** @type {Peer} */
     const peer = new Peer({
       iceServers,
-      onPicture: (stream) => peer === this.#peer && this.#on.picture(stream),
+      onPicture: (stream, receiver) => peer === this.#peer && this.#on.picture(stream, receiver),
       onCandidate: async (candidate) => {
         await offered; // the server must know the offer before its candidates
         if (peer === this.#peer) channel.request("candidate", { candidate: candidate?.toJSON() ?? null }).catch(() => {});
@@ -133,11 +130,11 @@ export class Link {
       onLost: (why) => peer === this.#peer && this.#reconnect(why),
     });
     this.#peer = peer;
-    await peer.send(this.#track, this.#size);
+    await peer.send(this.#track);
     const answer = channel.request("offer", { sdp: await peer.offer() });
     markOffered();
     await peer.accept((await answer).sdp);
-    await peer.send(this.#track, this.#size); // the track may have changed, and bitrates can be set only now
+    await peer.send(this.#track); // the track may have changed, and bitrates can be set only now
     clearTimeout(this.#watchTimer);
     this.#watch(peer);
   }

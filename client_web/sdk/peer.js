@@ -11,7 +11,9 @@ const CODECS = ["video/vp8", "video/h264", "video/rtx"];
  * Chromium starts at 300 kbit/s and takes up to half a minute to reach full size; networks fit for calls carry this rate at once.
  */
 const START_KBPS = 1500;
-const MAX_BITRATE = { "480p": 2_000_000, "720p": 3_500_000 };
+const MAX_BITRATE = 2_000_000;
+const MAX_BITRATE_LARGE = 3_500_000; // over LARGE_PX
+const LARGE_PX = 900 * 600;
 
 /**
  * Adds Chromium's own parameter for the first bitrate to an answer; other browsers ignore it.
@@ -35,7 +37,7 @@ export class Peer {
   /**
    * @param {object} options
    * @param {RTCIceServer[]} options.iceServers
-   * @param {(stream: MediaStream) => void} options.onPicture
+   * @param {(stream: MediaStream, receiver: RTCRtpReceiver) => void} options.onPicture
    * @param {(candidate: RTCIceCandidate | null) => void} options.onCandidate
    * @param {(why: string) => void} options.onLost
    */
@@ -49,7 +51,7 @@ export class Peer {
       // No frame waits in the jitter buffer: in a call a stutter disturbs less than a delay.
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
       if ("playoutDelayHint" in receiver) Reflect.set(receiver, "playoutDelayHint", 0);
-      onPicture(new MediaStream([track]));
+      onPicture(new MediaStream([track]), receiver);
     });
     this.#pc.addEventListener("icecandidate", ({ candidate }) => onCandidate(candidate));
     let disconnectTimer = 0;
@@ -64,14 +66,15 @@ export class Peer {
 
   /**
    * Sends a track from now on, at the bitrate of its size.
-   * @param {MediaStreamTrack | null} track @param {"480p" | "720p"} size @returns {Promise<void>}
+   * @param {MediaStreamTrack | null} track @returns {Promise<void>}
    */
-  async send(track, size) {
+  async send(track) {
     if (this.#pc.signalingState === "closed") return;
     await this.#transceiver.sender.replaceTrack(track);
     const parameters = this.#transceiver.sender.getParameters();
     if (!parameters.encodings?.length) return;
-    parameters.encodings[0].maxBitrate = MAX_BITRATE[size];
+    const { width = 0, height = 0 } = track?.getSettings() ?? {};
+    parameters.encodings[0].maxBitrate = width * height > LARGE_PX ? MAX_BITRATE_LARGE : MAX_BITRATE;
     await this.#transceiver.sender.setParameters(parameters);
   }
 

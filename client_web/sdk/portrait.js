@@ -5,6 +5,7 @@ import { photoOf } from "./photo.js";
 import { Refused } from "./protocol.js";
 
 /** @typedef {import("./photo.js").Photo} Photo */
+/** @typedef {import("./server.js").Server} Server */
 /** @typedef {[number, number, number, number]} Box x, y, w, h in px */
 /** @typedef {{name: string, photo: Photo, face: Box | null}} Held */
 /** @typedef {"none" | "reading" | "waiting" | "ready" | "refused"} PortraitState "waiting" is for a connection */
@@ -14,14 +15,15 @@ const BUSY_PAUSE_MS = 700;
 
 /**
  * Sends a photo to a session, again while the server is busy.
- * @param {Photo} photo @param {string} name @param {string} session @returns {Promise<Box>} the face; rejects with Refused
+ * @param {Server} server @param {Photo} photo @param {string} name @param {string} session
+ * @returns {Promise<Box>} the face; rejects with Refused
  */
-async function upload({ jpeg }, name, session) {
+async function upload(server, { jpeg }, name, session) {
   for (let attempt = 1; ; attempt += 1) {
     const body = new FormData();
     body.append("file", jpeg, `${name.replace(/\.[^.]+$/, "")}.jpg`);
     body.append("session", session);
-    const response = await fetch("api/portrait", { method: "POST", body }).catch(() => null);
+    const response = await server.fetch("api/portrait", { method: "POST", body }).catch(() => null);
     if (!response)
       throw new Refused({ code: "offline", message: "The server cannot be reached", hint: "Try again once the picture is live." });
     const answer = await response.json().catch(() => ({}));
@@ -44,10 +46,12 @@ export class Portrait {
   #attempt = 0;
   /** Resolves when the newest picture was accepted or refused. @type {Promise<boolean> | null} */
   #reading = null;
+  #server;
   #onChange;
 
-  /** @param {() => void} onChange */
-  constructor(onChange) {
+  /** @param {Server} server @param {() => void} onChange */
+  constructor(server, onChange) {
+    this.#server = server;
     this.#onChange = onChange;
   }
 
@@ -129,7 +133,7 @@ export class Portrait {
       // Where the connection was lost meanwhile, the picture is sent to the next session.
       while ((session = this.#session)) {
         try {
-          next.face = await upload(next.photo, next.name, session);
+          next.face = await upload(this.#server, next.photo, next.name, session);
           break;
         } catch (error) {
           if (session === this.#session) throw error;

@@ -3,15 +3,13 @@
 
 import { Disconnected } from "./protocol.js";
 
-/** @typedef {import("./store.js").Choices} Choices */
-
 const INTERVAL_MS = 50;
 
 /**
  * Makes the sender of the choices; each type of message has a queue of one.
- * @param {(type: string, fields: Record<string, unknown>) => Promise<import("./protocol.js").Message>} request
+ * @param {(type: string, fields: Record<string, unknown>) => Promise<import("./relight.js").Message>} request
  * @param {(error: Error, type: string, fields: Record<string, unknown>) => void} onRefused
- * @param {(type: string, ack: import("./protocol.js").Message) => void} onAck only for the newest message of a type
+ * @param {(type: string, ack: import("./relight.js").Message) => void} onAck only for the newest message of a type
  * @returns {{send: (type: string, fields: Record<string, unknown>) => void, restore: () => void}}
  */
 export function createSync(request, onRefused, onAck) {

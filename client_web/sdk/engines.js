@@ -1,8 +1,8 @@
 // @ts-check
-// The engines a server offers, as its welcome lists them. The page knows no engine by name: what it needs to know of one
+// The engines a server offers, as its welcome lists them. No engine is known by name here: what is needed to know of one
 // stands in its entry, and the order of the entries is the server's order of preference.
 
-/** @typedef {import("./protocol.js").EngineInfo} EngineInfo */
+/** @typedef {import("./relight.js").EngineInfo} EngineInfo */
 
 /** An avatar's title reads "Avatar (LCVD)"; where it is plain that an avatar is meant, the part in brackets is enough. */
 const AVATAR_TITLE = /^Avatar \((.+)\)$/;

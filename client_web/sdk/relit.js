@@ -1,0 +1,280 @@
+// @ts-check
+// The class behind relight(): a MediaStream whose tracks live until stop(), and the session that makes its pictures.
+
+import { EngineChoice } from "./engine_choice.js";
+import { EngineList } from "./engines.js";
+import { Events } from "./events.js";
+import { Link } from "./link.js";
+import { PictureOutput } from "./picture_output.js";
+import { Portrait } from "./portrait.js";
+import { Disconnected } from "./protocol.js";
+import { Server } from "./server.js";
+import { createSync } from "./sync.js";
+
+/** @typedef {import("./relight.js").Options} Options */
+/** @typedef {import("./relight.js").State} State */
+/** @typedef {import("./relight.js").Welcome} Welcome */
+/** @typedef {import("./relight.js").Message} Message */
+/** @typedef {import("./relight.js").Stats} Stats */
+/** @typedef {import("./relight.js").Trouble} Trouble */
+/** @typedef {import("./link.js").LinkState} LinkState */
+/**
+ * Events of our own page, beside the public ones.
+ * @typedef {object} OwnEvents
+ * @property {{state: LinkState, why: string}} connection
+ * @property {{type: string, ack: Message}} ack a choice took effect
+ * @property {{type: string, fields: Record<string, unknown>, error: Error}} refused a choice did not
+ * @property {import("./peer.js").NetworkReport} report what the browser measured
+ * @property {undefined} portrait the portrait or the engine that is wanted may have changed
+ */
+/** @typedef {import("./relight.js").RelitEvents & OwnEvents} AllEvents */
+
+const SOUNDS = ["page", "server", "none"];
+
+export class Relit extends MediaStream {
+  /** The engines of the present session. */
+  engines = new EngineList();
+  /** @type {State} */
+  #state = "connecting";
+  #view = "";
+  #events = new Events();
+  #choice = new EngineChoice(this.engines);
+  #server;
+  #link;
+  #picture;
+  /** The portrait that an avatar animates. */
+  portrait;
+  /** True while the participant wants to be seen as an avatar. */
+  #avatar = false;
+  /** True from setAvatar(portrait) on: the camera is covered even before the portrait can be read. */
+  #strict = false;
+  /** True once the server's pictures are known to show the avatar. */
+  #confirmed = false;
+  #sync;
+  /** @type {LinkState} */
+  #connection = "resting";
+
+  /** @param {MediaStream | null} stream @param {Options} [options] throws TypeError */
+  constructor(stream, options = {}) {
+    super();
+    const { server = new URL("..", import.meta.url), token = "", sound = "page", transport } = options;
+    if (!SOUNDS.includes(sound)) throw new TypeError(`sound=${JSON.stringify(sound)}: it is one of ${SOUNDS.join(", ")}`);
+    this.#server = new Server(server, token, transport);
+    this.#picture = new PictureOutput({ change: () => this.#settle(), picture: () => {} });
+    this.#picture.admit(() => !this.#covered || this.#confirmed);
+    this.addTrack(this.#picture.track);
+    this.portrait = new Portrait(this.#server, () => this.#update());
+    this.#link = new Link(this.#server, {
+      state: (state, why) => this.#connected(state, why),
+      welcome: (welcome) => this.#welcome(welcome),
+      picture: (relit, receiver) => this.#picture.setRelit(relit.getVideoTracks()[0] ?? null, receiver),
+      message: (message) => this.#message(message),
+      error: (error) => this.#trouble(error),
+    });
+    this.#link.onReport = (report) => this.#events.emit("report", report);
+    this.#sync = createSync(
+      (type, fields) => this.#link.request(type, fields),
+      (error, type, fields) => {
+        this.#trouble(error);
+        if (type === "set_engine") this.#choice.refuse(String(fields.engine));
+        this.#events.emit("refused", { type, fields, error });
+        if (type === "set_engine") this.#update();
+      },
+      (type, ack) => this.#events.emit("ack", { type, ack }),
+    );
+    if (options.light !== undefined) this.setLight(options.light);
+    if (options.strength !== undefined) this.setStrength(options.strength);
+    if (options.mirror !== undefined) this.setMirror(options.mirror);
+    if (options.engine) this.#choice.prefer(options.engine);
+    if (options.avatar) this.setAvatar(options.avatar);
+    if (stream) this.replaceSource(stream);
+  }
+
+  get stream() {
+    return this;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  get delay() {
+    return 0;
+  }
+
+  get view() {
+    return this.#view;
+  }
+
+  /** @type {<K extends keyof AllEvents>(event: K, listener: (detail: AllEvents[K]) => void) => () => void} */
+  on(event, listener) {
+    return this.#events.on(event, listener);
+  }
+
+  /** @type {import("./relight.js").Relit["setLight"]} */
+  setLight(light, adjust) {
+    const which = typeof light === "string" ? { preset: light } : { lighting: light };
+    this.send("set_light", { ...which, ...(adjust && Object.keys(adjust).length ? { adjust } : {}) });
+  }
+
+  /** @param {number} value */
+  setStrength(value) {
+    this.send("set_strength", { value });
+  }
+
+  /** @param {boolean} on */
+  setMirror(on) {
+    this.#picture.setMirror(on);
+    this.send("mirror", { on });
+  }
+
+  /** @param {string} name */
+  setEngine(name) {
+    this.#choice.prefer(name);
+    this.#update();
+  }
+
+  /** @param {Blob | null} portrait @returns {Promise<boolean>} */
+  async setAvatar(portrait) {
+    this.#avatar = this.#strict = portrait !== null;
+    this.#confirmed = false;
+    if (!portrait) this.portrait.remove();
+    this.#update();
+    if (!portrait) return true;
+    const held = await this.portrait.useFile(portrait, /** @type {File} */ (portrait).name || "portrait");
+    if (!held && this.portrait.error) this.#trouble(this.portrait.error);
+    return held;
+  }
+
+  /**
+   * Chooses the avatar, which counts once there is a portrait, or the participant's own picture.
+   * @param {boolean} avatar @param {string[]} engines preferred, the most wanted first @returns {void}
+   */
+  choose(avatar, engines) {
+    if (avatar && !this.#avatar) this.#confirmed = false; // what the server sent before does not count
+    this.#avatar = avatar;
+    this.#strict &&= avatar;
+    this.#choice.preferred = engines.filter(Boolean);
+    this.#update();
+  }
+
+  /** Tries again an engine that the server refused. @param {string} name @returns {void} */
+  retryEngine(name) {
+    this.#choice.prefer(name);
+  }
+
+  /** Name of the engine that should run; "" as long as the server's own choice is not known. @returns {string} */
+  get wantedEngine() {
+    return this.#choice.wanted(this.#avatar && this.portrait.ready);
+  }
+
+  /** @param {MediaStream | null} stream */
+  replaceSource(stream) {
+    const track = stream?.getVideoTracks()[0] ?? null;
+    this.#picture.setCamera(track);
+    this.#link.send(track).catch((error) => this.#trouble(error));
+  }
+
+  /** @param {string} type @param {Record<string, unknown>} fields */
+  send(type, fields) {
+    this.#sync.send(type, fields);
+  }
+
+  /** @param {string} path @param {RequestInit} [init] */
+  fetch(path, init) {
+    return this.#server.fetch(path, init);
+  }
+
+  stop() {
+    if (this.#state === "stopped") return;
+    this.#link.close();
+    this.#picture.stop();
+    this.#setState("stopped");
+  }
+
+  /** True while the camera may not be seen. */
+  get #covered() {
+    return this.#avatar && (this.#strict || this.portrait.held !== null);
+  }
+
+  /** @param {LinkState} state @param {string} why */
+  #connected(state, why) {
+    this.#connection = state;
+    if (state !== "live") this.#confirmed = false;
+    if (state === "reconnecting" || state === "resting") {
+      this.portrait.setSession("");
+      this.#view = "";
+      this.#picture.setRelit(null);
+    }
+    this.#events.emit("connection", { state, why });
+    if (state === "live") this.#update();
+    this.#settle();
+  }
+
+  /**
+   * Prepares a new session. The server gets the portrait before it gets the picture, so that no camera picture is shown first.
+   * @param {Welcome} welcome @returns {Promise<void>} rejects where an avatar is wanted and the portrait could not be sent
+   */
+  async #welcome(welcome) {
+    this.#view = welcome.view ?? "";
+    this.engines.replace(welcome.engines);
+    this.#choice.welcome(welcome.engine);
+    this.portrait.setSession(welcome.session);
+    this.#events.emit("welcome", welcome);
+    if (this.#avatar) await this.portrait.send();
+    // Without the portrait the camera would be shown in the avatar's place, so there is no connection until the next attempt.
+    if (this.#avatar && this.portrait.held && !this.portrait.ready)
+      throw new Error(this.portrait.error?.message ?? "The portrait could not be sent.");
+    this.#update();
+    this.#sync.restore();
+  }
+
+  /** @param {Message} message */
+  #message(message) {
+    if (message.type === "stats") {
+      const stats = /** @type {Stats} */ (/** @type {unknown} */ (message));
+      this.#confirm(stats);
+      this.#events.emit("stats", stats);
+      return;
+    }
+    if (message.type === "notice" || message.type === "error") this.#trouble(message);
+    this.#events.emit("message", message);
+  }
+
+  /** Learns from the server that its pictures show the avatar by now. @param {Stats} stats */
+  #confirm({ engine }) {
+    const showing = engine.showing ?? engine.name;
+    this.#confirmed = showing === "portrait" || this.engines.isAvatar(showing);
+  }
+
+  /** Brings the server and the picture in line with the choices, the portrait and the connection. */
+  #update() {
+    const { portrait } = this;
+    if (this.#avatar && !portrait.ready && portrait.state === "waiting") portrait.send();
+    const wanted = this.wantedEngine;
+    if (this.#choice.mustSend(wanted)) this.send("set_engine", { engine: wanted });
+    this.#picture.setStill(this.#covered ? (portrait.held?.photo.canvas ?? "card") : null);
+    this.#events.emit("portrait", undefined);
+  }
+
+  #settle() {
+    const { showing } = this.#picture;
+    if (showing === "relit") return this.#setState("live");
+    const waiting = this.#connection === "connecting" && this.#state === "connecting";
+    this.#setState(waiting ? "connecting" : this.#covered ? "portrait" : "camera");
+  }
+
+  /** @param {State} state */
+  #setState(state) {
+    if (state === this.#state || this.#state === "stopped") return;
+    this.#state = state;
+    this.#events.emit("state", state);
+  }
+
+  /** @param {unknown} error */
+  #trouble(error) {
+    if (error instanceof Disconnected) return;
+    const known = /** @type {{code?: string, message?: string, hint?: string}} */ (error ?? {});
+    this.#events.emit("trouble", { code: known.code ?? "trouble", message: known.message || "Something went wrong", hint: known.hint ?? "" });
+  }
+}
