@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 COVERED ?= engine
 
-.PHONY: serve test check types-web format coverage lock browser clean
+.PHONY: serve test check types-web format coverage lock browser extension clean
 
 serve: $(VENV)/.base ## start the server on http://localhost:8080
 	@$(BIN)/relight serve
@@ -80,8 +80,11 @@ lock: ## renew constraints.txt
 	.venv-mediapipe/bin/python -m pip install -q mediapipe==0.10.21 numba platformdirs
 	@touch $@
 
-browser:
-	@sh tests/install_chromium.sh
+browser: ## what the browser tests need: Chromium, and two meetings that others wrote
+	@sh tests/install_tools.sh
+
+extension: $(VENV)/.base ## the browser extension, in build/extension and as build/extension.zip
+	@$(BIN)/relight extension build/extension
 
 clean:
 	rm -rf $(VENV) .venv-mediapipe .venv-lock .node build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*

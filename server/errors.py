@@ -8,6 +8,7 @@ ServerError (HintedError)
 ├── TooLarge            a message or upload is over its limit
 ├── TooSlow             an upload trickles
 ├── BadUpload           an uploaded file is not what it should be
+├── BadModule           a script of ours cannot be joined with others
 ├── ForeignOrigin       another site's page tries to drive this server
 ├── Unauthorized        a token is needed, or is wrong
 └── NotReady            warming up or shutting down
@@ -83,6 +84,12 @@ class BadUpload(ServerError):
     """An uploaded file is not what it should be."""
 
     code, status = "bad_upload", 422
+
+
+class BadModule(ServerError):
+    """A script of ours cannot be joined with others."""
+
+    code = "bad_module"
 
 
 class ForeignOrigin(ServerError):

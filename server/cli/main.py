@@ -18,6 +18,7 @@ from server.cli.distill import distill
 from server.cli.doctor import doctor
 from server.cli.engine import engine
 from server.cli.evaluate import evaluate
+from server.cli.extension import extension
 from server.cli.lights import lights
 from server.cli.nano import nano
 from server.cli.train import train
@@ -79,6 +80,7 @@ app.command()(nano)
 app.command()(evaluate)
 app.command()(lights)
 app.command()(doctor)
+app.command()(extension)
 bench.command()(lcvd)
 app.add_typer(bench)
 app.add_typer(weights)

@@ -24,7 +24,7 @@ def run_main(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     return int(caught.value.code or 0)
 
 
-@pytest.mark.parametrize("command", ["serve", "video", "bench", "lights", "doctor", "weights", "evaluate"])
+@pytest.mark.parametrize("command", ["serve", "video", "bench", "lights", "doctor", "weights", "evaluate", "extension"])
 def test_help_lists_and_explains_each_command(command: str) -> None:
     """`relight --help` names every command, and each explains itself."""
     assert command in runner.invoke(app, ["--help"]).output

@@ -146,6 +146,9 @@ async def test_a_foreign_page_cannot_drive_the_server() -> None:
         ("http://[::1]:8080", "[::1]:8080", {}, True),
         ("http://localhost:9999", "localhost:8080", {}, False),
         ("null", "localhost:8080", {}, False),
+        ("chrome-extension://gfdfnmlibjgdahiafelbodlgannbjbcm", "localhost:8080", {}, True),
+        ("chrome-extension://gfdfnmlibjgdahiafelbodlgannbjbcm", "10.0.0.5:8080", {"host": "0.0.0.0"}, True),
+        ("chrome-extension://abcdefghijklmnopabcdefghijklmnop", "localhost:8080", {}, False),
         ("http://evil.example", "localhost:8080", {}, False),
         # DNS rebinding: a foreign name that resolves to loopback
         ("http://evil.example:8080", "evil.example:8080", {}, False),

@@ -1,0 +1,67 @@
+// @ts-check
+// The extension's own script in every page. It does nothing until the page opens a relit device; then it loads the part that
+// relights (session.js). It shares the page's document, and so its tracks, but none of its variables: what the page may send to
+// the server, and with which token, is not the page's to decide.
+
+/** @typedef {import("./sessions.js").Sessions} Sessions */
+
+/** Origin of the page that the participant sees in the address bar; this may be a frame in it. */
+const site = [...location.ancestorOrigins].at(-1) ?? location.origin;
+
+/** Tracks that came for a request which is under way. @type {MediaStreamTrack[]} */
+let arrived = [];
+/** @type {Promise<Sessions> | null} */
+let loading = null;
+
+/** @returns {Promise<Sessions>} */
+function sessions() {
+  loading ??= import(chrome.runtime.getURL("session.js")).then((module) => new module.Sessions());
+  loading.catch(() => (loading = null));
+  return loading;
+}
+
+/**
+ * A page may have its camera relit, but nothing that is no device of this machine: the server's work is the participant's.
+ * @param {MediaStreamTrack} track @returns {Promise<void>} rejects for other tracks
+ */
+async function checkDevice(track) {
+  const { deviceId } = track.getSettings();
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  if (!deviceId || !devices.some((device) => device.deviceId === deviceId)) throw new Error("not a device of this machine");
+}
+
+/**
+ * @param {{op: string, key: string, kind: "video" | "audio"}} request @param {MediaStreamTrack[]} tracks
+ * @returns {Promise<{data?: unknown, tracks?: MediaStreamTrack[]}>}
+ */
+async function answer({ op, key, kind }, tracks) {
+  if (op === "offer") return { data: await chrome.runtime.sendMessage({ op: "offer", site }) };
+  for (const track of tracks) await checkDevice(track);
+  if (op === "open") return { tracks: [await (await sessions()).open(key, kind, tracks[0])] };
+  if (op === "replace") (await sessions()).replace(key, tracks[0]);
+  else if (op === "close") (await sessions()).close(key);
+  else throw new Error(`unknown request ${op}`);
+  return {};
+}
+
+document.addEventListener("relight:track-to-extension", (event) => {
+  arrived.push(/** @type {MediaStreamTrackEvent} */ (event).track);
+});
+document.addEventListener("relight:ask", async (event) => {
+  const request = JSON.parse(/** @type {CustomEvent} */ (event).detail);
+  const tracks = arrived;
+  arrived = [];
+  /** @type {{id: number, data?: unknown, error?: string}} */
+  const reply = { id: request.id };
+  try {
+    const { data, tracks: relit = [] } = await answer(request, tracks);
+    reply.data = data;
+    for (const track of relit) document.dispatchEvent(new MediaStreamTrackEvent("relight:track-to-page", { track }));
+  } catch (error) {
+    reply.error = /** @type {Error} */ (error).message;
+  }
+  document.dispatchEvent(new CustomEvent("relight:answer", { detail: JSON.stringify(reply) }));
+});
+chrome.runtime.onMessage.addListener((message) => {
+  document.dispatchEvent(new CustomEvent("relight:tell", { detail: JSON.stringify(message) }));
+});

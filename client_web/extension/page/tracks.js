@@ -1,0 +1,159 @@
+// @ts-check
+// The tracks that pages hold of a relit device. They answer as the device's own would: label, ids, capabilities and constraints;
+// the last one that stops frees device and session. The browser's prototypes are wrapped when the first such track is made, not before.
+
+import { readTrackConstraints } from "./constraints.js";
+import { relitId, relitLabel } from "./names.js";
+
+/** @typedef {import("./names.js").Kind} Kind */
+/**
+ * One relit device in use: the real track, the relit one, and the copies of it that the page holds.
+ * @typedef {object} Feed
+ * @property {Kind} kind
+ * @property {MediaStreamTrack} real
+ * @property {MediaStreamTrack} relit
+ * @property {Set<MediaStreamTrack>} held
+ * @property {() => void} release called once, when nothing is held any more
+ */
+
+const WATCH_MS = 1000; // also finds tracks that were stopped past our wrapper
+const SIZE_TIMEOUT_MS = 1500; // for the relit picture to arrive in a new size
+const SIZE_POLL_MS = 50;
+
+/** @type {WeakMap<MediaStreamTrack, {feed: Feed, constraints: any}>} */
+const ours = new WeakMap();
+/** The browser's own methods. */
+const native = {
+  clone: MediaStreamTrack.prototype.clone,
+  stop: MediaStreamTrack.prototype.stop,
+  getSettings: MediaStreamTrack.prototype.getSettings,
+  getCapabilities: MediaStreamTrack.prototype.getCapabilities,
+  getConstraints: MediaStreamTrack.prototype.getConstraints,
+  applyConstraints: MediaStreamTrack.prototype.applyConstraints,
+  cloneStream: MediaStream.prototype.clone,
+};
+let wrapped = false;
+
+/**
+ * Makes a track of a relit device for the page.
+ * @param {Feed} feed @param {any} constraints as the page gave them @returns {MediaStreamTrack}
+ */
+export function handOut(feed, constraints) {
+  if (!wrapped) wrapTracks();
+  return copy(feed, feed.relit, constraints);
+}
+
+/**
+ * Ends every track of a feed, as the browser does when a device is unplugged.
+ * @param {Feed} feed @returns {void}
+ */
+export function end(feed) {
+  const held = [...feed.held].filter((track) => track.readyState === "live");
+  feed.held.clear();
+  free(feed);
+  for (const track of held) {
+    native.stop.call(track);
+    track.dispatchEvent(new Event("ended"));
+  }
+}
+
+/** @param {Feed} feed @param {MediaStreamTrack} source @param {any} constraints @returns {MediaStreamTrack} */
+function copy(feed, source, constraints) {
+  const track = native.clone.call(source);
+  ours.set(track, { feed, constraints });
+  if (!feed.held.size) watch(feed);
+  feed.held.add(track);
+  return track;
+}
+
+/** @param {Feed} feed */
+function watch(feed) {
+  const timer = setInterval(() => {
+    for (const track of feed.held) if (track.readyState === "ended") feed.held.delete(track);
+    if (feed.held.size) return;
+    clearInterval(timer);
+    free(feed);
+  }, WATCH_MS);
+}
+
+/** @param {Feed} feed */
+function free(feed) {
+  native.stop.call(feed.real);
+  native.stop.call(feed.relit);
+  feed.release();
+  feed.release = () => {};
+}
+
+/**
+ * Replaces a method by one that treats our tracks in its own way. A Proxy keeps name, length and the native look of the method.
+ * @param {any} prototype @param {string} name @param {(track: any, args: any[]) => any} ourWay
+ * @param {(self: any) => boolean} [isOurs]
+ */
+function wrap(prototype, name, ourWay, isOurs = (self) => ours.has(self)) {
+  const property = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(prototype, name));
+  const slot = property.get ? "get" : "value";
+  property[slot] = new Proxy(property[slot], {
+    apply: (method, self, args) => (isOurs(self) ? ourWay(self, args) : Reflect.apply(method, self, args)),
+  });
+  Object.defineProperty(prototype, name, property);
+}
+
+/** @param {MediaStreamTrack} track @returns {{feed: Feed, constraints: any}} */
+const entry = (track) => /** @type {{feed: Feed, constraints: any}} */ (ours.get(track));
+
+/** @param {MediaStreamTrack} track @returns {{deviceId: string, groupId: string}} */
+function idsOf(track) {
+  const { deviceId = "", groupId = "" } = native.getSettings.call(entry(track).feed.real);
+  return { deviceId: relitId(deviceId), groupId: relitId(groupId) };
+}
+
+/** @param {MediaStreamTrack} track @returns {MediaTrackSettings} */
+function settingsOf(track) {
+  const { feed } = entry(track);
+  const real = native.getSettings.call(feed.real);
+  if (feed.kind === "audio") return { ...real, ...idsOf(track) };
+  const { width, height, aspectRatio, frameRate } = native.getSettings.call(track);
+  const shown = width ? { width, height, aspectRatio, frameRate } : {}; // nothing is known before the first picture
+  return { ...real, ...shown, ...idsOf(track) };
+}
+
+/** The device obeys, and the relit picture follows in its size. @param {MediaStreamTrack} track @param {any} constraints */
+async function applyConstraints(track, constraints) {
+  const { feed } = entry(track);
+  await native.applyConstraints.call(feed.real, readTrackConstraints(constraints).real);
+  entry(track).constraints = constraints ?? {};
+  if (feed.kind === "audio") return;
+  const size = (/** @type {MediaStreamTrack} */ each) => native.getSettings.call(each).width ?? 0;
+  const { width, height } = native.getSettings.call(feed.real);
+  // A copy that was cut to an older size would cut the new one too.
+  await native.applyConstraints.call(track, { width: { ideal: width }, height: { ideal: height } }).catch(() => {});
+  for (let waited = 0; waited < SIZE_TIMEOUT_MS && size(track) !== width; waited += SIZE_POLL_MS)
+    await new Promise((next) => setTimeout(next, SIZE_POLL_MS));
+}
+
+function wrapTracks() {
+  wrapped = true;
+  const track = MediaStreamTrack.prototype;
+  wrap(track, "label", (self) => relitLabel(entry(self).feed.real.label));
+  wrap(track, "getSettings", settingsOf);
+  wrap(track, "getConstraints", (self) => structuredClone(entry(self).constraints));
+  wrap(track, "getCapabilities", (self) => ({ ...native.getCapabilities.call(entry(self).feed.real), ...idsOf(self) }));
+  wrap(track, "applyConstraints", (self, [constraints]) => applyConstraints(self, constraints));
+  wrap(track, "clone", (self) => {
+    if (self.readyState === "ended") return native.clone.call(self);
+    return copy(entry(self).feed, self, entry(self).constraints);
+  });
+  wrap(track, "stop", (self) => {
+    native.stop.call(self);
+    const { feed } = entry(self);
+    feed.held.delete(self);
+    if (!feed.held.size) free(feed);
+  });
+  const holdsOurs = (/** @type {any} */ self) => self instanceof MediaStream && self.getTracks().some((each) => ours.has(each));
+  wrap(
+    MediaStream.prototype,
+    "clone",
+    (self) => new MediaStream(self.getTracks().map((/** @type {MediaStreamTrack} */ each) => each.clone())),
+    holdsOurs,
+  );
+}
