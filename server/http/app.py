@@ -26,6 +26,7 @@ from server.errors import Busy, ForeignOrigin, NotReady, Unauthorized, explain
 from server.http.access import check_access, chosen_subprotocol
 from server.http.middleware import install_middleware
 from server.http.routes import router
+from server.http.viewing import viewing_router
 from server.logs import session_id
 from server.protocol import ErrorReply
 from server.rtc import codecs
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
     app.state.server = server
     install_middleware(app)
     app.include_router(router)
+    app.include_router(viewing_router)
     app.add_api_websocket_route("/ws", websocket)
     _add_page(app, settings.client_dir)
     return app
