@@ -1,8 +1,8 @@
 """This module reads a video file or a folder of numbered pictures as upright RGB frames, one in memory at a time.
 
 It is the second reader beside `engine.offline.video_file` (training may not import the engine; a test compares the
-two). It also seeks to a part of a long video, cuts a data set's own box, reads picture folders, and decodes with one
-thread, so that damaged files give the same frames on every run.
+two); both show a frame as `lcvd.video` does. It also seeks to a part of a long video, cuts a data set's own box, reads
+picture folders, and decodes with one thread, so that damaged files give the same frames on every run.
 """
 
 from collections.abc import Iterator
@@ -13,16 +13,17 @@ from typing import NamedTuple
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation
 from numpy.typing import NDArray
 
+from lcvd.video.display_geometry import MAX_SIDE_PX
+from lcvd.video.picture import PictureConverter
+from lcvd.video.timestamps import RisingStamps
+from lcvd.video.tracks import picture_track
 from training.errors import FootageError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-MAX_SIDE_PX = 8192
 MIN_SIDE_PX = 32
-HD_HEIGHT_PX = 720  # untagged video at or above is BT.709 by the players' convention, below BT.601
-CONVERSION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+JUMP_S = 1.0  # stamps that fall by more begin anew, as where recordings were joined
 FOLDER_FPS = 25.0  # of pictures without a rate
 
 
@@ -137,9 +138,9 @@ def _video(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
             f"not a readable video ({error.strerror or error})", "give a file that ffmpeg can play"
         ) from None
     with container:
-        if not container.streams.video:
+        video = picture_track(container.streams.video)
+        if video is None:
             raise FootageError("it has no video stream", "give a file with a picture")
-        video = container.streams.video[0]
         if max(video.codec_context.width, video.codec_context.height) > MAX_SIDE_PX:
             size = f"{video.codec_context.width}×{video.codec_context.height}"
             raise FootageError(f"{size} px", f"sides of at most {MAX_SIDE_PX} px are read")
@@ -148,7 +149,7 @@ def _video(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
         begin_s = float(video.start_time * video.time_base) if video.start_time and video.time_base else 0.0
         if source.start_s > 0 and video.time_base:
             container.seek(int((source.start_s + begin_s) / video.time_base), stream=video)
-        last_s = -1 / fps
+        stamps, converter, last_s = RisingStamps(JUMP_S), PictureConverter(video), 0.0
         try:
             for packet in container.demux(video):
                 try:
@@ -156,23 +157,13 @@ def _video(source: Source) -> Iterator[tuple[NDArray[np.uint8], float]]:
                 except av.InvalidDataError:
                     continue  # the next frame has a gap in time
                 for frame in decoded:
-                    t_s = float(frame.time) - begin_s if frame.time is not None else float("nan")
-                    last_s = t_s if t_s > last_s else last_s + 1 / fps  # also where a frame carries no time (NaN)
+                    last_s = stamps(None if frame.time is None else float(frame.time) - begin_s, 1 / fps)
                     if last_s < source.start_s - 0.5 / fps:
                         continue
                     if source.end_s is not None and last_s > source.end_s:
                         return
-                    yield _rgb(frame), last_s
+                    yield converter(frame), last_s
         except av.FFmpegError as error:
             raise FootageError(
                 f"it breaks off after {max(last_s, 0):.1f} s ({error.strerror or error})", "fetch it again"
             ) from None
-
-
-def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Returns upright RGB; the colour matrix of untagged video is guessed as players do."""
-    tagged = [space for space in Colorspace if space == frame.colorspace]
-    untagged = Colorspace.ITU709 if frame.height >= HD_HEIGHT_PX else Colorspace.ITU601
-    source = tagged[0] if tagged else untagged
-    decoded = frame.reformat(format="rgb24", src_colorspace=source, interpolation=CONVERSION).to_ndarray()
-    return np.ascontiguousarray(np.rot90(decoded, k=round(frame.rotation / 90.0) % 4), np.uint8)
