@@ -13,8 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import PortraitError
+from engine.frames import Frame
+from engine.offline.clip_writer import ClipWriter
+from engine.offline.finished_clip import FinishedClip
 from engine.offline.options import PortraitOptions, check_options
-from engine.offline.video_file import ClipReader, ClipWriter
+from engine.offline.output_file import check_output
+from engine.offline.video_file import ClipReader
 from engine.reference import Reference, make_reference, mixed_lighting, square_around
 from lcvd.face.raster import rasterize
 from lcvd.face.raster_pytorch3d import make_rasterizer
@@ -57,14 +61,15 @@ def animate_clip(
     compare: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,  # which tracker and mask were chosen, and why
-) -> int:
-    """Write the relit portrait to `target` [S,S] at the driver's times, with its sound; returns the frames written.
+) -> FinishedClip:
+    """Write the relit portrait to `target` [S,S] at the driver's times, with its sound.
 
     `compare` writes reference | hint | result | driver. `state` keeps what an interrupted run needs; the caller
     calls `discard_state`. Strength goes from the reference's own light (0) to `lighting` (1), as live
     (`engine.reference.mixed_lighting`). Raises PortraitError, ClipError, LcvdError.
     """
     check_options(options)
+    check_output(target, driver)
     from lcvd.networks.schedule import few_step_sigmas
     from lcvd.sampling.pipeline import load_lcvd, relight_frames
     from lcvd.weights.load import find_weights
@@ -87,9 +92,11 @@ def animate_clip(
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PortraitError(f"state folder {state}: cannot be made ({error.strerror})", "name another folder") from None
-    part = target.with_name(f".{target.stem}.part{target.suffix}")
     try:
         with ClipReader(driver) as reader:
+            # The file's header is written now: what it cannot carry is told before the work and not after.
+            width = options.size * (4 if compare else 1)
+            ClipWriter(target, reader, width, options.size).discard()
             first, driver_square = _first_face(reader, tracker)
             if reference_rgb is None:
                 options = replace(options, motion="driver")
@@ -104,7 +111,9 @@ def animate_clip(
                 on_note(
                     f"weights: a student, {student.steps} steps of its own levels; ω {student.omega:g} is folded in"
                 )
-            hints = _hints(driver, driver_square, reference, light, options, tracker, rasterizer, state, on_progress)
+            hints, faces = _hints(
+                driver, driver_square, reference, light, options, tracker, rasterizer, state, on_progress
+            )
             frames = relight_frames(
                 model,
                 reference.rgb,
@@ -120,12 +129,12 @@ def animate_clip(
                 state_dir=state,
                 on_progress=lambda done, total: on_progress("denoise", done, total),
             )
-            written = _write(reader, part, frames, hints, reference, driver_square, compare, on_progress)
-        part.replace(target)
+            with ClipWriter(target, reader, width, options.size) as writer:
+                written = _write(reader, writer, frames, hints, reference, driver_square, compare, on_progress)
+            notes = (*reader.notes(), *writer.notes())
+            return FinishedClip(written, faces, width, options.size, float(reader.info.fps), reader.info.sounds, notes)
     finally:
         tracker.close()
-        part.unlink(missing_ok=True)
-    return written
 
 
 def _first_face(reader: ClipReader, tracker: Tracker) -> tuple[Rgb, Roi]:
@@ -149,21 +158,22 @@ def _hints(
     rasterizer: Rasterizer,
     state: Path,
     on_progress: OnProgress,
-) -> NDArray[np.uint8]:
-    """[T,S,S,3] memory-mapped: one hint a driver frame. Without a face the last one stays."""
+) -> tuple[NDArray[np.uint8], int]:
+    """[T,S,S,3] memory-mapped: one hint a driver frame, and the frames with a face. Without one the last hint stays."""
     size = options.size
     pose = _poser(reference, options, tracker)
     tracker.reset()
-    path, count, face = state / "hints.u8", 0, reference.face
+    path, count, faces, face = state / "hints.u8", 0, 0, reference.face
     with ClipReader(driver) as reader, path.open("wb") as file:
         for frame in reader.frames():
             seen = tracker.track(crop(frame.rgb, square, size), frame.t_s)
+            faces += seen is not None
             if seen is not None and not seen.held:
                 face = pose(seen)
             file.write(render_hints(face, lighting, (size, size), rasterizer).rgb.tobytes())
             count += 1
             on_progress("hints", count, reader.info.frames)
-    return np.memmap(path, np.uint8, "r", shape=(count, size, size, 3))
+    return np.memmap(path, np.uint8, "r", shape=(count, size, size, 3)), faces
 
 
 def _poser(reference: Reference, options: PortraitOptions, tracker: Tracker) -> Callable[[Face], Face]:
@@ -186,7 +196,7 @@ def _poser(reference: Reference, options: PortraitOptions, tracker: Tracker) -> 
 
 def _write(
     reader: ClipReader,
-    part: Path,
+    writer: ClipWriter,
     frames: Iterator[Rgb],
     hints: NDArray[np.uint8],
     reference: Reference,
@@ -196,16 +206,14 @@ def _write(
 ) -> int:
     size = reference.rgb.shape[0]
     written = 0
-    with ClipWriter(part, reader, size * (4 if compare else 1), size) as writer:
-        for packet in reader.packets():
-            if packet.stream.type == "audio":
-                writer.write_audio(packet)
-                continue
-            for rgb, t_s in reader.decode(packet):
-                picture = next(frames)
-                if compare:
-                    picture = np.hstack([reference.rgb, hints[written], picture, crop(rgb, square, size)])
-                writer.write(picture, t_s)
-                written += 1
-                on_progress("decode", written, len(hints))
+    for item in reader.items():
+        if not isinstance(item, Frame):
+            writer.write_sound(item)
+            continue
+        picture = next(frames)
+        if compare:
+            picture = np.hstack([reference.rgb, hints[written], picture, crop(item.rgb, square, size)])
+        writer.write(picture, item.t_s)
+        written += 1
+        on_progress("decode", written, len(hints))
     return written

