@@ -3,6 +3,10 @@
 ServerError (HintedError)
 ├── BadMessage          the message is not one of docs/protocol.md
 ├── BadOffer            the SDP cannot be answered
+│   └── UnusableOffer   it is understood and offers nothing that can be used
+├── NoSession           nothing of that name is being published or viewed
+├── Conflict            the name is taken, or the ICE session is another one
+├── WrongType           the content type is another one
 ├── Busy                no room for another participant
 ├── TooFast             the client floods
 ├── TooLarge            a message or upload is over its limit
@@ -54,6 +58,34 @@ class BadOffer(ServerError):
     """The SDP cannot be answered."""
 
     code, status = "bad_offer", 400
+
+
+class UnusableOffer(BadOffer):
+    """The SDP is understood, and offers nothing that can be used."""
+
+    status = 422
+
+
+class NoSession(ServerError):
+    """Nothing of that name is being published or viewed."""
+
+    code, status = "no_session", 404
+
+
+class Conflict(ServerError):
+    """The name is taken, or the ICE session is another one. `status`: 409, or 412 and 428 of a precondition."""
+
+    code, status = "conflict", 409
+
+    def __init__(self, message: str, hint: str = "", status: int = 409) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class WrongType(ServerError):
+    """The content type is another one."""
+
+    code, status = "wrong_type", 415
 
 
 class Busy(ServerError):

@@ -28,6 +28,7 @@ class Metrics:
 
         self.sessions = Gauge("relight_sessions", "Connections being relit now.", registry=self.registry)
         self.sockets = Gauge("relight_sockets", "WebSockets open now.", registry=self.registry)
+        self.viewers = Gauge("relight_viewers", "Viewers (WHEP) connected now.", registry=self.registry)
         self.connections = counter("connections", "Connections relit since the start.")
         self.refused = counter("refused", "Participants turned away, by code.", ("code",))
         self.frames_in = counter("frames_in", "Pictures received.")

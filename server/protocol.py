@@ -207,6 +207,7 @@ class ServerMessage(BaseModel):
 class Welcome(ServerMessage):
     type: Literal["welcome"] = "welcome"
     session: str
+    view: str  # the session's viewing name: /whep/{view}; `session` stays a secret of its owner
     version: str
     engines: list[EngineChoice]
     engine: str

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535, description="TCP port of the page; 0 picks a free one.")
     engine: str = Field(default="ratio", description="Engine a new session starts with (see `relight doctor`).")
     max_sessions: PositiveInt = Field(default=4, description="Participants relit at the same time.")
+    max_viewers: NonNegativeInt = Field(default=8, description="Viewers (WHEP) of each participant; 0 admits none.")
     ice_servers: list[dict[str, str | list[str]]] = Field(
         default_factory=list,
         description='STUN and TURN as JSON: [{"urls": "turn:host", "username": …, "credential": …}].',

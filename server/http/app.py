@@ -22,14 +22,17 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from engine.protocols import Engine
 from server import VERSION
-from server.errors import Busy, ForeignOrigin, NotReady, Unauthorized, explain
+from server.errors import Busy, NoSession, NotReady, ServerError, explain
 from server.http.access import check_access, chosen_subprotocol
 from server.http.middleware import install_middleware
 from server.http.routes import router
 from server.http.viewing import viewing_router
+from server.http.whep import router as whep_router
+from server.http.whip import router as whip_router
 from server.logs import session_id
 from server.protocol import ErrorReply
 from server.rtc import codecs
+from server.session.control import Control
 from server.session.session import Session
 from server.session.state import Server
 from server.settings import Settings
@@ -47,9 +50,10 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         codecs.tune()
-        # aiortc encodes on the loop's default pool: room for a picture and a sound of everyone, and what else comes.
+        # aiortc encodes on the loop's default pool: room for a picture and a sound of everyone, for those of the
+        # viewers (two codecs, one sound), and what else comes.
         asyncio.get_running_loop().set_default_executor(
-            ThreadPoolExecutor(2 * settings.max_sessions + 4, "relight-encode")
+            ThreadPoolExecutor(5 * settings.max_sessions + 4, "relight-encode")
         )
         await asyncio.to_thread(server.engines.warm)
         if server.engines.ready:  # not where it was stopped meanwhile
@@ -71,8 +75,8 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
     )
     app.state.server = server
     install_middleware(app)
-    app.include_router(router)
-    app.include_router(viewing_router)
+    for each in (router, viewing_router, whip_router, whep_router):
+        app.include_router(each)
     app.add_api_websocket_route("/ws", websocket)
     _add_page(app, settings.client_dir)
     return app
@@ -105,56 +109,72 @@ def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: An
 
 
 async def websocket(socket: WebSocket) -> None:
-    """Runs one Session on `socket` until either side ends it. A refused socket gets the reason and is closed."""
+    """Runs one Session on `socket` until either side ends it, or controls the one named by `?session=`.
+
+    A refused socket gets the reason and is closed.
+    """
     server: Server = socket.app.state.server
     await socket.accept(chosen_subprotocol(socket.headers))
-    if (refusal := _refusal(server, socket)) is not None:
+    named = socket.query_params.get("session")
+    try:
+        _check_socket(server, socket)
+        session = server.new_session() if named is None else _published(server, named)
+    except ServerError as refusal:
         # Accepted first: only an open socket can say why.
         server.metrics.refused.labels(refusal.code).inc()
         await socket.send_text(ErrorReply.about(explain(refusal)).text())
         await socket.close(1013 if isinstance(refusal, Busy) else 1008, refusal.code)
         return
-    session = Session(socket, server.settings, server.engines, server.metrics, server.admission)
     session_id.set(session.id)
-    server.sessions[session.id] = session
     server.metrics.sockets.inc()
+    control = Control(socket, server.settings)
     try:
-        await session.start()
-        reading = asyncio.ensure_future(_read(socket, session))
-        over = asyncio.ensure_future(session.over.wait())
-        try:
-            await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            reading.cancel()
-            over.cancel()
-            ended, _ = await asyncio.gather(reading, over, return_exceptions=True)
-            if isinstance(ended, Exception):
-                logger.error("the socket could not be read", exc_info=ended)
+        session.attach(control)
+        await _converse(socket, session, control)
     finally:
         server.metrics.sockets.dec()
+        session.detach(control)
         try:
-            await session.close()
+            if named is None:
+                await server.end(session)
         finally:
-            server.sessions.pop(session.id, None)
+            await control.close()
 
 
-def _refusal(server: Server, socket: WebSocket) -> ForeignOrigin | Unauthorized | NotReady | Busy | None:
-    """Returns why `socket` gets no session; None where it does."""
-    try:
-        check_access(socket.headers, server.settings, "control")
-    except (ForeignOrigin, Unauthorized) as error:
-        return error
+def _check_socket(server: Server, socket: WebSocket) -> None:
+    """Raises why `socket` gets no session."""
+    check_access(socket.headers, server.settings, "control")
     if server.stopping:
-        return NotReady("the server is shutting down", "reload the page in a moment")
+        raise NotReady("the server is shutting down", "reload the page in a moment")
     if len(server.sessions) >= server.settings.max_sockets:
-        return Busy(f"{len(server.sessions)} pages are open already", "close some, or try again later")
-    return None
+        raise Busy(f"{len(server.sessions)} pages are open already", "close some, or try again later")
 
 
-async def _read(socket: WebSocket, session: Session) -> None:
-    """Hands every message to the session until the socket ends."""
+def _published(server: Server, name: str) -> Session:
+    """Returns the session of this name that came by WHIP. Raises NoSession."""
+    publication = server.publications.get(name)
+    if publication is None:
+        raise NoSession(f"session={name[:80]!r} is not published by WHIP", "take the name at the end of its Location")
+    return publication.session
+
+
+async def _converse(socket: WebSocket, session: Session, control: Control) -> None:
+    """Hands every message to the session until the socket, or the session, ends."""
+    reading = asyncio.ensure_future(_read(socket, session, control))
+    over = asyncio.ensure_future(control.over.wait())
+    try:
+        await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        reading.cancel()
+        over.cancel()
+        ended, _ = await asyncio.gather(reading, over, return_exceptions=True)
+        if isinstance(ended, Exception):
+            logger.error("the socket could not be read", exc_info=ended)
+
+
+async def _read(socket: WebSocket, session: Session, control: Control) -> None:
     while (message := await socket.receive())["type"] != "websocket.disconnect":
-        await session.handle(message.get("text") or "")
+        await session.handle(message.get("text") or "", control)
 
 
 class _Page(StaticFiles):

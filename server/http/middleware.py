@@ -1,7 +1,7 @@
 """Every HTTP request passes the upload limit and the access check; responses carry security headers, errors a hint."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -82,7 +82,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     if isinstance(error, uploads.UploadRefused):
         return JSONResponse(error.problem.as_dict(), error.status_code, headers={"connection": "close"})
     hint = "see /docs for what there is" if error.status_code in (404, 405) else "see /docs"
-    return _response(Problem(f"http_{error.status_code}", str(error.detail), hint, error.status_code))
+    return _response(Problem(f"http_{error.status_code}", str(error.detail), hint, error.status_code), error.headers)
 
 
 async def on_invalid_request(request: Request, error: Exception) -> Response:
@@ -90,9 +90,11 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(step) for step in first["loc"])
+    if first["loc"][0] in ("query", "path") and first["type"] != "missing":
+        where += f"={str(first['input'])[:80]!r}"
     return _response(Problem("bad_request", f"{where}: {first['msg']}", "see /docs", 422))
 
 
-def _response(problem: Problem) -> JSONResponse:
-    headers = {"www-authenticate": "Bearer"} if problem.status == 401 else None  # RFC 9110, section 15.5.2
-    return JSONResponse(problem.as_dict(), problem.status, headers=headers)
+def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    more = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "10"}}.get(problem.status, {})
+    return JSONResponse(problem.as_dict(), problem.status, headers={**(headers or {}), **more})

@@ -14,18 +14,11 @@ from engine.diffusion.latency import QUALITIES
 from lcvd.lighting.presets import PRESETS
 from server.errors import BadMessage, BadUpload, Busy, NotReady
 from server.http import openapi_page, uploads
+from server.http.error_body import ErrorBody
 from server.light_message import Light
 from server.protocol import AvatarMode
 from server.session.avatar_settings import DEFAULT_FPS, AvatarBody, avatar_at, quality_body
 from server.session.state import Server
-
-
-class ErrorBody(BaseModel):
-    """The body of every HTTP error."""
-
-    code: str = Field(description="Stable, for programs.")
-    message: str = Field(description="What is wrong, for people.")
-    hint: str = Field(description="What to do about it.")
 
 
 class GalleryLight(BaseModel):

@@ -12,6 +12,7 @@ import aiortc.rtcrtpreceiver
 import aiortc.rtcrtpsender
 from aiortc.codecs.base import Decoder, Encoder
 from aiortc.codecs.h264 import H264Decoder, H264Encoder
+from aiortc.codecs.opus import OpusEncoder
 from aiortc.codecs.vpx import Vp8Decoder, Vp8Encoder
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
@@ -64,11 +65,12 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
 )
 _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (JitterBuffer, ("add", "remove", "_remove_frame", "capacity")),
-    (Vp8Encoder, ("encode", "_packetize", "target_bitrate")),
-    (H264Encoder, ("encode", "_packetize", "_split_bitstream", "target_bitrate")),
+    (Vp8Encoder, ("encode", "pack", "_packetize", "target_bitrate")),
+    (H264Encoder, ("encode", "pack", "_packetize", "_split_bitstream", "target_bitrate")),
     (Vp8Decoder, ("decode",)),
     (H264Decoder, ("decode",)),
-    (RTCRtpSender, ("_next_encoded_frame",)),
+    (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet")),
+    (OpusEncoder, ("encode", "pack")),
 )
 # (class, names that Python mangles): attributes that its constructor makes and we read or replace.
 _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (

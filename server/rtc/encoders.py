@@ -62,6 +62,7 @@ class _LiveEncoder:
     """Shared by the encoders: a bit rate followed in steps, and a codec made anew for another rate or size."""
 
     codec: Any
+    _make: Callable[[int, int, int], Any]  # (width, height, bitrate) → codec
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,22 +76,27 @@ class _LiveEncoder:
     def target_bitrate(self, bitrate: int) -> None:
         self.rate.request(bitrate)
 
-    def _compressed(self, frame: Any, force_keyframe: bool, make: Callable[[int, int, int], Any]) -> bytes:
-        """Returns a yuv420p picture's bytes; `make(width, height, bitrate)` makes another codec where need be."""
+    def compress(self, frame: Any, force_keyframe: bool = False) -> tuple[bytes, bool]:
+        """Returns the bytes of a picture (rgb24 or yuv420p), and whether a decoder can start there."""
+        frame = yuv_picture(frame)
         size = (frame.width, frame.height)
         codec = self.codec
         if self.rate.adopt(free=codec is None) or codec is None or size != (codec.width, codec.height):
-            codec = self.codec = make(*size, self.rate.current)
+            codec = self.codec = type(self)._make(*size, self.rate.current)
         frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
-        return b"".join(bytes(packet) for packet in codec.encode(frame))
+        packets = codec.encode(frame)
+        return b"".join(bytes(packet) for packet in packets), any(packet.is_keyframe for packet in packets)
 
 
 class LiveVp8Encoder(_LiveEncoder, Vp8Encoder):
     """Runs libvpx for one live picture. Packets and descriptors are aiortc's."""
 
+    @staticmethod
+    def _make(width: int, height: int, bitrate: int) -> Any:
+        return _vp8_context(width, height, bitrate)
+
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
-        frame = yuv_picture(frame)
-        data = self._compressed(frame, force_keyframe, _vp8_context)
+        data, _ = self.compress(frame, force_keyframe)
         payloads = self._packetize(data, self.picture_id)
         self.picture_id = (self.picture_id + 1) % (1 << 15)
         return payloads, convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
@@ -122,9 +128,12 @@ def _vp8_context(width: int, height: int, bitrate: int) -> Any:
 class LiveH264Encoder(_LiveEncoder, H264Encoder):
     """Runs x264 for one live picture. Packetisation is aiortc's."""
 
+    @staticmethod
+    def _make(width: int, height: int, bitrate: int) -> Any:
+        return _h264_context(width, height, bitrate)
+
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
-        frame = yuv_picture(frame)
-        data = self._compressed(frame, force_keyframe, _h264_context)
+        data, _ = self.compress(frame, force_keyframe)
         payloads = self._packetize(self._split_bitstream(data)) if data else []
         return payloads, convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
 

@@ -13,7 +13,7 @@ from aiortc.rtcpeerconnection import find_common_codecs
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.sdp import DIRECTIONS, MediaDescription, SessionDescription
 
-from server.errors import BadOffer
+from server.errors import BadOffer, UnusableOffer
 
 MAX_SECTIONS = 8
 MID = "a=mid:"
@@ -25,24 +25,38 @@ Section = list[str]  # lines, the first is m=
 
 
 def checked_offer(sdp: str) -> str:
-    """Returns the offer for aiortc, without unusable candidates. Raises BadOffer where it cannot be answered.
+    """Returns a participant's offer for aiortc, without candidates that are no use. Raises BadOffer, UnusableOffer."""
+    return _checked(sdp, "sends", ("sendrecv", "sendonly"), "make the video transceiver sendrecv or sendonly")
+
+
+def checked_viewer_offer(sdp: str) -> str:
+    """Returns a viewer's offer for aiortc, without candidates that are no use. Raises BadOffer, UnusableOffer."""
+    return _checked(sdp, "receives", ("sendrecv", "recvonly"), "make the video transceiver recvonly")
+
+
+def _checked(sdp: str, verb: str, directions: tuple[str, ...], remedy: str) -> str:
+    """Returns `sdp` completed, with a video section of one of `directions` and a codec of ours.
 
     TCP is not spoken by aiortc; mDNS names would cost a second each to resolve, and the peer's own checks, which come
-    from its real address, do the same job.
+    from its real address, do the same job. For their sake the end of candidates is no end either.
     """
     sdp = completed("\n".join(line for line in sdp.splitlines() if not _useless(line)))
     try:
+        if not sdp.startswith("v="):  # aiortc takes any text for a description without sections
+            raise ValueError
         description = SessionDescription.parse(sdp)
     except Exception as error:  # aiortc's parser has no error of its own
         raise BadOffer("the offer is not SDP", "send RTCSessionDescription.sdp unchanged") from error
     used = [media for media in description.media if media.port != 0]
     video = [media for media in used if media.kind == "video"]
     if not video:
-        raise BadOffer("the offer has no video", "add a video track before createOffer")
-    if not any(media.direction in ("sendrecv", "sendonly") for media in video):
-        raise BadOffer("the offer sends no video", "make the video transceiver sendrecv")
+        raise UnusableOffer("the offer has no video", "add a video section (transceiver) before createOffer")
+    if not any(media.direction in directions for media in video):
+        raise UnusableOffer(f"the offer {verb} no video", remedy)
     if len(description.media) > MAX_SECTIONS:
-        raise BadOffer(f"the offer has {len(description.media)} media sections", "offer one video and one audio")
+        raise UnusableOffer(
+            f"the offer has {len(description.media)} media sections", "offer one video and at most one audio"
+        )
     for media in description.media:
         if media.ice is None or media.ice.usernameFragment is None or media.ice.password is None:
             raise BadOffer("the offer has no ICE credentials", "send RTCSessionDescription.sdp unchanged")
@@ -92,7 +106,7 @@ def _check_codecs(media: MediaDescription) -> None:
     if media.port == 0 or media.kind not in CODECS or find_common_codecs(CODECS[media.kind], media.rtp.codecs):
         return
     offered = ", ".join(dict.fromkeys(_codec_name(codec) for codec in media.rtp.codecs if not is_rtx(codec)))
-    raise BadOffer(
+    raise UnusableOffer(
         f"the offer's {media.kind} codecs cannot be used: {offered or 'none'}", f"offer {UNDERSTOOD[media.kind]}"
     )
 
@@ -153,7 +167,8 @@ def _attribute(line: str) -> str:
 
 
 def _useless(line: str) -> bool:
+    """True for a candidate that is not UDP or has an mDNS name, and for the end of candidates."""
     if not line.startswith("a=candidate:"):
-        return False
+        return line.strip() == "a=end-of-candidates"
     fields = line.split()
     return len(fields) < 6 or fields[2].lower() != "udp" or fields[4].endswith(".local")

@@ -12,14 +12,15 @@ from contextlib import suppress
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
-from aiortc.mediastreams import MediaStreamTrack
-from aiortc.sdp import candidate_from_sdp
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.controls import Controls
 from engine.live.stream import LiveStream, OutputFrame
-from server.errors import BadMessage, BadOffer
+from server.errors import BadOffer
 from server.protocol import IceCandidate, Sync
 from server.rtc.audio_delay import AudioDelay
+from server.rtc.candidates import parsed_candidate, with_first_candidate
+from server.rtc.hub import Hub, TappedTrack
 from server.rtc.jitter import AUDIO_PREFETCH
 from server.rtc.offer import checked_offer, rejected_sections, with_rejected
 from server.rtc.sender import LiveSender
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 REST_S = 2.0  # how long a source of impossible pictures is not even decoded
 AUDIO_BUFFER_S = AUDIO_PREFETCH * 0.020  # the receiver already holds the sound back this long
 GATHER_LIMIT_S = 6.0
+SILENCE_CHECK_S = 1.0
 
 
 class Peer:
@@ -45,7 +47,10 @@ class Peer:
         on_end: Callable[[str], None],
         on_bad_size: Callable[[int, int], None],
         on_sent: Callable[[OutputFrame, float], None],
+        hub: Hub | None = None,
+        ends_silent: bool = False,
     ) -> None:
+        """`hub` gets what leaves; `ends_silent` ends a connection whose pictures stop, not only one that never sent."""
         self._limits: FrameLimits = settings.frame_limits
         self._media_timeout_s = settings.media_timeout_s
         self._on_end = on_end
@@ -54,6 +59,8 @@ class Peer:
         self._input: VideoInput | None = None
         self._audio: AudioDelay | None = None
         self._sender: RTCRtpSender | None = None  # of the picture; a LiveSender, once `tune` was called
+        self._hub = hub or Hub()
+        self._ends_silent = ends_silent
         self._closed = False
         self._resting = False
         self.output = VideoOutput(on_sent)
@@ -73,13 +80,17 @@ class Peer:
     def state(self) -> str:
         return self._pc.connectionState
 
-    async def answer(self, sdp: str) -> str:
-        """Returns the answer to an offer with a video section. Raises BadOffer."""
+    async def answer(self, sdp: str, near: str = "") -> str:
+        """Returns the answer to an offer with a video section, candidates at our address `near` first. Raises BadOffer.
+
+        What the offer does not take back goes to the hub all the same.
+        """
         sdp = checked_offer(sdp)
         try:
             async with asyncio.timeout(GATHER_LIMIT_S):
                 await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
-                self._sender = self._pc.addTrack(self.output)
+                self._hub.has_sound = self._audio is not None
+                self._sender = self._pc.addTrack(TappedTrack(self.output, self._hub.show))
                 await self._pc.setLocalDescription(await self._pc.createAnswer())
         except TimeoutError as error:
             raise BadOffer("no network address could be gathered in time", "check the STUN/TURN servers") from error
@@ -88,25 +99,15 @@ class Peer:
             raise BadOffer(
                 f"the offer cannot be answered: {error}", "offer sendrecv video with VP8 or H.264"
             ) from error
-        return with_rejected(self._pc.localDescription.sdp, rejected_sections(sdp))
+        for transceiver in self._pc.getTransceivers():
+            if transceiver.sender.track is not None and transceiver.currentDirection in ("recvonly", "inactive"):
+                self._spawn(_drain(transceiver.sender.track))
+        return with_first_candidate(with_rejected(self._pc.localDescription.sdp, rejected_sections(sdp)), near)
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Adds a trickled candidate; None comes after the last. Raises BadMessage."""
-        if candidate is None or not candidate.candidate:
-            await self._pc.addIceCandidate(None)
-            return
-        try:
-            parsed = candidate_from_sdp(candidate.candidate.removeprefix("candidate:").removeprefix("a=candidate:"))
-        except (ValueError, IndexError, AssertionError) as error:
-            raise BadMessage(
-                f"candidate={candidate.candidate[:80]!r} is not an ICE candidate", "send it as it came"
-            ) from error
-        parsed.sdpMid, parsed.sdpMLineIndex = candidate.sdpMid, candidate.sdpMLineIndex
-        if parsed.sdpMid is None and parsed.sdpMLineIndex is None:
-            parsed.sdpMLineIndex = 0
-        if parsed.protocol.lower() != "udp" or parsed.ip.endswith(".local"):
-            return  # see server.rtc.offer
-        await self._pc.addIceCandidate(parsed)
+        if (parsed := parsed_candidate(candidate)) is not None:
+            await self._pc.addIceCandidate(parsed)
 
     def sync(self) -> Sync | None:
         """Returns what ties the RTP timestamps of the returned picture to this server's clock; None before one left."""
@@ -162,7 +163,7 @@ class Peer:
         elif track.kind == "audio" and self._audio is None:
             self._audio = AudioDelay(track)
             self._spawn(self._audio.run())
-            self._pc.addTrack(self._audio)
+            self._pc.addTrack(TappedTrack(self._audio, self._hub.hear))
 
     def _on_state(self) -> None:
         state = self._pc.connectionState
@@ -181,6 +182,11 @@ class Peer:
             self._end("no connection came about in time")
         elif self._input is not None and self._input.last_s == float("-inf"):
             self._end("no picture came in time")
+        while self._ends_silent and self._input is not None:
+            await asyncio.sleep(SILENCE_CHECK_S)
+            if time.monotonic() - self._input.last_s > self._media_timeout_s:
+                self._end(f"no picture came for {self._media_timeout_s} s")
+                return
 
     def _bad_size(self, width: int, height: int) -> None:
         self._on_bad_size(width, height)
@@ -197,3 +203,10 @@ class Peer:
         for receiver in receivers:
             receiver._enabled = True
         self._resting = False
+
+
+async def _drain(track: MediaStreamTrack) -> None:
+    """Asks for what nobody takes back, so that its tap sees it."""
+    with suppress(MediaStreamError):
+        while True:
+            await track.recv()

@@ -40,8 +40,8 @@ class Connection:
         """Seconds since the last connection ended, or since the session began."""
         return self._clock() - self._idle_since_s
 
-    async def open(self, sdp: str, make_peer: Callable[[], Awaitable[Peer]]) -> str:
-        """Answers an offer with a new peer, which then replaces the present one.
+    async def open(self, sdp: str, make_peer: Callable[[], Awaitable[Peer]], near: str = "") -> str:
+        """Answers an offer with a new peer, which then replaces the present one; `near` as in `Peer.answer`.
 
         Raises Busy, BadOffer, NotReady and what `make_peer` raises; the present peer then stays.
         """
@@ -50,7 +50,7 @@ class Connection:
             try:
                 peer = await make_peer()
                 try:
-                    answer = await peer.answer(sdp)
+                    answer = await peer.answer(sdp, near)
                     if self.closing:
                         raise NotReady("the session is closing", "connect again")
                     await self._end_peer()

@@ -1,11 +1,14 @@
-"""One WebSocket is one session: control messages in, replies and stats out, at most one Peer alive.
+"""One session is one participant: control messages in, replies and stats out, at most one Peer alive, any viewers.
 
-Every message is answered; a bad one changes nothing and never ends the session. What cannot be foreseen is caught at
-the session boundary (`handle`): logged once, sent to the client. Closing frees the peer, its threads and its stream.
+A page's session lives as long as its WebSocket, one that is published by WHIP as long as its connection; a control
+socket may come and go there. Every message is answered; a bad one changes nothing and never ends the session. What
+cannot be foreseen is caught at the session boundary (`handle`): logged once, sent to the client. Closing frees the
+peer, its threads and its stream, and ends the viewers.
 """
 
 import asyncio
 import logging
+import secrets
 import time
 import uuid
 from collections.abc import Callable
@@ -20,13 +23,15 @@ from server.errors import BadMessage, Busy, Problem, ServerError, explain
 from server.light_message import Light
 from server.metrics import Metrics
 from server.rtc.peer import Peer
-from server.session.admission import Admission, FloodGuard
+from server.session.admission import Admission
 from server.session.avatar_settings import DEFAULT_FPS, NO_PORTRAIT
 from server.session.connection import Connection
+from server.session.control import Control
 from server.session.engines import Engines, Running
 from server.session.notices import Notices
-from server.session.outbox import Outbox, Socket
 from server.session.requested import Requested
+from server.session.tasks import Tasks
+from server.session.viewers import Viewers
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -39,42 +44,52 @@ class Session:
 
     def __init__(
         self,
-        socket: Socket,
         settings: Settings,
         engines: Engines,
         metrics: Metrics,
         admission: Admission,
         *,
+        view: str = "",
+        on_ended: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         make_peer: Callable[..., Peer] = Peer,
     ) -> None:
-        self.over = asyncio.Event()  # the socket was closed from here: nobody needs to read it further
-        self.id = uuid.uuid4().hex[:12]
+        """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP)."""
+        self.id = uuid.uuid4().hex if on_ended is not None else uuid.uuid4().hex[:12]
+        self.view = view or secrets.token_urlsafe(9)
         self._settings = settings
         self._engines = engines
         self._metrics = metrics
-        self._clock = clock
+        self._on_ended = on_ended
         self._make_peer = make_peer
-        self._flood = FloodGuard(settings.max_message_bytes, settings.messages_per_s, settings.message_burst)
         self._requested = Requested(engines.default)
         self._running = ""  # the engine of the connection: not the requested one, while that waits for a portrait
         self._connection = Connection(self.id, admission, metrics, clock)
-        self._outbox = Outbox(socket)
+        self.viewers = Viewers(settings, metrics)
+        self._control: Control | None = None
         self._notices = Notices(self._send, clock)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("a session", self._task_failed)
         self._reconciling = asyncio.Lock()
-        self._closing = self._hung_up = False
+        self._closing = False
         self._end: asyncio.Task[None] | None = None
 
     # ---- life
 
-    async def start(self) -> None:
-        """Sends the welcome; starts the writer and the stats."""
-        self._task(self._outbox.run())
-        self._task(self._send_stats())
-        self._send(
+    def start(self) -> None:
+        """Starts the stats, which also keep sound and picture together and end an idle session."""
+        self._tasks.spawn(self._send_stats())
+        logger.info("session opened")
+
+    def attach(self, control: Control) -> None:
+        """Sends the welcome to `control` and takes messages from it; one that was there before is hung up on."""
+        if self._control is not None:
+            self._control.hang_up(1008, "another socket controls this session now")
+        self._control = control
+        control.start()
+        control.send(
             protocol.Welcome(
                 session=self.id,
+                view=self.view,
                 version=VERSION,
                 engines=self._engines.menu(),
                 engine=self._requested.engine,
@@ -84,25 +99,27 @@ class Session:
         )
         if self._engines.degraded_reason:
             self._notices.fallback_at_start(self._engines.degraded_reason)
-        logger.info("session opened")
 
-    async def handle(self, text: str) -> None:
+    def detach(self, control: Control) -> None:
+        """Forgets a socket that is gone."""
+        if self._control is control:
+            self._control = None
+
+    async def handle(self, text: str, control: Control) -> None:
         """Carries out and answers one message. Never raises: this is the session boundary."""
         message: protocol.AnyClientMessage | None = None
-        if not await self._outbox.room():
-            logger.info("the client does not read its messages")
-            self.hang_up(1008, "not reading")
+        if not await control.ready():
             return
         try:
-            self._flood.check(text, self._clock())
+            control.check(text)
             message = protocol.parse(text)
             self._metrics.messages.labels(message.type).inc()
-            self._send(await self._dispatch(message))
+            control.send(await self.carry_out(message))
         except Exception as error:  # the session boundary
             problem = explain(error)
             if problem.status >= 500 and not isinstance(error, ServerError):  # not the client's mistake: ours to see
                 logger.exception("message %s failed", message.type if message else "?")
-            self._refuse(text, problem, message)
+            self._refuse(text, problem, message, control)
 
     async def close(self) -> None:
         """Frees everything, even if whoever asked is cancelled meanwhile. Again: waits for the same end."""
@@ -112,22 +129,12 @@ class Session:
         await asyncio.shield(self._end)
 
     async def _close(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._control is not None and self._on_ended is not None:
+            self._control.hang_up(1000, "the publication has ended")
+        await self._tasks.cancel()
+        await self.viewers.close()
         await self._connection.close()
         logger.info("session closed")
-
-    def hang_up(self, code: int, reason: str) -> None:
-        """Closes the socket after what is waiting was sent, then sets `over`; who reads the socket calls `close`."""
-        if not self._hung_up:
-            self._hung_up = True
-            self._task(self._hang_up(code, reason))
-
-    async def _hang_up(self, code: int, reason: str) -> None:
-        await self._outbox.hang_up(code, reason)
-        self.over.set()
 
     @property
     def peer(self) -> Peer | None:
@@ -156,14 +163,16 @@ class Session:
 
     # ---- messages
 
-    async def _dispatch(self, message: protocol.AnyClientMessage) -> protocol.ServerMessage:
-        """Carries out one message; returns its answer."""
+    async def carry_out(self, message: protocol.AnyClientMessage) -> protocol.ServerMessage:
+        """Carries out one message; returns its answer. Raises what `explain` explains."""
         ack = protocol.Ack(id=message.id, of=message.type)
         match message:
             case protocol.Offer():
-                return protocol.Answer(id=message.id, sdp=await self._connect(message.sdp))
+                if self._on_ended is not None:
+                    raise BadMessage("this session's picture comes by WHIP", "offer it on a WebSocket of its own, /ws")
+                return protocol.Answer(id=message.id, sdp=await self.connect(message.sdp))
             case protocol.Candidate():
-                await self._connection.add_candidate(message.candidate)
+                await self.add_candidate(message.candidate)
             case protocol.Ping():
                 return protocol.Pong(id=message.id, t=message.t, server_s=round(time.time(), 6))
             case protocol.SetAvatar():
@@ -176,15 +185,14 @@ class Session:
                     ack.lighting = Light.of(self._requested.light.lighting)
         return ack
 
-    def _refuse(self, text: str, problem: Problem, message: protocol.AnyClientMessage | None) -> None:
+    def _refuse(self, text: str, problem: Problem, message: protocol.AnyClientMessage | None, control: Control) -> None:
         self._metrics.errors.labels(problem.code).inc()
         about = message if message is not None else protocol.envelope(text[: self._settings.max_message_bytes])
-        if self._flood.exceeded:
-            self.hang_up(1008, "flood")
-        self._send(protocol.ErrorReply.about(problem, id=about.id, of=about.type))
+        control.refused()
+        control.send(protocol.ErrorReply.about(problem, id=about.id, of=about.type))
         if problem.code == Busy.code:
             self._metrics.refused.labels(problem.code).inc()
-            self.hang_up(1013, "busy")
+            control.hang_up(1013, "busy")
 
     async def _set_avatar(self, message: protocol.SetAvatar) -> protocol.Predicted | None:
         """Merges what was asked into the avatar's settings; returns what they are going to cost."""
@@ -245,11 +253,19 @@ class Session:
 
     # ---- the connection
 
-    async def _connect(self, sdp: str) -> str:
-        answer = await self._connection.open(sdp, self._new_peer)
+    async def connect(self, sdp: str, near: str = "") -> str:
+        """Answers an offer; `near` is our address at which the peer reached us, "" unknown.
+
+        Raises Busy, BadOffer, NotReady; the present connection then stays.
+        """
+        answer = await self._connection.open(sdp, self._new_peer, near)
         await self._reconcile()  # a portrait may have come meanwhile
         logger.info("connection answered")
         return answer
+
+    async def add_candidate(self, candidate: protocol.IceCandidate | None) -> None:
+        """Passes on a trickled candidate. Raises BadMessage."""
+        await self._connection.add_candidate(candidate)
 
     async def _new_peer(self) -> Peer:
         """Makes a connection with the requested settings."""
@@ -261,6 +277,8 @@ class Session:
             on_end=lambda reason: self._peer_ended(peer, reason),
             on_bad_size=self._bad_size,
             on_sent=self._sent,
+            hub=self.viewers.hub,
+            ends_silent=self._on_ended is not None,
         )
         self._running = running.name
         return peer
@@ -270,7 +288,9 @@ class Session:
             return
         logger.info("connection ended: %s", reason)
         self._notices.send("connection_ended", f"The video connection ended: {reason}.", "send a new offer")
-        self._task(self._connection.end(peer))
+        self._tasks.spawn(self._connection.end(peer))
+        if self._on_ended is not None:
+            self._on_ended()
 
     def _bad_size(self, width: int, height: int) -> None:
         limits = self._settings.frame_limits
@@ -287,18 +307,18 @@ class Session:
     # ---- to the client
 
     def _send(self, message: protocol.ServerMessage) -> None:
-        if not self._outbox.send(message) and not self._closing:
-            logger.info("the client does not read its messages")
-            self.hang_up(1008, "not reading")
+        if self._control is not None:
+            self._control.send(message)
 
     async def _send_stats(self) -> None:
         """Sends stats while there is a connection; hangs up where there was none for too long."""
         while True:
             await asyncio.sleep(STATS_EVERY_S)
-            peer = self.peer
+            peer, control = self.peer, self._control
             if peer is None:
                 if self._settings.idle_timeout_s and self._connection.idle_s > self._settings.idle_timeout_s:
-                    self.hang_up(1001, "idle")
+                    if control is not None:
+                        control.hang_up(1001, "idle")
                     return
                 continue
             snapshot = peer.live.snapshot()
@@ -307,20 +327,10 @@ class Session:
                 self._notices.avatar_state(snapshot.engine, self._engines.degraded_reason)
             peer.match_audio(snapshot.latency_ms.get("p50", 0.0) / 1e3)
             # A client that reads slowly gets fewer stats, not older ones.
-            if peer.frames_in and self._outbox.empty:
-                self._send(protocol.Stats(**asdict(snapshot), sync=peer.sync()))
+            if peer.frames_in and control is not None and control.idle:
+                control.send(protocol.Stats(**asdict(snapshot), sync=peer.sync()))
 
-    # ---- tasks
-
-    def _task(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a session's task failed", exc_info=error)
-            if not self._closing:
-                message = "Something went wrong on the server."
-                self._notices.send("internal", message, "reload the page if the picture stops")
+    def _task_failed(self) -> None:
+        if not self._closing:
+            message = "Something went wrong on the server."
+            self._notices.send("internal", message, "reload the page if the picture stops")

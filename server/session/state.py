@@ -12,10 +12,12 @@ from typing import TypeVar
 from engine import EngineConfig, make_engine
 from engine.diffusion.config import LcvdConfig
 from engine.protocols import Engine
-from server.errors import Busy
+from server.errors import Busy, Conflict, NotReady
 from server.metrics import Metrics
 from server.session.admission import Admission
 from server.session.engines import Engines
+from server.session.ice_session import IceSession, ufrag_of
+from server.session.publication import Publication, PublishRequest
 from server.session.session import Session
 from server.settings import Settings
 
@@ -45,6 +47,8 @@ class Server:
         )
         self.engines = Engines(settings.engine, make or partial(make_engine, config=config), config, self._streams)
         self.sessions: dict[str, Session] = {}
+        self.publications: dict[str, Publication] = {}  # of the sessions, those that came by WHIP
+        self._ending: set[asyncio.Task[None]] = set()
         self.metrics = Metrics(lambda: [s for session in self.sessions.values() if (s := session.snapshot) is not None])
         self.admission = Admission(settings.max_sessions)
         self.stopping = False
@@ -55,6 +59,56 @@ class Server:
     def _streams(self, engine: str) -> int:
         """Returns how many participants `engine` serves, or is to serve."""
         return sum(session.runs == engine for session in list(self.sessions.values()))
+
+    def new_session(self, view: str = "", on_ended: Callable[[], None] | None = None) -> Session:
+        """Returns a session that has begun; whoever asked for it ends it by `end`."""
+        session = Session(self.settings, self.engines, self.metrics, self.admission, view=view, on_ended=on_ended)
+        self.sessions[session.id] = session
+        session.start()
+        return session
+
+    def find(self, name: str) -> Session | None:
+        """Returns the session of this name or viewing name, or None."""
+        return self.sessions.get(name) or next((s for s in self.sessions.values() if s.view == name), None)
+
+    async def publish(self, request: PublishRequest) -> tuple[Publication, str]:
+        """Makes a session of a WHIP offer; returns it with its answer.
+
+        Raises NotReady, Busy, Conflict, BadOffer and what the wishes raise; then there is no session.
+        """
+        if self.stopping or not self.engines.ready:
+            raise NotReady("the engine is not warm", "try again in a few seconds")
+        if len(self.sessions) >= self.settings.max_sockets:
+            raise Busy(f"{len(self.sessions)} sessions are open already", "close some, or try again later")
+        if request.view and self.find(request.view) is not None:
+            raise Conflict(
+                f"view={request.view!r} is being published already", "end the other publisher, or choose another name"
+            )
+        session = self.new_session(request.view, lambda: self._end_soon(session))
+        try:
+            for wish in request.wishes:
+                await session.carry_out(wish)
+            answer = await session.connect(request.sdp, request.near)
+        except BaseException:
+            await self.end(session)
+            raise
+        publication = Publication(session, IceSession(ufrag_of(request.sdp)))
+        if session.id in self.sessions:  # its connection may have ended meanwhile
+            self.publications[session.id] = publication
+        return publication, answer
+
+    async def end(self, session: Session) -> None:
+        """Ends a session and frees its place. Again: waits for the same end."""
+        self.publications.pop(session.id, None)
+        try:
+            await session.close()
+        finally:
+            self.sessions.pop(session.id, None)
+
+    def _end_soon(self, session: Session) -> None:
+        task = asyncio.ensure_future(self.end(session))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Runs an upload's work on its own thread. Raises Busy when too many wait."""

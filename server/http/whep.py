@@ -1,0 +1,131 @@
+"""WHEP (draft-ietf-wish-whep): any player takes a session's relit picture and matched sound by HTTP and WebRTC.
+
+The player offers to receive, the server answers; `name` is a session's viewing name, or its own.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from server.errors import NoSession
+from server.http.error_body import errors
+from server.http.routes import TheServer
+from server.http.sdp import (
+    FRAGMENT,
+    SDP,
+    Sdp,
+    SdpResponse,
+    body_of,
+    candidates_of,
+    created,
+    near,
+    options,
+    read_text,
+)
+from server.session.session import Session
+from server.session.state import Server
+from server.session.viewers import Viewing
+
+router = APIRouter(tags=["WHIP and WHEP"])
+
+
+@router.post(
+    "/whep/{name}",
+    summary="View",
+    status_code=201,
+    response_class=SdpResponse,
+    response_model=Sdp,
+    response_description="The answer. Headers: Location, ETag, Link (ICE servers).",
+    openapi_extra=body_of(SDP, "An offer that receives video (VP8, H.264) and maybe Opus."),
+    responses=errors(
+        s400="The offer is not SDP.",
+        s401="The server asks for a token.",
+        s404="Nothing of that name can be viewed.",
+        s413="The body is over 64 KiB.",
+        s415="The content type is not application/sdp.",
+        s422="The offer cannot be used.",
+        s503="The session has as many viewers as it may.",
+    ),
+)
+async def view(server: TheServer, request: Request, name: str) -> Response:
+    """View a session: the answer of WebRTC to an offer, and where to end it."""
+    sdp = await read_text(request, SDP)
+    viewing = await _session(server, name).viewers.admit(sdp, near(request))
+    return created(viewing.answer, f"/whep/{name}/{viewing.id}", viewing.ice, server.settings)
+
+
+@router.patch(
+    "/whep/{name}/{viewer}",
+    summary="Trickle candidates of a viewer",
+    status_code=204,
+    openapi_extra=body_of(FRAGMENT, "Candidates of the viewer."),
+    responses=errors(
+        s404="There is no such viewer.",
+        s412="If-Match is another ICE session.",
+        s415="The content type is another one.",
+        s422="ICE cannot be restarted here.",
+        s428="If-Match is missing.",
+    ),
+)
+async def trickle(
+    server: TheServer, request: Request, name: str, viewer: str, if_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """Add candidates. ICE is not restarted: a fragment that asks for it is refused, and the picture goes on."""
+    viewing = _viewing(_session(server, name), viewer)
+    text = await read_text(request, FRAGMENT)
+    for candidate in candidates_of(text, if_match, viewing.ice):
+        await viewing.viewer.add_candidate(candidate)
+    return Response(status_code=204)
+
+
+@router.delete(
+    "/whep/{name}/{viewer}",
+    summary="End viewing",
+    response_class=Response,
+    responses=errors(s404="There is no such viewer."),
+)
+async def leave(server: TheServer, name: str, viewer: str) -> Response:
+    """End a viewer's connection."""
+    session = _session(server, name)
+    await session.viewers.end(_viewing(session, viewer).id)
+    return Response()
+
+
+@router.options("/whep/{name}", include_in_schema=False)
+async def whep_options(name: str) -> Response:
+    """Says what may be posted."""
+    return options("accept-post", SDP)
+
+
+@router.options("/whep/{name}/{viewer}", include_in_schema=False)
+async def viewer_options(name: str, viewer: str) -> Response:
+    """Says what may be patched."""
+    return options("accept-patch", FRAGMENT)
+
+
+@router.api_route("/whep/{name}", methods=["GET", "HEAD", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def whep_others(name: str) -> Response:
+    """Refuses the methods that the draft reserves."""
+    raise HTTPException(405, "use POST with an offer", headers={"allow": "POST, OPTIONS"})
+
+
+@router.api_route("/whep/{name}/{viewer}", methods=["GET", "HEAD", "PUT", "POST"], include_in_schema=False)
+async def viewer_others(name: str, viewer: str) -> Response:
+    """Refuses the methods that the draft reserves."""
+    raise HTTPException(405, "use PATCH or DELETE", headers={"allow": "PATCH, DELETE, OPTIONS"})
+
+
+def _session(server: Server, name: str) -> Session:
+    session = server.find(name)
+    if session is None:
+        raise NoSession(f"nothing is shown as {name[:80]!r}", "it may have ended; ask whoever gave you the link")
+    return session
+
+
+def _viewing(session: Session, name: str) -> Viewing:
+    viewing = session.viewers.get(name)
+    if viewing is None:
+        raise NoSession(f"viewer={name[:80]!r} does not exist", "it may have ended; POST an offer again")
+    return viewing

@@ -1,0 +1,160 @@
+"""WHIP (RFC 9725): programs publish their camera by HTTP and WebRTC, without a WebSocket, and are relit.
+
+OBS, GStreamer and FFmpeg do. Light, engine and the rest come in the query, or later by the control socket
+`/ws?session=`; viewers take the picture by WHEP (`server.http.whep`).
+"""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from server.errors import NoSession
+from server.http.error_body import errors
+from server.http.routes import TheServer
+from server.http.sdp import (
+    FRAGMENT,
+    SDP,
+    Sdp,
+    SdpResponse,
+    body_of,
+    candidates_of,
+    created,
+    near,
+    options,
+    read_text,
+)
+from server.protocol import AnyClientMessage, Mirror, SetBackground, SetEngine, SetLight, SetStrength
+from server.session.publication import Publication, PublishRequest
+from server.session.state import Server
+
+router = APIRouter(tags=["WHIP and WHEP"])
+
+
+class Wishes(BaseModel):
+    """The query of a publisher; each field is what the control message of the same kind says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    light: str | None = Field(None, min_length=1, max_length=64, description="A preset of /api/lights.")
+    strength: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="0: the camera as it is.")
+    engine: str | None = Field(None, min_length=1, max_length=64, description="As in `welcome.engines`.")
+    background: Literal["auto", "keep", "dim", "lit"] | None = None
+    gain: float | None = Field(None, ge=0.3, le=1, allow_inf_nan=False, description="Of the background.")
+    mirror: bool | None = None
+    view: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The viewing name: /whep/{view}.")
+
+    def messages(self) -> list[AnyClientMessage]:
+        """Returns the control messages that say the same, in the order in which to carry them out."""
+        found: list[AnyClientMessage] = []
+        if self.engine is not None:
+            found.append(SetEngine(type="set_engine", engine=self.engine))
+        if self.light is not None:
+            found.append(SetLight(type="set_light", preset=self.light))
+        if self.strength is not None:
+            found.append(SetStrength(type="set_strength", value=self.strength))
+        if self.background is not None or self.gain is not None:
+            gain = {} if self.gain is None else {"gain": self.gain}
+            found.append(SetBackground(type="set_background", mode=self.background or "dim", **gain))
+        if self.mirror is not None:
+            found.append(Mirror(type="mirror", on=self.mirror))
+        return found
+
+
+@router.post(
+    "/whip",
+    summary="Publish",
+    status_code=201,
+    response_class=SdpResponse,
+    response_model=Sdp,
+    response_description="The answer. Headers: Location, ETag, Link (ICE servers), Relight-View.",
+    openapi_extra=body_of(SDP, "An offer that sends video (VP8, H.264) and maybe Opus."),
+    responses=errors(
+        s400="The offer is not SDP.",
+        s401="The server asks for a token.",
+        s409="The viewing name is taken.",
+        s413="The body is over 64 KiB.",
+        s415="The content type is not application/sdp.",
+        s422="The offer, or a field of the query, cannot be used.",
+        s503="All places are taken.",
+    ),
+)
+async def publish(server: TheServer, request: Request, wishes: Annotated[Wishes, Query()]) -> Response:
+    """Publish a camera: the answer of WebRTC to an offer, and where to end it."""
+    sdp = await read_text(request, SDP)
+    publication, answer = await server.publish(PublishRequest(sdp, wishes.messages(), wishes.view or "", near(request)))
+    session = publication.session
+    response = created(answer, f"/whip/{session.id}", publication.ice, server.settings)
+    response.headers["relight-view"] = f"/view/{session.view}"
+    return response
+
+
+@router.patch(
+    "/whip/{session}",
+    summary="Trickle candidates of a publisher",
+    status_code=204,
+    openapi_extra=body_of(FRAGMENT, "Candidates of the publisher."),
+    responses=errors(
+        s404="Nothing of that name is published.",
+        s412="If-Match is another ICE session.",
+        s415="The content type is another one.",
+        s422="ICE cannot be restarted here.",
+        s428="If-Match is missing.",
+    ),
+)
+async def trickle(
+    server: TheServer, request: Request, session: str, if_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """Add candidates. ICE is not restarted: a fragment that asks for it is refused, and the picture goes on."""
+    publication = _publication(server, session)
+    text = await read_text(request, FRAGMENT)
+    for candidate in candidates_of(text, if_match, publication.ice):
+        await publication.session.add_candidate(candidate)
+    return Response(status_code=204)
+
+
+@router.delete(
+    "/whip/{session}",
+    summary="End publishing",
+    response_class=Response,
+    responses=errors(s404="Nothing of that name is published."),
+)
+async def unpublish(server: TheServer, session: str) -> Response:
+    """End the connection and free its place."""
+    await server.end(_publication(server, session).session)
+    return Response()
+
+
+@router.options("/whip", include_in_schema=False)
+async def whip_options() -> Response:
+    """Says what may be posted."""
+    return options("accept-post", SDP)
+
+
+@router.options("/whip/{session}", include_in_schema=False)
+async def session_options(session: str) -> Response:
+    """Says what may be patched."""
+    return options("accept-patch", FRAGMENT)
+
+
+@router.api_route("/whip", methods=["GET", "HEAD", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def whip_others() -> Response:
+    """Refuses the methods that RFC 9725 reserves."""
+    raise HTTPException(405, "use POST with an offer", headers={"allow": "POST, OPTIONS"})
+
+
+@router.api_route("/whip/{session}", methods=["GET", "HEAD", "PUT", "POST"], include_in_schema=False)
+async def session_others(session: str) -> Response:
+    """Refuses the methods that RFC 9725 reserves."""
+    raise HTTPException(
+        405, "use PATCH or DELETE; to publish, POST to /whip", headers={"allow": "PATCH, DELETE, OPTIONS"}
+    )
+
+
+def _publication(server: Server, name: str) -> Publication:
+    publication = server.publications.get(name)
+    if publication is None:
+        raise NoSession(f"session={name[:80]!r} is not published", "it may have ended; POST an offer to /whip")
+    return publication
