@@ -195,7 +195,7 @@ async def test_a_client_that_never_reads_is_dropped(bystander, monkeypatch: pyte
     text = b'{"type":"set_light","preset":"' + b"x" * 60 + b'"}'
     frame = bytes([0x81, 0x80 | len(text)]) + b"\0\0\0\0" + text
     session = next(s for s in bystander.server.sessions.values() if s.peer is None)
-    session._flood.check = lambda text, now_s: None  # flooding has its own test
+    session._control._flood.check = lambda text, now_s: None  # flooding has its own test
     async with asyncio.timeout(20):
         while len(bystander.server.sessions) > before:
             writer.write(frame * 500)
