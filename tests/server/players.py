@@ -1,4 +1,4 @@
-"""Programs of others that publish and view, as small as they can be: aiortc by WHIP and WHEP, FFmpeg's own WHIP muxer."""
+"""Programs of others that publish and view, as small as can be: aiortc by WHIP and WHEP, FFmpeg's own WHIP muxer."""
 
 import asyncio
 import contextlib
@@ -104,7 +104,7 @@ def viewer(url: str, codec: str = "", sound: bool = True, token: str = "") -> Re
 
 @contextlib.asynccontextmanager
 async def ffmpeg_publisher(url: str, clip: Path, *options: str):
-    """Runs FFmpeg's WHIP muxer on a clip, over and over, in a process of its own: it holds the GIL while it connects."""
+    """Runs FFmpeg's WHIP muxer on a clip, in a process of its own: it holds the GIL while it connects."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(__file__).with_name("ffmpeg_publish.py")),

@@ -1,15 +1,14 @@
 """server.http.whip and whep over real HTTP and WebRTC: publishing, viewing, refusals in words, and what is freed."""
 
-import asyncio
-import json
-from pathlib import Path
-
 import httpx
 import numpy as np
 import pytest
+from aiortc import RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
 from engine.passthrough import PassthroughEngine
+from server.http.sdp import ice_links
+from server.settings import Settings
 from tests.engine.fakes import FakeEngine
 from tests.server.client import CameraTrack, Participant, moving_square, running
 from tests.server.players import SDP, publisher, viewer
@@ -20,7 +19,7 @@ PICTURE = moving_square((240, 320))
 
 async def test_a_published_picture_is_viewed_with_its_sound_and_freed_by_delete() -> None:
     """201 with Location, ETag and the viewing name; two codecs at once; DELETE gives the place back."""
-    async with running(max_sessions=1) as server:
+    async with running(max_sessions=1) as server:  # noqa: SIM117 - the publisher goes before the server
         async with publisher(f"{server.http}/whip?view=studio", CameraTrack(PICTURE), AudioStreamTrack()) as source:
             answer = await source.connect()
             assert answer.status_code == 201, answer.text
@@ -52,7 +51,7 @@ async def test_a_published_picture_is_viewed_with_its_sound_and_freed_by_delete(
 
 
 async def test_light_and_engine_come_by_query_and_by_the_control_socket() -> None:
-    """The query is carried out before the first picture; `/ws?session=` controls the same session, but takes no offer."""
+    """The query is carried out before the first picture; `/ws?session=` controls the session, but takes no offer."""
     fake = FakeEngine(add=0)
     make = lambda name: fake if name == "ratio" else PassthroughEngine()  # noqa: E731
     async with running(make, engine="passthrough") as server:
@@ -192,8 +191,6 @@ async def test_trickled_candidates_are_added_and_an_ice_restart_is_refused() -> 
         assert await patch("a=candidate:nonsense", **kind, **{"if-match": etag}) == (400, "bad_message")
         assert await patch("nonsense", **kind, **{"if-match": etag}) == (400, "bad_message")
         assert await patch(fragment, **kind, **{"if-match": etag}) == (204, "")
-        from aiortc import RTCSessionDescription
-
         await source.pc.setRemoteDescription(RTCSessionDescription(source.response.text, "answer"))
         await source.until(lambda: source.pc.connectionState == "connected", "the connection")
         restart = "a=ice-ufrag:new\r\na=ice-pwd:0123456789012345678901\r\n"
@@ -232,9 +229,6 @@ async def test_ice_servers_come_as_links() -> None:
         {"urls": ["stun:127.0.0.1:9"]},
         {"urls": "turn:127.0.0.1:9?transport=udp", "username": "u", "credential": 'p"w'},
     ]
-    from server.http.sdp import ice_links
-    from server.settings import Settings
-
     assert ice_links(Settings(ice_servers=servers)) == [
         '<stun:127.0.0.1:9>; rel="ice-server"',
         '<turn:127.0.0.1:9?transport=udp>; rel="ice-server"; username="u"; credential="p\\"w"; '
