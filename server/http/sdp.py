@@ -26,6 +26,9 @@ class Sdp(RootModel[str]):
     """A session description (RFC 8866) with all of the server's candidates."""
 
 
+ANSWERED: dict[int | str, dict[str, Any]] = {201: {"model": Sdp}}
+
+
 def body_of(media_type: str, description: str) -> dict[str, Any]:
     """Returns OpenAPI's description of a request's body of text."""
     content = {media_type: {"schema": {"type": "string", "description": description}}}

@@ -15,9 +15,9 @@ from server.errors import NoSession
 from server.http.error_body import errors
 from server.http.routes import TheServer
 from server.http.sdp import (
+    ANSWERED,
     FRAGMENT,
     SDP,
-    Sdp,
     SdpResponse,
     body_of,
     candidates_of,
@@ -68,10 +68,10 @@ class Wishes(BaseModel):
     summary="Publish",
     status_code=201,
     response_class=SdpResponse,
-    response_model=Sdp,
     response_description="The answer. Headers: Location, ETag, Link (ICE servers), Relight-View.",
     openapi_extra=body_of(SDP, "An offer that sends video (VP8, H.264) and maybe Opus."),
-    responses=errors(
+    responses=ANSWERED
+    | errors(
         s400="The offer is not SDP.",
         s401="The server asks for a token.",
         s409="The viewing name is taken.",
