@@ -14,6 +14,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from engine.bench.sample_clip import PERIOD_S, sample_frames
+from server.cli.extension import write_extension
+from tests.client_web.extension import Extension, launch_extension
 from tests.client_web.picture import Picture
 from tests.client_web.serving import Serving
 from tests.client_web.y4m import write_y4m
@@ -108,6 +110,29 @@ def launch(playwright: Playwright, chromium: str) -> Iterator[Callable[..., Brow
 def browser(launch: Callable[..., Browser], camera_clip: Path) -> Browser:
     """Starts Chromium with a camera that shows the portrait and is allowed."""
     return launch("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={camera_clip}")
+
+
+@pytest.fixture(scope="session")
+def extension_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Writes the extension as `relight extension` does."""
+    folder = tmp_path_factory.mktemp("built") / "extension"
+    write_extension(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def extension(
+    playwright: Playwright,
+    chromium: str,
+    extension_folder: Path,
+    camera_clip: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Extension]:
+    """Starts Chromium with the extension, and with a camera that shows the portrait and is allowed."""
+    flags = [*FLAGS, "--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={camera_clip}"]
+    profile = tmp_path_factory.mktemp("profile")
+    with launch_extension(playwright, chromium, extension_folder, profile, flags) as opened:
+        yield opened
 
 
 @pytest.fixture
