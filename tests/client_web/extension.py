@@ -1,7 +1,7 @@
 """Runs a Chromium that has our extension, serves it pages, and speaks for its popup."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,7 +48,15 @@ class Extension:
             context.wait_for_event("serviceworker")
         self.popup = context.new_page()
         self.popup.goto(f"{EXTENSION_ORIGIN}/popup/popup.html")
-        self.popup.wait_for_function("document.querySelector('#server').value")
+        self._wait_for("document.querySelector('#server').value")
+
+    def _wait_for(self, condition: str, timeout_s: float = 15) -> None:
+        # Not wait_for_function: it evaluates text inside the page, which an extension's content policy forbids.
+        for _ in range(round(timeout_s / 0.05)):
+            if self.popup.evaluate(condition):
+                return
+            self.popup.wait_for_timeout(50)
+        raise TimeoutError(f"the popup did not come to {condition}")
 
     def set(self, **settings: Any) -> None:
         """Changes settings as the popup does, by its own line to the worker."""
@@ -64,7 +72,7 @@ class Extension:
         self.popup.fill("#token", token)
         self.popup.fill("#server", address)
         self.popup.press("#server", "Enter")
-        self.popup.wait_for_function("document.querySelector('#server-state').textContent !== 'Connecting…'")
+        self._wait_for("document.querySelector('#server-state').textContent !== 'Connecting…'")
 
     def choose(self, light: str) -> None:
         """Clicks a light of the popup's gallery."""
@@ -92,6 +100,3 @@ def launch_extension(
         yield Extension(context)
     finally:
         context.close()
-
-
-Launch = Callable[..., Extension]
