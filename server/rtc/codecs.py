@@ -19,7 +19,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
 
-from server.rtc.decoders import LiveH264Decoder, LiveVp8Decoder
+from server.rtc.decoders import LiveAudioDecoder, LiveH264Decoder, LiveVp8Decoder
 from server.rtc.encoders import LiveH264Encoder, LiveVp8Encoder
 from server.rtc.jitter import LiveReceiver, PromptJitterBuffer
 from server.rtc.sender import LiveSender
@@ -46,13 +46,13 @@ def get_encoder(codec: RTCRtpCodecParameters) -> Encoder:
 
 
 def get_decoder(codec: RTCRtpCodecParameters) -> Decoder:
-    """Returns a live decoder for video, aiortc's for audio."""
+    """Returns a live decoder for video, aiortc's for audio, which takes all that comes together."""
     kind = codec.mimeType.lower()
     if kind == "video/vp8":
         return LiveVp8Decoder()
     if kind == "video/h264":
         return LiveH264Decoder()
-    return _default_decoder(codec)
+    return LiveAudioDecoder(_default_decoder(codec))
 
 
 # (module, name) that `tune` replaces, and by what.
@@ -69,12 +69,13 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (H264Encoder, ("encode", "pack", "_packetize", "_split_bitstream", "target_bitrate")),
     (Vp8Decoder, ("decode",)),
     (H264Decoder, ("decode",)),
-    (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet")),
+    (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet", "_send_rtcp")),
+    (RTCRtpReceiver, ("_handle_rtcp_packet",)),
     (OpusEncoder, ("encode", "pack")),
 )
 # (class, names that Python mangles): attributes that its constructor makes and we read or replace.
 _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
-    (RTCRtpReceiver, ("__decoder_queue", "__decoder_error", "__jitter_buffer")),
+    (RTCRtpReceiver, ("__decoder_queue", "__decoder_error", "__jitter_buffer", "__timestamp_mapper", "__codecs")),
     (RTCRtpSender, ("__rtp_timestamp",)),
 )
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import av
+from aiortc.codecs.base import Decoder
 from aiortc.codecs.h264 import H264Decoder
 from aiortc.codecs.vpx import Vp8Decoder
 from aiortc.jitterbuffer import JitterFrame
@@ -11,13 +12,27 @@ from server.rtc.frames import rgb_picture
 from server.rtc.jitter import PromptFrame
 
 
+def frames_of(encoded_frame: JitterFrame) -> list[JitterFrame]:
+    """Returns all that `encoded_frame` carries; a foreign one is alone."""
+    return encoded_frame.each() if isinstance(encoded_frame, PromptFrame) else [encoded_frame]
+
+
+class LiveAudioDecoder(Decoder):
+    """Decodes all that a PromptFrame carries with aiortc's own decoder of the sound."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+
+    def decode(self, encoded_frame: JitterFrame) -> list[Any]:
+        return [sound for one in frames_of(encoded_frame) for sound in self._decoder.decode(one)]
+
+
 class _RgbPictures:
     """Decodes all that a PromptFrame carries, and turns it into RGB while still on the decoder's thread."""
 
     def decode(self, encoded_frame: JitterFrame) -> list[Any]:
         decode = super().decode  # type: ignore[misc]
-        each = encoded_frame.each() if isinstance(encoded_frame, PromptFrame) else [encoded_frame]
-        pictures = [rgb_picture(picture) for one in each for picture in decode(one)]
+        pictures = [rgb_picture(picture) for one in frames_of(encoded_frame) for picture in decode(one)]
         for picture in pictures:
             picture.opaque = getattr(encoded_frame, "completed_s", None)  # server.rtc.video_input reads it
         return pictures

@@ -7,33 +7,61 @@ first.
 """
 
 import queue
+import statistics
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
+from aiortc.rtp import RtcpSrPacket
 from aiortc.utils import uint16_add
 
 MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
-AUDIO_PREFETCH = 2  # packets of 20 ms kept for reordering; aiortc keeps 4
+REPORTS = 8  # of the sender, a second apart: their median counts
+AUDIO_REORDER = 3  # packets that come after a missing one before it is given up; aiortc holds every sound for 4
 
 
 class PromptJitterBuffer(JitterBuffer):
-    """aiortc's buffer, but a video frame leaves with its last packet (RTP marker), all complete frames at once."""
+    """aiortc's buffer, but a frame leaves with its last packet, all complete frames at once.
 
-    def __init__(self, capacity: int, prefetch: int = 0, is_video: bool = False) -> None:
-        super().__init__(capacity, prefetch if is_video else min(prefetch, AUDIO_PREFETCH), is_video)
+    A video frame's last packet has the RTP marker; a packet of sound is a frame. Whoever plays the sound waits for late
+    packets; here it is only put in order.
+    """
+
+    payload_type: int | None = None  # of the newest packet
+
+    def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
+        self.payload_type = packet.payload_type
+        return super().add(packet)
 
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
-        if not self._is_video:
-            return super()._remove_frame(sequence_number)
-        complete = self._take_complete()
+        complete = self._take_complete() if self._is_video else self._take_in_order()
         if not complete:
             return None
         first = PromptFrame(*complete[0])
         first.later = complete[1:]
         return first
+
+    def _take_in_order(self) -> list[tuple[bytes, int]]:
+        """Removes the packets of sound up to the first that is missing; returns them as (data, timestamp)."""
+        ahead = [uint16_add(self._origin or 0, count) % self._capacity for count in range(self._capacity)]
+        held = [count for count, place in enumerate(ahead) if self._packets[place] is not None]
+        if held and held[0] > 0 and len(held) >= AUDIO_REORDER:
+            self.remove(held[0])
+            return self._take_in_order()
+        frames: list[tuple[bytes, int]] = []
+        for count, place in enumerate(ahead):
+            packet: Any = self._packets[place]
+            if packet is None:
+                self.remove(count)
+                break
+            if packet._data:  # FFmpeg takes an empty packet for the end
+                frames.append((packet._data, packet.timestamp))
+        else:
+            self.remove(self._capacity)
+        return frames
 
     def _take_complete(self) -> list[tuple[bytes, int]]:
         """Removes the leading frames that are complete; returns them as (data, timestamp)."""
@@ -98,10 +126,33 @@ class BoundedDecoderQueue(queue.Queue):
 
 
 class LiveReceiver(RTCRtpReceiver):
-    """aiortc's receiver with a bounded queue before its decoder."""
+    """aiortc's receiver with a bounded queue before its decoder, and an ear for the sender's reports."""
 
     def __init__(self, kind: str, transport: Any) -> None:
         super().__init__(kind, transport)
+        self._captures: deque[float] = deque(maxlen=REPORTS)  # NTP time − PTS, of each report
         if kind == "video":
             error: threading.Event = getattr(self, "_RTCRtpReceiver__decoder_error")  # noqa: B009
             self._RTCRtpReceiver__decoder_queue = BoundedDecoderQueue(error)
+
+    @property
+    def capture_s(self) -> float | None:
+        """What to add to a PTS (s) for the sender's clock at that moment (s since 1900); None before a report came."""
+        return statistics.median(self._captures) if self._captures else None
+
+    async def _handle_rtcp_packet(self, packet: Any) -> None:
+        await super()._handle_rtcp_packet(packet)
+        if isinstance(packet, RtcpSrPacket):
+            pts_s = self._pts_s(packet.sender_info.rtp_timestamp)
+            if pts_s is not None:
+                self._captures.append(packet.sender_info.ntp_timestamp / 2**32 - pts_s)
+
+    def _pts_s(self, rtp: int) -> float | None:
+        """Returns the PTS that a frame with RTP timestamp `rtp`, about now, would have; None before there was one."""
+        mapper: Any = getattr(self, "_RTCRtpReceiver__timestamp_mapper")  # noqa: B009
+        jitter: PromptJitterBuffer = getattr(self, "_RTCRtpReceiver__jitter_buffer")  # noqa: B009
+        codec: Any = getattr(self, "_RTCRtpReceiver__codecs").get(jitter.payload_type)  # noqa: B009
+        if mapper._last is None or codec is None:
+            return None
+        ahead = (rtp - mapper._last + 2**31) % 2**32 - 2**31
+        return float(mapper._last - mapper._origin + ahead) / codec.clockRate

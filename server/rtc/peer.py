@@ -11,7 +11,14 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import (
+    RTCConfiguration,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.controls import Controls
@@ -21,9 +28,11 @@ from server.protocol import IceCandidate, Sync
 from server.rtc.audio_delay import AudioDelay
 from server.rtc.candidates import parsed_candidate, with_first_candidate
 from server.rtc.hub import Hub, TappedTrack
-from server.rtc.jitter import AUDIO_PREFETCH
+from server.rtc.jitter import LiveReceiver
+from server.rtc.lip_sync import LipSync
 from server.rtc.offer import checked_offer, rejected_sections, with_rejected
 from server.rtc.sender import LiveSender
+from server.rtc.sound.arrival_line import ArrivalLine
 from server.rtc.video_input import VideoInput
 from server.rtc.video_output import VideoOutput
 from server.settings import FrameLimits, Settings
@@ -31,7 +40,6 @@ from server.settings import FrameLimits, Settings
 logger = logging.getLogger(__name__)
 
 REST_S = 2.0  # how long a source of impossible pictures is not even decoded
-AUDIO_BUFFER_S = AUDIO_PREFETCH * 0.020  # the receiver already holds the sound back this long
 GATHER_LIMIT_S = 6.0
 SILENCE_CHECK_S = 1.0
 
@@ -91,6 +99,7 @@ class Peer:
                 await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
                 self._hub.has_sound = self._audio is not None
                 self._sender = self._pc.addTrack(TappedTrack(self.output, self._hub.show))
+                self._tie_sound()
                 await self._pc.setLocalDescription(await self._pc.createAnswer())
         except TimeoutError as error:
             raise BadOffer("no network address could be gathered in time", "check the STUN/TURN servers") from error
@@ -119,11 +128,6 @@ class Peer:
         decode_s = self._input.decode_s if self._input else 0.0
         wall_s = time.time() - time.monotonic() + arrived_s
         return Sync(rtp=rtp, arrived_s=round(wall_s, 6), decode_ms=round(decode_s * 1e3, 3))
-
-    def match_audio(self, video_delay_s: float) -> None:
-        """Delays the sound as long as the picture takes."""
-        if self._audio is not None:
-            self._audio.match(video_delay_s - AUDIO_BUFFER_S)
 
     async def close(self) -> None:
         """Frees the connection, its threads and its stream. Again: nothing happens."""
@@ -163,7 +167,22 @@ class Peer:
         elif track.kind == "audio" and self._audio is None:
             self._audio = AudioDelay(track)
             self._spawn(self._audio.run())
-            self._pc.addTrack(TappedTrack(self._audio, self._hub.hear))
+            sender = self._pc.addTrack(TappedTrack(self._audio, self._hub.hear))
+            if isinstance(sender, LiveSender):
+                sender.media_s = self._audio.media_s
+
+    def _tie_sound(self) -> None:
+        """Keeps the sound, where there is one, in step with the picture; both tracks are known by now."""
+        if self._audio is None or self._input is None:
+            return
+        video, audio = (self._receiver(kind) for kind in ("video", "audio"))
+        pictures, sounds = self._input.arrivals, self._audio.line.arrivals
+        self.output.lip_sync = LipSync(self._audio, lambda: _way_s(pictures, video), lambda: _way_s(sounds, audio))
+        if isinstance(self._sender, LiveSender):
+            self._sender.media_s = lambda now_s: now_s
+
+    def _receiver(self, kind: str) -> RTCRtpReceiver | None:
+        return next((r for r in self._pc.getReceivers() if r.track is not None and r.track.kind == kind), None)
 
     def _on_state(self) -> None:
         state = self._pc.connectionState
@@ -210,3 +229,9 @@ async def _drain(track: MediaStreamTrack) -> None:
     with suppress(MediaStreamError):
         while True:
             await track.recv()
+
+
+def _way_s(arrivals: ArrivalLine, receiver: RTCRtpReceiver | None) -> float | None:
+    """Returns arrival − capture by the sender's reports, up to the two clocks' difference; None before one came."""
+    capture_s = receiver.capture_s if isinstance(receiver, LiveReceiver) else None
+    return arrivals.offset_s - capture_s if capture_s is not None and arrivals.known else None

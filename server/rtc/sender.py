@@ -1,16 +1,24 @@
 """Tells the RTP timestamp that a picture or sound is sent with; aiortc (1.16) keeps its random origin to itself.
 
 Of a track that is encoded already (`EncodedTrack`) it passes on what the receiver asks the encoder for.
+Its sender reports tie the last packet's timestamp to the moment it was sent, encoder and jitter included; where a track
+knows its own clock, ours tie the two clocks (RFC 3550, 6.4.1).
+
 `server.rtc.codecs.tune` puts LiveSender in the place of aiortc's sender.
 """
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from aiortc.rtcrtpsender import RTCRtpSender
-from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpPsfbPacket, unpack_remb_fci
+from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpPsfbPacket, RtcpSenderInfo, RtcpSrPacket, unpack_remb_fci
 from aiortc.utils import uint32_add
 
 from server.rtc.encoded_track import EncodedTrack
+
+NTP_TO_UNIX_S = 2_208_988_800
+MediaClock = Callable[[float], float | None]  # time.monotonic → PTS in seconds of what leaves then
 
 
 class LiveSender(RTCRtpSender):
@@ -20,6 +28,8 @@ class LiveSender(RTCRtpSender):
         super().__init__(track_or_kind, transport)
         self._encoded: int | None = None  # timestamp of the frame before, from its track's own zero
         self._origin: int | None = None
+        self._clock_rate = 0
+        self.media_s: MediaClock | None = None  # of the track; None: reports are aiortc's
 
     def rtp_of(self, timestamp: int) -> int | None:
         """Returns the RTP timestamp (32 bit) of what its track timed `timestamp`; None before anything was sent."""
@@ -45,7 +55,22 @@ class LiveSender(RTCRtpSender):
         if self._origin is None and self._encoded is not None:
             sent: int = self._RTCRtpSender__rtp_timestamp  # type: ignore[attr-defined]
             self._origin = uint32_add(sent, -self._encoded)
+        self._clock_rate = codec.clockRate
         encoded = await super()._next_encoded_frame(codec)
         if encoded is not None and encoded.payloads:
             self._encoded = encoded.timestamp
         return encoded
+
+    async def _send_rtcp(self, packets: Any) -> None:
+        for packet in packets:
+            if isinstance(packet, RtcpSrPacket) and packet.sender_info.ntp_timestamp:
+                self._tie_clocks(packet.sender_info)
+        await super()._send_rtcp(packets)
+
+    def _tie_clocks(self, report: RtcpSenderInfo) -> None:
+        """Sets the RTP timestamp that belongs to the report's NTP time (of the last packet; the receiver echoes it)."""
+        unix_s = report.ntp_timestamp / 2**32 - NTP_TO_UNIX_S
+        now_s = time.monotonic() - (time.time() - unix_s)
+        media_s = None if self.media_s is None else self.media_s(now_s)
+        if media_s is not None and (rtp := self.rtp_of(round(media_s * self._clock_rate))) is not None:
+            report.rtp_timestamp = rtp

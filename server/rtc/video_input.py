@@ -15,6 +15,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.stream import LiveStream
 from server.rtc.frames import rgb_array, rgb_picture
+from server.rtc.sound.arrival_line import ArrivalLine
 from server.settings import FrameLimits
 
 DECODE_TIMES = 30  # pictures: a second of them
@@ -32,6 +33,7 @@ class VideoInput:
         self._on_bad_size = on_bad_size
         self.frames = 0
         self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
+        self.arrivals = ArrivalLine()  # of PTS
         self._decode_s: deque[float] = deque(maxlen=DECODE_TIMES)
 
     @property
@@ -56,6 +58,7 @@ class VideoInput:
             if isinstance(picture.opaque, float):
                 self._decode_s.append(time.monotonic() - picture.opaque)
             t_s = float(picture.pts * picture.time_base) if picture.pts is not None else self.last_s
+            self.arrivals.update(time.monotonic(), t_s)
             self._live.submit(rgb_array(picture), t_s)
 
     def _fits(self, width: int, height: int) -> bool:

@@ -1,7 +1,7 @@
 """Takes the live stream's pictures to aiortc's sender; a calm picture where there is none.
 
 Pictures leave as RGB: the encoder's thread makes them YUV, and the event loop converts nothing. Every picture keeps its
-PTS, on a clock of 90 kHz.
+PTS, on a clock of 90 kHz; beside a sound it has the time at which its sound leaves (`server.rtc.lip_sync`).
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.stream import LiveStream, OutputFrame
 from server.rtc.frames import VIDEO_CLOCK_HZ, even, picture_of
+from server.rtc.lip_sync import LipSync
 
 KEEPALIVE_S = 1.0  # a muted or stalled source: its last picture again, so that a late decoder finds a key frame
 BLANK_AFTER_S = 2.0  # nothing usable came yet: show a dark card instead of nothing
@@ -40,6 +41,7 @@ class VideoOutput(MediaStreamTrack):
         self._sent_s = clock()
         self.sent: tuple[int, float] | None = None  # (PTS, arrived_s) of the last picture that was not a repetition
         self.frames = 0
+        self.lip_sync: LipSync | None = None  # of a connection with sound, set before the first picture
 
     def attach(self, live: LiveStream) -> None:
         """Shows `live` from now on."""
@@ -83,7 +85,8 @@ class VideoOutput(MediaStreamTrack):
 
     def _send(self, frame: OutputFrame, now_s: float) -> av.VideoFrame:
         self._last = even(frame.rgb)
-        self._pts = max(self._pts + 1, round(frame.t_s * VIDEO_CLOCK_HZ))
+        t_s = frame.t_s if self.lip_sync is None else self.lip_sync.media_s(frame, now_s)
+        self._pts = max(self._pts + 1, round(t_s * VIDEO_CLOCK_HZ))
         self._sent_s = now_s
         self.sent = (self._pts, frame.arrived_s)
         self.frames += 1
@@ -93,6 +96,8 @@ class VideoOutput(MediaStreamTrack):
     def _repeat(self, now_s: float) -> av.VideoFrame:
         if self._last is None:
             self._last = np.full((*BLANK_SIZE, 3), BLANK_GREY, np.uint8)
-        self._pts += 1  # the same moment of the source; whoever reads RTP timestamps sees how old the picture is
+        # The same moment of the source: whoever reads RTP timestamps sees how old the picture is.
+        t_s = 0.0 if self.lip_sync is None else now_s
+        self._pts = max(self._pts + 1, round(t_s * VIDEO_CLOCK_HZ))
         self._sent_s = now_s
         return picture_of(self._last, self._pts)

@@ -325,7 +325,6 @@ class Session:
             self._connection.count(snapshot)
             if peer.live.hides_camera:
                 self._notices.avatar_state(snapshot.engine, self._engines.degraded_reason)
-            peer.match_audio(snapshot.latency_ms.get("p50", 0.0) / 1e3)
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and control is not None and control.idle:
                 control.send(protocol.Stats(**asdict(snapshot), sync=peer.sync()))

@@ -250,11 +250,23 @@ def test_later_frames_are_mapped_to_the_tracks_time_like_the_first() -> None:
     assert [one.timestamp for one in frame.each()] == [0, 3000]
 
 
-def test_sound_keeps_its_prefetch_but_less_of_it() -> None:
-    """Audio packets wait for two more, not four."""
-    packets = packets_of([1] * 6)
-    assert len(taken(JitterBuffer(16, prefetch=4), packets)) == 2
-    assert len(taken(receiving.PromptJitterBuffer(16, prefetch=4), packets)) == 4
+def test_sound_leaves_at_once_and_in_order() -> None:
+    """aiortc holds each packet for four more; ours only waits, for three, where one is missing."""
+    packets = packets_of([1] * 8)
+    assert len(taken(JitterBuffer(16, prefetch=4), packets)) == 4
+    assert len(taken(receiving.PromptJitterBuffer(16, prefetch=4), packets)) == 8
+    swapped = [packets[0], packets[2], packets[1], *packets[3:]]
+    assert [t for t, _ in taken(receiving.PromptJitterBuffer(16, prefetch=4), swapped)] == [3000 * k for k in range(8)]
+    buffer = receiving.PromptJitterBuffer(16, prefetch=4)
+    assert taken(buffer, [packets[0], packets[2], packets[3]]) == [(0, b"0.0;")]  # the second may still come
+    assert [t for t, _ in taken(buffer, packets[4:6])] == [6000, 9000, 12000, 15000]
+
+
+def test_an_empty_packet_of_sound_does_not_reach_the_decoder() -> None:
+    """FFmpeg's decoder takes it for the end and answers nothing after it."""
+    packets = packets_of([1] * 3)
+    packets[1]._data = b""
+    assert [t for t, _ in taken(receiving.PromptJitterBuffer(16, prefetch=4), packets)] == [0, 6000]
 
 
 def test_a_full_decoder_queue_starts_again_and_asks_for_a_key_frame() -> None:

@@ -1,4 +1,4 @@
-"""server.rtc.video_input, video_output and audio_delay: drain, pace, keep time; a calm picture when there is none."""
+"""server.rtc.video_input and video_output: drain, pace, keep time; a calm picture when there is none."""
 
 import asyncio
 import fractions
@@ -10,7 +10,7 @@ import pytest
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.stream import OutputFrame
-from server.rtc import audio_delay, video_input, video_output
+from server.rtc import video_input, video_output
 from server.rtc.frames import picture_of, rgb_array
 from server.settings import FrameLimits, Settings
 
@@ -180,57 +180,3 @@ async def test_stopping_ends_a_waiting_reader() -> None:
     output.stop()
     with pytest.raises(MediaStreamError):
         await asyncio.wait_for(waiting, 5)
-
-
-async def test_sound_is_held_back_as_long_as_the_picture() -> None:
-    """A packet leaves `delay_s` after it came, in order."""
-    now, source = [0.0], Source("audio")
-    sound = audio_delay.AudioDelay(source, clock=lambda: now[0])
-    sound.match(0.2)
-    running = asyncio.ensure_future(sound.run())
-    source.queue.put_nowait("a")
-    source.queue.put_nowait("b")
-    await asyncio.sleep(0.01)
-    waiting = asyncio.ensure_future(sound.recv())
-    await asyncio.sleep(0.03)
-    assert not waiting.done()
-    now[0] = 0.25
-    assert await asyncio.wait_for(waiting, 5) == "a"
-    assert await asyncio.wait_for(sound.recv(), 5) == "b"
-    sound.stop()
-    source.queue.put_nowait(None)
-    await running
-
-
-async def test_sound_delay_has_a_limit_and_ignores_trifles() -> None:
-    """Half a second at most, and no gap for a few milliseconds."""
-    sound = audio_delay.AudioDelay(Source("audio"))
-    sound.match(9.0)
-    assert sound.delay_s == audio_delay.MAX_AUDIO_DELAY_S
-    sound.match(audio_delay.MAX_AUDIO_DELAY_S - 0.005)
-    assert sound.delay_s == audio_delay.MAX_AUDIO_DELAY_S
-    sound.match(-1.0)
-    assert sound.delay_s == 0
-
-
-async def test_sound_that_nobody_fetches_is_bounded() -> None:
-    """A sender that stalls costs two seconds of sound, not memory without end."""
-    source = Source("audio")
-    sound = audio_delay.AudioDelay(source)
-    for i in range(audio_delay.AUDIO_PACKETS * 3):
-        source.queue.put_nowait(i)
-    source.queue.put_nowait(None)
-    await sound.run()
-    assert await sound.recv() == audio_delay.AUDIO_PACKETS * 2
-
-
-async def test_sound_ends_with_its_source() -> None:
-    """After the last packet the track says so."""
-    source = Source("audio")
-    sound = audio_delay.AudioDelay(source)
-    source.queue.put_nowait("last")
-    source.queue.put_nowait(None)
-    await sound.run()
-    assert await sound.recv() == "last"
-    with pytest.raises(MediaStreamError):
-        await asyncio.wait_for(sound.recv(), 5)
