@@ -1,8 +1,8 @@
 """Tells the RTP timestamp that a picture or sound is sent with; aiortc (1.16) keeps its random origin to itself.
 
-Of a track that is encoded already (`EncodedTrack`) it passes on what the receiver asks the encoder for.
-Its sender reports tie the last packet's timestamp to the moment it was sent, encoder and jitter included; where a track
-knows its own clock, ours tie the two clocks (RFC 3550, 6.4.1).
+Of a track that is encoded already (`EncodedTrack`) it passes on what the receiver asks the encoder for. aiortc's sender
+reports tie the last packet's timestamp to the moment it was sent, encoder and jitter included; where a track knows its
+own clock, ours tie the two clocks (RFC 3550, 6.4.1).
 
 `server.rtc.codecs.tune` puts LiveSender in the place of aiortc's sender.
 """
