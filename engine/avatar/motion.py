@@ -1,9 +1,9 @@
 """The driver's Face moves the portrait's Face by LCVD's relative motion, softly limited to what one picture can show.
 
-Relative displacement (arXiv 2502.19894 §8; lcvd.motion): R = R_i R₁ᵀ R_ref, s = s_ref s_i / s₁, t = t_ref + Δt. Here
-each angle, zoom and step is compressed as limit · tanh(x / limit). The driver is measured against its own first frame,
-shape included, so nothing of its face reaches the portrait. Lids follow the driver's lid opening and lips never cross,
-because a difference of two faces in cm closes neither exactly.
+Relative displacement (arXiv 2502.19894 §8; lcvd.motion): R = R_i R₁ᵀ R_ref, s = s_ref s_i / s₁, t = t_ref + Δt, where 1
+is the driver's rest pose, shape included, learned over time (lcvd.rest_pose), so nothing of its face reaches the
+portrait. Here each angle, zoom and step is compressed as limit · tanh(x / limit). Lids follow the driver's lid opening
+and lips never cross, because a difference of two faces in cm closes neither exactly.
 """
 
 import math
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lcvd.motion import FaceMotion
-from lcvd.tracking.pose import rigid_weights, solve_pose
+from lcvd.motion import relative_face
+from lcvd.rest_pose import RestPose
 from lcvd.types import Face, FloatArray, MeshTopology
 
 PITCH_DEG, YAW_DEG, ROLL_DEG = 14.0, 18.0, 28.0
@@ -33,68 +33,46 @@ LOWER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 # closes them and the filter removes part of a quick blink.
 SHUT, OPEN = 0.70, 0.90
 WIDEST = 1.12
-AWAKE, USUAL_S = 0.85, 2.0  # gaps above this share update the usual one, with this time constant
+LEAST_LID_CM = 0.3  # of the usual gap: the network draws no eye narrower
 FOLD = 0.45  # share of the lid's movement that the fold above follows
 MEETING = 0.2  # height above the lower lid at which the lids meet, as a share of the open gap
 
 
 class AvatarMotion:
-    """Moves one portrait by one driver over time. The first face it is given is the first driving frame."""
+    """Moves one portrait by one driver over time, measured against the driver's learned rest pose (lcvd.rest_pose)."""
 
     def __init__(self, reference: Face) -> None:
         self._reference = reference
-        self._motion = FaceMotion(reference, "relative", camera="follow")
-        self._weights = rigid_weights(len(reference.identity))
+        self._rest = RestPose()
         self._share = expression_share(reference.mesh)
-        self._shape: FloatArray | None = None  # [V,3] the driver in its first frame, canonical cm
-        self._expression: FloatArray | None = None  # [V,3] the last one that was trusted
-        self._usual = np.zeros(2, np.float32)  # the driver's lid gaps when awake, cm
-        self._t_s = 0.0
+        self._expression: FloatArray | None = None  # [V,3] the last one that was trusted, over the rest's
 
     def __call__(self, driver: Face) -> Face:
         """Return the portrait's face, moved as `driver` moves; time, score and held are the driver's."""
-        if self._shape is None:
-            self._shape = driver.identity + driver.expression
-            first = replace(driver, identity=self._shape, expression=np.zeros_like(self._shape))
-            self._first = first
-            self._usual = np.maximum(_gaps(self._shape), 0.3)
-            self._t_s = driver.t_s
-            self._motion(first)
-        pose = solve_pose(driver.vertices_px, self._shape, self._weights)
-        expression = self._trusted(pose.observed - self._shape, driver.rotation)
-        seen = replace(
-            driver,
-            rotation=pose.rotation,
-            translation_px=pose.translation_px,
-            scale_px_per_cm=pose.scale_px_per_cm,
-            identity=self._shape,
-            expression=self._share[:, None] * expression,
-        )
-        moved = self._motion(self._limited(seen))
-        observed = self._shape + expression
-        gaps = _gaps(observed)
-        ratios = gaps / self._usual
-        follow = 1 - math.exp(-max(driver.t_s - self._t_s, 0.0) / USUAL_S)
-        self._usual = np.where(ratios > AWAKE, self._usual + np.float32(follow) * (gaps - self._usual), self._usual)
-        self._t_s = driver.t_s
+        driven = self._rest.update(driver)
+        seen, rest = driven.face, driven.rest
+        expression = self._trusted(seen.expression - rest.expression, seen.rotation)
+        seen = replace(seen, expression=rest.expression + self._share[:, None] * expression)
+        moved = relative_face(self._limited(seen, rest), rest, self._reference, camera="follow")
+        rest_shape = rest.identity + rest.expression
+        ratios = _gaps(rest_shape + expression) / np.maximum(_gaps(rest_shape), LEAST_LID_CM)
         shape = moved.identity + moved.expression
         set_lids(shape, self._reference.identity + self._reference.expression, ratios)
         part_lips(shape)
         return _placed(moved, shape)
 
-    def _limited(self, seen: Face) -> Face:
-        """Return the driver with its motion since its first frame compressed below the limits."""
-        first = self._first
-        turn = limited_rotation(seen.rotation @ first.rotation.T)
-        zoom = ZOOM * math.tanh(math.log(max(seen.scale_px_per_cm / first.scale_px_per_cm, 1e-3)) / ZOOM)
-        step = (seen.translation_px - first.translation_px) / first.scale_px_per_cm
+    def _limited(self, seen: Face, rest: Face) -> Face:
+        """Return the driver with its motion since its rest pose compressed below the limits."""
+        turn = limited_rotation(seen.rotation @ rest.rotation.T)
+        zoom = ZOOM * math.tanh(math.log(max(seen.scale_px_per_cm / rest.scale_px_per_cm, 1e-3)) / ZOOM)
+        step = (seen.translation_px - rest.translation_px) / rest.scale_px_per_cm
         reach = STEP_FW * float(np.ptp(self._reference.identity[self._reference.mesh.regions["face_oval"], 0]))
         limit = np.array([reach, 0.5 * reach, 0.5 * reach], np.float32)
         return replace(
             seen,
-            rotation=turn @ first.rotation,
-            scale_px_per_cm=first.scale_px_per_cm * math.exp(zoom),
-            translation_px=first.translation_px + limit * np.tanh(step / limit) * first.scale_px_per_cm,
+            rotation=turn @ rest.rotation,
+            scale_px_per_cm=rest.scale_px_per_cm * math.exp(zoom),
+            translation_px=rest.translation_px + limit * np.tanh(step / limit) * rest.scale_px_per_cm,
         )
 
     def _trusted(self, expression: FloatArray, rotation: FloatArray) -> FloatArray:

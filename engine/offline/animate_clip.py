@@ -24,7 +24,7 @@ from lcvd.face.raster import rasterize
 from lcvd.face.raster_pytorch3d import make_rasterizer
 from lcvd.hints import render_hints
 from lcvd.matting.portrait import make_matte
-from lcvd.motion import CodeMotion, FaceMotion
+from lcvd.motion import CodeMotion, FaceMotion, Mode, Rest
 from lcvd.protocols import Rasterizer, Tracker
 from lcvd.tracking.crop import Roi, crop
 from lcvd.tracking.deca import DecaTracker, face_from_code, make_tracker
@@ -77,7 +77,7 @@ def animate_clip(
     if reference_rgb is not None and options.motion == "driver":
         raise PortraitError(
             'motion="driver" would put the driver\'s face shape on the reference',
-            "use relative or scale with a reference; driver is for a clip that relights itself",
+            "use relative, first or scale with a reference; driver is for a clip that relights itself",
         )
     find_weights(weights)  # what is missing is told before anything is read
     tracker, tracker_note = make_tracker(options.deca_dir, device=options.device)
@@ -180,16 +180,18 @@ def _poser(reference: Reference, options: PortraitOptions, tracker: Tracker) -> 
     """Driver's face → the face whose hint is drawn."""
     if options.motion == "driver":
         return lambda seen: seen
+    mode: Mode = "scale" if options.motion == "scale" else "relative"
+    rest: Rest = "first" if options.motion == "first" else "learned"
     if not isinstance(tracker, DecaTracker):
-        return FaceMotion(reference.face, options.motion)
+        return FaceMotion(reference.face, mode, rest=rest)
     tracker.reset()
     tracker.track(reference.rgb, 0.0)
     assert tracker.code is not None, "the reference's face was found before"
-    motion, flame = CodeMotion(tracker.code, options.motion), tracker.flame
+    motion, flame = CodeMotion(tracker.code, mode, rest=rest), tracker.flame
 
     def pose(seen: Face) -> Face:
         assert tracker.code is not None
-        return face_from_code(flame, motion(tracker.code), seen.t_s, seen.score)
+        return face_from_code(flame, motion(tracker.code, seen.t_s), seen.t_s, seen.score)
 
     return pose
 

@@ -8,19 +8,21 @@ from typing import Literal, get_args
 from engine.errors import PortraitError
 from lcvd.networks.schedule import SamplerName
 
-MotionName = Literal["relative", "scale", "driver"]
+MotionName = Literal["relative", "first", "scale", "driver"]
 
 
 @dataclass(frozen=True, slots=True)
 class PortraitOptions:
-    """Holds what a run is made with; the defaults are the published ones."""
+    """Holds what a run is made with; the defaults are the published ones but for `motion`."""
 
     size: int = 512  # px, a multiple of 8
     steps: int = 25
     omega: float = 4.5
     sampler: SamplerName = "euler"
     seed: int = 0
-    motion: MotionName = "relative"  # "driver" takes the driver's face as it is: the same person relit
+    # "first" is the published relative motion, against the driver's first face; "relative" against a rest pose that is
+    # learned; "driver" takes the driver's face as it is: the same person relit.
+    motion: MotionName = "relative"
     dtype: str = "float32"
     device: str = "cpu"
     batched: bool = True  # both guidance branches in one batch

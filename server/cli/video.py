@@ -62,7 +62,7 @@ def video(
         str, typer.Option(help="euler (as released) or ddim (the paper).", rich_help_panel=LCVD)
     ] = "euler",
     motion: Annotated[
-        str, typer.Option(help="relative, scale, or driver (same person).", rich_help_panel=LCVD)
+        str, typer.Option(help="relative, first (as published), scale, or driver (same person).", rich_help_panel=LCVD)
     ] = "relative",
     seed: Annotated[int, typer.Option(help="The same seed gives the same clip.", rich_help_panel=LCVD)] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=LCVD)] = "cpu",

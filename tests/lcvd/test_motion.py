@@ -122,7 +122,7 @@ def test_another_driver_s_identity_changes_nothing(mode, expression, camera):
     """The same motion by a person of another shape gives the same picture, bit for bit."""
     results = []
     for identity_seed in (2, 77):
-        motion = FaceMotion(REFERENCE, mode, expression=expression, camera=camera)
+        motion = FaceMotion(REFERENCE, mode, expression=expression, camera=camera, rest="first")
         first = face(2, turn=(0, 0.3, 0), scale=22, identity_seed=identity_seed)
         driver = face(3, turn=(0.05, 0.7, 0), scale=24, identity_seed=identity_seed)
         assert np.ptp(driver.vertices_px) != np.ptp(DRIVER.vertices_px)
@@ -150,7 +150,7 @@ def test_a_driver_at_rest_leaves_the_portrait_at_rest_while_the_tracker_learns_i
 
 def test_reset_begins_again():
     """After a reset the next face is a first frame."""
-    motion = FaceMotion(REFERENCE)
+    motion = FaceMotion(REFERENCE, rest="first")
     motion(FIRST)
     moved = motion(DRIVER)
     motion.reset()
@@ -167,7 +167,13 @@ def test_meshes_must_agree():
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [(FaceMotion, {"mode": "absolute"}), (FaceMotion, {"camera": "free"}), (CodeMotion, {"expression": "both"})],
+    [
+        (FaceMotion, {"mode": "absolute"}),
+        (FaceMotion, {"camera": "free"}),
+        (CodeMotion, {"rest": "last"}),
+        (FaceMotion, {"rest": "last"}),
+        (CodeMotion, {"expression": "both"}),
+    ],
 )
 def test_unknown_words_are_named(kind, words):
     """A mode that does not exist is refused with the legal ones."""
@@ -210,7 +216,7 @@ def test_another_driver_s_code_changes_nothing(mode, expression, tmp_path):
     flame = load_flame(tmp_path)
     meshes = []
     for other in (False, True):
-        motion = CodeMotion(code(1), mode, expression=expression)
+        motion = CodeMotion(code(1), mode, expression=expression, rest="first")
         for seed in (2, 3):
             drive = code(seed)
             if other:
@@ -222,8 +228,8 @@ def test_another_driver_s_code_changes_nothing(mode, expression, tmp_path):
 
 
 def test_code_motion_in_time():
-    """The first code is the first frame until a reset."""
-    motion = CodeMotion(code(1))
+    """As published, the first code is the first frame until a reset."""
+    motion = CodeMotion(code(1), rest="first")
     np.testing.assert_allclose(motion(code(2)).pose, code(1).pose, atol=1e-6)
     np.testing.assert_allclose(motion(code(3)).pose, code(3).pose - code(2).pose + code(1).pose, atol=1e-6)
     motion.reset()
