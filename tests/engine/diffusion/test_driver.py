@@ -14,11 +14,13 @@ from tests.engine.diffusion.tiny_engine import (  # noqa: E402
     FPS,
     FULL,
     SIZE,
+    TurningTracker,
     engine_of,
     frame,
     opened,
 )
 from tests.engine.synthetic_person import LEFT, RIGHT  # noqa: E402
+from tests.lcvd.speaking_face import ANNA  # noqa: E402
 
 
 def test_light_glides_frame_by_frame(tiny_lcvd) -> None:
@@ -84,3 +86,22 @@ def test_the_camera_may_change_its_size(tiny_lcvd) -> None:
     out = [made for i in range(12) for made in stream.push(frame(i, CAMERA if i < 7 else (64, 48)))]
     assert [f.index for f in out] == list(range(12))
     assert {f.rgb.shape for f in out} == {(SIZE, SIZE, 3)}
+
+
+def test_a_driver_who_laughs_at_the_start_is_at_rest_when_calm(tiny_lcvd) -> None:
+    """Hints two calm seconds after a laugh are the resting portrait's; while it lasted they were not."""
+    stream = opened(engine_of(tiny_lcvd, tracker=LaughingDriver))
+    hints = [hint for i in range(80) if (work := stream.prepare(frame(i))) for hint in work.payload.hints]
+    rest = render_hints(stream.reference.face, FULL, (SIZE, SIZE)).rgb
+    off = [float(np.abs(hint.astype(float) - rest).mean()) for hint in hints]
+    assert min(off[:20]) > 1
+    assert off[-1] < 0.15 * off[0]
+
+
+class LaughingDriver(TurningTracker):
+    """Laughs for 0.8 s, then is calm; finds the portrait's face in the portrait."""
+
+    def track(self, rgb, t_s):
+        if rgb.shape[:2] != CAMERA:
+            return super().track(rgb, 0.0)
+        return ANNA.face(t_s, open_cm=3.0, smile=0.3) if t_s < 0.8 else ANNA.face(t_s)

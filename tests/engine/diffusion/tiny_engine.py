@@ -58,11 +58,13 @@ class CountingBackend(EagerBackend):
         return super().decode(latents)
 
 
-def engine_of(model, plan=FAST, stride=10, blind=(), backend=EagerBackend, batch=1) -> DiffusionEngine:
+def engine_of(
+    model, plan=FAST, stride=10, blind=(), backend=EagerBackend, batch=1, tracker=TurningTracker
+) -> DiffusionEngine:
     engine = DiffusionEngine(
         lambda: backend(model),
         DiffusionOptions(SIZE, stride, plan, batch=batch),
-        lambda: TurningTracker(blind),
+        lambda: tracker(blind),
         DrawnMatte,
         measure=lambda backend, size: COST,
     )
