@@ -15,11 +15,13 @@ from aiortc.codecs.h264 import H264Decoder, H264Encoder
 from aiortc.codecs.opus import OpusEncoder
 from aiortc.codecs.vpx import Vp8Decoder, Vp8Encoder
 from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
 
 from server.rtc.decoders import LiveAudioDecoder, LiveH264Decoder, LiveVp8Decoder
+from server.rtc.dtls import LiveDtlsTransport
 from server.rtc.encoders import LiveH264Encoder, LiveVp8Encoder
 from server.rtc.jitter import LiveReceiver, PromptJitterBuffer
 from server.rtc.sender import LiveSender
@@ -62,6 +64,7 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (aiortc.rtcrtpreceiver, "JitterBuffer", PromptJitterBuffer),
     (aiortc.rtcpeerconnection, "RTCRtpReceiver", LiveReceiver),
     (aiortc.rtcpeerconnection, "RTCRtpSender", LiveSender),
+    (aiortc.rtcpeerconnection, "RTCDtlsTransport", LiveDtlsTransport),
 )
 _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (JitterBuffer, ("add", "remove", "_remove_frame", "capacity")),
@@ -72,11 +75,13 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet", "_send_rtcp")),
     (RTCRtpReceiver, ("_handle_rtcp_packet",)),
     (OpusEncoder, ("encode", "pack")),
+    (RTCDtlsTransport, ("start", "_do_handshake", "_validate_peer_identity", "_setup_srtp", "_RTCDtlsTransport__run")),
 )
 # (class, names that Python mangles): attributes that its constructor makes and we read or replace.
 _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
     (RTCRtpReceiver, ("__decoder_queue", "__decoder_error", "__jitter_buffer", "__timestamp_mapper", "__codecs")),
     (RTCRtpSender, ("__rtp_timestamp",)),
+    (RTCDtlsTransport, ("__local_certificate",)),
 )
 
 

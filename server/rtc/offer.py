@@ -82,6 +82,11 @@ def completed(sdp: str) -> str:
     return _joined(session, sections)
 
 
+def may_have_old_curve(sdp: str) -> bool:
+    """True for an offer of FFmpeg's WHIP muxer, whose certificate may be of a curve that OpenSSL 4 does not know."""
+    return "s=FFmpegPublishSession" in sdp
+
+
 def rejected_sections(sdp: str) -> list[int]:
     """Returns the places of the sections that a completed offer leaves unused (port 0)."""
     return [place for place, section in enumerate(_sections(sdp)[1]) if _rejected(section)]
