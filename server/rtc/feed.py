@@ -39,6 +39,11 @@ class Timeline:
         self._last: int | None = None
         self._last_s = 0.0
 
+    @property
+    def shift_s(self) -> float:
+        """Outgoing time − the source's, in seconds."""
+        return self._shift / self._rate_hz
+
     def at(self, pts: int) -> int:
         """Returns the outgoing time of what the source timed `pts`, in ticks of `rate_hz`."""
         now_s, out = self._clock(), pts + self._shift

@@ -13,6 +13,7 @@ from aiortc.mediastreams import MediaStreamTrack
 from server.rtc.encoded_track import EncodedTrack
 from server.rtc.feed import Clock, SoundFeed, Timeline, VideoFeed
 from server.rtc.frames import VIDEO_CLOCK_HZ
+from server.rtc.sender import MediaClock
 
 SOUND_CLOCK_HZ = 48_000
 
@@ -41,6 +42,7 @@ class Hub:
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self.has_sound: bool | None = None  # None: no connection was made yet
+        self._media_clocks: tuple[MediaClock, MediaClock] | None = None  # of picture and sound, by `tie`
         self._clock = clock
         self._videos: dict[str, VideoFeed] = {}
         self._sound = SoundFeed(clock)
@@ -51,6 +53,20 @@ class Hub:
     def encoders(self) -> int:
         """The number of video encoders that run."""
         return sum(bool(feed.tracks) for feed in self._videos.values())
+
+    def tie(self, picture: MediaClock, sound: MediaClock) -> None:
+        """Takes the clocks by which the source times its picture and sound: viewers are told, and keep them in step."""
+        self._media_clocks = picture, sound
+
+    def picture_s(self, now_s: float) -> float | None:
+        """Returns the outgoing time of a picture that leaves at `now_s` (monotonic); None where it is not known."""
+        clock = self._media_clocks[0](now_s) if self._media_clocks else None
+        return None if clock is None else clock + self._picture_time.shift_s
+
+    def sound_s(self, now_s: float) -> float | None:
+        """Returns the outgoing time of the sound that leaves at `now_s` (monotonic); None where it is not known."""
+        clock = self._media_clocks[1](now_s) if self._media_clocks else None
+        return None if clock is None else clock + self._sound_time.shift_s
 
     def show(self, picture: Any) -> None:
         """Takes a picture that leaves: an rgb24 av.VideoFrame timed in 90 kHz."""

@@ -189,6 +189,7 @@ class Peer:
         self.output.lip_sync = LipSync(self._audio, lambda: _way_s(pictures, video), lambda: _way_s(sounds, audio))
         if isinstance(self._sender, LiveSender):
             self._sender.media_s = lambda now_s: now_s
+        self._hub.tie(lambda now_s: now_s, self._audio.media_s)
 
     def _receiver(self, kind: str) -> RTCRtpReceiver | None:
         return next((r for r in self._pc.getReceivers() if r.track is not None and r.track.kind == kind), None)

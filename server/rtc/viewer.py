@@ -19,6 +19,7 @@ from server.rtc.candidates import parsed_candidate, with_first_candidate
 from server.rtc.encoded_track import EncodedTrack
 from server.rtc.hub import Hub
 from server.rtc.offer import checked_viewer_offer, rejected_sections, with_rejected
+from server.rtc.sender import LiveSender, MediaClock
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -70,9 +71,9 @@ class Viewer:
         answered = self._pc.localDescription.sdp
         media = SessionDescription.parse(answered).media
         mime = next(section.rtp.codecs[0].mimeType for section in media if section.kind == "video")
-        self._send(video.sender, self._hub.join_video(mime))
+        self._send(video.sender, self._hub.join_video(mime), self._hub.picture_s)
         if audio is not None:
-            self._send(audio.sender, self._hub.join_sound())
+            self._send(audio.sender, self._hub.join_sound(), self._hub.sound_s)
         self._watching = asyncio.ensure_future(self._watch())
         return with_first_candidate(with_rejected(answered, rejected_sections(sdp)), near)
 
@@ -98,8 +99,10 @@ class Viewer:
         first = _codecs("video", self._hub.running())
         return first + [codec for codec in _codecs("video") if codec not in first]
 
-    def _send(self, sender: RTCRtpSender, track: EncodedTrack) -> None:
+    def _send(self, sender: RTCRtpSender, track: EncodedTrack, clock: MediaClock) -> None:
         self._tracks.append(track)
+        if isinstance(sender, LiveSender):
+            sender.media_s = clock
         sender.replaceTrack(track)
 
     def _on_state(self) -> None:
