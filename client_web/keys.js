@@ -17,6 +17,11 @@ function isTyping(target) {
  * @param {() => void} on.split
  * @param {() => void} on.mirror
  * @param {() => void} on.pause
+ * @param {() => void} on.microphone opens it, mutes it, or lets it be heard again
+ * @param {() => void} on.record begins, or stops
+ * @param {() => void} on.snapshot
+ * @param {() => void} on.float picture-in-picture
+ * @param {() => void} on.share
  * @param {() => void} on.who changes between me and the avatar
  * @param {(held: boolean) => void} on.peek
  * @returns {void}
@@ -44,6 +49,11 @@ export function listenToKeys(on) {
     else if (key === "m") on.mirror();
     else if (key === "p") on.pause();
     else if (key === "a") on.who();
+    else if (key === "u") on.microphone();
+    else if (key === "r") on.record();
+    else if (key === "c") on.snapshot();
+    else if (key === "o") on.float();
+    else if (key === "l") on.share();
     else if (key === "?") help.showModal();
     else return;
     event.preventDefault();

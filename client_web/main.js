@@ -2,6 +2,7 @@
 // Connects the parts of the page: the controls write choices into the store; the picture, the controls and the server follow it.
 
 import { Avatar } from "./avatar.js";
+import { Call } from "./call.js";
 import { segments, slider, toggle } from "./controls.js";
 import { acceptLights } from "./copy.js";
 import { find, write } from "./dom.js";
@@ -45,7 +46,8 @@ const chosen = () => lights().find((light) => light.name === store.now.light) ??
 
 // Server
 
-const relit = /** @type {import("./sdk/relit.js").Relit} */ (await relight(null, { sound: "none", token: takeToken() }));
+const token = takeToken();
+const relit = /** @type {import("./sdk/relit.js").Relit} */ (await relight(null, { sound: "page", token }));
 stage.relit(relit);
 
 relit.on("connection", ({ state, why }) => {
@@ -172,6 +174,10 @@ acceptFiles({
   file: (file, place) => (place === "portrait" ? avatar.useFile(file) : copyLight(file)),
 });
 
+// Sound, recording, viewers
+
+const call = new Call(store, relit, token);
+
 // View and background
 
 const split = new SplitHandle((at) => store.set({ view: { ...store.now.view, split: at } }));
@@ -202,6 +208,11 @@ listenToKeys({
   split: () => find("#split").click(),
   mirror: () => find("#mirror").click(),
   pause: () => find("#pause").click(),
+  microphone: () => find("#microphone-toggle").click(),
+  record: () => find("#record").click(),
+  snapshot: () => find("#snapshot").click(),
+  float: () => find("#pip").click(),
+  share: () => find("#share").click(),
   who: () => avatar.setWho(avatar.chosen ? "me" : "avatar"),
   peek: (held) => stage.peek(held),
 });
@@ -210,7 +221,7 @@ listenToKeys({
 
 const source = new Source((picture) => {
   stage.source(picture);
-  relit.replaceSource(picture.stream);
+  call.picture(picture.stream);
   sources.show(picture);
   avatar.camera(picture.kind === "camera" && !picture.asking);
   showMirror();

@@ -21,6 +21,7 @@
  * @property {"" | "sample"} portrait only that it was the sample may be remembered
  * @property {"camera" | "sample"} source opened next time
  * @property {string} device deviceId of the camera; empty: the browser's choice
+ * @property {string} microphone deviceId; empty: the browser's choice. It is opened only when asked for
  * @property {"480p" | "720p"} size
  * @property {"auto" | "light" | "dark"} theme
  * @property {Light[]} copied
@@ -45,6 +46,7 @@ const DEFAULTS = {
   portrait: "",
   source: "camera",
   device: "",
+  microphone: "",
   size: "480p",
   theme: "auto",
   copied: [],

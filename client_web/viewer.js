@@ -23,14 +23,14 @@ if ((query.has("clean") && query.get("clean") !== "0") || "obsstudio" in window)
 for (const [name, known] of Object.entries(CHOICES)) {
   const value = query.get(name) ?? known[0];
   body.dataset[name] = known.includes(value) ? value : known[0];
-  if (!known.includes(value)) note(`${name}=${value} is not known`, `Use ${known.map((each) => `${name}=${each}`).join(" or ")}.`);
+  if (!known.includes(value)) note(`${name}=${value} is not known: use ${known.map((each) => `${name}=${each}`).join(" or ")}.`);
 }
 
-/** Shows a text over the picture for a while. @param {string} title @param {string} hint */
-function note(title, hint) {
-  say(title, hint);
-  find("#status").classList.add("note");
-  window.setTimeout(() => find("#status").classList.remove("note"), NOTE_MS);
+/** Shows a text over the picture for a while. @param {string} text */
+function note(text) {
+  write(find("#note"), text);
+  find("#note").hidden = false;
+  window.setTimeout(() => (find("#note").hidden = true), NOTE_MS);
 }
 
 /** @param {string} title @param {string} hint */

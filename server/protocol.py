@@ -127,6 +127,11 @@ class SetView(ClientMessage):
     split: Unit | None = None
 
 
+class SetViewingKey(ClientMessage):
+    type: Literal["set_viewing_key"]
+    key: str = Field(min_length=16, max_length=128, description="A secret of the owner; viewers get its hash as name.")
+
+
 class Mirror(ClientMessage):
     type: Literal["mirror"]
     on: bool
@@ -151,6 +156,7 @@ AnyClientMessage = Annotated[
     | SetEngine
     | SetAvatar
     | SetView
+    | SetViewingKey
     | Mirror
     | Pause
     | Ping,
@@ -230,6 +236,15 @@ class Ack(ServerMessage):
 
     def text(self) -> str:
         return self.model_dump_json(exclude_none=self.lighting is None)
+
+
+class ViewAck(ServerMessage):
+    """The answer to `set_viewing_key`."""
+
+    type: Literal["ack"] = "ack"
+    id: MessageId | None = None
+    of: Literal["set_viewing_key"] = "set_viewing_key"
+    view: str
 
 
 class Predicted(BaseModel):

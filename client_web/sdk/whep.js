@@ -10,7 +10,8 @@ const LONGEST_RETRY_MS = 8000;
 const REFUSED_RETRY_MS = 30_000;
 const GATHER_MS = 1000;
 const POLL_MS = 500;
-const STALL_MS = 6000;
+/** The server repeats a still picture once a second. */
+const STALL_MS = 3000;
 const FIRST_PICTURE_MS = 15_000;
 
 const WAITING = { code: "not_live", message: "Waiting for the picture", hint: "Nobody is live under this link now." };
@@ -103,16 +104,20 @@ export class WhepPlayer {
     return headers;
   }
 
-  /** Connects again when no picture was decoded for a while, for whatever reason. @param {RTCPeerConnection} pc */
+  /**
+   * Connects again when nothing arrives for a while. Packets are counted, not pictures, which a hidden page may not decode; and
+   * Chromium does not say that the other side closed the connection.
+   * @param {RTCPeerConnection} pc
+   */
   async #watch(pc) {
-    let frames = 0;
+    let [frames, packets] = [0, 0];
     let since = performance.now();
     while (pc === this.#pc) {
-      const before = frames;
+      const before = packets;
       for (const stat of (await pc.getStats()).values())
-        if (stat.type === "inbound-rtp" && stat.kind === "video") frames = stat.framesDecoded ?? 0;
+        if (stat.type === "inbound-rtp" && stat.kind === "video") [frames, packets] = [stat.framesDecoded ?? 0, stat.packetsReceived ?? 0];
       if (pc !== this.#pc) return;
-      if (frames !== before || document.hidden) since = performance.now(); // a hidden page may be given no frames
+      if (packets !== before) since = performance.now();
       if (frames && this.state !== "live") {
         this.#attempts = 0;
         this.#set("live", null);

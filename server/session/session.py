@@ -31,7 +31,7 @@ from server.session.engines import Engines, Running
 from server.session.notices import Notices
 from server.session.requested import Requested
 from server.session.tasks import Tasks
-from server.session.viewers import Viewers
+from server.session.viewers import Viewers, viewing_name
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -177,6 +177,8 @@ class Session:
                 return protocol.Pong(id=message.id, t=message.t, server_s=round(time.time(), 6))
             case protocol.SetAvatar():
                 return protocol.AvatarAck(id=message.id, predicted=await self._set_avatar(message))
+            case protocol.SetViewingKey():
+                return protocol.ViewAck(id=message.id, view=await self._rename(viewing_name(message.key)))
             case protocol.SetEngine():
                 await self._set_engine(message.engine)
             case _:
@@ -207,6 +209,13 @@ class Session:
         if self._requested.avatar is not None:
             await self._reconcile()
         return protocol.Predicted.of(prediction)
+
+    async def _rename(self, view: str) -> str:
+        """Goes on under another viewing name; who views under the old one is ended."""
+        if view != self.view:
+            self.view = view
+            await self.viewers.end_all()
+        return view
 
     async def _set_engine(self, name: str) -> None:
         menu = {choice.name: choice for choice in self._engines.menu()}

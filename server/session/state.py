@@ -68,8 +68,11 @@ class Server:
         return session
 
     def find(self, name: str) -> Session | None:
-        """Returns the session of this name or viewing name, or None."""
-        return self.sessions.get(name) or next((s for s in self.sessions.values() if s.view == name), None)
+        """Returns the session of this name, or the newest of this viewing name, or None.
+
+        A page that reconnects brings its viewing name to a new session while the old one may still be there.
+        """
+        return self.sessions.get(name) or next((s for s in reversed(self.sessions.values()) if s.view == name), None)
 
     async def publish(self, request: PublishRequest) -> tuple[Publication, str]:
         """Makes a session of a WHIP offer; returns it with its answer.

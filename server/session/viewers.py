@@ -1,6 +1,8 @@
 """The viewers of one session: at most RELIGHT_MAX_VIEWERS, each with a connection of its own to the session's Hub."""
 
 import asyncio
+import base64
+import hashlib
 import logging
 import secrets
 from dataclasses import dataclass
@@ -13,6 +15,16 @@ from server.session.ice_session import IceSession, ufrag_of
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+NAME_BYTES = 12  # 96 bit: nobody guesses a name
+
+
+def viewing_name(key: str) -> str:
+    """Returns the viewing name of an owner's key: the same for every session that has it, and no way back to the key.
+
+    A link thus outlives its session (a reload, a lost connection), and no viewer can put another picture under it.
+    """
+    return base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest()[:NAME_BYTES]).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +82,14 @@ class Viewers:
             self._metrics.viewers.dec()
             await self._free(viewing.viewer)
 
+    async def end_all(self) -> None:
+        """Ends every viewer; others may come."""
+        await asyncio.gather(*(self.end(id) for id in list(self._inside)))
+
     async def close(self) -> None:
         """Ends every viewer and the hub."""
         self._closed = True
-        await asyncio.gather(*(self.end(id) for id in list(self._inside)))
+        await self.end_all()
         await asyncio.gather(*self._ending, return_exceptions=True)
         await self.hub.close()
 

@@ -1,0 +1,66 @@
+// @ts-check
+// The button that records, the time on the picture, and the question before a page with a running recording is left.
+
+import { find, write } from "./dom.js";
+import { Recorder, recordedType } from "./recorder.js";
+import { removeLeftovers } from "./spool.js";
+import { trouble } from "./trouble.js";
+
+/** @typedef {import("./recorder.js").RecorderState} RecorderState */
+
+const NAMES = /** @type {Record<RecorderState, string>} */ ({ idle: "Record", starting: "Record", recording: "Stop", saving: "Saving" });
+const EVERY_MS = 250;
+
+/** Writes a time as m:ss or h:mm:ss. @param {number} seconds @returns {string} */
+export function clock(seconds) {
+  const two = (/** @type {number} */ value) => String(Math.floor(value) % 60).padStart(2, "0");
+  const minutes = Math.floor(seconds / 60);
+  return seconds < 3600 ? `${minutes}:${two(seconds)}` : `${Math.floor(minutes / 60)}:${two(minutes)}:${two(seconds)}`;
+}
+
+/** Writes the size of a file. @param {number} bytes @returns {string} */
+const size = (bytes) => (bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`);
+
+export class RecordButton {
+  #button = /** @type {HTMLButtonElement} */ (find("#record"));
+  #recorder;
+  #timer = 0;
+
+  /**
+   * @param {() => MediaStreamTrack | null} picture the relit one; null where there is none
+   * @param {(error: unknown) => void} onError
+   */
+  constructor(picture, onError) {
+    this.#recorder = new Recorder({
+      change: (state) => this.#show(state),
+      saved: ({ name, bytes, seconds }) =>
+        trouble({ code: "recorded", message: `Recorded ${clock(seconds)}`, hint: `${name}, ${size(bytes)}, is among your downloads.` }),
+      failed: onError,
+    });
+    this.#button.hidden = !recordedType();
+    this.#button.addEventListener("click", () =>
+      this.#recorder.state === "idle" ? this.#recorder.start(picture()) : this.#recorder.stop(),
+    );
+    window.addEventListener("beforeunload", (event) => this.#recorder.state !== "idle" && event.preventDefault());
+    removeLeftovers();
+  }
+
+  /** Records this sound from now on, or silence. @param {MediaStreamTrack | null} track @returns {void} */
+  sound(track) {
+    this.#recorder.sound(track);
+  }
+
+  /** @param {RecorderState} state */
+  #show(state) {
+    const on = state === "recording";
+    this.#button.dataset.state = state;
+    this.#button.setAttribute("aria-busy", String(state === "starting" || state === "saving"));
+    write(find("#record-name"), NAMES[state]);
+    find("#record-chip").hidden = !on;
+    document.title = on ? "● Recording · Relight" : "Relight";
+    clearInterval(this.#timer);
+    const tick = () => write(find("#record-time"), clock(this.#recorder.seconds));
+    tick();
+    if (on) this.#timer = window.setInterval(tick, EVERY_MS);
+  }
+}
