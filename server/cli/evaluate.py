@@ -194,14 +194,12 @@ def read_portrait(path: Path) -> "tuple[Picture, Face]":
     """Returns the portrait and its face. Raises ImageError."""
     from lcvd.errors import ImageError
     from lcvd.tracking.mesh import MeshTracker
+    from server.cli.input_file import read_input
     from server.http.uploads import open_photo
     from server.settings import Settings
 
     settings = Settings()
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"reference {path}: {error.strerror}", "check the path") from None
+    data = read_input(path, settings.max_upload_bytes, ImageError)
     rgb, _ = open_photo(data, path.name, settings.max_image_pixels)
     face = MeshTracker(directory=settings.models_dir, smoothing=None).track(rgb, 0.0)
     if face is None:

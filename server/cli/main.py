@@ -90,7 +90,7 @@ app.add_typer(data)
 
 def fail(message: str, hint: str = "") -> NoReturn:
     """Ends the command with what is wrong, what to do, and exit status 2. Every error of ours passes here."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)  # a path may hold a name of one between colons
     console.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     if hint:
         console.print(f"[dim]try:[/] {escape(hint)}", highlight=False, soft_wrap=True)

@@ -4,5 +4,8 @@ from rich.console import Console
 
 
 def print_plain(console: Console, text: str) -> None:
-    """Prints `text` without reading rich's markup: a path may hold brackets, and a wrapped path cannot be copied."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Prints `text` without reading rich's markup: a path may hold brackets, or the :name: of an emoji.
+
+    Nothing is wrapped, since a wrapped path cannot be copied.
+    """
+    console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)

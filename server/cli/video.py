@@ -21,6 +21,8 @@ from engine.offline.output_file import check_output
 from engine.offline.video_file import ClipInfo, ClipReader
 from lcvd.errors import LightError
 from lcvd.types import Lighting
+from server.cli.input_file import read_input
+from server.cli.plain import print_plain
 from server.cli.weights import DEFAULT_NAME
 
 NO_FACE = 3  # exit status of a clip that was written, but in which no face was found
@@ -89,7 +91,7 @@ def video(
     with ClipReader(source) as reader:
         info = reader.info
     lighting = _lighting(light, strength, background)
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)  # in names of lights too
     if engine == "lcvd":
         if background:
             raise PortraitError("--background: LCVD keeps the reference's background", "leave it out")
@@ -133,7 +135,7 @@ def _report(output: Path, clip: FinishedClip, sought: bool, console: Console) ->
         nothing = "" if clip.faces else ": nothing was relit"
         lines.append(f"a face was found in {clip.faces} of {clip.frames} frames{nothing}")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_plain(console, line)
 
 
 def _lighting(light: str, strength: float, background: str) -> Lighting:
@@ -212,7 +214,7 @@ def _portrait(
     portrait = None if reference is None else _portrait_rgb(reference, 4 * options.size)
 
     def say(note: str) -> None:
-        console.print(note, style="dim", highlight=False, markup=False, soft_wrap=True)
+        print_plain(console, note)
 
     with Progress(*COLUMNS, console=console) as progress:
         tasks = {
@@ -241,17 +243,6 @@ def _portrait_rgb(path: Path, max_side: int) -> NDArray[np.uint8]:
     from server.settings import Settings
 
     settings = Settings()
-    rgb, _ = open_photo(_read(path, settings.max_upload_bytes), path.name, settings.max_image_pixels, max_side)
+    data = read_input(path, settings.max_upload_bytes, PortraitError)
+    rgb, _ = open_photo(data, path.name, settings.max_image_pixels, max_side)
     return rgb
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """Returns the bytes of a file up to `limit`: a stranger's picture, or a device, must not fill the memory."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise PortraitError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    if len(data) > limit:
-        raise PortraitError(f"{path}: is over {limit / 2**20:.0f} MiB", "give a smaller copy")
-    return data

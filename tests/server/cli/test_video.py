@@ -1,5 +1,6 @@
 """`relight video` as a person types it: names, exit statuses and what is said."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -93,3 +94,25 @@ def test_what_was_mended_is_said(command: Command, tmp_path: Path) -> None:
     status, text = command(source, "-o", tmp_path / "out.mp4", "--engine", "passthrough")
     assert status == 0
     assert "with 2 sound tracks" in text
+
+
+@pytest.mark.parametrize("option", ["--light", "--reference"])
+@pytest.mark.parametrize(
+    "name", ["fifo.png", "folder.png", "x" * 300 + ".png", "fifo.json", "/dev/zero.hdr", "huge.hdr"]
+)
+def test_options_that_name_what_cannot_be_read(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, name: str
+) -> None:
+    """A pipe that nobody writes does not hang, and a terabyte does not fill the memory."""
+    monkeypatch.chdir(tmp_path)
+    source = make_clip(tmp_path / "in.mp4", [0.0])
+    for fifo in ("fifo.png", "fifo.json"):
+        os.mkfifo(fifo)
+    (tmp_path / "folder.png").mkdir()
+    with open("huge.hdr", "wb") as file:
+        file.truncate(2**40)
+    status, text = command(source, "-o", "out.mp4", "--engine", "avatar", option, name)
+    assert status == 2
+    assert "error:" in text
+    assert "try:" in text
+    assert not (tmp_path / "out.mp4").exists()
