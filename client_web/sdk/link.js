@@ -21,6 +21,8 @@ export class Link {
   #peer = null;
   /** @type {MediaStreamTrack | null} */
   #track = null;
+  /** @type {MediaStreamTrack | null} */
+  #sound = null;
   #attempts = 0;
   #retryTimer = 0;
   #watchTimer = 0;
@@ -32,7 +34,7 @@ export class Link {
    * @param {object} on
    * @param {(state: LinkState, message: string) => void} on.state
    * @param {(welcome: import("./relight.js").Welcome) => Promise<void>} on.welcome restores the choices; our picture waits for it
-   * @param {(stream: MediaStream, receiver: RTCRtpReceiver) => void} on.picture
+   * @param {(track: MediaStreamTrack, receiver: RTCRtpReceiver) => void} on.track picture or sound that comes back
    * @param {(message: Message) => void} on.message stats and notices
    * @param {(error: Error) => void} on.error
    */
@@ -44,15 +46,20 @@ export class Link {
   }
 
   /**
-   * Sends a picture from now on. Without one it disconnects, which frees the place on the server, until there is one again.
-   * @param {MediaStreamTrack | null} track @returns {Promise<void>}
+   * Sends a picture, and sound with it, from now on. Without a picture it disconnects, which frees the place on the server, until
+   * there is one again.
+   * @param {MediaStreamTrack | null} track @param {MediaStreamTrack | null} sound null: none goes to the server
+   * @returns {Promise<void>}
    */
-  async send(track) {
+  async send(track, sound) {
     const disconnected = !this.#track;
+    const fresh = Boolean(sound) !== Boolean(this.#sound); // the offer has another section
     this.#track = track;
-    if (track && disconnected) this.open();
-    else if (track) await this.#peer?.send(track);
-    else this.#disconnect();
+    this.#sound = sound;
+    if (track && (disconnected || fresh)) return this.open();
+    if (!track) return this.#disconnect();
+    await this.#peer?.send(track);
+    await this.#peer?.sendSound(sound);
   }
 
   /**
@@ -86,7 +93,7 @@ export class Link {
 
   /** Disconnects for good. @returns {void} */
   close() {
-    this.#track = null;
+    this.#track = this.#sound = null;
     this.#disconnect();
   }
 
@@ -122,7 +129,8 @@ export class Link {
     /** @type {Peer} */
     const peer = new Peer({
       iceServers,
-      onPicture: (stream, receiver) => peer === this.#peer && this.#on.picture(stream, receiver),
+      sound: this.#sound,
+      onTrack: (track, receiver) => peer === this.#peer && this.#on.track(track, receiver),
       onCandidate: async (candidate) => {
         await offered; // the server must know the offer before its candidates
         if (peer === this.#peer) channel.request("candidate", { candidate: candidate?.toJSON() ?? null }).catch(() => {});

@@ -1,8 +1,10 @@
 // @ts-check
 // One WebRTC connection: it sends our picture and receives the relit one. It is closed together with its Channel.
 
+import { scaleOf } from "./source_check.js";
+
 /**
- * @typedef {{rtt_ms: number, jitter_ms: number, encode_ms: number, decode_ms: number, frames: number, kbps: number}} NetworkReport
+ * @typedef {{rtt_ms: number, jitter_ms: number, encode_ms: number, send_ms: number, decode_ms: number, frames: number, kbps: number}} NetworkReport
  */
 
 /** VP8 comes first because it costs the server least. Browsers prefer VP9 or AV1, which the server does not know. */
@@ -29,6 +31,8 @@ export function withStartRate(sdp) {
 export class Peer {
   #pc;
   #transceiver;
+  /** @type {RTCRtpTransceiver | null} */
+  #sound = null;
   /** @type {RTCIceCandidateInit[]} */
   #pending = [];
   /** @type {Record<string, number>} */
@@ -37,21 +41,23 @@ export class Peer {
   /**
    * @param {object} options
    * @param {RTCIceServer[]} options.iceServers
-   * @param {(stream: MediaStream, receiver: RTCRtpReceiver) => void} options.onPicture
+   * @param {MediaStreamTrack | null} options.sound sent along, and returned in step with the picture
+   * @param {(track: MediaStreamTrack, receiver: RTCRtpReceiver) => void} options.onTrack
    * @param {(candidate: RTCIceCandidate | null) => void} options.onCandidate
    * @param {(why: string) => void} options.onLost
    */
-  constructor({ iceServers, onPicture, onCandidate, onLost }) {
+  constructor({ iceServers, sound, onTrack, onCandidate, onLost }) {
     this.#pc = new RTCPeerConnection({ iceServers });
     this.#transceiver = this.#pc.addTransceiver("video", { direction: "sendrecv" });
     const known = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
     const wanted = CODECS.flatMap((mime) => known.filter((codec) => codec.mimeType.toLowerCase() === mime));
     if (wanted.length) this.#transceiver.setCodecPreferences?.(wanted);
+    if (sound) this.#sound = this.#pc.addTransceiver(sound, { direction: "sendrecv" });
     this.#pc.addEventListener("track", ({ track, receiver }) => {
       // No frame waits in the jitter buffer: in a call a stutter disturbs less than a delay.
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
       if ("playoutDelayHint" in receiver) Reflect.set(receiver, "playoutDelayHint", 0);
-      onPicture(new MediaStream([track]), receiver);
+      onTrack(track, receiver);
     });
     this.#pc.addEventListener("icecandidate", ({ candidate }) => onCandidate(candidate));
     let disconnectTimer = 0;
@@ -74,8 +80,14 @@ export class Peer {
     const parameters = this.#transceiver.sender.getParameters();
     if (!parameters.encodings?.length) return;
     const { width = 0, height = 0 } = track?.getSettings() ?? {};
+    parameters.encodings[0].scaleResolutionDownBy = scaleOf(width, height);
     parameters.encodings[0].maxBitrate = width * height > LARGE_PX ? MAX_BITRATE_LARGE : MAX_BITRATE;
     await this.#transceiver.sender.setParameters(parameters);
+  }
+
+  /** Sends this sound from now on; only a connection that began with sound can. @param {MediaStreamTrack | null} track @returns {Promise<void>} */
+  async sendSound(track) {
+    if (this.#pc.signalingState !== "closed") await this.#sound?.sender.replaceTrack(track);
   }
 
   /** Makes our offer. @returns {Promise<string>} SDP */
@@ -102,7 +114,7 @@ export class Peer {
 
   /** Reads the browser's measurements: means since the last call. @returns {Promise<NetworkReport>} */
   async report() {
-    const report = { rtt_ms: 0, jitter_ms: 0, encode_ms: 0, decode_ms: 0, frames: 0, kbps: 0 };
+    const report = { rtt_ms: 0, jitter_ms: 0, encode_ms: 0, send_ms: 0, decode_ms: 0, frames: 0, kbps: 0 };
     if (this.#pc.connectionState === "closed") return report;
     const mean = (/** @type {string} */ key, /** @type {number} */ total, /** @type {number} */ count) => {
       const value = ((total - (this.#last[key] ?? 0)) / (count - (this.#last[`${key}#`] ?? 0))) * 1000;
@@ -113,14 +125,16 @@ export class Peer {
     for (const stat of (await this.#pc.getStats()).values()) {
       if (stat.type === "candidate-pair" && stat.nominated && stat.currentRoundTripTime !== undefined)
         report.rtt_ms = stat.currentRoundTripTime * 1000;
-      if (stat.type === "inbound-rtp") {
+      if (stat.type === "inbound-rtp" && stat.kind === "video") {
         report.jitter_ms = mean("jitter", stat.jitterBufferDelay ?? 0, stat.jitterBufferEmittedCount ?? 0);
         report.decode_ms = mean("decode", stat.totalDecodeTime ?? 0, stat.framesDecoded ?? 0);
         report.frames = stat.framesDecoded ?? 0;
         report.kbps = (mean("bytes", stat.bytesReceived ?? 0, stat.timestamp) * 8) / 1000;
       }
-      if (stat.type === "outbound-rtp")
+      if (stat.type === "outbound-rtp" && stat.kind === "video") {
         report.encode_ms = mean("encode", stat.totalEncodeTime ?? 0, stat.framesEncoded ?? 0);
+        report.send_ms = mean("send", stat.totalPacketSendDelay ?? 0, stat.packetsSent ?? 0);
+      }
     }
     return report;
   }

@@ -28,12 +28,15 @@ export class PictureOutput {
   #portrait = null;
   /** @type {Size} */
   #size = { width: 640, height: 480 };
+  /** RTP timestamp of the relit picture in hand. @type {number | null} */
+  #rtp = null;
   #on;
 
   /**
    * @param {object} on
    * @param {(shown: Shown) => void} on.change another kind of picture is shown
    * @param {(shown: "relit" | "camera", rtp: number | null, now_ms: number) => void} on.picture one goes out
+   * @param {() => void} on.ended the camera's track has ended
    */
   constructor(on) {
     this.#on = on;
@@ -63,7 +66,9 @@ export class PictureOutput {
   /** Reads the camera from this track from now on. @param {MediaStreamTrack | null} track @returns {void} */
   setCamera(track) {
     this.#stopCamera();
-    this.#stopCamera = track ? readPictures(track, (frame) => this.#switch.camera(frame, performance.now())) : () => {};
+    this.#stopCamera = () => {};
+    if (!track) return;
+    this.#stopCamera = readPictures(track, (frame) => this.#switch.camera(frame, performance.now()), this.#on.ended);
   }
 
   /** Reads relit pictures from this track from now on. @param {MediaStreamTrack | null} track @param {RTCRtpReceiver} [receiver] its own */
@@ -77,10 +82,10 @@ export class PictureOutput {
         this.#rtp = rtp;
         this.#switch.relit(frame, rtp, performance.now());
       },
+      () => {}, // of a connection that was closed
       receiver,
     );
   }
-  #rtp = /** @type {number | null} */ (null);
 
   /** Mirrors the camera as the server mirrors the relit picture. @param {boolean} on @returns {void} */
   setMirror(on) {

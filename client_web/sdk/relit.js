@@ -1,6 +1,7 @@
 // @ts-check
 // The class behind relight(): a MediaStream whose tracks live until stop(), and the session that makes its pictures.
 
+import { AvatarGate } from "./avatar_gate.js";
 import { EngineChoice } from "./engine_choice.js";
 import { EngineList } from "./engines.js";
 import { Events } from "./events.js";
@@ -9,6 +10,9 @@ import { PictureOutput } from "./picture_output.js";
 import { Portrait } from "./portrait.js";
 import { Disconnected } from "./protocol.js";
 import { Server } from "./server.js";
+import { Sound } from "./sound.js";
+import { checkSource, ended } from "./source_check.js";
+import { Timing } from "./timing.js";
 import { createSync } from "./sync.js";
 
 /** @typedef {import("./relight.js").Options} Options */
@@ -29,6 +33,7 @@ import { createSync } from "./sync.js";
  */
 /** @typedef {import("./relight.js").RelitEvents & OwnEvents} AllEvents */
 
+const NO_SERVER = "The camera goes on, an avatar's portrait where one is chosen; relit pictures come back by themselves.";
 const SOUNDS = ["page", "server", "none"];
 
 export class Relit extends MediaStream {
@@ -37,7 +42,7 @@ export class Relit extends MediaStream {
   /** @type {State} */
   #state = "connecting";
   #view = "";
-  #events = new Events();
+  #events = new Events(["trouble"]);
   #choice = new EngineChoice(this.engines);
   #server;
   #link;
@@ -48,8 +53,13 @@ export class Relit extends MediaStream {
   #avatar = false;
   /** True from setAvatar(portrait) on: the camera is covered even before the portrait can be read. */
   #strict = false;
-  /** True once the server's pictures are known to show the avatar. */
-  #confirmed = false;
+  #gate = new AvatarGate();
+  #timing;
+  #soundWay;
+  /** Made with the first audio track. @type {Sound | null} */
+  #sound = null;
+  /** Problems that were told since there was a picture: each attempt to connect would tell them again. @type {Set<string>} */
+  #told = new Set();
   #sync;
   /** @type {LinkState} */
   #connection = "resting";
@@ -60,18 +70,27 @@ export class Relit extends MediaStream {
     const { server = new URL("..", import.meta.url), token = "", sound = "page", transport } = options;
     if (!SOUNDS.includes(sound)) throw new TypeError(`sound=${JSON.stringify(sound)}: it is one of ${SOUNDS.join(", ")}`);
     this.#server = new Server(server, token, transport);
-    this.#picture = new PictureOutput({ change: () => this.#settle(), picture: () => {} });
-    this.#picture.admit(() => !this.#covered || this.#confirmed);
+    this.#soundWay = sound;
+    this.#picture = new PictureOutput({
+      change: () => this.#settle(),
+      picture: (shown, rtp, now_ms) => this.#timing.picture(shown === "relit" ? rtp : "camera", now_ms / 1000),
+      ended: () => this.#trouble(ended()),
+    });
+    this.#picture.admit((rtp) => !this.#covered || this.#gate.admits(rtp, performance.now()));
     this.addTrack(this.#picture.track);
     this.portrait = new Portrait(this.#server, () => this.#update());
     this.#link = new Link(this.#server, {
       state: (state, why) => this.#connected(state, why),
       welcome: (welcome) => this.#welcome(welcome),
-      picture: (relit, receiver) => this.#picture.setRelit(relit.getVideoTracks()[0] ?? null, receiver),
+      track: (track, receiver) => this.#returned(track, receiver),
       message: (message) => this.#message(message),
       error: (error) => this.#trouble(error),
     });
-    this.#link.onReport = (report) => this.#events.emit("report", report);
+    this.#timing = new Timing((type, fields) => this.#link.request(type, fields));
+    this.#link.onReport = (report) => {
+      this.#timing.network(report);
+      this.#events.emit("report", report);
+    };
     this.#sync = createSync(
       (type, fields) => this.#link.request(type, fields),
       (error, type, fields) => {
@@ -99,7 +118,7 @@ export class Relit extends MediaStream {
   }
 
   get delay() {
-    return 0;
+    return this.#timing.delay_s;
   }
 
   get view() {
@@ -137,7 +156,7 @@ export class Relit extends MediaStream {
   /** @param {Blob | null} portrait @returns {Promise<boolean>} */
   async setAvatar(portrait) {
     this.#avatar = this.#strict = portrait !== null;
-    this.#confirmed = false;
+    this.#gate.close();
     if (!portrait) this.portrait.remove();
     this.#update();
     if (!portrait) return true;
@@ -151,7 +170,7 @@ export class Relit extends MediaStream {
    * @param {boolean} avatar @param {string[]} engines preferred, the most wanted first @returns {void}
    */
   choose(avatar, engines) {
-    if (avatar && !this.#avatar) this.#confirmed = false; // what the server sent before does not count
+    if (avatar && !this.#avatar) this.#gate.close();
     this.#avatar = avatar;
     this.#strict &&= avatar;
     this.#choice.preferred = engines.filter(Boolean);
@@ -170,9 +189,16 @@ export class Relit extends MediaStream {
 
   /** @param {MediaStream | null} stream */
   replaceSource(stream) {
-    const track = stream?.getVideoTracks()[0] ?? null;
-    this.#picture.setCamera(track);
-    this.#link.send(track).catch((error) => this.#trouble(error));
+    const { picture, sound, troubles } = checkSource(stream);
+    for (const trouble of troubles) this.#trouble(trouble);
+    if (sound && this.#soundWay !== "none" && !this.#sound) {
+      this.#sound = new Sound();
+      if (this.#soundWay === "page") this.#timing.attach(this.#sound);
+      this.addTrack(this.#sound.track);
+    }
+    this.#sound?.setSource(sound);
+    this.#picture.setCamera(picture);
+    this.#link.send(picture, this.#soundWay === "server" ? sound : null).catch((error) => this.#trouble(error));
   }
 
   /** @param {string} type @param {Record<string, unknown>} fields */
@@ -188,7 +214,9 @@ export class Relit extends MediaStream {
   stop() {
     if (this.#state === "stopped") return;
     this.#link.close();
+    this.#timing.end();
     this.#picture.stop();
+    this.#sound?.stop();
     this.#setState("stopped");
   }
 
@@ -197,15 +225,26 @@ export class Relit extends MediaStream {
     return this.#avatar && (this.#strict || this.portrait.held !== null);
   }
 
+  /** @param {MediaStreamTrack} track @param {RTCRtpReceiver} receiver */
+  #returned(track, receiver) {
+    if (track.kind === "video") this.#picture.setRelit(track, receiver);
+    else this.#sound?.setReturned(track);
+  }
+
   /** @param {LinkState} state @param {string} why */
   #connected(state, why) {
     this.#connection = state;
-    if (state !== "live") this.#confirmed = false;
+    if (state !== "live") this.#gate.close();
+    if (state === "live") this.#told.clear();
     if (state === "reconnecting" || state === "resting") {
       this.portrait.setSession("");
       this.#view = "";
       this.#picture.setRelit(null);
+      this.#sound?.setReturned(null);
+      this.#timing.end();
     }
+    if (state === "reconnecting")
+      this.#once({ code: "no_server", message: why || `The server does not answer: ${this.#server.address}`, hint: NO_SERVER });
     this.#events.emit("connection", { state, why });
     if (state === "live") this.#update();
     this.#settle();
@@ -220,6 +259,7 @@ export class Relit extends MediaStream {
     this.engines.replace(welcome.engines);
     this.#choice.welcome(welcome.engine);
     this.portrait.setSession(welcome.session);
+    this.#timing.begin();
     this.#events.emit("welcome", welcome);
     if (this.#avatar) await this.portrait.send();
     // Without the portrait the camera would be shown in the avatar's place, so there is no connection until the next attempt.
@@ -233,18 +273,15 @@ export class Relit extends MediaStream {
   #message(message) {
     if (message.type === "stats") {
       const stats = /** @type {Stats} */ (/** @type {unknown} */ (message));
-      this.#confirm(stats);
+      const showing = stats.engine.showing ?? stats.engine.name;
+      this.#gate.stats(showing === "portrait" || this.engines.isAvatar(showing), stats.sync, performance.now());
+      this.#timing.stats(stats);
       this.#events.emit("stats", stats);
       return;
     }
-    if (message.type === "notice" || message.type === "error") this.#trouble(message);
+    if (message.type === "notice") this.#trouble(message);
+    if (message.type === "error") this.#once(message);
     this.#events.emit("message", message);
-  }
-
-  /** Learns from the server that its pictures show the avatar by now. @param {Stats} stats */
-  #confirm({ engine }) {
-    const showing = engine.showing ?? engine.name;
-    this.#confirmed = showing === "portrait" || this.engines.isAvatar(showing);
   }
 
   /** Brings the server and the picture in line with the choices, the portrait and the connection. */
@@ -259,6 +296,7 @@ export class Relit extends MediaStream {
 
   #settle() {
     const { showing } = this.#picture;
+    if (this.#soundWay === "server") this.#sound?.useReturned(showing === "relit");
     if (showing === "relit") return this.#setState("live");
     const waiting = this.#connection === "connecting" && this.#state === "connecting";
     this.#setState(waiting ? "connecting" : this.#covered ? "portrait" : "camera");
@@ -269,6 +307,14 @@ export class Relit extends MediaStream {
     if (state === this.#state || this.#state === "stopped") return;
     this.#state = state;
     this.#events.emit("state", state);
+  }
+
+  /** Tells a problem of the connection, unless it was told since there was a picture. @param {Partial<Trouble> & {[other: string]: any}} problem */
+  #once(problem) {
+    const code = problem.code ?? "";
+    if (this.#told.has(code) || (code === "no_server" && this.#told.size)) return; // the server's own words were more to the point
+    this.#told.add(code);
+    this.#trouble(problem);
   }
 
   /** @param {unknown} error */

@@ -32,6 +32,11 @@ class Serving:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, **self._environment}, stdout=log, stderr=log
             )
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Returns once the server admits participants; raises RuntimeError where it ended or took too long."""
+        assert self._process is not None
         deadline = time.monotonic() + WARM_UP_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

@@ -1,0 +1,66 @@
+// @ts-check
+// Makes of the delay of every displayed picture the delay the sound should have: steady in spite of jitter, and at once elsewhere
+// when the picture is.
+
+/** So far off, two pictures running: another engine's picture, or the camera's. */
+const JUMP_S = 0.06;
+/** Two pictures that agree so well belong together. */
+const AGREE_S = 0.04;
+/** So far off on the whole: the sound goes there in one step. Less is a glide. */
+const STEP_S = 0.012;
+const TOLERANCE_S = 0.002;
+const SPAN_S = 0.5;
+const FEWEST = 5;
+
+/** @typedef {{how: "stay" | "glide" | "jump", delay_s: number}} Move */
+
+export class DelayFollower {
+  /** @type {{t_s: number, delay_s: number}[]} */
+  #seen = [];
+  /** Where the picture is, without its jitter. */
+  #at_s = 0;
+
+  /** Delay of the picture, without its jitter. @returns {number} */
+  get delay_s() {
+    return this.#at_s;
+  }
+
+  /**
+   * Takes the delay of a picture that is displayed now.
+   * @param {number} delay_s @param {number} t_s of any steady clock @param {number} heard_s delay of the sound now @returns {Move}
+   */
+  picture(delay_s, t_s, heard_s) {
+    const before = this.#seen.at(-1);
+    this.#seen.push({ t_s, delay_s });
+    while (this.#seen[0].t_s < t_s - SPAN_S) this.#seen.shift();
+    const elsewhere = (/** @type {number} */ value_s) => Math.abs(value_s - this.#at_s) > JUMP_S;
+    const agree = before && Math.abs(before.delay_s - delay_s) < AGREE_S;
+    if (agree && elsewhere(before.delay_s) && elsewhere(delay_s)) {
+      this.#seen = this.#seen.slice(-2);
+      this.#at_s = (before.delay_s + delay_s) / 2;
+    } else if (this.#seen.length >= FEWEST) {
+      this.#at_s = median(this.#seen.map((each) => each.delay_s));
+    }
+    return this.#move(heard_s);
+  }
+
+  /** Takes a delay that is known, and not to be smoothed. @param {number} delay_s @param {number} heard_s @returns {Move} */
+  reset(delay_s, heard_s) {
+    this.#seen = [];
+    this.#at_s = delay_s;
+    return this.#move(heard_s);
+  }
+
+  /** @param {number} heard_s @returns {Move} */
+  #move(heard_s) {
+    const off_s = Math.abs(this.#at_s - heard_s);
+    return { how: off_s > STEP_S ? "jump" : off_s > TOLERANCE_S ? "glide" : "stay", delay_s: this.#at_s };
+  }
+}
+
+/** @param {number[]} values */
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
