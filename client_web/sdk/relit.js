@@ -10,9 +10,9 @@ import { PictureOutput } from "./picture_output.js";
 import { Portrait } from "./portrait.js";
 import { Disconnected } from "./protocol.js";
 import { Server } from "./server.js";
-import { Sound } from "./sound.js";
+import { Sound } from "./sound/sound.js";
 import { checkSource, ended } from "./source_check.js";
-import { Timing } from "./timing.js";
+import { Timing } from "./sound/timing.js";
 import { createSync } from "./sync.js";
 
 /** @typedef {import("./relight.js").Options} Options */

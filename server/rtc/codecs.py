@@ -24,6 +24,7 @@ from server.rtc.decoders import LiveAudioDecoder, LiveH264Decoder, LiveVp8Decode
 from server.rtc.dtls import LiveDtlsTransport
 from server.rtc.encoders import LiveH264Encoder, LiveVp8Encoder
 from server.rtc.jitter import LiveReceiver, PromptJitterBuffer
+from server.rtc.playout_delay import offer_extension
 from server.rtc.sender import LiveSender
 
 logger = logging.getLogger(__name__)
@@ -80,8 +81,8 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 # (class, names that Python mangles): attributes that its constructor makes and we read or replace.
 _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
     (RTCRtpReceiver, ("__decoder_queue", "__decoder_error", "__jitter_buffer", "__timestamp_mapper", "__codecs")),
-    (RTCRtpSender, ("__rtp_timestamp",)),
     (RTCDtlsTransport, ("__local_certificate",)),
+    (RTCRtpSender, ("__rtp_timestamp", "__rtp_header_extensions_map")),
 )
 
 
@@ -106,3 +107,4 @@ def tune() -> None:
     check()
     for module, name, ours in _REPLACED:
         setattr(module, name, ours)
+    offer_extension()

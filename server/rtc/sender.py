@@ -16,6 +16,7 @@ from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpPsfbPacket, RtcpSenderI
 from aiortc.utils import uint32_add
 
 from server.rtc.encoded_track import EncodedTrack
+from server.rtc.playout_delay import PromptExtensions
 
 NTP_TO_UNIX_S = 2_208_988_800
 MediaClock = Callable[[float], float | None]  # time.monotonic → PTS in seconds of what leaves then
@@ -26,6 +27,7 @@ class LiveSender(RTCRtpSender):
 
     def __init__(self, track_or_kind: Any, transport: Any) -> None:
         super().__init__(track_or_kind, transport)
+        self._RTCRtpSender__rtp_header_extensions_map = PromptExtensions()
         self._encoded: int | None = None  # timestamp of the frame before, from its track's own zero
         self._origin: int | None = None
         self._clock_rate = 0

@@ -18,7 +18,7 @@ export class Timing {
   #pings = 0;
   #request;
 
-  /** @param {(type: string, fields: Record<string, unknown>) => Promise<import("./relight.js").Message>} request */
+  /** @param {(type: string, fields: Record<string, unknown>) => Promise<import("../relight.js").Message>} request */
   constructor(request) {
     this.#request = request;
   }
@@ -47,12 +47,12 @@ export class Timing {
     clearTimeout(this.#timer);
   }
 
-  /** @param {import("./peer.js").NetworkReport} report @returns {void} */
+  /** @param {import("../peer.js").NetworkReport} report @returns {void} */
   network(report) {
     this.#clock.network(report);
   }
 
-  /** @param {import("./relight.js").Stats} stats @returns {void} */
+  /** @param {import("../relight.js").Stats} stats @returns {void} */
   stats(stats) {
     this.#clock.pair(stats.sync);
   }

@@ -3,7 +3,7 @@
 // picture: page time of capture = rtp / 90000 + K. The server says when the picture of one timestamp had arrived, by its clock;
 // pings tell that clock from ours, and the way there (encoder, network, decoder) is measured and taken off.
 
-/** @typedef {import("./relight.js").Stats["sync"]} Sync */
+/** @typedef {import("../relight.js").Stats["sync"]} Sync */
 
 const RTP_HZ = 90000;
 /**
@@ -34,7 +34,7 @@ export class SyncClock {
     if (this.#pings.length > PINGS) this.#pings.shift();
   }
 
-  /** Takes what the browser measured. @param {import("./peer.js").NetworkReport} report @returns {void} */
+  /** Takes what the browser measured. @param {import("../peer.js").NetworkReport} report @returns {void} */
   network({ encode_ms, send_ms, rtt_ms }) {
     // Smoothed, since a large picture takes the encoder longer than the others.
     this.#encode_s = 0.8 * this.#encode_s + 0.2 * ((encode_ms + send_ms) / 1000);
