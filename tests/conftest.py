@@ -6,6 +6,12 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _unforeseen_errors_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line puts what it did not foresee into a sentence; in tests it comes through and fails them."""
+    monkeypatch.setenv("RELIGHT_TRACEBACK", "1")
+
+
 @pytest.fixture(scope="session")
 def portrait() -> np.ndarray:
     """The page's sample portrait, RGB uint8 [512,512,3]."""

@@ -38,7 +38,7 @@ def make_lcvd(config: LcvdConfig, models_dir: Path | None, tracker: TrackerName 
     from lcvd.model import load_lcvd
     from lcvd.networks.student import student_of
     from lcvd.weights.load import find_weights
-    from lcvd.weights.location import trained_size
+    from lcvd.weights.location import served_size
 
     weights = config.weights
     device, dtype = "cuda" if torch.cuda.is_available() else "cpu", _dtype(config.precision)
@@ -50,7 +50,7 @@ def make_lcvd(config: LcvdConfig, models_dir: Path | None, tracker: TrackerName 
         lambda: BackendChain(
             load_lcvd(weights, device, dtype, config.decoder), names, partial(make_backend, plans=plans)
         ),
-        DiffusionOptions(config.size or trained_size(weights), plan=plan, batch=config.batch or DEFAULT_BATCH[device]),
+        DiffusionOptions(config.size or served_size(weights), plan=plan, batch=config.batch or DEFAULT_BATCH[device]),
         tracker_maker(tracker, models_dir),
         lambda: CalibratedMatte(SelfieMatte(directory=models_dir)),
         fit=lambda options: fit_to_memory(options, weights, device, dtype),

@@ -77,7 +77,9 @@ def read_torch(path: Path) -> object:
             raise WeightsError(
                 f"{path}: refused, the pickle asks for more than tensors ({asked[1]})", _FOREIGN
             ) from error
-        raise WeightsError(f"{path}: not a file that torch wrote, or damaged", _AGAIN) from error
+        raise WeightsError(
+            f"{path}: refused, no plain file of tensors as torch writes them, or a damaged one", _AGAIN
+        ) from error
     except _DAMAGE as error:
         raise WeightsError(f"{path}: cannot be read, probably cut off ({_first_line(error)})", _AGAIN) from error
 

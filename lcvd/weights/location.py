@@ -62,5 +62,16 @@ def weights_manifest(path: Path | str) -> dict[str, Any]:
 
 def trained_size(path: Path | str) -> int:
     """Side in px of the pictures these weights were trained on: what the manifest says, else 512 as published."""
-    size = weights_manifest(path).get("size")
-    return size if isinstance(size, int) and 64 <= size <= 1024 and size % 8 == 0 else TRAINED_SIZE
+    return _side(weights_manifest(path).get("size")) or TRAINED_SIZE
+
+
+def served_size(path: Path | str) -> int:
+    """Side in px at which these weights are drawn unless another is asked for; not always what they were trained on."""
+    live = weights_manifest(path).get("live")
+    return _side(live.get("size") if isinstance(live, dict) else None) or trained_size(path)
+
+
+def _side(value: object) -> int | None:
+    """`value` where it is a side that pictures can have; else None."""
+    legal = isinstance(value, int) and not isinstance(value, bool) and 64 <= value <= 1024 and value % 8 == 0
+    return value if legal else None  # type: ignore[return-value]

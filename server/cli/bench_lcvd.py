@@ -42,7 +42,9 @@ def lcvd(
     weights: Annotated[
         str, typer.Option(help="random-full, random-tiny, a name or a folder; auto: what fits.")
     ] = "auto",
-    pixels: Annotated[int, typer.Option(help="Side of the avatar; default 512, 64 for a tiny model.")] = 0,
+    pixels: Annotated[
+        int, typer.Option(help="Side of the avatar. Default: the weights', 64 for a random tiny one.")
+    ] = 0,
     backends: Annotated[str, typer.Option(help="Of the grid, with commas.")] = "eager,compiled",
     precisions: Annotated[str, typer.Option(help="fp32, bf16, fp16; default: by device.")] = "",
     steps: Annotated[str, typer.Option(help="Denoising steps.")] = "1,2,4,8,25",
@@ -97,7 +99,7 @@ def bench_lcvd(options: GridOptions, console: Console) -> "LcvdBench":
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights, scale = _weights(options.weights, device.type)
-    size = options.size or (512 if scale == "full" else 64)
+    size = options.size or _size(weights, scale)
     if scale == "full" and device.type == "cpu":
         raise typer.BadParameter(
             "one forward of the published size is 40 TFLOP, some ten minutes on a CPU; use random-tiny",
@@ -330,6 +332,15 @@ def _weights(asked: str, device: str) -> tuple[str, Any]:
 
     channels = tuple(find_weights(asked).parts["unet"].config.get("block_out_channels", ()))
     return asked, "full" if channels == SVD_CHANNELS else "tiny"
+
+
+def _size(weights: str, scale: str) -> int:
+    """Returns the side in px that these weights are served at."""
+    from lcvd.weights.location import TRAINED_SIZE, served_size
+
+    if weights.startswith("random-"):
+        return TRAINED_SIZE if scale == "full" else 64
+    return served_size(weights)
 
 
 def _model(weights: str, scale: Any, device: Any, precision: str) -> Any:

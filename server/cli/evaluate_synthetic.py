@@ -118,17 +118,13 @@ def plan_of(options: SyntheticOptions, manifest: Mapping[str, Any]) -> "Plan":
 def _as_shipped(plan: "Plan", manifest: Mapping[str, Any]) -> "Plan":
     """Returns `plan` sampled as the manifest asks for; a student has one guidance and one number of steps."""
     from lcvd.networks.student import student_of
+    from lcvd.weights.shipped_plan import shipped_steps
 
-    student, live = student_of(manifest), manifest.get("live")
+    student, (steps, omega) = student_of(manifest), shipped_steps(manifest)
     if student is not None:
-        plan = replace(plan, steps=student.steps, sampler=student.sampler, omega=1.0, omegas=())
-    elif isinstance(live, Mapping):
-        steps = live.get("steps")
-        plan = replace(
-            plan,
-            steps=steps if isinstance(steps, int) and steps > 0 else plan.steps,
-            omega=1.0 if live.get("guidance") == "none" else plan.omega,
-        )
+        plan = replace(plan, steps=steps, sampler=student.sampler, omega=omega, omegas=())
+    elif isinstance(manifest.get("live"), Mapping):
+        plan = replace(plan, steps=steps, omega=omega)
     size = manifest.get("size")
     return replace(plan, size=size) if isinstance(size, int) else plan
 

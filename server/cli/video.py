@@ -21,6 +21,7 @@ from engine.offline.output_file import check_output
 from engine.offline.video_file import ClipInfo, ClipReader
 from lcvd.errors import LightError
 from lcvd.types import Lighting
+from lcvd.weights.shipped_plan import shipped_plan
 from server.cli.input_file import read_input
 from server.cli.plain import print_plain
 from server.cli.weights import DEFAULT_NAME
@@ -57,9 +58,17 @@ def video(
         ),
     ] = None,
     weights: Annotated[str, typer.Option(help="Weights folder or name.", rich_help_panel=LCVD)] = DEFAULT_NAME,
-    steps: Annotated[int, typer.Option(min=1, max=999, help="Denoising steps.", rich_help_panel=LCVD)] = 25,
-    omega: Annotated[float, typer.Option(help="Guidance: more follows the light more.", rich_help_panel=LCVD)] = 4.5,
-    size: Annotated[int, typer.Option(help="Side of the result in px.", rich_help_panel=LCVD)] = 512,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, max=999, help="Denoising steps. Default: the weights'.", rich_help_panel=LCVD),
+    ] = None,
+    omega: Annotated[
+        float | None,
+        typer.Option(help="Guidance: more follows the light more. Default: the weights'.", rich_help_panel=LCVD),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the result in px. Default: the weights'.", rich_help_panel=LCVD)
+    ] = None,
     sampler: Annotated[
         str, typer.Option(help="euler (as released) or ddim (the paper).", rich_help_panel=LCVD)
     ] = "euler",
@@ -95,10 +104,11 @@ def video(
     if engine == "lcvd":
         if background:
             raise PortraitError("--background: LCVD keeps the reference's background", "leave it out")
+        plan = shipped_plan(weights)
         options = PortraitOptions(
-            size=size,
-            steps=steps,
-            omega=omega,
+            size=plan.size if size is None else size,
+            steps=plan.steps if steps is None else steps,
+            omega=plan.omega if omega is None else omega,
             sampler=sampler,  # type: ignore[arg-type]
             seed=seed,
             motion=motion,  # type: ignore[arg-type]
@@ -108,6 +118,8 @@ def video(
             deca_dir=deca,
             u2net=u2net,
         )
+        if warning := plan.warning(weights, options.omega):
+            print_plain(console, f"warning: {warning}")
         folder = state or _state_folder(output)
         clip = _portrait(weights, reference, source, output, lighting, options, folder, compare, console)
     else:

@@ -19,7 +19,7 @@ from lcvd.networks.schedule import few_step_sigmas  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames  # noqa: E402
 from lcvd.weights.convert import describe, verify  # noqa: E402
 from lcvd.weights.load import find_weights  # noqa: E402
-from lcvd.weights.location import PACKAGED, trained_size, weights_folder, weights_manifest  # noqa: E402
+from lcvd.weights.location import PACKAGED, served_size, trained_size, weights_folder, weights_manifest  # noqa: E402
 from training.data.synthetic import HELD_OUT  # noqa: E402
 from training.heads import head_clip  # noqa: E402
 
@@ -124,7 +124,7 @@ def test_the_live_engine_takes_size_and_label_from_the_manifest(tmp_path: Path) 
     assert trained_size("nano") == 128
     assert trained_size(tmp_path) == 512
     engine: Any = make_engine("lcvd", EngineConfig(lcvd=LcvdConfig("nano", "eager")))
-    assert engine.options.size == 128
+    assert engine.options.size == served_size("nano")
     assert engine.options.plan.steps <= 4
     assert engine.options.plan.branches == 1
     assert engine.quality == "instant"  # what the page's slider stands at

@@ -187,6 +187,7 @@ def test_unforeseen_errors_are_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No command answers with a traceback: an error of the system names its file, another one how to report it."""
+    monkeypatch.delenv("RELIGHT_TRACEBACK")  # the tests' own default
     (tmp_path / "sh[e]et.png").mkdir()
     assert run_main(["lights", "--sheet", str(tmp_path / "sh[e]et.png")], monkeypatch) == 2
     text = "".join(capsys.readouterr().err.split("\n"))
