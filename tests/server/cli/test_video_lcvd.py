@@ -1,6 +1,5 @@
 """`relight video --engine lcvd` as a person types it: good clips, bad ones, bad weights, and runs that are cut off."""
 
-import json
 import os
 import pickle
 import shutil
@@ -21,7 +20,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 pytest.importorskip("diffusers", reason="pip install -e '.[lcvd]'")
 
-from engine.offline.options import PortraitOptions  # noqa: E402
 from engine.offline.video_file import ClipReader  # noqa: E402
 from engine.reference import square_around  # noqa: E402
 from lcvd.networks.precond import Denoiser  # noqa: E402
@@ -395,34 +393,3 @@ def test_memory_does_not_grow_with_the_clip(
         assert status == 0, text
         assert len(times_of(command.output)) == frames
     assert peaks[2] < peaks[1] + 2e6
-
-
-def test_the_weights_own_plan_is_the_default(
-    command: Command, tmp_path: Path, driver: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Size, steps and guidance are the manifest's unless said; guidance it does not want is warned about."""
-    from lcvd.weights.convert import convert
-
-    small = convert(weights, tmp_path / "small")
-    manifest = json.loads((small / "lcvd.json").read_text())
-    manifest |= {"size": 64, "live": {"steps": 2, "guidance": "none", "size": 96}}
-    (small / "lcvd.json").write_text(json.dumps(manifest))
-    seen: list[PortraitOptions] = []
-
-    def noted(
-        weights: object, reference: object, source: object, output: object, lighting: object, options, *_: object
-    ):
-        seen.append(options)
-        return 0
-
-    monkeypatch.setattr("engine.offline.animate_clip.animate_clip", noted)
-    unsaid = {"steps": None, "size": None}
-    status, text = command(driver, weights=small, **unsaid)
-    assert status == 0
-    assert (seen[-1].size, seen[-1].steps, seen[-1].omega) == (96, 2, 1.0)
-    assert "warning" not in text
-    status, text = command(driver, weights=small, steps=25, omega=4.5, size=128)
-    assert (seen[-1].size, seen[-1].steps, seen[-1].omega) == (128, 25, 4.5)
-    assert "omega 4.5 exaggerates" in text
-    command(driver, weights=weights, **unsaid)
-    assert seen[-1] == PortraitOptions()
