@@ -15,6 +15,7 @@ ServerError (HintedError)
 ├── BadModule           a script of ours cannot be joined with others
 ├── ForeignOrigin       another site's page tries to drive this server
 ├── Unauthorized        a token is needed, or is wrong
+├── CameraError         a camera, or what its picture goes to, cannot be used
 └── NotReady            warming up or shutting down
 
 `explain` turns any exception of this project into a Problem.
@@ -134,6 +135,12 @@ class Unauthorized(ServerError):
     """A token is needed, or is wrong."""
 
     code, status = "unauthorized", 401
+
+
+class CameraError(ServerError):
+    """A camera, or what its picture goes to, cannot be used."""
+
+    code, status = "camera", 503
 
 
 class NotReady(ServerError):

@@ -22,6 +22,7 @@ OPTIONAL = {
     "decalib": ("DECA tracker", "install the authors' code; without it the MediaPipe mesh runs"),
     "ray": ("training on a cluster", "pip install -e '.[cluster]'"),
     "matplotlib": ("bench --plot", "pip install matplotlib"),
+    "pyvirtualcam": ("camera, to a virtual camera", "pip install -e '.[camera]'"),
 }
 BASE = (
     "relight-live",
@@ -52,6 +53,7 @@ def doctor(
     from engine.trackers import TRACKERS, tracker_maker
     from lcvd.errors import ModelUnavailable
     from lcvd.tracking.models import MODELS, model_path
+    from server.camera.inspection import inspect_cameras
     from server.settings import Settings
 
     console = Console()
@@ -84,6 +86,13 @@ def doctor(
         except ModelUnavailable as error:
             trackers.add_row(tracker, "[yellow]cannot run[/]", escape(f"{error.message}; {error.hint}"))
     console.print(trackers)
+    console.print()
+
+    cameras = Table("camera", "", Column("", overflow="fold"), box=None, pad_edge=False)
+    for finding in inspect_cameras():
+        state = "[green]ready[/]" if finding.ready else "[dim]–[/]"
+        cameras.add_row(escape(finding.what), state, escape(finding.remark))
+    console.print(cameras)
     console.print()
 
     engines = Table("engine", "", "why", box=None, pad_edge=False)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from engine import ENGINES
 from server.cli.bench import bench
 from server.cli.bench_lcvd import lcvd
+from server.cli.camera import camera
 from server.cli.data import data
 from server.cli.distill import distill
 from server.cli.doctor import doctor
@@ -73,6 +74,7 @@ def serve(
     raise typer.Exit(run({name: value for name, value in given.items() if value is not None}))
 
 
+app.command()(camera)
 app.command()(video)
 app.command()(train)
 app.command()(distill)

@@ -24,7 +24,9 @@ def run_main(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     return int(caught.value.code or 0)
 
 
-@pytest.mark.parametrize("command", ["serve", "video", "bench", "lights", "doctor", "weights", "evaluate", "extension"])
+@pytest.mark.parametrize(
+    "command", ["serve", "camera", "video", "bench", "lights", "doctor", "weights", "evaluate", "extension"]
+)
 def test_help_lists_and_explains_each_command(command: str) -> None:
     """`relight --help` names every command, and each explains itself."""
     assert command in runner.invoke(app, ["--help"]).output
@@ -65,7 +67,7 @@ def test_a_sheet_without_a_folder_is_an_error(tmp_path: Path) -> None:
 def test_doctor_names_engines_and_models() -> None:
     """The doctor says which engines can run and where the models are."""
     output = runner.invoke(app, ["doctor"]).output
-    for word in ("ratio", "passthrough", "lcvd", "face_landmark", "numba"):
+    for word in ("ratio", "passthrough", "lcvd", "face_landmark", "numba", "pyvirtualcam"):
         assert word in output
 
 
