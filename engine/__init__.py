@@ -60,7 +60,7 @@ def _make_ratio(config: EngineConfig) -> Engine:
 
     cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
     directory = config.models_dir
-    return RatioEngine(tracker_maker(config.tracker, directory), partial(SelfieMatte, directory=directory))
+    return RatioEngine(tracker_maker(config.tracker, directory, others=True), partial(SelfieMatte, directory=directory))
 
 
 def _make_avatar(config: EngineConfig) -> Engine:

@@ -15,15 +15,19 @@ TrackerName = Literal["mesh", "mediapipe"]
 TRACKERS: tuple[TrackerName, ...] = get_args(TrackerName)
 
 
-def tracker_maker(name: TrackerName, models_dir: Path | None = None, download: bool = True) -> Callable[[], Tracker]:
+def tracker_maker(
+    name: TrackerName, models_dir: Path | None = None, download: bool = True, others: bool = False
+) -> Callable[[], Tracker]:
     """Returns a function that makes one participant's tracker; networks are looked for in `models_dir` first.
+
+    `others`: it also follows further faces where it can (lcvd.protocols.GroupTracker); `mediapipe` cannot.
 
     Raises ModelUnavailable where the tracker `mediapipe` cannot be made here, ValueError for an unknown name.
     """
     if name == "mesh":
         from lcvd.tracking.mesh import MeshTracker
 
-        return partial(MeshTracker, directory=models_dir, download=download)
+        return partial(MeshTracker, directory=models_dir, download=download, others=others)
     if name == "mediapipe":
         from lcvd.tracking.mediapipe import MediaPipeTracker
 

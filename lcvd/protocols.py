@@ -1,6 +1,7 @@
-"""Interfaces of the geometry: Tracker, Rasterizer and Matte. They are structural, so no class has to inherit them."""
+"""Interfaces of the geometry: Tracker, GroupTracker, Rasterizer and Matte, structural: no class has to inherit them."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,13 @@ class Tracker(Protocol):
     def reset(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class GroupTracker(Tracker, Protocol):
+    """A Tracker that also tells the further faces in the frame it tracked last, by numbers that stay theirs."""
+
+    others: Mapping[int, Face]
 
 
 class Rasterizer(Protocol):

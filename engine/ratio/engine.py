@@ -16,6 +16,7 @@ from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame, Work, require_rgb
 from engine.light_transition import LightTransition
 from engine.protocols import Engine, EngineTraits, StreamConfig
+from engine.ratio.company import Company, LitFace, mixed
 from engine.ratio.person_mask import PersonMask
 from engine.ratio.source_light import SourceLight
 from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size, mean_within
@@ -29,7 +30,7 @@ from engine.synthetic_face import WARMUP_LIGHT, SyntheticFace
 from lcvd.face.geometry import face_mesh
 from lcvd.lighting.lighting import pack
 from lcvd.matting.selfie import SelfieMatte
-from lcvd.protocols import Matte, Tracker
+from lcvd.protocols import GroupTracker, Matte, Tracker
 from lcvd.tracking.mesh import MeshTracker
 from lcvd.types import Face, FloatArray, Lighting
 
@@ -42,11 +43,10 @@ MIN_AMOUNT = 1 / 512  # less effect than this changes no byte
 class Scene:
     """The result of `prepare` for one frame, which `render` reads."""
 
-    face: Face  # while the effect fades out after a loss, the last one seen
+    people: tuple[LitFace, ...]  # the followed face first; while the effect fades out after a loss, the last one seen
     small: FloatArray  # [h,w,3] the picture at alpha's coarse size
     coefficients: FloatArray  # [h,w,7] alpha as a function of colour (engine.relighting.alpha)
     alpha: FloatArray  # [h,w] person, coarse
-    source: FloatArray  # [9] irradiance coefficients of the light in the picture
     amount: float  # how much of the effect, fade and strength together, (0,1]
 
 
@@ -58,7 +58,7 @@ class RatioEngine(Engine):
 
     def __init__(
         self,
-        make_tracker: Callable[[], Tracker] = MeshTracker,
+        make_tracker: Callable[[], Tracker] = lambda: MeshTracker(others=True),
         make_matte: Callable[[], Matte] = SelfieMatte,
     ) -> None:
         self._make_tracker = make_tracker
@@ -88,7 +88,8 @@ class RatioStream:
         self._fade = 0.0
         self._before: tuple[float, tuple[int, ...]] | None = None  # last frame's time and shape
         self._last: tuple[Face, FloatArray] | None = None
-        self._grid: WorkingGrid | None = None  # used by `render` alone
+        self._company = Company()
+        self._grids: list[WorkingGrid | None] = []  # of each person; used by `render` alone
         self._closed = False
 
     def prepare(self, frame: Frame) -> Work:
@@ -100,6 +101,7 @@ class RatioStream:
         elapsed_s = self._elapsed_s(frame)
         with self._stats.stage("track"):
             face = self._tracker.track(frame.rgb, frame.t_s)
+        others = self._tracker.others if isinstance(self._tracker, GroupTracker) else {}
         step = elapsed_s / FADE_S
         self._fade = min(self._fade + step, 1.0) if face is not None else max(self._fade - step, 0.0)
         amount = self._fade * lighting.strength
@@ -108,12 +110,13 @@ class RatioStream:
                 mask = self._last[1]
             else:
                 with self._stats.stage("matte"):
-                    mask = self._mask.segment(frame.rgb, face)
+                    mask = self._mask.segment(frame.rgb, face, others.values())
             self._last = face, mask
             with self._stats.stage("source"):
                 self._source.update(frame.rgb, face)
         elif self._fade == 0:
             self._forget()
+        company = self._company.update(frame.rgb, others, step)
         scene = None
         if self._last is not None and amount > MIN_AMOUNT:
             shown, mask = self._last
@@ -122,7 +125,8 @@ class RatioStream:
                 small = _shrunk(frame.rgb)
                 coefficients = alpha_coefficients(small, _resized(mask, small))
                 alpha = alpha_at(coefficients, small)
-            scene = Scene(shown, small, coefficients, alpha, self._source.coefficients, amount)
+            people = (LitFace(shown, self._source.coefficients, 1.0), *company)
+            scene = Scene(people, small, coefficients, alpha, amount)
         return Work((frame,), (face,), (lighting,), scene)
 
     def render(self, work: Work) -> list[Frame]:
@@ -146,17 +150,27 @@ class RatioStream:
         self._tracker.close()
 
     def _relit(self, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
-        light = pack(lighting)
+        count = len(scene.people)
+        self._grids = (self._grids + [None] * count)[:count]
+        pictures = [self._relit_for(index, rgb, scene, lighting) for index in range(count)]
+        if count == 1:
+            return pictures[0]
+        with self._stats.stage("mix"):
+            return mixed(pictures, scene.people)
+
+    def _relit_for(self, index: int, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
+        """Return the picture as if the person of `index` were the only one in it."""
+        person, light = scene.people[index], pack(lighting)
         with self._stats.stage("surface"):
-            self._grid = grid = grid_around(scene.face, rgb.shape[:2], self._grid)
-            person = grid.sample(scene.alpha)
+            self._grids[index] = grid = grid_around(person.face, rgb.shape[:2], self._grids[index])
+            mask = grid.sample(scene.alpha)
             luma = grid.sample(mean_within(scene.small, scene.alpha))
-            surface = person_surface(scene.face, person, grid)
+            surface = person_surface(person.face, mask, grid)
         with self._stats.stage("shadow"):
-            shadows = cast_shadows(surface.depth, light, grid.cell_px / scene.face.width_px)
+            shadows = cast_shadows(surface.depth, light, grid.cell_px / person.face.width_px)
         with self._stats.stage("shade"):
             lit = Surface(surface.normal, surface.rim, surface.skin, luma)
-            fields = shade(lit, scene.source, light, shadows, scene.amount)
+            fields = shade(lit, person.source, light, shadows, scene.amount)
             background = background_gain(lighting, scene.amount)
         with self._stats.stage("relight"):
             return apply_gain(rgb, fields, grid, scene.coefficients, background)
@@ -174,6 +188,7 @@ class RatioStream:
         self._last = None
         self._mask.reset()
         self._source.reset()
+        self._company.reset()
 
 
 def _shrunk(rgb: np.ndarray) -> FloatArray:

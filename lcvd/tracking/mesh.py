@@ -5,6 +5,7 @@ rgb uint8 [H,W,3] → (lost: detector → square) → landmark network on the sq
 it until another has been clearly larger for a while.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lcvd.tracking.crop import Roi, require_rgb, roi_around
 from lcvd.tracking.detector import BlazeFace, Detection
 from lcvd.tracking.landmarks import LandmarkNetwork
 from lcvd.tracking.models import model_path
+from lcvd.tracking.others import OtherFaces
 from lcvd.tracking.smooth import OneEuroSettings
 from lcvd.tracking.solver import FaceSolver
 from lcvd.types import Face, FloatArray
@@ -30,7 +32,7 @@ RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners
 
 
 class MeshTracker:
-    """Follows one face. Not for two threads at once.
+    """Follows one face; with `others` it also tells the further ones in the picture. Not for two threads at once.
 
     `directory`, `cache_dir` and `download` are those of `lcvd.tracking.models.model_path`; `smoothing=None` turns the
     filter off. Raises ModelUnavailable.
@@ -43,12 +45,14 @@ class MeshTracker:
         cache_dir: Path | None = None,
         download: bool = True,
         smoothing: OneEuroSettings | None = OneEuroSettings(),  # noqa: B008 (frozen)
+        others: bool = False,
     ) -> None:
         find = partial(model_path, directory=directory, cache_dir=cache_dir, download=download)
         self._near = BlazeFace.short_range(find("face_detection_short_range"))
         self._far = BlazeFace.full_range(find("face_detection_full_range"))
         self._network = LandmarkNetwork(find("face_landmark"))
         self._solver = FaceSolver(smoothing)
+        self._others = OtherFaces(self._landmarks, smoothing) if others else None
         self.reset()
 
     def reset(self) -> None:
@@ -60,6 +64,10 @@ class MeshTracker:
         self._far_s = -np.inf
         self._rival_s = -np.inf
         self._rival_looks = 0
+        self._detected: list[Detection] = []  # what the detector saw since the last frame
+        self.others: Mapping[int, Face] = {}  # in the last frame, beside the one that `track` returned, by number
+        if self._others is not None:
+            self._others.reset()
 
     def close(self) -> None:
         """Forget everything; the networks go with the object."""
@@ -77,19 +85,29 @@ class MeshTracker:
         self._look_for_rival(rgb)
         found = self._follow(rgb) or self._search(rgb)
         if found is None:
+            self.others = {}
             return self._solver.hold(t_s)
         points, presence = found
+        if self._others is not None:
+            self._others.adopt(rgb, self._detected, points)
+            self._detected = []
+            self.others = self._others.track(rgb, t_s, points)
         return self._solver.solve(points, presence, t_s)
 
     def _follow(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, float] | None:
         if self._roi is None:
             return None
-        points, presence = self._network(rgb, self._roi)
-        self._roi = _next_roi(points)
-        if presence < MIN_PRESENCE or not _plausible(points, self._roi, rgb.shape):
-            self._roi = None
+        found = self._landmarks(rgb, self._roi)
+        self._roi = None if found is None else found[2]
+        return None if found is None else found[:2]
+
+    def _landmarks(self, rgb: NDArray[np.uint8], roi: Roi) -> tuple[FloatArray, float, Roi] | None:
+        """The points in the square, their presence, and the next square; None where there is no face."""
+        points, presence = self._network(rgb, roi)
+        following = _next_roi(points)
+        if presence < MIN_PRESENCE or not _plausible(points, following, rgb.shape):
             return None
-        return points, presence
+        return points, presence, following
 
     def _search(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, float] | None:
         for detection in self._candidates(self._detect(rgb)):
@@ -114,7 +132,8 @@ class MeshTracker:
             self._far_s = self._t_s
             far = self._far(rgb)
             near = far + [d for d in near if not any(_same(d, other) for other in far)]
-        return [d for d in near if d.width_px >= MIN_FACE_PX]
+        self._detected = [d for d in near if d.width_px >= MIN_FACE_PX]
+        return self._detected
 
     def _candidates(self, found: list[Detection]) -> list[Detection]:
         """Sort by width, three at most; the face just lost counts for more, so that equal faces do not take turns."""

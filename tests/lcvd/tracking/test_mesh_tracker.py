@@ -339,3 +339,17 @@ def test_overlap_is_intersection_over_union():
     assert iou(a, np.array([1.0, 0, 2, 2])) == pytest.approx(1 / 3)
     assert iou(a, np.array([9.0, 0, 2, 2])) == 0
     assert iou(np.zeros(4), np.zeros(4)) == 0
+
+
+def test_further_faces_are_told_where_asked_for(portrait):
+    """The smaller of two people is told beside the followed one, from the first frame on."""
+    tracker = MeshTracker(others=True)
+    rgb = two_people(portrait, 1.2)
+    for i in range(3):
+        face = tracker.track(rgb, i / 25)
+        assert len(tracker.others) == 1
+        (other,) = tracker.others.values()
+        assert np.hypot(*(centre(face) - centre(other))) > face.width_px
+        assert other.width_px < face.width_px
+    tracker.track(blank(), 0.2)
+    assert tracker.others == {}
