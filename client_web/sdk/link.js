@@ -82,8 +82,15 @@ export class Link {
     clearTimeout(this.#retryTimer);
     this.#discard();
     this.#on.state(this.#attempts ? "reconnecting" : "connecting", "");
+    /** @type {import("./relight.js").SocketLike} */
+    let socket;
+    try {
+      socket = this.#server.open();
+    } catch (error) {
+      return this.#reconnect(String(error)); // such as a server without TLS, on a page with
+    }
     /** @type {Channel} */
-    const channel = new Channel(this.#server.open(), {
+    const channel = new Channel(socket, {
       onMessage: (message) => channel === this.#channel && this.#dispatch(message),
       onClose: (reason) => channel === this.#channel && this.#reconnect(reason),
     });

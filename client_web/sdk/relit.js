@@ -321,6 +321,7 @@ export class Relit extends MediaStream {
   #trouble(error) {
     if (error instanceof Disconnected) return;
     const known = /** @type {{code?: string, message?: string, hint?: string}} */ (error ?? {});
-    this.#events.emit("trouble", { code: known.code ?? "trouble", message: known.message || "Something went wrong", hint: known.hint ?? "" });
+    const code = typeof known.code === "string" ? known.code : "trouble"; // a DOMException has a number
+    this.#events.emit("trouble", { code, message: known.message || "Something went wrong", hint: known.hint ?? "" });
   }
 }

@@ -135,3 +135,132 @@ def test_sound_in_step(call: Page) -> None:
     assert late_s[-1] > 0.95
     # This machine runs nine things at once; docs/sdk.md has what a quiet one measures.
     assert np.median(np.abs(measured[:, 1])) < 45
+
+
+# A camera that is nothing but blue: not one picture of it may come out while an avatar is chosen.
+AVATAR = """
+async () => {
+  const { relight } = await import("/sdk/relight.js");
+  const { every } = await import("/sdk/ticker.js");
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [320, 240];
+  const pen = canvas.getContext("2d", { alpha: false });
+  let count = 0;
+  every(66, () => {
+    pen.fillStyle = (count += 1) % 2 ? "#0000ff" : "#0000fe";
+    pen.fillRect(0, 0, 320, 240);
+  });
+  const avatar = new Blob(["no picture"]);
+  window.troubles = [];
+  window.states = [];
+  window.blue = 0;
+  window.pictures = 0;
+  window.relit = await relight(canvas.captureStream(), { sound: "none", light: "soft-front", avatar });
+  relit.on("trouble", (trouble) => troubles.push(trouble));
+  relit.on("state", (state) => states.push(state));
+  const reader = new MediaStreamTrackProcessor({ track: relit.getVideoTracks()[0] }).readable.getReader();
+  const look = new OffscreenCanvas(8, 8).getContext("2d", { willReadFrequently: true });
+  (async () => {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      look.drawImage(value, 0, 0, 8, 8);
+      value.close();
+      const [red, green, colour] = look.getImageData(4, 4, 1, 1).data;
+      pictures += 1;
+      if (colour > 150 && red < 60 && green < 60) blue += 1;
+    }
+  })();
+}
+"""
+
+
+def test_avatar_owner(page: Page, tmp_path: Path) -> None:
+    """While an avatar is chosen the camera is never seen: at first, refused, live, without a server."""
+    server = Serving(tmp_path / "server.log", "passthrough")
+    server.start()
+    try:
+        page.goto(f"{server.url}sdk/package.json")
+        page.evaluate(AVATAR)
+        wait_for(page, "relit.state === 'portrait'")
+        page.wait_for_timeout(1500)
+        assert page.evaluate("relit.state") == "portrait"
+        assert [trouble["code"] for trouble in page.evaluate("troubles")] == ["not_a_picture"]
+        page.evaluate("async () => relit.setAvatar(await (await fetch('/sample/portrait.jpg')).blob())")
+        wait_for(page, "relit.state === 'live'")
+        page.wait_for_timeout(700)
+        server.stop()
+        wait_for(page, "relit.state === 'portrait'")
+        before = page.evaluate("pictures")
+        page.wait_for_timeout(1000)
+        assert page.evaluate("pictures") > before + 4
+        server.start()
+        wait_for(page, "relit.state === 'live'", 40)
+        page.wait_for_timeout(700)
+        assert page.evaluate("blue") == 0
+        page.evaluate("relit.setAvatar(null)")
+        wait_for(page, "blue > 5")  # the instrument does see the camera
+    finally:
+        server.stop()
+
+
+def test_bad_input(call: Page) -> None:
+    """What cannot be relit is told by an event with a remedy, and the stream goes on."""
+    codes = call.evaluate(
+        """async () => {
+          const { relight } = await import("/sdk/relight.js");
+          const codes = {};
+          const run = async (name, stream, options, wait_ms = 400) => {
+            const relit = await relight(stream, { sound: "none", ...options });
+            const troubles = [];
+            relit.on("trouble", (trouble) => troubles.push(trouble));
+            const pictures = harness.listen(relit).pictures;
+            await new Promise((next) => setTimeout(next, wait_ms));
+            codes[name] = [troubles, relit.getTracks().map((t) => t.readyState), pictures.length > 3];
+            relit.stop();
+          };
+          const camera = () => harness.source(1).stream;
+          const screen = camera();
+          const settings = { displaySurface: "monitor" };
+          screen.getVideoTracks()[0].getSettings = () => settings;
+          const canvas = document.createElement("canvas");
+          [canvas.width, canvas.height] = [3840, 2160];
+          const pen = canvas.getContext("2d");
+          const drawing = setInterval(() => pen.fillRect(Math.random() * 3000, 0, 9, 9), 100);
+          const stopped = camera();
+          stopped.getVideoTracks()[0].stop();
+          const stopping = camera();
+          const stop = () => stopping.getVideoTracks()[0].stop();
+          await run("no_server", camera(), { server: "/nowhere/" }, 1500);
+          await run("no_video", new MediaStream(), {});
+          await run("stopped", stopped, {});
+          setTimeout(stop, 800);
+          await run("stopping", stopping, {}, 1500);
+          await run("screen", screen, {}, 1000);
+          await run("large", canvas.captureStream(), {}, 2500);
+          clearInterval(drawing);
+          for (const [name, stream, options] of [
+            ["kind", document, {}], ["address", null, { server: "ftp://x" }], ["sound", null, { sound: "loud" }],
+          ])
+            codes[name] = await relight(stream, options).catch(({ name, message }) => `${name}: ${message}`);
+          return codes;
+        }"""
+    )
+    told = {name: [trouble["code"] for trouble in found[0]] for name, found in codes.items() if isinstance(found, list)}
+    assert told == {
+        "no_server": ["no_server"],
+        "no_video": ["no_video"],
+        "stopped": ["track_ended"],
+        "stopping": ["track_ended"],
+        "screen": ["screen_track"],
+        "large": ["too_large"],
+    }
+    for name, found in codes.items():
+        if not isinstance(found, list):
+            assert found.startswith("TypeError: "), name
+            continue
+        assert all(trouble["message"] and trouble["hint"] for trouble in found[0]), name
+        assert found[1] == ["live"], name
+        assert found[2] is (name not in ("no_video", "stopped")), name
+    assert "sound" in codes["sound"]
+    assert "page, server, none" in codes["sound"]
