@@ -295,18 +295,49 @@ def test_a_site_may_get_it_unasked(extension: Extension, plain: Page, port: int)
     assert [name.startswith("Relight (") for name in names] == [True, True, False]
 
 
-def test_neither_token_nor_address_reaches_the_page(extension: Extension, plain: Page) -> None:
-    """A page that listens to everything that passes in its document hears neither."""
-    plain.evaluate(
-        """() => { window.heard = []; const dispatch = EventTarget.prototype.dispatchEvent;
-        for (const name of ["ask", "answer", "tell"])
-          document.addEventListener(`relight:${name}`, ({ detail }) => heard.push(detail), true);
-        addEventListener("message", ({ data }) => heard.push(JSON.stringify(data))); }"""
-    )
+def test_neither_token_nor_address_reaches_the_page(extension: Extension, port: int) -> None:
+    """A page that reads whatever its own scripts and ours make of text finds neither; our requests are among it."""
     extension.connect("http://localhost:9/secret-address/", "secret-token")
-    plain.evaluate(OPEN)
-    plain.wait_for_timeout(500)
-    heard = plain.evaluate("track.stop() ?? heard")
-    assert any("open" in text for text in heard)
-    assert not any("secret" in text for text in heard)
-    assert plain.evaluate("typeof chrome?.storage") == "undefined"
+    page = extension.context.new_page()
+    page.add_init_script(
+        """window.heard = [];
+        for (const name of ["parse", "stringify"]) {
+          const native = JSON[name];
+          JSON[name] = (...args) => { const made = native(...args); heard.push(args[0], made); return made; };
+        }
+        for (const name of ["message", "relight:line", "relight:ready"])
+          addEventListener(name, ({ data }) => heard.push(name, data), true);"""
+    )
+    page.goto(f"http://localhost:{port}/plain")
+    page.evaluate(OPEN)
+    page.wait_for_timeout(500)
+    heard = page.evaluate("() => { track.stop(); return JSON.stringify(heard.flat()); }")
+    assert '\\"op\\":\\"open\\"' in heard
+    assert "secret" not in heard
+    assert page.evaluate("typeof chrome?.storage") == "undefined"
+    page.close()
+
+
+def test_a_page_that_is_written_anew_keeps_it(plain: Page) -> None:
+    """document.open() takes every listener off the document; the relit camera is still there, and opens."""
+    plain.evaluate("() => { document.open(); document.write('<p>written'); document.close(); }")
+    assert plain.evaluate(OPEN).startswith("Relight (")
+    plain.evaluate("track.stop()")
+
+
+def test_two_openings_at_once_share_one_picture(plain: Page) -> None:
+    """As frameworks do that mount twice: the first track is stopped as soon as it comes, the second one lives on."""
+    states = plain.evaluate(
+        f"""async () => {{
+          const video = {{ deviceId: {{ exact: (await ({FIND})()).deviceId }} }};
+          const open = () => navigator.mediaDevices.getUserMedia({{ video }}).then((stream) => stream.getTracks()[0]);
+          const first = open().then((track) => {{ track.stop(); return track; }});
+          const second = open();
+          const states = [(await first).readyState, (await second).readyState];
+          await new Promise((next) => setTimeout(next, 1500));
+          states.push((await second).readyState);
+          (await second).stop();
+          return states;
+        }}"""
+    )
+    assert states == ["ended", "live", "live"]

@@ -31,37 +31,45 @@ async function checkDevice(track) {
 }
 
 /**
- * @param {{op: string, key: string, kind: "video" | "audio"}} request @param {MediaStreamTrack[]} tracks
+ * @param {{op: string, session: number, kind: "video" | "audio"}} request @param {MediaStreamTrack[]} tracks
  * @returns {Promise<{data?: unknown, tracks?: MediaStreamTrack[]}>}
  */
-async function answer({ op, key, kind }, tracks) {
+async function answer({ op, session, kind }, tracks) {
   if (op === "offer") return { data: await chrome.runtime.sendMessage({ op: "offer", site }) };
   for (const track of tracks) await checkDevice(track);
-  if (op === "open") return { tracks: [await (await sessions()).open(key, kind, tracks[0])] };
-  if (op === "replace") (await sessions()).replace(key, tracks[0]);
-  else if (op === "close") (await sessions()).close(key);
+  if (op === "open") return { tracks: [await (await sessions()).open(session, kind, tracks[0])] };
+  if (op === "replace") (await sessions()).replace(session, tracks[0]);
+  else if (op === "close") (await sessions()).close(session);
   else throw new Error(`unknown request ${op}`);
   return {};
 }
 
-document.addEventListener("relight:track-to-extension", (event) => {
-  arrived.push(/** @type {MediaStreamTrackEvent} */ (event).track);
+/** @param {Element} line where the page's script asks; see page/bridge.js */
+function serve(line) {
+  line.addEventListener("track-to-extension", (event) => arrived.push(/** @type {MediaStreamTrackEvent} */ (event).track));
+  line.addEventListener("ask", async (event) => {
+    const request = JSON.parse(/** @type {CustomEvent} */ (event).detail);
+    const tracks = arrived;
+    arrived = [];
+    /** @type {{id: number, data?: unknown, error?: string}} */
+    const reply = { id: request.id };
+    try {
+      const { data, tracks: relit = [] } = await answer(request, tracks);
+      reply.data = data;
+      for (const track of relit) line.dispatchEvent(new MediaStreamTrackEvent("track-to-page", { track }));
+    } catch (error) {
+      reply.error = /** @type {Error} */ (error).message;
+    }
+    line.dispatchEvent(new CustomEvent("answer", { detail: JSON.stringify(reply) }));
+  });
+  chrome.runtime.onMessage.addListener((message) => {
+    line.dispatchEvent(new CustomEvent("tell", { detail: JSON.stringify(message) }));
+  });
+  line.dispatchEvent(new Event("taken"));
+}
+
+// Before the page's own scripts run: afterwards no other line is taken.
+document.addEventListener("relight:line", (event) => serve(/** @type {Element} */ (/** @type {MouseEvent} */ (event).relatedTarget)), {
+  once: true,
 });
-document.addEventListener("relight:ask", async (event) => {
-  const request = JSON.parse(/** @type {CustomEvent} */ (event).detail);
-  const tracks = arrived;
-  arrived = [];
-  /** @type {{id: number, data?: unknown, error?: string}} */
-  const reply = { id: request.id };
-  try {
-    const { data, tracks: relit = [] } = await answer(request, tracks);
-    reply.data = data;
-    for (const track of relit) document.dispatchEvent(new MediaStreamTrackEvent("relight:track-to-page", { track }));
-  } catch (error) {
-    reply.error = /** @type {Error} */ (error).message;
-  }
-  document.dispatchEvent(new CustomEvent("relight:answer", { detail: JSON.stringify(reply) }));
-});
-chrome.runtime.onMessage.addListener((message) => {
-  document.dispatchEvent(new CustomEvent("relight:tell", { detail: JSON.stringify(message) }));
-});
+document.dispatchEvent(new Event("relight:ready"));

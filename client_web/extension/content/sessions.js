@@ -13,9 +13,9 @@ const REPORT_MS = 1000;
 const SETTINGS_TIMEOUT_MS = 10000; // a worker that has to start first takes half a second
 
 export class Sessions {
-  /** @type {Map<string, Camera>} */
+  /** @type {Map<number, Camera>} */
   #cameras = new Map();
-  /** @type {Map<string, Microphone>} */
+  /** @type {Map<number, Microphone>} */
   #microphones = new Map();
   #port = new Port({ message: (message) => this.#receive(message), lost: () => this.#transport.lost() });
   #transport = new WorkerTransport(this.#port);
@@ -30,27 +30,31 @@ export class Sessions {
 
   /**
    * Relights a device.
-   * @param {string} key names the device in this page @param {"video" | "audio"} kind @param {MediaStreamTrack} track of the device
+   * @param {number} session its number in this page @param {"video" | "audio"} kind @param {MediaStreamTrack} track of the device
    * @returns {Promise<MediaStreamTrack>} the relit picture, or the sound that matches it
    */
-  async open(key, kind, track) {
+  async open(session, kind, track) {
     this.#port.open();
     this.#timer ||= window.setInterval(() => this.#report(), REPORT_MS);
-    return kind === "video" ? this.#openCamera(key, track) : this.#openMicrophone(key, track);
+    if (kind === "audio") return this.#openMicrophone(session, track);
+    return this.#openCamera(session, track).catch((error) => {
+      this.close(session);
+      throw error;
+    });
   }
 
-  /** Goes on with another track of the same device. @param {string} key @param {MediaStreamTrack} track @returns {void} */
-  replace(key, track) {
-    this.#cameras.get(key)?.replace(track);
+  /** Goes on with another track of the same device. @param {number} session @param {MediaStreamTrack} track @returns {void} */
+  replace(session, track) {
+    this.#cameras.get(session)?.replace(track);
     this.#showPreview();
   }
 
-  /** @param {string} key @returns {void} */
-  close(key) {
-    this.#cameras.get(key)?.stop();
-    this.#microphones.get(key)?.stop();
-    this.#cameras.delete(key);
-    this.#microphones.delete(key);
+  /** @param {number} session @returns {void} */
+  close(session) {
+    this.#cameras.get(session)?.stop();
+    this.#microphones.get(session)?.stop();
+    this.#cameras.delete(session);
+    this.#microphones.delete(session);
     this.#connectSound();
     this.#showPreview();
     if (this.#cameras.size || this.#microphones.size) return this.#report();
@@ -60,24 +64,24 @@ export class Sessions {
     this.#choices = new Promise((resolve) => (this.#arrive = resolve));
   }
 
-  /** @param {string} key @param {MediaStreamTrack} track */
-  async #openCamera(key, track) {
+  /** @param {number} session @param {MediaStreamTrack} track */
+  async #openCamera(session, track) {
     // Before the choices are known nobody knows whether the camera may be shown at all.
     const timeout = new Promise((_, reject) =>
       window.setTimeout(() => reject(new Error("the extension's worker does not answer")), SETTINGS_TIMEOUT_MS),
     );
     const choices = await Promise.race([this.#choices, timeout]);
     const camera = await Camera.open(track, choices, this.#transport, () => this.#report());
-    this.#cameras.set(key, camera);
+    this.#cameras.set(session, camera);
     this.#connectSound();
     this.#showPreview();
     return camera.track;
   }
 
-  /** @param {string} key @param {MediaStreamTrack} track */
-  #openMicrophone(key, track) {
+  /** @param {number} session @param {MediaStreamTrack} track */
+  #openMicrophone(session, track) {
     const microphone = new Microphone(track);
-    this.#microphones.set(key, microphone);
+    this.#microphones.set(session, microphone);
     this.#connectSound();
     return microphone.track;
   }

@@ -71,6 +71,7 @@ export class WorkerTransport {
   /** @type {Transport["fetch"]} */
   async fetch(url, init = {}) {
     const id = (this.#lastId += 1);
+    if (init.body && !(init.body instanceof FormData)) throw new TypeError("only forms can be sent through the extension");
     const parts = init.body instanceof FormData ? await Promise.all([...init.body].map(partOf)) : null;
     const answer = new Promise((resolve, reject) => this.#requests.set(id, { resolve, reject }));
     this.#port.open();

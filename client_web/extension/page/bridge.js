@@ -1,33 +1,25 @@
 // @ts-check
-// Talks with the extension's own script in this page. Both scripts see the same document: requests and answers are text in events,
-// and tracks cross in MediaStreamTrackEvents. Nothing secret passes here, because the page can listen.
+// Talks with the extension's own script in this page. Both scripts see the same document: before any script of the page runs they
+// agree on an element that stands nowhere in it. Requests and answers are text in its events, and tracks cross in
+// MediaStreamTrackEvents. The document itself would not do: document.open() takes every listener off it.
 
 /** @typedef {{resolve: (answer: {data: any, tracks: MediaStreamTrack[]}) => void, reject: (error: Error) => void}} Waiting */
 
-const ASK = "relight:ask";
-const ANSWER = "relight:answer";
-const TELL = "relight:tell";
-const TRACK_DOWN = "relight:track-to-extension";
-const TRACK_UP = "relight:track-to-page";
-
+const line = document.createElement("i");
 let lastId = 0;
 /** @type {Map<number, Waiting>} */
 const waiting = new Map();
 /** Tracks that came for an answer which is under way. @type {MediaStreamTrack[]} */
 let arrived = [];
-let listening = false;
 
-/** Called with what the extension says unasked. @type {(message: any) => void} */
-let onTell = () => {};
-
-/** @param {(message: any) => void} handler @returns {void} */
-export function listen(handler) {
-  onTell = handler;
-  if (listening) return;
-  listening = true;
-  document.addEventListener(TRACK_UP, (event) => arrived.push(/** @type {MediaStreamTrackEvent} */ (event).track));
-  document.addEventListener(TELL, (event) => onTell(JSON.parse(/** @type {CustomEvent} */ (event).detail)));
-  document.addEventListener(ANSWER, (event) => {
+/**
+ * Opens the line.
+ * @param {(message: any) => void} onTell called with what the extension says unasked @returns {void}
+ */
+export function connect(onTell) {
+  line.addEventListener("track-to-page", (event) => arrived.push(/** @type {MediaStreamTrackEvent} */ (event).track));
+  line.addEventListener("tell", (event) => onTell(JSON.parse(/** @type {CustomEvent} */ (event).detail)));
+  line.addEventListener("answer", (event) => {
     const { id, data, error } = JSON.parse(/** @type {CustomEvent} */ (event).detail);
     const tracks = arrived;
     arrived = [];
@@ -36,6 +28,11 @@ export function listen(handler) {
     if (error) reject?.(new Error(error));
     else resolve?.({ data, tracks });
   });
+  // Whichever of the two scripts runs second finds the other one listening.
+  const offer = () => document.dispatchEvent(new MouseEvent("relight:line", { relatedTarget: line }));
+  document.addEventListener("relight:ready", offer, { once: true });
+  line.addEventListener("taken", () => document.removeEventListener("relight:ready", offer), { once: true });
+  offer();
 }
 
 /**
@@ -44,10 +41,9 @@ export function listen(handler) {
  * @returns {Promise<{data: any, tracks: MediaStreamTrack[]}>}
  */
 export function ask(op, fields = {}, tracks = []) {
-  listen(onTell);
   const id = (lastId += 1);
   const answer = new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
-  for (const track of tracks) document.dispatchEvent(new MediaStreamTrackEvent(TRACK_DOWN, { track }));
-  document.dispatchEvent(new CustomEvent(ASK, { detail: JSON.stringify({ id, op, ...fields }) }));
+  for (const track of tracks) line.dispatchEvent(new MediaStreamTrackEvent("track-to-extension", { track }));
+  line.dispatchEvent(new CustomEvent("ask", { detail: JSON.stringify({ id, op, ...fields }) }));
   return answer;
 }

@@ -87,6 +87,6 @@ function readIds(value, named) {
  */
 export function wantsRelit(named, settings) {
   if (!named) return false;
-  if (named === ANY) return true;
+  if (named === ANY) return !settings.displaySurface; // an older way to open a screen
   return named.get(settings.deviceId ?? "") ?? named.get(settings.groupId ?? "") ?? false;
 }

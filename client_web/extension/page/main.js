@@ -2,7 +2,7 @@
 // Wraps the two entries by which a page finds and opens cameras. A call that names no relit device goes to the browser as it came.
 // Proxies keep the methods' name, length and native look, and a wrong `this` or argument fails as it always did.
 
-import { ask, listen } from "./bridge.js";
+import { ask, connect } from "./bridge.js";
 import { chooseUnasked, readConstraints } from "./constraints.js";
 import { isShown, withRelit } from "./devices.js";
 import { relight } from "./media.js";
@@ -56,5 +56,5 @@ if (navigator.mediaDevices) {
       const opened = (/** @type {MediaStream} */ stream) => openUnasked(constraints, stream).then(onStream, onError);
       return Reflect.apply(method, self, [constraints, opened, onError]);
     });
-  listen(({ event }) => event === "devicechange" && navigator.mediaDevices.dispatchEvent(new Event("devicechange")));
+  connect(({ event }) => event === "devicechange" && navigator.mediaDevices.dispatchEvent(new Event("devicechange")));
 }

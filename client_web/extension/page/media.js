@@ -11,6 +11,7 @@ import { end, handOut } from "./tracks.js";
 
 /** Devices in use, by kind and real deviceId. @type {Map<string, Promise<Feed>>} */
 const feeds = new Map();
+let lastSession = 0;
 
 /**
  * Gives a stream its relit tracks, in place of the real ones that the page named the relit twins of.
@@ -22,7 +23,10 @@ export async function relight(stream, choice, constraints) {
     const kind = /** @type {Kind} */ (real.kind);
     if (!wantsRelit(choice.named[kind], real.getSettings())) return real;
     const asked = constraints[kind];
-    return handOut(await feedOf(kind, real), asked !== null && typeof asked === "object" ? asked : {});
+    const feed = await feedOf(kind, real);
+    const track = handOut(feed, asked !== null && typeof asked === "object" ? asked : {});
+    feed.held.delete(real);
+    return track;
   };
   try {
     return new MediaStream(await Promise.all(stream.getTracks().map(swap)));
@@ -35,28 +39,31 @@ export async function relight(stream, choice, constraints) {
 
 /** @param {Kind} kind @param {MediaStreamTrack} real @returns {Promise<Feed>} */
 async function feedOf(kind, real) {
-  const key = `${kind} ${real.getSettings().deviceId}`;
-  const present = await feeds.get(key)?.catch(() => undefined);
-  if (present && present.held.size) return widen(present, key, real);
-  const feed = openFeed(kind, key, real);
-  feeds.set(key, feed);
-  feed.catch(() => feeds.get(key) === feed && feeds.delete(key));
+  const device = `${kind} ${real.getSettings().deviceId}`;
+  const present = await feeds.get(device)?.catch(() => undefined);
+  if (present && !present.ended) {
+    present.held.add(real); // it must not end before this opening has its own track
+    return widen(present, real);
+  }
+  const feed = openFeed(kind, real);
+  feeds.set(device, feed);
+  feed.catch(() => feeds.get(device) === feed && feeds.delete(device));
   return feed;
 }
 
-/** @param {Kind} kind @param {string} key @param {MediaStreamTrack} real @returns {Promise<Feed>} */
-async function openFeed(kind, key, real) {
-  const { tracks } = await ask("open", { key, kind }, [real]);
+/** @param {Kind} kind @param {MediaStreamTrack} real @returns {Promise<Feed>} */
+async function openFeed(kind, real) {
+  const session = (lastSession += 1);
+  const { tracks } = await ask("open", { session, kind }, [real]);
   /** @type {Feed} */
   const feed = {
     kind,
+    session,
     real,
     relit: tracks[0],
     held: new Set(),
-    release() {
-      feeds.delete(key);
-      ask("close", { key }).catch(() => {});
-    },
+    ended: false,
+    release: () => void ask("close", { session }).catch(() => {}),
   };
   endWith(feed, real);
   return feed;
@@ -69,12 +76,12 @@ function endWith(feed, real) {
 
 /**
  * Opens a device a second time: one session serves both, from whichever of the two pictures is larger.
- * @param {Feed} feed @param {string} key @param {MediaStreamTrack} real @returns {Promise<Feed>}
+ * @param {Feed} feed @param {MediaStreamTrack} real @returns {Promise<Feed>}
  */
-async function widen(feed, key, real) {
+async function widen(feed, real) {
   const area = ({ width = 0, height = 0 }) => width * height;
   if (feed.kind === "video" && area(real.getSettings()) > area(feed.real.getSettings())) {
-    await ask("replace", { key }, [real]);
+    await ask("replace", { session: feed.session }, [real]);
     const old = feed.real;
     feed.real = real;
     endWith(feed, real);

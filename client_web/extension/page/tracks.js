@@ -10,10 +10,12 @@ import { relitId, relitLabel } from "./names.js";
  * One relit device in use: the real track, the relit one, and the copies of it that the page holds.
  * @typedef {object} Feed
  * @property {Kind} kind
+ * @property {number} session its number, for the extension's script
  * @property {MediaStreamTrack} real
  * @property {MediaStreamTrack} relit
  * @property {Set<MediaStreamTrack>} held
- * @property {() => void} release called once, when nothing is held any more
+ * @property {boolean} ended nothing is held any more
+ * @property {() => void} release called once, when it ends
  */
 
 const WATCH_MS = 1000; // also finds tracks that were stopped past our wrapper
@@ -78,10 +80,11 @@ function watch(feed) {
 
 /** @param {Feed} feed */
 function free(feed) {
+  if (feed.ended) return;
+  feed.ended = true;
   native.stop.call(feed.real);
   native.stop.call(feed.relit);
   feed.release();
-  feed.release = () => {};
 }
 
 /**

@@ -66,6 +66,10 @@ export class Line {
       }
     });
     // The browser may end the worker while the popup is open.
-    port.onDisconnect.addListener(() => setTimeout(() => this.#open(), REOPEN_MS));
+    port.onDisconnect.addListener(() => {
+      for (const resolve of this.#waiting.values()) resolve({ status: 0, body: null });
+      this.#waiting.clear();
+      setTimeout(() => this.#open(), REOPEN_MS);
+    });
   }
 }
