@@ -201,6 +201,11 @@ export class Relit extends MediaStream {
     this.#link.send(picture, this.#soundWay === "server" ? sound : null).catch((error) => this.#trouble(error));
   }
 
+  /** Keeps a further sound in step with this picture. @param {Sound} sound @returns {() => void} lets it go */
+  lead(sound) {
+    return this.#timing.attach(sound);
+  }
+
   /** @param {string} type @param {Record<string, unknown>} fields */
   send(type, fields) {
     this.#sync.send(type, fields);

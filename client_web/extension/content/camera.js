@@ -1,19 +1,16 @@
 // @ts-check
 // One relit camera: the SDK's stream under the participant's choices.
 
-import { relight } from "../../sdk/relight.js";
+import { Relit } from "../../sdk/relit.js";
 import { SERVER } from "./transport.js";
 
 /** @typedef {Omit<import("../worker/settings.js").Settings, "server" | "token" | "microphone">} Choices */
-/** @typedef {import("../../sdk/relight.js").Relit} Relit */
 /** @typedef {import("../../sdk/relight.js").Stats} Stats */
 
 const KEYS = /** @type {const} */ (["light", "adjust", "strength", "original", "who", "avatar"]);
 
 export class Camera {
-  /** @type {MediaStreamTrack} */
   source;
-  /** @type {Relit} */
   relit;
   #choices;
   /** @type {Stats | null} */
@@ -23,21 +20,16 @@ export class Camera {
 
   /**
    * @param {MediaStreamTrack} track @param {Choices} choices @param {import("../../sdk/relight.js").Transport} transport
-   * @param {() => void} onChange called when the state changes @returns {Promise<Camera>}
+   * @param {() => void} onChange called when the state changes
    */
-  static async open(track, choices, transport, onChange) {
+  constructor(track, choices, transport, onChange) {
     const avatar = avatarOf(choices);
-    const relit = await relight(new MediaStream([track]), {
+    const relit = new Relit(new MediaStream([track]), {
       server: SERVER,
       transport,
-      sound: "none", // microphones are opened on their own, and follow the delay of this picture
+      sound: "none", // microphones are opened on their own, and led by this picture
       ...(avatar ? { avatar } : {}),
     });
-    return new Camera(track, relit, choices, onChange);
-  }
-
-  /** @param {MediaStreamTrack} track @param {Relit} relit @param {Choices} choices @param {() => void} onChange */
-  constructor(track, relit, choices, onChange) {
     this.source = track;
     this.relit = relit;
     this.#choices = choices;

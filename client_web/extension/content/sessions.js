@@ -71,7 +71,7 @@ export class Sessions {
       window.setTimeout(() => reject(new Error("the extension's worker does not answer")), SETTINGS_TIMEOUT_MS),
     );
     const choices = await Promise.race([this.#choices, timeout]);
-    const camera = await Camera.open(track, choices, this.#transport, () => this.#report());
+    const camera = new Camera(track, choices, this.#transport, () => this.#report());
     this.#cameras.set(session, camera);
     this.#connectSound();
     this.#showPreview();

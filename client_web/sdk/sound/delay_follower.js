@@ -27,9 +27,9 @@ export class DelayFollower {
 
   /**
    * Takes the delay of a picture that is displayed now.
-   * @param {number} delay_s @param {number} t_s of any steady clock @param {number} heard_s delay of the sound now @returns {Move}
+   * @param {number} delay_s @param {number} t_s of any steady clock @returns {void}
    */
-  picture(delay_s, t_s, heard_s) {
+  picture(delay_s, t_s) {
     const before = this.#seen.at(-1);
     this.#seen.push({ t_s, delay_s });
     while (this.#seen[0].t_s < t_s - SPAN_S) this.#seen.shift();
@@ -41,18 +41,16 @@ export class DelayFollower {
     } else if (this.#seen.length >= FEWEST) {
       this.#at_s = median(this.#seen.map((each) => each.delay_s));
     }
-    return this.#move(heard_s);
   }
 
-  /** Takes a delay that is known, and not to be smoothed. @param {number} delay_s @param {number} heard_s @returns {Move} */
-  reset(delay_s, heard_s) {
+  /** Takes a delay that is known, and not to be smoothed. @param {number} delay_s @returns {void} */
+  reset(delay_s) {
     this.#seen = [];
     this.#at_s = delay_s;
-    return this.#move(heard_s);
   }
 
-  /** @param {number} heard_s @returns {Move} */
-  #move(heard_s) {
+  /** Says how a sound gets to the picture. @param {number} heard_s delay of the sound now @returns {Move} */
+  moveFrom(heard_s) {
     const off_s = Math.abs(this.#at_s - heard_s);
     return { how: off_s > STEP_S ? "jump" : off_s > TOLERANCE_S ? "glide" : "stay", delay_s: this.#at_s };
   }

@@ -11,8 +11,8 @@ const QUICK_PINGS = 10;
 export class Timing {
   #clock = new SyncClock();
   #follower = new DelayFollower();
-  /** @type {import("./sound.js").Sound | null} */
-  #sound = null;
+  /** @type {Set<import("./sound.js").Sound>} */
+  #sounds = new Set();
   #camera = true;
   #timer = 0;
   #pings = 0;
@@ -28,10 +28,14 @@ export class Timing {
     return this.#follower.delay_s;
   }
 
-  /** Delays this sound as long as the picture takes. @param {import("./sound.js").Sound} sound @returns {void} */
+  /**
+   * Delays this sound as long as the picture takes.
+   * @param {import("./sound.js").Sound} sound @returns {() => void} lets it go; it stays where it is
+   */
   attach(sound) {
-    this.#sound = sound;
+    this.#sounds.add(sound);
     sound.follow({ how: "jump", delay_s: this.delay_s });
+    return () => void this.#sounds.delete(sound);
   }
 
   /** A session begins: its timestamps and its server's clock are its own. @returns {void} */
@@ -66,13 +70,11 @@ export class Timing {
     const camera = rtp === "camera";
     if (camera && this.#camera) return;
     this.#camera = camera;
-    const heard_s = this.#sound?.delay_s ?? this.delay_s;
     const age_s = rtp === null || camera ? null : this.#clock.age_s(rtp, now_s);
-    if (camera) this.#sound?.follow(this.#follower.reset(0, heard_s));
-    else if (age_s !== null) {
-      const move = this.#follower.picture(Math.max(0, age_s), now_s, heard_s);
-      this.#sound?.follow(move);
-    }
+    if (camera) this.#follower.reset(0);
+    else if (age_s !== null) this.#follower.picture(Math.max(0, age_s), now_s);
+    else return;
+    for (const sound of this.#sounds) sound.follow(this.#follower.moveFrom(sound.delay_s));
   }
 
   async #ping() {
