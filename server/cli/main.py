@@ -13,6 +13,7 @@ from rich.markup import escape
 from engine import ENGINES
 from server.cli.bench import bench
 from server.cli.bench_lcvd import lcvd
+from server.cli.bench_viewers import viewers
 from server.cli.camera import camera
 from server.cli.data import data
 from server.cli.distill import distill
@@ -84,6 +85,7 @@ app.command()(lights)
 app.command()(doctor)
 app.command()(extension)
 bench.command()(lcvd)
+bench.command()(viewers)
 app.add_typer(bench)
 app.add_typer(weights)
 app.add_typer(engine)

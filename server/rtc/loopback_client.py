@@ -123,6 +123,11 @@ class Client:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
+    async def session(self) -> str:
+        """Returns the session's name, once it was welcomed."""
+        assert self._welcome is not None  # by `start`
+        return await asyncio.shield(self._welcome)
+
     async def traffic(self) -> tuple[int, int]:
         """Returns the RTP payload bytes sent and received so far."""
         sent = received = 0
