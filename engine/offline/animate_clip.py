@@ -126,6 +126,7 @@ def animate_clip(
                 sigmas=few_step_sigmas(student.sampler, student.steps).tolist() if student else None,
                 seed=options.seed,
                 batched=options.batched,
+                released_reference=options.released_reference,
                 state_dir=state,
                 on_progress=lambda done, total: on_progress("denoise", done, total),
             )

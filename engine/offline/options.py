@@ -26,6 +26,7 @@ class PortraitOptions:
     dtype: str = "float32"
     device: str = "cpu"
     batched: bool = True  # both guidance branches in one batch
+    released_reference: bool = False  # cut to bytes as the released script does (lcvd.sampling.conditions)
     deca_dir: Path | None = None
     u2net: Path | None = None
 

@@ -41,6 +41,18 @@ def channels_first(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(picture if picture.shape[0] == 3 else np.moveaxis(picture, 2, 0))
 
 
+def released_bytes(reference: NDArray[np.uint8], dtype: torch.dtype) -> NDArray[np.uint8]:
+    """Return the reference, uint8 of any shape, as the released script hands it to the VAE and to CLIP.
+
+    It goes to [-1, 1] in the precision of the run and comes back to bytes by truncation, which costs some values a
+    level (20 of 256 in fp16, 63 in fp32); the reference adapter gets the uncut picture. Source: the
+    release's inference.py.
+    """
+    values = torch.arange(256).to(dtype) / 127.5 - 1.0
+    table = ((values + 1) * 127.5).to(torch.uint8).numpy()
+    return np.asarray(table[reference], np.uint8)
+
+
 def latent_mask(
     mask: NDArray[np.generic],  # [H,W] in [0,1] or bool, 1 = portrait
     size: tuple[int, int],  # h, w
@@ -66,6 +78,7 @@ class ClipConditions:
         drivers: Pictures,  # [T,…] hints (landmark maps in landmark mode)
         mode: ModeName = "relight",
         noise: Tensor | None = None,  # [1,3,H,W] for the reference's augmentation
+        released_reference: bool = False,  # the VAE and CLIP see it as `released_bytes` cuts it
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode: unknown name {mode!r}; use {', '.join(MODES)}")
@@ -85,11 +98,13 @@ class ClipConditions:
         self._picture(0), self._picture(1)  # wrong sizes fail before the first step, not after an hour
         pixels = torch.from_numpy(reference.astype(np.float32))[None] / 127.5 - 1.0
         pixels = pixels.to(model.device)
+        cut = released_bytes(reference, model.dtype) if released_reference else reference
+        seen = torch.from_numpy(cut.astype(np.float32))[None].to(model.device) / 127.5 - 1.0
         with torch.inference_mode():
-            latents = reference_latents(model.vae, pixels, noise, NOISE_AUGMENTATION)
+            latents = reference_latents(model.vae, seen, noise, NOISE_AUGMENTATION)
             keep = 1.0 - latent_mask(mask, self.latent_size).to(latents)
             self._latents = (latents * keep)[:, None]
-            self._embedding = embed_image(model.image_encoder, pixels, model.image_mean, model.image_std)
+            self._embedding = embed_image(model.image_encoder, seen, model.image_mean, model.image_std)
             self._reference = model.adapters.features("reference", pixels[:, None].to(model.dtype))
 
     def pair(self, frames: Sequence[int]) -> tuple[Condition, Condition]:

@@ -69,6 +69,7 @@ def relight_latents(
     known: KnownFrames | None = None,  # frame 1 is the first hint's
     sigmas: Sequence[float] | None = None,  # levels of your own, the last one 0; else the sampler's
     state_dir: Path | None = None,
+    released_reference: bool = False,
 ) -> Tensor:
     """Return clean scaled latents [T + 1,4,h,w], the anchor first, on the CPU; arguments as in `relight_frames`."""
     levels = sigmas_for(sampler, steps) if sigmas is None else np.asarray(sigmas, np.float64)
@@ -78,13 +79,16 @@ def relight_latents(
     height, width = channels_first("reference", reference_rgb).shape[1:]
     # Drawn on the CPU in float32, in the release's order: picture noise, then latents.
     picture_noise = torch.randn(1, 3, height, width, generator=generator)
-    conditions = ClipConditions(model, reference_rgb, mask, reference_hint, hints, mode, picture_noise)
+    conditions = ClipConditions(
+        model, reference_rgb, mask, reference_hint, hints, mode, picture_noise, released_reference
+    )
     weights = omega_per_frame(omega, conditions.frames)
     size = conditions.latent_size
     start = initial_noise(generator, size, float(levels[0]))
     key = ""
     if state_dir is not None:
         about = f"{model.identity} {model.dtype} {mode} {sampler} {seed} {levels.tolist()} {weights.tolist()}"
+        about += " released reference" if released_reference else ""
         key = _fingerprint(about, reference_rgb, mask, reference_hint, hints, known)
     state = ClipLatents(conditions.frames, (4, *size), state_dir, key)
     state.begin(start)
@@ -110,6 +114,7 @@ def relight_frames(
     state_dir: Path | None = None,
     decoder: Literal["image", "temporal"] = "image",
     decode_batch: int = DECODE_BATCH,
+    released_reference: bool = False,  # see `lcvd.sampling.conditions.released_bytes`
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield T relit frames, uint8 [H,W,3], in order; the anchor is not among them.
 
@@ -141,6 +146,7 @@ def relight_frames(
         known=known,
         sigmas=sigmas,
         state_dir=state_dir,
+        released_reference=released_reference,
     )
     return _decoded(vae, latents[1:], decode_batch)
 

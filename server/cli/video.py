@@ -81,6 +81,14 @@ def video(
     low_memory: Annotated[
         bool, typer.Option("--low-memory", help="Guidance branches one after the other.", rich_help_panel=LCVD)
     ] = False,
+    released_reference: Annotated[
+        bool,
+        typer.Option(
+            "--released-reference",
+            help="Cut the portrait to 8 bit as the released script does, to compare with it.",
+            rich_help_panel=LCVD,
+        ),
+    ] = False,
     deca: Annotated[Path | None, typer.Option(help="Folder with DECA and FLAME.", rich_help_panel=LCVD)] = None,
     u2net: Annotated[Path | None, typer.Option(help="u2net_human_seg.pth.", rich_help_panel=LCVD)] = None,
     state: Annotated[
@@ -115,6 +123,7 @@ def video(
             dtype=dtype,
             device=device,
             batched=not low_memory,
+            released_reference=released_reference,
             deca_dir=deca,
             u2net=u2net,
         )

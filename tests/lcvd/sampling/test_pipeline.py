@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.errors import LcvdError, ModelUnavailable, ShapeError  # noqa: E402
+from lcvd.sampling.conditions import released_bytes  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames, relight_latents  # noqa: E402
 from tests.rounding import rounding  # noqa: E402
 
@@ -32,7 +33,9 @@ def clip() -> dict:
     }
 
 
-def rewritten(folder: Path, clip: dict, steps: int, omega: float, seed: int, mode: str) -> np.ndarray:
+def rewritten(
+    folder: Path, clip: dict, steps: int, omega: float, seed: int, mode: str, cut: bool = False
+) -> np.ndarray:
     """docs/lcvd.md from the published files, with the stock classes and float64 arithmetic around them: [T+1,4,h,w]."""
     from diffusers import AutoencoderKL
     from diffusers.models import UNetSpatioTemporalConditionModel
@@ -58,7 +61,11 @@ def rewritten(folder: Path, clip: dict, steps: int, omega: float, seed: int, mod
 
     generator = torch.Generator().manual_seed(seed)
     reference = torch.from_numpy(clip["reference_rgb"]).permute(2, 0, 1)[None].float() / 127.5 - 1
-    noisy = reference + 0.02 * torch.randn(reference.shape, generator=generator)
+    seen = reference
+    if cut:  # as inference.py does: np.uint8((x + 1) * 127.5)
+        seen = torch.from_numpy(np.uint8((reference.numpy() + 1) * 127.5)).float() / 127.5 - 1
+        assert not torch.equal(seen, reference)
+    noisy = seen + 0.02 * torch.randn(reference.shape, generator=generator)
     hints = np.concatenate([clip["reference_hint"].transpose(2, 0, 1)[None], clip["hints"]])
     frames = len(hints)
     height, width = reference.shape[2] // 8, reference.shape[3] // 8
@@ -70,7 +77,7 @@ def rewritten(folder: Path, clip: dict, steps: int, omega: float, seed: int, mod
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).reshape(1, 3, 1, 1)
     std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).reshape(1, 3, 1, 1)
     with torch.no_grad():
-        small = (_resize_with_antialiasing(reference, (224, 224)) + 1) / 2
+        small = (_resize_with_antialiasing(seen, (224, 224)) + 1) / 2
         token = clip_model((small - mean) / std).image_embeds[:, None]
         latent = vae.encode(noisy).latent_dist.mode()[0].double().numpy() * (1 - mask)
         ref = adapter("ref", reference)
@@ -115,6 +122,30 @@ def test_clip_equals_the_published_definition(
     got = relight_latents(tiny_model, **clip, steps=3, omega=4.5, seed=11, mode=mode)
     assert expected.std() > 0.1
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-4)
+
+
+def test_released_reference(tiny_model, tiny_weights: Path, clip: dict) -> None:
+    """On request the reference is cut to bytes for the VAE and CLIP, and not for its adapter, as the release does."""
+    clip = {**clip, "hints": clip["hints"][:3]}
+    expected = rewritten(tiny_weights, clip, steps=3, omega=4.5, seed=11, mode="relight", cut=True)
+    got, uncut = (
+        relight_latents(tiny_model, **clip, steps=3, omega=4.5, seed=11, released_reference=wanted).numpy()
+        for wanted in (True, False)
+    )
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    assert np.abs(uncut - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize(("dtype", "lowered"), [(torch.float16, 20), (torch.float32, 63)])
+def test_released_bytes(dtype, lowered: int) -> None:
+    """Some values lose one level, as in numpy's arithmetic of the same precision; none gains or loses more."""
+    values = np.arange(256, dtype=np.uint8)
+    number = {torch.float16: np.float16, torch.float32: np.float32}[dtype]
+    theirs = np.uint8((values.astype(number) / number(127.5) - number(1) + number(1)) * number(127.5))
+    cut = released_bytes(values, dtype)
+    np.testing.assert_array_equal(cut, theirs)
+    assert sorted(set((values.astype(int) - cut).tolist())) == [0, 1]
+    assert (values != cut).sum() == lowered
 
 
 def test_frames_and_progress(tiny_model, clip: dict) -> None:
