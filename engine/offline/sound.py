@@ -15,7 +15,7 @@ from lcvd.video.timestamps import RisingStamps
 COPIED = {"aac", "mp3", "opus", "ac3", "eac3", "alac", "flac"}
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # those that every player takes
 AAC_LAYOUTS = {1: "mono", 6: "5.1", 8: "7.1"}  # by channels; anything else is mixed to stereo
-GAP_S = 0.05  # a longer hole in the stamps stays a hole, a shorter one is jitter
+GAP_S = 0.03  # a longer hole in the stamps stays a hole, a shorter one is jitter
 JUMP_S = 1.0
 
 

@@ -66,6 +66,8 @@ class ClipReader:
             self._size: tuple[int, int] | None = None  # (height, width) of the first frame, and so of all
             self._index = 0
             self._damaged = 0
+            self._unkeyed = 0  # packets before the first key frame
+            self._keyed = False
             self._broken_off = ""
             self._reshaped = False
             self._refuse_huge(self.video.codec_context.width, self.video.codec_context.height)
@@ -102,6 +104,9 @@ class ClipReader:
             told.append(f"left out: {self._left_out}")
         if self._damaged:
             told.append(f"skipped {self._damaged} damaged packet{'s' * (self._damaged > 1)} of the picture")
+        if self._unkeyed:
+            pictures = "picture" if self._unkeyed == 1 else "pictures"
+            told.append(f"{self._unkeyed} {pictures} before the first key frame cannot be decoded")
         if self._broken_off:
             told.append(f"the file breaks off: {self._broken_off}")
         if self._reshaped:
@@ -140,8 +145,10 @@ class ClipReader:
                 return
             if packet.stream.index != self.video.index:
                 yield packet
-            else:
-                yield from self._decoded(packet)
+                continue
+            self._keyed |= packet.is_keyframe
+            self._unkeyed += not self._keyed and packet.size > 0
+            yield from self._decoded(packet)
 
     def _decoded(self, packet: av.Packet | None) -> Iterator[Frame]:
         """Yield the frames of one packet of video, or those that the decoder holds back; damage is counted."""
@@ -159,6 +166,8 @@ class ClipReader:
                 self._damaged += 1
                 continue
             t_s = None if frame.time is None else max(float(frame.time) - self.origin_s, 0.0)
+            if not self._keyed:  # a stream that refreshes piece by piece has no key frame, and shows its pictures
+                self._keyed, self._unkeyed = True, 0
             self._size = self._size or (rgb.shape[0], rgb.shape[1])
             self._reshaped |= rgb.shape[:2] != self._size
             yield Frame(self._index, self._stamps(t_s, 1.0 / float(self._fps)), letterbox(rgb, self._size))

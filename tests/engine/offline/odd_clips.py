@@ -121,3 +121,22 @@ def times_of(path: Path) -> dict[str, list[float]]:
             for frame in packet.decode():
                 found.setdefault(names[packet.stream.index], []).append(float(frame.time))
     return found
+
+
+def two_pictures(path: Path, default: int, cover: bool = False) -> Path:
+    """Writes a dark and a bright track of video; `cover` marks the first as a cover picture."""
+    with av.open(str(path), "w") as container:
+        tracks = [container.add_stream("mjpeg" if cover and n == 0 else "libx264", rate=FPS) for n in range(2)]
+        for number, track in enumerate(tracks):
+            track.width, track.height = 64, 48
+            track.pix_fmt = "yuvj420p" if cover and number == 0 else "yuv420p"
+            track.disposition = av.stream.Disposition.default if number == default else 0
+        if cover:
+            tracks[0].disposition = av.stream.Disposition.attached_pic
+        for track, level in zip(tracks, (40, 200), strict=True):
+            for index in range(1 if cover and level == 40 else 5):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
+                frame.pts = index
+                container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+    return path

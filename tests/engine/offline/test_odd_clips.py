@@ -15,7 +15,7 @@ from engine.offline.relight_clip import relight_clip
 from engine.offline.video_file import ClipReader
 from engine.passthrough import PassthroughEngine
 from lcvd.types import Lighting
-from tests.engine.offline.odd_clips import FPS, quarters, restamp_flv, times_of, write_clip
+from tests.engine.offline.odd_clips import FPS, quarters, restamp_flv, times_of, two_pictures, write_clip
 
 AAC = (("aac", 48000, "mono"),)
 
@@ -52,9 +52,11 @@ def test_a_first_frame_that_is_no_key_frame(tmp_path: Path, suffix: str) -> None
         return packet if len(seen) > 2 else None
 
     source = write_clip(tmp_path / f"cut{suffix}", frames=20, sounds=AAC, sound_s=0.8, on_packet=drop)
-    found = times_of(relit(source))
+    clip = relight_clip(PassthroughEngine(), Lighting("any"), source, tmp_path / "out.mp4")
+    found = times_of(tmp_path / "out.mp4")
     assert len(found["video"]) >= 15
     assert len(found["audio0"]) >= 36
+    assert "3 pictures before the first key frame cannot be decoded" in clip.notes
 
 
 @pytest.mark.parametrize("before_s", [0.1, 0.2, 3.0])
@@ -319,25 +321,6 @@ def test_every_sound_is_kept_and_the_default_stays_default(tmp_path: Path) -> No
             assert [bool(track.disposition & av.stream.Disposition.default) for track in tracks] == [False, True]
 
 
-def two_pictures(path: Path, default: int, cover: bool = False) -> Path:
-    """Writes a dark and a bright track of video; `cover` marks the first as a cover picture."""
-    with av.open(str(path), "w") as container:
-        tracks = [container.add_stream("mjpeg" if cover and n == 0 else "libx264", rate=FPS) for n in range(2)]
-        for number, track in enumerate(tracks):
-            track.width, track.height = 64, 48
-            track.pix_fmt = "yuvj420p" if cover and number == 0 else "yuv420p"
-            track.disposition = av.stream.Disposition.default if number == default else 0
-        if cover:
-            tracks[0].disposition = av.stream.Disposition.attached_pic
-        for track, level in zip(tracks, (40, 200), strict=True):
-            for index in range(1 if cover and level == 40 else 5):
-                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
-                frame.pts = index
-                container.mux(track.encode(frame))
-            container.mux(track.encode(None))
-    return path
-
-
 @pytest.mark.parametrize(("default", "level"), [(0, 40), (1, 200)])
 def test_the_default_picture_is_taken(tmp_path: Path, default: int, level: int) -> None:
     """Of two tracks of video the one that is marked; the other is told."""
@@ -389,3 +372,12 @@ def test_a_file_that_breaks_off_keeps_what_was_there(tmp_path: Path) -> None:
         frames = [item for item in items if isinstance(item, Frame)]
         assert 10 < len(frames) < 40
         assert [frame.index for frame in frames] == list(range(len(frames)))
+
+
+def test_sound_before_the_first_picture_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is held in memory until the picture begins, and only so much of it."""
+    source = write_clip(tmp_path / "a.mp4", begin_s=2.0, sounds=AAC, sound_s=2.5)
+    monkeypatch.setattr("engine.offline.video_file.MAX_HELD_BYTES", 5000)
+    with pytest.raises(ClipError, match="of sound come without a picture") as caught:
+        ClipReader(source)
+    assert "cut the clip" in caught.value.hint

@@ -1,13 +1,17 @@
 """Footage gives the frames of the engine's reader, the requested part of them, and errors for unreadable files."""
 
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from engine.offline.video_file import ClipReader
 from tests.clips import make_clip
+from tests.engine.offline.odd_clips import quarters, two_pictures, write_clip
 from tests.training.synthetic_footage import sway, write_video
 from training.errors import FootageError
 from training.prepare.footage import Box, Source, read_footage
@@ -97,3 +101,72 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     found = list(read_footage(Source("call", Path("call-12:30.mp4"))))
     assert len(found) == 3
+
+
+def turned_and_mirrored(path: Path) -> Path:
+    return write_clip(path, still=quarters(), set_video=lambda video: video.set_display_rotation(90, hflip=True))
+
+
+def wide_pixels(path: Path) -> Path:
+    def set_video(video: av.VideoStream) -> None:
+        video.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        video.set_display_rotation(90)
+
+    return write_clip(path, still=quarters(), set_video=set_video)
+
+
+def high_range(path: Path) -> Path:
+    def set_video(video: av.VideoStream) -> None:
+        context = video.codec_context
+        context.color_trc, context.color_primaries, context.colorspace = 18, 9, 9
+
+    return write_clip(path, still=quarters(), pix_fmt="yuv420p10le", set_video=set_video)
+
+
+def without_key_frame(path: Path) -> Path:
+    dropped: list[av.Packet] = []
+
+    def drop(packet: av.Packet) -> av.Packet | None:
+        dropped.append(packet)
+        return packet if len(dropped) > 2 else None
+
+    return write_clip(path, on_packet=drop)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (turned_and_mirrored, "a.mp4"),
+        (wide_pixels, "a.mov"),
+        (high_range, "a.mkv"),
+        (without_key_frame, "a.mkv"),
+        (lambda path: write_clip(path, fmt="h264"), "a.h264"),
+        (lambda path: write_clip(path, begin_s=2.0), "a.ts"),
+        (lambda path: two_pictures(path, default=1), "a.mkv"),
+        (lambda path: two_pictures(path, default=1, cover=True), "a.mp4"),
+    ],
+)
+def test_odd_footage_is_read_as_the_engine_reads_it(tmp_path: Path, make: Callable[[Path], Path], name: str) -> None:
+    """Shape, way up, colours and track are the same for training; its times begin with the picture."""
+    path = make(tmp_path / name)
+    with ClipReader(path) as reader:
+        expected = list(reader.frames())
+    found = list(read_footage(Source("a", path)))
+    assert len(found) == len(expected) > 3
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(found, expected, strict=True))
+    steps = np.diff([frame.t_s for frame in found]), np.diff([frame.t_s for frame in expected])
+    assert np.allclose(*steps, atol=2e-3)
+
+
+def test_a_song_with_a_cover_is_no_footage(tmp_path: Path) -> None:
+    """Its only picture is attached to the sound."""
+
+    def cover(video: av.VideoStream) -> None:
+        video.disposition = av.stream.Disposition.attached_pic
+
+    sounds = (("aac", 48000, "mono"),)
+    song = write_clip(
+        tmp_path / "a.m4a", fmt="mp4", codec="mjpeg", pix_fmt="yuvj420p", frames=1, sounds=sounds, set_video=cover
+    )
+    with pytest.raises(FootageError, match="no video stream"):
+        list(read_footage(Source("a", song)))
