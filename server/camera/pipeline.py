@@ -30,6 +30,7 @@ CARDS: dict[State, str] = {
     "away": "The camera is away",
 }
 IDLE_S = 0.2  # between two cards that nobody looks at: whoever comes sees one at once
+STILL_S = 1.0  # between two cards in a file, whose end is else unknown
 UNLIT_S = 3.0  # a file or a pipe begins with the first relit picture, if there is one by then
 RING = 512  # delays kept
 
@@ -52,7 +53,8 @@ class Written:
     frames: int = 0
     repeated: int = 0  # of them: the picture before, again
     dropped: int = 0  # pictures that came too close to the one before
-    seconds: float = 0.0
+    seconds: float = 0.0  # of the output's own time
+    took_s: float = 0.0  # from the first to the last, by the clock on the wall
     delays_s: deque[float] = field(default_factory=lambda: deque(maxlen=RING))  # capture → written
 
 
@@ -83,6 +85,7 @@ class Pipeline:
         self._rate, self._interval_s = ConstantRate(DEFAULT_FPS), float(1 / DEFAULT_FPS)
         self._start_s: float | None = None  # of the first picture written
         self._first_seen_s: float | None = None
+        self._first_written_s: float | None = None
         self._last_t_s = float("-inf")
         self._card: str | None = None  # the text that is shown
         self._carded_s = 0.0
@@ -91,10 +94,6 @@ class Pipeline:
         source = self._open_source()
         self._source_fps = source.fps
         return source
-
-    def wake(self) -> None:
-        """Makes `run` look at `stop` now."""
-        self._wake.set()
 
     def run(self) -> Written:
         """Writes until `stop` is set, a limit is reached or nobody reads. Raises what keeps camera or sink from it."""
@@ -169,10 +168,12 @@ class Pipeline:
             raise self.feed.error
         if self._size is None:
             return
-        if self._card != CARDS[state]:
-            self._card, self._carded_s = CARDS[state], now_s
-            self._put(self._placeholder(CARDS[state]), now_s, camera=False)
-        elif state == "off" and now_s - self._carded_s >= IDLE_S and self.latest is not None:
+        since_s = now_s - self._carded_s
+        if self._card != CARDS[state] or (since_s >= STILL_S and not self._sink.constant_rate):
+            # Not before it was written: in the place of the camera's last picture it may find no room yet.
+            if self._put(self._placeholder(CARDS[state]), now_s, camera=False):
+                self._card, self._carded_s = CARDS[state], now_s
+        elif state == "off" and since_s >= IDLE_S and self.latest is not None:
             self._carded_s = now_s
             self._rate = ConstantRate(self._rate.fps)  # who comes later has no interest in this time
             self._sink.write(self.latest, 0.0)
@@ -193,8 +194,11 @@ class Pipeline:
         self._size = size[0] & ~1, size[1] & ~1
         self._sink.open(*self._size, fps)
 
-    def _put(self, rgb: Rgb, t_s: float, camera: bool) -> None:
-        """Writes one picture of time `t_s` at its place, and the one before at the places that stayed empty."""
+    def _put(self, rgb: Rgb, t_s: float, camera: bool) -> bool:
+        """Writes one picture of time `t_s` at its place, and the one before at the places that stayed empty.
+
+        Returns False where its place is taken.
+        """
         if self._size is None:
             self._open_sink(self._limits.size or (rgb.shape[1], rgb.shape[0]))
         assert self._size is not None
@@ -206,14 +210,15 @@ class Pipeline:
         elif t_s <= self._last_t_s:
             empty = None
         if empty is None:
-            self.written.dropped += 1
-            return
+            self.written.dropped += camera
+            return False
         self._last_t_s = t_s
         self._repeat(empty)
         if not self._complete:
             self._write(picture, t_s)
         if camera:
             self.written.delays_s.append(self._clock() - t_s)
+        return True
 
     def _fill(self) -> None:
         """Repeats the last picture at the places that time has passed."""
@@ -232,6 +237,8 @@ class Pipeline:
         self._sink.write(picture, t_s - self._start_s)
         self.latest = picture
         self.written.frames += 1
+        self._first_written_s = self._first_written_s or before_s
+        self.written.took_s = before_s - self._first_written_s
         self.written.seconds = (
             self.written.frames * self._interval_s if self._sink.constant_rate else t_s - self._start_s
         )

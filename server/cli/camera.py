@@ -263,12 +263,14 @@ def _shown(control: "CameraControl", pipeline: "Pipeline", stop: threading.Event
 
 
 def _print_status(control: "CameraControl", pipeline: "Pipeline", over: threading.Event, console: Console) -> None:
-    told = ""
-    while not over.wait(STATUS_S if console.is_terminal else LOG_S if told else STATUS_S):
+    """Prints the numbers, in a terminal over and over in one line, and a trouble once."""
+    told, wait_s = "", STATUS_S
+    while not over.wait(wait_s):
+        wait_s = STATUS_S if console.is_terminal else LOG_S
         status, state = pipeline.status(), control.state()
         if status["trouble"] and status["trouble"] != told:
             console.print(f"[yellow]{escape(status['trouble'])}[/]; {escape(status['hint'])}")
-        told = status["trouble"] or told or " "
+        told = status["trouble"]
         line = " · ".join(
             (
                 "before" if state["before"] else state["light"],
@@ -290,9 +292,9 @@ def _summary(written: "Written") -> str:
     from engine.stats import percentiles_ms
 
     p50, p95, _ = percentiles_ms(list(written.delays_s))
-    rate = written.frames / written.seconds if written.seconds else 0.0
+    rate = (written.frames - 1) / written.took_s if written.took_s else 0.0
     return (
-        f"{written.frames} pictures, {rate:.2f} fps ({written.repeated} repeated, {written.dropped} left out); "
+        f"{written.frames} pictures, {rate:.1f} fps ({written.repeated} repeated, {written.dropped} left out); "
         f"delay p50 {p50:.0f} ms, p95 {p95:.0f} ms: the offset for sound"
     )
 
@@ -306,9 +308,8 @@ def _list() -> None:
     if not found:
         console.print("no camera was found; a clip will do: relight camera --camera clip.mp4 --to y4m:- | ffplay -i -")
     for each in found:
-        console.print(
-            f"[bold]{each.index}[/] {escape(each.name)}{' (virtual)' if each.virtual else ''}  [dim]{each.address}[/]"
-        )
+        name = escape(each.name) + " (virtual)" * each.virtual
+        console.print(f"[bold]{each.index}[/] {name}  [dim]{escape(each.address)}[/]")
         for mode in each.modes:
             rates = ", ".join(f"{rate:g}" for rate in mode.fps)
             console.print(f"    {mode.width}x{mode.height}  {mode.fourcc}  {rates} fps")

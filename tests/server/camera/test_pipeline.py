@@ -14,6 +14,7 @@ from engine.live.device import DeviceThread
 from engine.passthrough import PassthroughEngine
 from engine.protocols import EngineTraits
 from server.camera.pipeline import CARDS, Limits, Pipeline
+from server.camera.rate import ConstantRate
 from server.camera.sinks import ReaderGone, Sink
 from server.errors import CameraError
 from server.session.requested import Requested
@@ -70,7 +71,6 @@ class Room:
 
     def end(self) -> None:
         self.stop.set()
-        self.pipeline.wake()
         self.thread.join(20)
         assert not self.thread.is_alive()
 
@@ -183,6 +183,41 @@ def test_an_unplugged_camera_is_replaced_by_a_card_until_it_is_back(
     assert found.pipeline.status()["trouble"] == ""
 
 
+def test_a_file_ends_in_time_though_the_camera_went(room: Callable[..., Room]) -> None:
+    """Its card comes once a second, so that `--seconds` is reached."""
+    found = room(FakeSink(constant_rate=False), Limits(seconds=3.0))
+    until(lambda: len(found.sink.levels) > 3)
+    found.source.missing.set()
+    found.source.unplugged.set()
+    found.thread.join(20)
+    assert not found.thread.is_alive()
+    assert found.sink.times[-1] >= 3.0
+    cards = [level for level in found.sink.levels if level != CAMERA_LEVEL]
+    assert 3 <= len(cards) <= 4
+
+
+def test_a_card_that_finds_no_room_comes_with_the_next_place(
+    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera that dies in the place of its last picture is not shown for ever."""
+    refused: list[float] = []
+    place = ConstantRate.place
+
+    def once(self: ConstantRate, t_s: float, now_s: float) -> int | None:
+        if found.source.missing.is_set() and not refused:
+            refused.append(t_s)
+            return None
+        return place(self, t_s, now_s)
+
+    found = room(FakeSink())
+    monkeypatch.setattr(ConstantRate, "place", once)
+    until(lambda: len(found.sink.levels) > 3)
+    found.source.missing.set()
+    found.source.unplugged.set()
+    until(lambda: found.pipeline.status()["camera"] == "away" and found.sink.levels[-1] != CAMERA_LEVEL)
+    assert refused
+
+
 def test_a_camera_that_never_opened_is_an_error(room: Callable[..., Room]) -> None:
     """A pipe gets nothing, and the command ends with the sentence."""
     found = room(FakeSink(), before=lambda room: room.source.missing.set())
@@ -220,6 +255,7 @@ def test_a_slow_reader_gets_fewer_pictures_and_none_of_them_old(room: Callable[.
     written = found.pipeline.written
     assert written.frames == 12
     assert written.repeated <= 2
+    assert written.took_s >= 11 * 0.1  # as it was, not as the rate says
     # The newest picture is taken each time: its age is one write and a turn, and does not grow.
     ages = list(written.delays_s)
     assert max(ages[6:]) < ages[0] + 3 * 0.1
