@@ -7,9 +7,11 @@ import logging
 from typing import Any
 
 import aiortc.codecs
+import aiortc.rtcicetransport
 import aiortc.rtcpeerconnection
 import aiortc.rtcrtpreceiver
 import aiortc.rtcrtpsender
+from aioice.ice import Connection
 from aiortc.codecs.base import Decoder, Encoder
 from aiortc.codecs.h264 import H264Decoder, H264Encoder
 from aiortc.codecs.opus import OpusEncoder
@@ -23,6 +25,7 @@ from aiortc.rtcrtpsender import RTCRtpSender
 from server.rtc.decoders import LiveAudioDecoder, LiveH264Decoder, LiveVp8Decoder
 from server.rtc.dtls import LiveDtlsTransport
 from server.rtc.encoders import LiveH264Encoder, LiveVp8Encoder
+from server.rtc.ice import LiveIceConnection
 from server.rtc.jitter import LiveReceiver, PromptJitterBuffer
 from server.rtc.playout_delay import offer_extension
 from server.rtc.sender import LiveSender
@@ -66,6 +69,7 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (aiortc.rtcpeerconnection, "RTCRtpReceiver", LiveReceiver),
     (aiortc.rtcpeerconnection, "RTCRtpSender", LiveSender),
     (aiortc.rtcpeerconnection, "RTCDtlsTransport", LiveDtlsTransport),
+    (aiortc.rtcicetransport, "Connection", LiveIceConnection),
 )
 _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (JitterBuffer, ("add", "remove", "_remove_frame", "capacity")),
@@ -76,6 +80,7 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet", "_send_rtcp")),
     (RTCRtpReceiver, ("_handle_rtcp_packet",)),
     (OpusEncoder, ("encode", "pack")),
+    (Connection, ("query_consent", "data_received", "build_request")),
     (RTCDtlsTransport, ("start", "_do_handshake", "_validate_peer_identity", "_setup_srtp", "_RTCDtlsTransport__run")),
 )
 # (class, names that Python mangles): attributes that its constructor makes and we read or replace.

@@ -82,8 +82,11 @@ def completed(sdp: str) -> str:
     return _joined(session, sections)
 
 
-def may_have_old_curve(sdp: str) -> bool:
-    """True for an offer of FFmpeg's WHIP muxer, whose certificate may be of a curve that OpenSSL 4 does not know."""
+def is_ffmpeg(sdp: str) -> bool:
+    """True for an offer of FFmpeg's WHIP muxer.
+
+    Its certificate may be of a curve that OpenSSL 4 does not know, and it answers no checks once it is connected.
+    """
     return "s=FFmpegPublishSession" in sdp
 
 

@@ -29,9 +29,10 @@ from server.rtc.audio_delay import AudioDelay
 from server.rtc.candidates import parsed_candidate, with_first_candidate
 from server.rtc.dtls import LiveDtlsTransport
 from server.rtc.hub import Hub, TappedTrack
+from server.rtc.ice import LiveIceConnection
 from server.rtc.jitter import LiveReceiver
 from server.rtc.lip_sync import LipSync
-from server.rtc.offer import checked_offer, may_have_old_curve, rejected_sections, with_rejected
+from server.rtc.offer import checked_offer, is_ffmpeg, rejected_sections, with_rejected
 from server.rtc.sender import LiveSender
 from server.rtc.sound.arrival_line import ArrivalLine
 from server.rtc.video_input import VideoInput
@@ -98,7 +99,8 @@ class Peer:
         try:
             async with asyncio.timeout(GATHER_LIMIT_S):
                 await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
-                self._choose_dtls(sdp)
+                if is_ffmpeg(sdp):
+                    self._allow_for_ffmpeg()
                 self._hub.has_sound = self._audio is not None
                 self._sender = self._pc.addTrack(TappedTrack(self.output, self._hub.show))
                 self._tie_sound()
@@ -150,12 +152,14 @@ class Peer:
 
     # ---- inside
 
-    def _choose_dtls(self, sdp: str) -> None:
-        """Lets the handshake take the certificate that an FFmpeg built with GnuTLS shows."""
-        if may_have_old_curve(sdp):
-            for transceiver in self._pc.getTransceivers():
-                if isinstance(transport := transceiver.receiver.transport, LiveDtlsTransport):
-                    transport.old_curves = True
+    def _allow_for_ffmpeg(self) -> None:
+        """Takes the certificate that an FFmpeg built with GnuTLS shows, and its media for consent."""
+        for transceiver in self._pc.getTransceivers():
+            transport = transceiver.receiver.transport
+            if isinstance(transport, LiveDtlsTransport):
+                transport.old_curves = True
+            if isinstance(connection := transport.transport._connection, LiveIceConnection):
+                connection.answers_checks = False
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
