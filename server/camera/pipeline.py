@@ -35,6 +35,11 @@ UNLIT_S = 3.0  # a file or a pipe begins with the first relit picture, if there 
 RING = 512  # delays kept
 
 
+def even_size(size: Size) -> Size:
+    """Returns `size` with even sides, as 4:2:0 needs them."""
+    return size[0] & ~1, size[1] & ~1
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The shape and the end of the output. None: the source's own, or no end."""
@@ -44,6 +49,12 @@ class Limits:
     fps: Fraction | None = None
     frames: int | None = None
     seconds: float | None = None
+
+    @property
+    def shape_before_camera(self) -> tuple[int, int, Fraction]:
+        """Width, height and rate of a sink that is opened before the camera."""
+        width, height = even_size(self.size or self.camera_size)
+        return width, height, self.fps or DEFAULT_FPS
 
 
 @dataclass(slots=True)
@@ -100,7 +111,7 @@ class Pipeline:
         self.feed.start()
         try:
             if self._sink.live_before_camera:
-                self._open_sink(self._limits.size or self._limits.camera_size)
+                self._open_sink(*self._limits.shape_before_camera)
                 device = self._sink.device or ""
                 readers = Readers(lambda: self._count(device), self.feed.want, self._stop)
                 self._on_demand = readers.counted
@@ -188,11 +199,10 @@ class Pipeline:
 
     # ---- writing
 
-    def _open_sink(self, size: Size) -> None:
-        fps = self._limits.fps or self._source_fps or DEFAULT_FPS
+    def _open_sink(self, width: int, height: int, fps: Fraction) -> None:
         self._rate, self._interval_s = ConstantRate(fps), float(1 / fps)
-        self._size = size[0] & ~1, size[1] & ~1
-        self._sink.open(*self._size, fps)
+        self._size = width, height
+        self._sink.open(width, height, fps)
 
     def _put(self, rgb: Rgb, t_s: float, camera: bool) -> bool:
         """Writes one picture of time `t_s` at its place, and the one before at the places that stayed empty.
@@ -200,7 +210,8 @@ class Pipeline:
         Returns False where its place is taken.
         """
         if self._size is None:
-            self._open_sink(self._limits.size or (rgb.shape[1], rgb.shape[0]))
+            size = even_size(self._limits.size or (rgb.shape[1], rgb.shape[0]))
+            self._open_sink(*size, self._limits.fps or self._source_fps or DEFAULT_FPS)
         assert self._size is not None
         picture = letterbox(even(rgb), self._size[::-1])
         now_s = self._clock()

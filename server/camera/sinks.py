@@ -214,6 +214,8 @@ class VirtualCameraSink(Sink):
         self._camera: Any = None
 
     def open(self, width: int, height: int, fps: Fraction) -> None:
+        if self._camera is not None:  # before the warm-up, so that what is wrong is told at once
+            return
         try:
             self._camera = self._module.Camera(width, height, float(fps), device=self._wanted)
         except (RuntimeError, ValueError, OSError) as error:  # one line for each backend it tried

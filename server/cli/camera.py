@@ -76,6 +76,8 @@ def camera(
         except ReaderGone:
             return
         try:
+            if sink.live_before_camera:
+                sink.open(*limits.shape_before_camera)
             pair = _warm(server.engines, engine, reference is not None, console, stop)
             if pair is None:
                 return

@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import pyvirtualcam
 
 from server.camera.sinks import ReaderGone, VirtualCameraSink, Y4mSink, make_sink
 from server.errors import CameraError
 from tests.ffmpeg import read_video
+from tests.server.camera.fake_backend import FakeBackend
 
 BARS = np.array(
     [
@@ -179,40 +179,6 @@ def test_a_full_disk_ends_a_file_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match="cannot be written: No space left"):
         record()
     sink.close()
-
-
-class FakeBackend:
-    """A backend of the real pyvirtualcam, which keeps what it is sent."""
-
-    sent: list[np.ndarray] = []  # noqa: RUF012 (pyvirtualcam makes the instance; the test reads the class)
-    refusal: str | None = None
-
-    def __init__(
-        self, *, width: int, height: int, fps: float, fourcc: int, device: str | None, **options: object
-    ) -> None:
-        if FakeBackend.refusal is not None:
-            raise RuntimeError(FakeBackend.refusal)
-        self.shape, self.name = (height, width, 3), device or "Fake Camera"
-
-    def close(self) -> None:
-        FakeBackend.sent.append(np.empty(0))
-
-    def send(self, frame: np.ndarray) -> None:
-        FakeBackend.sent.append(frame.reshape(self.shape).copy())
-
-    def device(self) -> str:
-        return self.name
-
-    def native_fourcc(self) -> int | None:
-        return None
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> type[FakeBackend]:
-    """The only backend there is."""
-    monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"fake": FakeBackend})
-    monkeypatch.setattr(FakeBackend, "sent", [])
-    return FakeBackend
 
 
 def test_pictures_reach_a_virtual_camera_as_they_are(backend: type[FakeBackend]) -> None:

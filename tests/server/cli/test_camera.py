@@ -16,10 +16,12 @@ import pytest
 from engine.bench.sample_clip import PORTRAIT, sample_frames
 from engine.fit import cover
 from server.camera.recording import Recording
+from server.cli.main import main
 from server.http.uploads import portrait_of
 from server.settings import Settings
 from tests.clips import make_clip, picture
 from tests.ffmpeg import read_video
+from tests.server.camera.fake_backend import FakeBackend
 from tests.server.cli.test_main import run_main
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -166,6 +168,42 @@ def test_what_cannot_be_is_told_in_a_sentence(
     assert "try:" in said
     assert "warming up" not in said
     assert plain.read_bytes() == before
+
+
+def test_a_virtual_camera_gets_the_pictures(
+    plain: Path,
+    backend: type[FakeBackend],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Through the real pyvirtualcam, with a backend that keeps them; the clip's own size, and closed at the end."""
+    arguments = ["camera", "-c", str(plain), "--engine", "passthrough", "--frames", "5", "--no-page"]
+    monkeypatch.setattr(sys, "argv", ["relight", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    *pictures, end = backend.sent
+    assert {rgb.shape for rgb in pictures} == {(48, 64, 3)}
+    assert len(pictures) == 5
+    assert end.size == 0
+    assert "5 pictures" in capsys.readouterr().err
+
+
+def test_without_a_virtual_camera_nothing_is_warmed_up(
+    plain: Path,
+    backend: type[FakeBackend],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The sentence and its commands come at once."""
+    monkeypatch.setattr(backend, "refusal", "No v4l2 loopback device found at /dev/video[0-99].")
+    monkeypatch.setattr("server.camera.remedies.this_system", lambda: "debian")
+    monkeypatch.setattr("server.camera.sinks.this_system", lambda: "debian")
+    assert run_main(["camera", "-c", str(plain), "--engine", "passthrough"], monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert "no virtual camera is installed here" in said
+    assert "sudo apt install v4l2loopback-dkms" in said
+    assert "warming up" not in said
 
 
 def test_the_terminal_gets_no_pictures(
