@@ -51,7 +51,7 @@ def wait_for(extension: Extension, state: str) -> None:
     extension.popup.wait_for_selector(f'#status[data-tone="{state}"]', timeout=30000)
 
 
-def test_server_and_worker_end_and_come_back(server: Serving, extension: Extension, page: Page) -> None:
+def test_server_and_worker_end_and_come_back(server: Serving, extension: Extension, page: Page, tmp_path: Path) -> None:
     """Without the server the camera goes on, on the same track; the picture is relit again when it is back.
 
     The same goes for the extension's worker, which the browser may end at any moment.
@@ -65,8 +65,14 @@ def test_server_and_worker_end_and_come_back(server: Serving, extension: Extensi
     wait_for(extension, "live")
     cdp = extension.context.new_cdp_session(extension.popup)
     cdp.send("ServiceWorker.enable")
+
+    def opened() -> int:
+        return (tmp_path / "server.log").read_text().count("session opened")
+
+    before = opened()
+    extension.popup.evaluate("document.querySelector('#status').dataset.tone = ''")
     cdp.send("ServiceWorker.stopAllWorkers")
-    wait_for(extension, "warn")
+    assert Picture(page).settle(opened, lambda count: count > before, 20) > before
     wait_for(extension, "live")
     assert page.evaluate("[track.id, track.readyState]") == [track, "live"]
     assert page.evaluate(COUNT) > 3
