@@ -49,7 +49,7 @@ export class Call {
   /** @param {import("./store.js").Store} store @param {Relit} relit @param {string} token empty: none */
   constructor(store, relit, token) {
     this.#relit = relit;
-    this.#record = new RecordButton(() => relit.getVideoTracks()[0] ?? null, troubleFrom);
+    this.#record = new RecordButton(() => relit, troubleFrom);
     this.#sound = new SoundCard(store, {
       track: (track) => {
         this.#microphone = track;
@@ -57,7 +57,7 @@ export class Call {
       },
       error: troubleFrom,
     });
-    this.#share = new Share({ token, sound: () => {}, renew: () => this.#name(newKey()), error: troubleFrom });
+    this.#share = new Share({ token, sound: (on) => this.#shareSound(on), renew: () => this.#name(newKey()), error: troubleFrom });
     relit.on("ack", ({ type, ack }) => type === "set_viewing_key" && this.#share.show(ack.view));
     this.#name(kept(KEY) ?? newKey());
     offerPictureInPicture("#pip", this.#video, troubleFrom);
@@ -74,6 +74,14 @@ export class Call {
   #name(key) {
     keep(KEY, key);
     this.#relit.send("set_viewing_key", { key });
+  }
+
+  /** @param {boolean} on the server gets the sound, for viewers */
+  #shareSound(on) {
+    this.#relit.setSound(on ? "server" : "page");
+    this.#share.sound(on);
+    this.#sound.shared(on);
+    if (on && !this.#microphone) this.#sound.toggle(); // nobody would hear anything
   }
 
   #send() {

@@ -27,10 +27,10 @@ export class RecordButton {
   #timer = 0;
 
   /**
-   * @param {() => MediaStreamTrack | null} picture the relit one; null where there is none
+   * @param {() => MediaStream} relit picture and sound; their tracks stay the same once they are there
    * @param {(error: unknown) => void} onError
    */
-  constructor(picture, onError) {
+  constructor(relit, onError) {
     this.#recorder = new Recorder({
       change: (state) => this.#show(state),
       saved: ({ name, bytes, seconds }) =>
@@ -38,14 +38,16 @@ export class RecordButton {
       failed: onError,
     });
     this.#button.hidden = !recordedType();
-    this.#button.addEventListener("click", () =>
-      this.#recorder.state === "idle" ? this.#recorder.start(picture()) : this.#recorder.stop(),
-    );
+    this.#button.addEventListener("click", () => {
+      if (this.#recorder.state !== "idle") return this.#recorder.stop();
+      const [[picture = null], [sound = null]] = [relit().getVideoTracks(), relit().getAudioTracks()];
+      this.#recorder.start(picture, sound);
+    });
     window.addEventListener("beforeunload", (event) => this.#recorder.state !== "idle" && event.preventDefault());
     removeLeftovers();
   }
 
-  /** Records this sound from now on, or silence. @param {MediaStreamTrack | null} track @returns {void} */
+  /** Takes the sound for a recording that began without one. @param {MediaStreamTrack | null} track @returns {void} */
   sound(track) {
     this.#recorder.sound(track);
   }

@@ -72,13 +72,17 @@ export class Recorder {
     return this.state === "recording" || this.state === "saving" ? (performance.now() - this.#began_ms) / 1000 : 0;
   }
 
-  /** Records this sound from now on, or silence. @param {MediaStreamTrack | null} track @returns {void} */
+  /** Takes the sound for a recording that began without one. @param {MediaStreamTrack | null} track @returns {void} */
   sound(track) {
     this.#mixer.input(track);
   }
 
-  /** Begins a recording. @param {MediaStreamTrack | null} picture lives as long as the recording @returns {Promise<void>} */
-  async start(picture) {
+  /**
+   * Begins a recording.
+   * @param {MediaStreamTrack | null} picture lives as long as the recording
+   * @param {MediaStreamTrack | null} sound as well; null: there is none yet @returns {Promise<void>}
+   */
+  async start(picture, sound) {
     if (this.state !== "idle") return;
     this.#set("starting");
     /** @type {Spool | null} */
@@ -90,7 +94,7 @@ export class Recorder {
         throw new NoRecording("no_picture", "There is no relit picture to record", "Turn your camera on first.");
       const name = fileName(type.startsWith("video/mp4") ? "mp4" : "webm");
       spool = await Spool.open(`${crypto.randomUUID()}-${name}`);
-      await this.#record(spool, new MediaStream([picture, this.#mixer.open()]), type, name);
+      await this.#record(spool, new MediaStream([picture, sound ?? this.#mixer.open()]), type, name);
     } catch (error) {
       this.#mixer.close();
       this.#recorder = null;
@@ -159,7 +163,7 @@ export class Recorder {
   }
 }
 
-/** Gives the recording one sound track of its own: a recorder ends when tracks come or go, and a microphone may do so meanwhile. */
+/** Gives a recording that begins without a sound a track of its own: a recorder ends when a track is added. */
 class Mixer {
   /** @type {MediaStreamTrack | null} */
   #track = null;

@@ -184,6 +184,8 @@ export interface Relit extends MediaStream {
   setMirror(on: boolean): void;
   /** Goes on with other tracks; null sends nothing, which frees the place on the server, until there are tracks again. */
   replaceSource(stream: MediaStream | null): void;
+  /** Changes the way of the sound; to and from "server" by a new connection. Throws TypeError. */
+  setSound(way: Sound): void;
   /** Ends the tracks and the connection. The tracks that were handed in go on: they are the caller's. */
   stop(): void;
   /** Calls a listener at each event; returns a function that takes it off again. */

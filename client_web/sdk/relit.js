@@ -36,6 +36,11 @@ import { createSync } from "./sync.js";
 const NO_SERVER = "The camera goes on, an avatar's portrait where one is chosen; relit pictures come back by themselves.";
 const SOUNDS = ["page", "server", "none"];
 
+/** @param {string} way throws TypeError where it is none */
+function checkWay(way) {
+  if (!SOUNDS.includes(way)) throw new TypeError(`sound=${JSON.stringify(way)}: it is one of ${SOUNDS.join(", ")}`);
+}
+
 export class Relit extends MediaStream {
   /** The engines of the present session. */
   engines = new EngineList();
@@ -56,8 +61,11 @@ export class Relit extends MediaStream {
   #gate = new AvatarGate();
   #timing;
   #soundWay;
+  /** What was handed in last. @type {MediaStream | null} */
+  #source = null;
   /** Made with the first audio track. @type {Sound | null} */
   #sound = null;
+  #stopDelaying = () => {};
   /** Problems that were told since there was a picture: each attempt to connect would tell them again. @type {Set<string>} */
   #told = new Set();
   #sync;
@@ -68,7 +76,7 @@ export class Relit extends MediaStream {
   constructor(stream, options = {}) {
     super();
     const { server = new URL("..", import.meta.url), token = "", sound = "page", transport } = options;
-    if (!SOUNDS.includes(sound)) throw new TypeError(`sound=${JSON.stringify(sound)}: it is one of ${SOUNDS.join(", ")}`);
+    checkWay(sound);
     this.#server = new Server(server, token, transport);
     this.#soundWay = sound;
     this.#picture = new PictureOutput({
@@ -189,14 +197,15 @@ export class Relit extends MediaStream {
 
   /** @param {MediaStream | null} stream */
   replaceSource(stream) {
+    this.#source = stream;
     const { picture, sound, troubles } = checkSource(stream);
     for (const trouble of troubles) this.#trouble(trouble);
     if (sound && this.#soundWay !== "none" && !this.#sound) {
       this.#sound = new Sound();
-      if (this.#soundWay === "page") this.#timing.attach(this.#sound);
+      if (this.#soundWay === "page") this.#stopDelaying = this.#timing.attach(this.#sound);
       this.addTrack(this.#sound.track);
     }
-    this.#sound?.setSource(sound);
+    this.#sound?.setSource(this.#soundWay === "none" ? null : sound);
     this.#picture.setCamera(picture);
     this.#link.send(picture, this.#soundWay === "server" ? sound : null).catch((error) => this.#trouble(error));
   }
@@ -204,6 +213,18 @@ export class Relit extends MediaStream {
   /** Keeps a further sound in step with this picture. @param {Sound} sound @returns {() => void} lets it go */
   lead(sound) {
     return this.#timing.attach(sound);
+  }
+
+  /** @param {import("./relight.js").Sound} way throws TypeError */
+  setSound(way) {
+    checkWay(way);
+    if (way === this.#soundWay) return;
+    this.#soundWay = way;
+    this.#stopDelaying();
+    this.#stopDelaying = way === "page" && this.#sound ? this.#timing.attach(this.#sound) : () => {};
+    if (way !== "page") this.#sound?.follow({ how: "jump", delay_s: 0 }); // the camera's, where there is no relit picture
+    this.replaceSource(this.#source);
+    this.#settle();
   }
 
   /** @param {string} type @param {Record<string, unknown>} fields */
@@ -301,7 +322,7 @@ export class Relit extends MediaStream {
 
   #settle() {
     const { showing } = this.#picture;
-    if (this.#soundWay === "server") this.#sound?.useReturned(showing === "relit");
+    this.#sound?.useReturned(this.#soundWay === "server" && showing === "relit");
     if (showing === "relit") return this.#setState("live");
     const waiting = this.#connection === "connecting" && this.#state === "connecting";
     this.#setState(waiting ? "connecting" : this.#covered ? "portrait" : "camera");
