@@ -232,8 +232,8 @@ def test_share_with_sound(picture: Picture, context: BrowserContext) -> None:
     assert picture.settle(lambda: other.evaluate(volume), lambda value: value == 1, 5) == 1
     assert picture.settle(lambda: other.evaluate(LOUDEST), lambda peak: peak > 0.1, 10) > 0.1
     page.keyboard.press("u")
-    other.wait_for_timeout(1000)
-    assert other.evaluate(LOUDEST) < 0.01
+    # A decoder fades out over what it lost; a beep a second would be far louder.
+    assert picture.settle(lambda: other.evaluate(LOUDEST), lambda peak: peak < 0.02, 10) < 0.02
     other.close()
 
 
