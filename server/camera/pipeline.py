@@ -33,6 +33,7 @@ IDLE_S = 0.2  # between two cards that nobody looks at: whoever comes sees one a
 STILL_S = 1.0  # between two cards in a file, whose end is else unknown
 UNLIT_S = 3.0  # a file or a pipe begins with the first relit picture, if there is one by then
 RING = 512  # delays kept
+SMOOTHING = 0.1  # of the time a write takes: its mean follows within ten writes
 
 
 def even_size(size: Size) -> Size:
@@ -97,6 +98,7 @@ class Pipeline:
         self._start_s: float | None = None  # of the first picture written
         self._first_seen_s: float | None = None
         self._first_written_s: float | None = None
+        self._mean_write_s = 0.0
         self._last_t_s = float("-inf")
         self._card: str | None = None  # the text that is shown
         self._carded_s = 0.0
@@ -217,7 +219,7 @@ class Pipeline:
         now_s = self._clock()
         empty: int | None = 0
         if self._sink.constant_rate:
-            empty = self._rate.place(t_s, now_s)
+            empty = self._rate.place(t_s, now_s, fill=not self._reader_is_slow)
         elif t_s <= self._last_t_s:
             empty = None
         if empty is None:
@@ -253,8 +255,16 @@ class Pipeline:
         self.written.seconds = (
             self.written.frames * self._interval_s if self._sink.constant_rate else t_s - self._start_s
         )
-        # A reader slower than the rate gets fewer pictures, none of them old.
-        self._rate.shift(max(0.0, self._clock() - before_s - self._interval_s))
+        took_s = self._clock() - before_s
+        self._mean_write_s += SMOOTHING * (took_s - self._mean_write_s)
+        # A reader slower than the rate gets fewer pictures, none of them old. A single hiccup is made up for: who
+        # records sound beside the pipe would else see the picture fall behind.
+        if self._reader_is_slow:
+            self._rate.shift(max(0.0, took_s - self._interval_s))
+
+    @property
+    def _reader_is_slow(self) -> bool:
+        return self._mean_write_s > self._interval_s
 
     @property
     def _complete(self) -> bool:

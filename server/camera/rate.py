@@ -42,15 +42,18 @@ class ConstantRate:
         self._filled_s = 0.0  # when that was
         self._stalled = False
 
-    def place(self, t_s: float, now_s: float) -> int | None:
-        """Takes the place of a picture of `t_s`. Returns how many before it are still empty; None: it has no place."""
+    def place(self, t_s: float, now_s: float, fill: bool = True) -> int | None:
+        """Takes the place of a picture of `t_s`. Returns how many before it are still empty; None: it has no place.
+
+        Without `fill` they are left out of the output's time, and the picture has the first of them.
+        """
         if self._zero_s is None:
             self._zero_s = t_s
         place = math.floor((t_s - self._zero_s) * self.fps + 0.5)
         empty = place - self._place - 1
         if empty < 0:
             return None
-        most = round(MAX_FILL_S * self.fps)
+        most = round(MAX_FILL_S * self.fps) if fill else 0
         if empty > most:
             self.shift(float((empty - most) / self.fps))
             place, empty = place - (empty - most), most

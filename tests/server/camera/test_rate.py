@@ -52,6 +52,14 @@ def test_time_that_nobody_read_is_not_made_up_for() -> None:
     assert rate.place(5.0, 5.0) == 0
 
 
+def test_places_that_are_not_to_be_filled_are_left_out() -> None:
+    """Three pictures that a slow reader missed; the next one follows without a gap."""
+    rate = ConstantRate(Fraction(10))
+    assert rate.place(0.0, 0.0) == 0
+    assert rate.place(0.4, 0.4, fill=False) == 0
+    assert rate.place(0.5, 0.5) == 0
+
+
 def test_a_break_in_time_is_filled_for_a_second_at_most() -> None:
     """A machine that slept for an hour does not write an hour."""
     rate = ConstantRate(Fraction(30))
