@@ -12,11 +12,13 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from engine import ENGINES
+from server.cli.bench_av import parse_delays, run_av
 
 if TYPE_CHECKING:
     from engine.bench.throughput import BenchResult
 
 LOOPBACK = "With --loopback"  # the panel of options that only the way through WebRTC reads
+OF_AV = ("loopback", "lip_sync", "delays", "seconds", "clip", "size", "codec", "max_p95_ms", "json_only")
 # Of `relight bench`, which its grid of LCVD never read: the old spelling drops them as it did before.
 NOT_OF_THE_GRID = (
     "--engine",
@@ -100,6 +102,12 @@ def measure(
     ] = "auto",
     pixels: Annotated[int, typer.Option(help="Side of LCVD's avatar; 0: the server's.", rich_help_panel=LOOPBACK)] = 0,
     quality: Annotated[str, typer.Option(help="Of the avatar.", rich_help_panel=LOOPBACK)] = "",
+    lip_sync: Annotated[
+        bool, typer.Option("--av", help="Lip sync: sound against picture, with delays.", rich_help_panel=LOOPBACK)
+    ] = False,
+    delays: Annotated[
+        str, typer.Option(help="Of the picture, in seconds, with --av.", rich_help_panel=LOOPBACK)
+    ] = "0.05,0.5,1,3",
 ) -> None:
     """Measure an engine alone, or the whole way through WebRTC. The last line of stdout is one JSON document.
 
@@ -120,11 +128,16 @@ def measure(
         raise typer.BadParameter(f"codec {codec!r} is unknown; use vp8 or h264", param_hint="--codec")
     if not loopback:
         refuse_loopback_options(ctx)
+    check_av_options(ctx, lip_sync)
+    delays_s = parse_delays(delays)
     if plot is not None:
         check_plot(plot)
     lighting = preset(light).lighting
     loop = pictures(clip, parse_size(size))
     console = Console(stderr=json_only, quiet=json_only)
+    if lip_sync:
+        run_av(delays_s, loop, seconds, codec, max_p95_ms, console)
+        return
     if loopback:
         from server.rtc.loopback import bench_loopback
 
@@ -168,6 +181,16 @@ def refuse_loopback_options(ctx: typer.Context) -> None:
     for parameter in given_options(ctx):
         if getattr(parameter, "rich_help_panel", None) == LOOPBACK:
             raise typer.BadParameter("it needs --loopback", param_hint=" / ".join(parameter.opts))
+
+
+def check_av_options(ctx: typer.Context, lip_sync: bool) -> None:
+    """Raises BadParameter for options that --av does not read, and for those that only it does."""
+    for parameter in given_options(ctx):
+        hint = " / ".join(parameter.opts)
+        if lip_sync and parameter.name not in OF_AV:
+            raise typer.BadParameter("--av does not read it", param_hint=hint)
+        if not lip_sync and parameter.name == "delays":
+            raise typer.BadParameter("it needs --loopback --av", param_hint=hint)
 
 
 def given_options(ctx: typer.Context) -> list[Any]:

@@ -54,9 +54,10 @@ class AudioDelay(MediaStreamTrack):
         """Takes over how long ago, without the network's waiting, what leaves now shall have arrived."""
         self.line.delay_s = min(max(0.0, delay_s), MAX_DELAY_S)
 
-    def actual_delay_s(self, now_s: float) -> float:
-        """Returns that of what leaves at `now_s`: never less than can be, and gliding where it changes a little."""
-        return self.line.actual_delay_s(now_s)
+    @property
+    def actual_delay_s(self) -> float:
+        """That of what leaves next: never less than can be, and gliding where it changes a little."""
+        return self.line.actual_delay_s
 
     def media_s(self, now_s: float) -> float | None:
         """Returns the PTS, in seconds, of what leaves at `now_s`; None before the first frame left."""

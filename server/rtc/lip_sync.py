@@ -17,7 +17,10 @@ CAMERA = "camera"
 # Without sender reports: a sound packet leaves when its 20 ms are over, its picture is encoded and decoded meanwhile.
 USUAL_LAG_S = -0.008
 MAX_LAG_S = 0.3  # reports that say more than this are not of one clock
-AHEAD_S, BEHIND_S = 0.02, 0.5  # a picture's time on the sound's clock lies this close around its leaving
+AHEAD_S, BEHIND_S = (
+    0.06,
+    0.5,
+)  # a picture leaves at most this long before and after its sound; beyond, one of them jumps
 
 
 class LipSync:
@@ -26,12 +29,13 @@ class LipSync:
     def __init__(
         self,
         audio: AudioDelay,
+        arrivals: ArrivalLine,  # of the pictures that come, on the times of those that are sent
         video_way_s: Callable[[], float | None],  # arrival − capture on the sender's clock; None: no report yet
         audio_way_s: Callable[[], float | None],
     ) -> None:
         self._audio = audio
         self._ways = video_way_s, audio_way_s
-        self._arrivals = ArrivalLine()  # of the pictures that are sent, on the live stream's own time
+        self._arrivals = arrivals
         self._match = DelayMatch()
 
     @property
@@ -46,10 +50,9 @@ class LipSync:
         """Takes a picture as it is sent; returns when the sound of its moment leaves."""
         if not (frame.relit or frame.showing == CAMERA):
             return now_s  # held: its lips do not move, and what they would say is not known
-        self._arrivals.update(frame.arrived_s, frame.t_s)
         arrived_s = frame.t_s + self._arrivals.offset_s
         self._match.picture(now_s - arrived_s, frame.showing)
         ahead_s = self.lag_s - self._audio.lookahead_s
         self._audio.match(self._match.delay_s + ahead_s)
-        heard_s = arrived_s + self._audio.actual_delay_s(now_s) - ahead_s
+        heard_s = arrived_s + self._audio.actual_delay_s - ahead_s
         return min(max(heard_s, now_s - BEHIND_S), now_s + AHEAD_S)

@@ -181,8 +181,16 @@ async def _until_shown(clients: list[Client], engine: str) -> None:
 @contextmanager
 def serving(engine: str, sessions: int = 1, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
     """Runs the real server in its own process, on a free port; yields (url, pid). Stopped at the end."""
-    command = [sys.executable, "-m", "server.cli.main", "serve", "--host", "127.0.0.1", "--port", "0"]
+    command = ["server.cli.main", "serve", "--host", "127.0.0.1", "--port", "0"]
     command += ["--engine", engine, "--max-sessions", str(sessions + 1), "--log-level", "warning"]
+    with server_process(command, environment) as found:
+        yield found
+
+
+@contextmanager
+def server_process(module: list[str], environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
+    """Runs a Python module with its arguments that prints its address; yields (url, pid). Stopped at the end."""
+    command = [sys.executable, "-m", *module]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             command,

@@ -102,6 +102,7 @@ class Client:
                 await self._send(type="set_avatar", quality=quality)
             await self._send(type="set_engine", engine=engine)
         transceiver = self._pc.addTransceiver(self._camera, "sendrecv")
+        self._add_sound(self._pc)
         wanted = f"video/{self._codec}".lower()
         known = RTCRtpSender.getCapabilities("video").codecs
         transceiver.setCodecPreferences([c for c in known if c.mimeType.lower() in (wanted, "video/rtx")])
@@ -147,6 +148,9 @@ class Client:
         if self._socket is not None:
             await self._socket.close()
 
+    def _add_sound(self, pc: RTCPeerConnection) -> None:
+        """Adds a microphone before the offer, in clients that have one."""
+
     async def _send(self, **message: object) -> None:
         await self._socket.send(json.dumps(message))
 
@@ -181,7 +185,7 @@ class Client:
             now = time.perf_counter()
             self.counts.pictures += 1
             self.counts.first.set()
-            value = read(_array(picture))
+            value = read(picture_array(picture))
             if value is None:
                 self.counts.unreadable += 1
                 continue
@@ -208,7 +212,7 @@ def send_portrait(url: str, session: str, jpeg: bytes) -> None:
         raise EngineError(f"the portrait was refused: {error.read().decode(errors='replace')[:300]}") from None
 
 
-def _array(picture: Any) -> NDArray[np.uint8]:
+def picture_array(picture: Any) -> NDArray[np.uint8]:
     """Returns uint8 [H,W,3] of a decoded picture."""
     if picture.format.name == "rgb24":
         return rgb_array(picture)

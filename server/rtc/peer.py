@@ -189,8 +189,13 @@ class Peer:
         if self._audio is None or self._input is None:
             return
         video, audio = (self._receiver(kind) for kind in ("video", "audio"))
-        pictures, sounds = self._input.arrivals, self._audio.line.arrivals
-        self.output.lip_sync = LipSync(self._audio, lambda: _way_s(pictures, video), lambda: _way_s(sounds, audio))
+        pictures, sounds = self._input, self._audio.line.arrivals
+        self.output.lip_sync = LipSync(
+            self._audio,
+            pictures.arrivals,
+            lambda: _way_s(pictures.arrivals, video, pictures.shift_s),
+            lambda: _way_s(sounds, audio),
+        )
         if isinstance(self._sender, LiveSender):
             self._sender.media_s = lambda now_s: now_s
         self._hub.tie(lambda now_s: now_s, self._audio.media_s)
@@ -245,7 +250,10 @@ async def _drain(track: MediaStreamTrack) -> None:
             await track.recv()
 
 
-def _way_s(arrivals: ArrivalLine, receiver: RTCRtpReceiver | None) -> float | None:
-    """Returns arrival − capture by the sender's reports, up to the two clocks' difference; None before one came."""
+def _way_s(arrivals: ArrivalLine, receiver: RTCRtpReceiver | None, shift_s: float = 0.0) -> float | None:
+    """Returns arrival − capture by the sender's reports, up to the two clocks' difference; None before one came.
+
+    `arrivals` are of PTS + `shift_s`.
+    """
     capture_s = receiver.capture_s if isinstance(receiver, LiveReceiver) else None
-    return arrivals.offset_s - capture_s if capture_s is not None and arrivals.known else None
+    return arrivals.offset_s + shift_s - capture_s if capture_s is not None and arrivals.known else None

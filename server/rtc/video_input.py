@@ -13,6 +13,7 @@ from typing import Any
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
+from engine.live.output import FRAME_S
 from engine.live.stream import LiveStream
 from server.rtc.frames import rgb_array, rgb_picture
 from server.rtc.sound.arrival_line import ArrivalLine
@@ -33,7 +34,9 @@ class VideoInput:
         self._on_bad_size = on_bad_size
         self.frames = 0
         self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
-        self.arrivals = ArrivalLine()  # of PTS
+        self.arrivals = ArrivalLine()  # of the times that the live stream gets
+        self.shift_s = 0.0  # these times − PTS: a source that jumps back goes on, for us
+        self._last_t_s = float("-inf")
         self._decode_s: deque[float] = deque(maxlen=DECODE_TIMES)
 
     @property
@@ -57,9 +60,17 @@ class VideoInput:
             self.frames += 1
             if isinstance(picture.opaque, float):
                 self._decode_s.append(time.monotonic() - picture.opaque)
-            t_s = float(picture.pts * picture.time_base) if picture.pts is not None else self.last_s
+            t_s = self._time_of(picture)
             self.arrivals.update(time.monotonic(), t_s)
             self._live.submit(rgb_array(picture), t_s)
+
+    def _time_of(self, picture: Any) -> float:
+        """Returns the picture's presentation time, made to rise."""
+        pts_s = float(picture.pts * picture.time_base) if picture.pts is not None else self.last_s
+        if pts_s + self.shift_s <= self._last_t_s:
+            self.shift_s = self._last_t_s + FRAME_S - pts_s
+        self._last_t_s = pts_s + self.shift_s
+        return self._last_t_s
 
     def _fits(self, width: int, height: int) -> bool:
         low, high, pixels = self._limits

@@ -56,6 +56,7 @@ class DelayLine:
         self._ring: SampleRing | None = None
         self._reader: Reader | None = None
         self._gliding = False
+        self._next_s = 0.0  # when the frame at the reader's place leaves
 
     @property
     def nbytes(self) -> int:
@@ -81,14 +82,15 @@ class DelayLine:
             ring = self._ring = SampleRing(rate, samples.shape[1], RING_S)
         ring.write(position, samples)
 
-    def actual_delay_s(self, now_s: float) -> float:
-        """Returns how long ago, without the network's waiting, what leaves at `now_s` arrived.
+    @property
+    def actual_delay_s(self) -> float:
+        """How long ago, without the network's waiting, what leaves next will have arrived then.
 
         Where `read` is about to jump, this is the delay after it.
         """
         if self._reader is None or self._ring is None or self._reader.ring is not self._ring:
             return self._reachable_s()
-        delay_s = now_s - self._line.offset_s - self._reader.position / self._ring.rate
+        delay_s = self._next_s - self._line.offset_s - self._reader.position / self._ring.rate
         return self._reachable_s() if abs(delay_s - self._reachable_s()) > JUMP_S else delay_s
 
     def drained(self, now_s: float) -> bool:
@@ -101,6 +103,7 @@ class DelayLine:
         ring = self._ring
         if ring is None:
             raise ValueError("nothing was written yet")
+        self._next_s = now_s + FRAME_S
         target = (now_s - self._line.offset_s - self._reachable_s()) * ring.rate
         before = self._reader
         if before is None or before.ring is not ring or self._too_far(before, target):

@@ -9,6 +9,7 @@ from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket
 from engine.live.output import OutputFrame
 from server.rtc.lip_sync import USUAL_LAG_S, LipSync
 from server.rtc.sender import NTP_TO_UNIX_S, LiveSender
+from server.rtc.sound.arrival_line import ArrivalLine
 
 
 class Sound:
@@ -22,7 +23,8 @@ class Sound:
     def match(self, delay_s: float) -> None:
         self.asked_s = delay_s
 
-    def actual_delay_s(self, now_s: float) -> float:
+    @property
+    def actual_delay_s(self) -> float:
         return max(0.05, self.asked_s)
 
 
@@ -30,10 +32,19 @@ def picture(t_s: float, way_s: float = 0.03, relit: bool = True, showing: str = 
     return OutputFrame(0, t_s, np.zeros((2, 2, 3), np.uint8), 500.0 + t_s + way_s, relit, showing)
 
 
+def synced(sound: Sound, *ways_s: float | None) -> LipSync:
+    """Pictures arrive at 500.03 + their time."""
+    arrivals = ArrivalLine()
+    for k in range(1000):
+        arrivals.update(500.03 + k / 30, k / 30)
+    video_s, audio_s = ways_s or (None, None)
+    return LipSync(sound, arrivals, lambda: video_s, lambda: audio_s)  # type: ignore[arg-type]
+
+
 def test_the_sound_leaves_with_the_picture_of_its_moment() -> None:
     """By the sender's reports: sound that arrives 20 ms sooner than its picture is held that much longer, less Opus."""
     sound = Sound()
-    sync = LipSync(sound, lambda: 7.03, lambda: 7.01)  # type: ignore[arg-type]
+    sync = synced(sound, 7.03, 7.01)
     for k in range(20):
         now_s = 500.03 + k / 30 + 0.4
         assert sync.media_s(picture(k / 30), now_s) == pytest.approx(now_s)
@@ -43,14 +54,14 @@ def test_the_sound_leaves_with_the_picture_of_its_moment() -> None:
 @pytest.mark.parametrize("ways", [(None, 7.0), (7.0, None), (0.0, 9.0)])
 def test_without_reports_of_one_clock_arrivals_count(ways: tuple[float | None, float | None]) -> None:
     """A sender that reports nothing, or nonsense, gets the usual difference."""
-    sync = LipSync(Sound(), lambda: ways[0], lambda: ways[1])  # type: ignore[arg-type]
+    sync = synced(Sound(), *ways)
     assert sync.lag_s == USUAL_LAG_S
 
 
 def test_pictures_stay_on_the_sounds_clock_through_a_jump() -> None:
     """0.05 → 3 → 0.05 s: the times of pictures never run ahead, never lag, and never go back."""
     sound = Sound()
-    sync = LipSync(sound, lambda: None, lambda: None)  # type: ignore[arg-type]
+    sync = synced(sound)
     times, lags = [], []
     for k in range(900):
         delay_s, showing = (3.0, "lcvd") if 300 <= k < 600 else (0.08, "ratio")
@@ -66,7 +77,7 @@ def test_pictures_stay_on_the_sounds_clock_through_a_jump() -> None:
 def test_a_held_picture_does_not_move_the_sound() -> None:
     """An avatar that stalls, or the still portrait: nothing to be in step with, so nothing changes."""
     sound = Sound()
-    sync = LipSync(sound, lambda: None, lambda: None)  # type: ignore[arg-type]
+    sync = synced(sound)
     for k in range(20):
         sync.media_s(picture(k / 30, showing="lcvd"), 500.03 + k / 30 + 2.0)
     before = sound.asked_s
@@ -79,7 +90,7 @@ def test_a_held_picture_does_not_move_the_sound() -> None:
 
 def test_a_single_late_picture_is_late_on_the_sounds_clock() -> None:
     """Its time is its own moment's, not that of its leaving: a receiver that lines up the tracks sees it late."""
-    sync = LipSync(Sound(), lambda: None, lambda: None)  # type: ignore[arg-type]
+    sync = synced(Sound())
     for k in range(20):
         sync.media_s(picture(k / 30), 500.03 + k / 30 + 0.1)
     now_s = 500.03 + 20 / 30 + 0.1

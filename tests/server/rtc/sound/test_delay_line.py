@@ -123,6 +123,7 @@ def test_the_delay_is_the_one_asked_for(delay_s: float) -> None:
     run = Run(clock)
     run.line.delay_s = delay_s
     assert np.abs(run.until(9.5).delays(9.0) - WAY_S - delay_s).max() < 0.0005
+    assert run.line.actual_delay_s == pytest.approx(delay_s, abs=0.0005)
 
 
 def test_a_delay_under_the_possible_waits_for_whole_frames() -> None:
@@ -175,6 +176,9 @@ def test_a_small_change_glides() -> None:
     run.until(4.0)
     run.line.delay_s = 0.32
     jumps = run.line.jumps
+    run.until(4.5)
+    assert 0.3 < run.line.actual_delay_s < 0.32  # under way
+    assert run.line.actual_delay_s == pytest.approx(run.delays(4.4)[-1] - WAY_S, abs=0.0005)
     delays = run.until(15.0).delays(3.9)
     assert run.line.jumps == jumps
     assert np.abs(np.diff(delays[np.abs(delays) < 1])).max() <= 0.005 * FRAME_S + 0.0005
