@@ -169,6 +169,6 @@ def test_the_base_install_imports_without_torch() -> None:
     assert len(commands) > 8
     wanted = ["lcvd.types", "lcvd.lighting.lighting", "lcvd.hints", "engine", "engine.ratio.engine"]
     wanted += ["engine.avatar.engine", "engine.live.stream", "server.http.app", "server.http.serve"]
-    wanted += ["server.rtc.loopback", "training.prepare.run", *commands]
+    wanted += ["server.rtc.bench.loopback", "training.prepare.run", *commands]
     code = f"import sys\nsys.modules.update(dict.fromkeys({absent}))\nimport {', '.join(wanted)}\n"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)

@@ -1,7 +1,7 @@
 """Measures how fast an engine is and where the milliseconds go: Engine + pictures → BenchResult.
 
 The engine alone: prepare and render pipelined on two threads as they are live (`device.py`), but unthrottled: the next
-picture is there as soon as it is wanted. The WebRTC loopback fills in the same result from `server/rtc/loopback.py`.
+picture is there as soon as it is wanted. `server/rtc/bench/loopback.py` fills in the same result through WebRTC.
 """
 
 import os

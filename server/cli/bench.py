@@ -139,7 +139,7 @@ def measure(
         run_av(delays_s, loop, seconds, codec, max_p95_ms, console)
         return
     if loopback:
-        from server.rtc.loopback import bench_loopback
+        from server.rtc.bench.loopback import bench_loopback
 
         environment = {} if weights == "auto" else {"RELIGHT_LCVD_WEIGHTS": weights}
         if pixels:

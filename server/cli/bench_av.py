@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from server.rtc.loopback_av import AvResult
+    from server.rtc.bench.loopback_av import AvResult
 
 MIN_DELAY_S, MAX_DELAY_S = 0.03, 4.0
 
@@ -36,7 +36,7 @@ def run_av(
     console: Console,
 ) -> None:
     """Measures and prints; exits 1 where an offset's p95 is above `max_p95_ms`."""
-    from server.rtc.loopback_av import bench_av
+    from server.rtc.bench.loopback_av import bench_av
 
     result = bench_av(delays, loop, seconds, codec)
     show_av(result, console)

@@ -22,7 +22,7 @@ def viewers(
 ) -> None:
     """Measure what viewers (WHEP) cost the server. The last line of stdout is one JSON document."""
     from engine.bench.throughput import pictures
-    from server.rtc.viewer_load import bench_viewers
+    from server.rtc.bench.viewer_load import bench_viewers
 
     if engine not in ENGINES or ENGINES[engine].shows_avatar:
         legal = ", ".join(name for name, spec in ENGINES.items() if not spec.shows_avatar)

@@ -22,11 +22,11 @@ from engine.bench.delayed import engine_name
 from engine.bench.throughput import BUDGET_FPS, commit, machine
 from engine.bench.timecode import VALUE_BITS, read, stamp
 from engine.errors import EngineError
+from server.rtc.bench.loopback import server_process
+from server.rtc.bench.loopback_client import Client, picture_array
 from server.rtc.codecs import tune
 from server.rtc.frames import TIME_BASE, VIDEO_CLOCK_HZ
 from server.rtc.jitter import LiveReceiver
-from server.rtc.loopback import server_process
-from server.rtc.loopback_client import Client, picture_array
 from server.rtc.sender import LiveSender
 
 FRAME = 960

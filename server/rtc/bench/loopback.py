@@ -26,8 +26,8 @@ from engine import ENGINES
 from engine.bench.sample_clip import PORTRAIT
 from engine.bench.throughput import BUDGET_FPS, BenchResult, commit, machine, rss_mb, spread
 from engine.errors import EngineError
+from server.rtc.bench.loopback_client import Client
 from server.rtc.codecs import tune
-from server.rtc.loopback_client import Client
 
 START_LIMIT_S = 300.0  # a cold start compiles and may fetch models
 WARM_S = 4.0  # after the first picture: the bit rate and the light settle

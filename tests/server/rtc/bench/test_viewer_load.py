@@ -1,11 +1,11 @@
-"""server.rtc.viewer_load: the cost of viewers, measured through a real server."""
+"""server.rtc.bench.viewer_load: the cost of viewers, measured through a real server."""
 
 import json
 
 import pytest
 
 from engine.bench.throughput import pictures
-from server.rtc import viewer_load
+from server.rtc.bench import viewer_load
 
 
 def test_the_load_is_measured_with_each_viewer_more(monkeypatch: pytest.MonkeyPatch) -> None:

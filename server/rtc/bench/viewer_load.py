@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from engine.bench.throughput import BUDGET_FPS, commit, machine
 from engine.errors import EngineError
+from server.rtc.bench.loopback import WARM_S, serving
+from server.rtc.bench.loopback_client import CONNECT_LIMIT_S, Client
 from server.rtc.codecs import tune
-from server.rtc.loopback import WARM_S, serving
-from server.rtc.loopback_client import CONNECT_LIMIT_S, Client
 
 SETTLE_S = 2.0  # after a viewer joined: its key frame, and the bit rate
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from engine.bench.beeps import RATE, beeps
 from engine.errors import EngineError
 from server.cli.main import app
-from server.rtc.loopback_av import FRAME, Picture, Sound, offsets_of, pairs_of, recorded
+from server.rtc.bench.loopback_av import FRAME, Picture, Sound, offsets_of, pairs_of, recorded
 
 
 def sounds_of(seconds: float, late_s: float, lost: range = range(0)) -> list[Sound]:

@@ -10,7 +10,7 @@ from engine.bench.throughput import pictures
 from engine.errors import EngineError
 from server.cli.bench import draw_plot, parse_size
 from server.cli.main import app
-from server.rtc.loopback import MINUTE_S, _growth, bench_loopback, serving
+from server.rtc.bench.loopback import MINUTE_S, _growth, bench_loopback, serving
 
 
 def test_a_few_seconds_through_webrtc(tmp_path: object) -> None:
