@@ -1,0 +1,111 @@
+"""The SDK's examples run as they are, from another origin than the server's and with its token."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route
+
+from tests.client_web.meetings import (
+    JANUS_DEMOS,
+    NPM,
+    janus_room,
+    missing_janus,
+    missing_peerjs,
+    peerjs_call,
+    serve_folder,
+)
+from tests.client_web.picture import READ, Picture, _rgb
+from tests.client_web.serving import ROOT, Serving
+
+pytestmark = pytest.mark.browser
+
+TOKEN = "let-me-in"
+LIBRARIES = Path("/usr/share/javascript")
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """Starts a server that wants a token, and relights."""
+    log = tmp_path_factory.mktemp("signed") / "server.log"
+    server = Serving(log, "ratio", RELIGHT_TOKEN=f'["{TOKEN}"]')
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def examples() -> Iterator[str]:
+    """Serves the folder of the examples at an origin of its own."""
+    with serve_folder(ROOT / "client_web" / "examples", {}) as port:
+        yield f"http://localhost:{port}"
+
+
+def give(context: BrowserContext, pattern: str, path: Path) -> None:
+    """Answers requests to a public address with a file that is installed here: tests reach no other machine."""
+
+    def answer(route: Route) -> None:
+        route.fulfill(path=path, content_type="text/javascript", headers={"access-control-allow-origin": "*"})
+
+    context.route(pattern, answer)
+
+
+def lean(page: Page) -> float:
+    """Returns how much brighter the left half of the face is than the right, in the picture at the far side."""
+    if not page.evaluate("document.querySelector('#far').videoWidth"):
+        return 0.0
+    rgb = _rgb(page.evaluate(READ, ["#far", 160, 120]), 160, 120)
+    rows = ((rgb / 255.0) ** 2.2)[37:59].mean(axis=(0, 2))
+    left, right = rows[63:78].mean(), rows[84:99].mean()
+    return float((left - right) / (left + right))
+
+
+def is_relit(page: Page) -> bool:
+    """Waits until the far side sees the key light on the left of the picture."""
+    return Picture(page).settle(lambda: lean(page), lambda value: value > 0.12, 40) > 0.12
+
+
+def test_plain_call(page: Page, signed: Serving, examples: str) -> None:
+    """The far end of an RTCPeerConnection sees the participant relit and hears a sound track."""
+    page.goto(f"{examples}/call.html?server={signed.url.rstrip('/')}&token={TOKEN}")
+    assert is_relit(page)
+    assert page.evaluate("document.querySelector('#far').srcObject.getAudioTracks().length") == 1
+
+
+@pytest.mark.skipif(bool(missing_peerjs()), reason=missing_peerjs())
+def test_peerjs(page: Page, context: BrowserContext, signed: Serving, examples: str) -> None:
+    """Both ends of a PeerJS call see each other relit."""
+    give(context, "**/peerjs.min.js", NPM / "peerjs" / "dist" / "peerjs.min.js")
+    with peerjs_call() as (_, port):
+        query = f"server={signed.url.rstrip('/')}&token={TOKEN}&host=localhost&port={port}"
+        page.goto(f"{examples}/peerjs.html?{query}&me=ada")
+        page.wait_for_timeout(2000)
+        other = context.new_page()
+        other.goto(f"{examples}/peerjs.html?{query}&me=bob&other=ada")
+        assert is_relit(other)
+        assert is_relit(page)
+
+
+@pytest.mark.skipif(bool(missing_janus()), reason=missing_janus())
+def test_janus(page: Page, context: BrowserContext, signed: Serving, examples: str) -> None:
+    """Janus's VideoRoom receives picture and sound."""
+    give(context, "**/janus.js", LIBRARIES / "janus-gateway" / "janus.js")
+    give(context, "**/adapter.js", JANUS_DEMOS / "javascript" / "webrtc-adapter" / "adapter.js")
+    with janus_room() as room:
+        page.goto(room)
+        janus = page.evaluate("server")
+        page.goto(f"{examples}/janus.html?server={signed.url.rstrip('/')}&token={TOKEN}&janus={janus}")
+        heard = page.evaluate(
+            """async () => {
+              // Janus tells by RTCP what it got of each track.
+              const got = {};
+              for (let i = 0; i < 150 && Object.keys(got).length < 2; i += 1) {
+                await new Promise((next) => setTimeout(next, 200));
+                const stats = await window.room?.webrtcStuff.pc?.getStats();
+                for (const stat of stats?.values() ?? [])
+                  if (stat.type === "remote-inbound-rtp") got[stat.kind] = stat.roundTripTimeMeasurements;
+              }
+              return Object.keys(got).sort();
+            }"""
+        )
+    assert heard == ["audio", "video"]
