@@ -63,7 +63,7 @@ export class Relit extends MediaStream {
   #soundWay;
   /** What was handed in last. @type {MediaStream | null} */
   #source = null;
-  /** Made with the first audio track. @type {Sound | null} */
+  /** Made with the first audio track. @type {import("./sound/sound.js").Sound | null} */
   #sound = null;
   #stopDelaying = () => {};
   /** Problems that were told since there was a picture: each attempt to connect would tell them again. @type {Set<string>} */
@@ -210,7 +210,7 @@ export class Relit extends MediaStream {
     this.#link.send(picture, this.#soundWay === "server" ? sound : null).catch((error) => this.#trouble(error));
   }
 
-  /** Keeps a further sound in step with this picture. @param {Sound} sound @returns {() => void} lets it go */
+  /** Keeps a further sound in step with this picture. @param {import("./sound/sound.js").Sound} sound @returns {() => void} lets it go */
   lead(sound) {
     return this.#timing.attach(sound);
   }

@@ -4,6 +4,8 @@
 import { DelayFollower } from "./delay_follower.js";
 import { SyncClock } from "./sync_clock.js";
 
+/** @typedef {{readonly delay_s: number, follow: (move: import("./delay_follower.js").Move) => void}} Delayed a sound */
+
 const PING_MS = 500;
 const SLOW_PING_MS = 5000;
 const QUICK_PINGS = 10;

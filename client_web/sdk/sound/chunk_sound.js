@@ -1,0 +1,121 @@
+// @ts-check
+// The one audio track that goes out, where the browser reads and writes sound as streams (Chromium): the microphone, held back as
+// long as the picture takes, or what the server sent back. Unlike Web Audio it adds no delay of its own.
+
+import { ChunkPump } from "./chunk_pump.js";
+import { GLIDE, LONGEST_S } from "./chunk_line.js";
+
+/** @typedef {import("./delay_follower.js").Move} Move */
+/** @typedef {import("./chunk_pump.js").Name} Name */
+/** @typedef {Pick<ChunkPump, "read" | "hear" | "follow" | "stop">} Pump */
+
+const Processor = Reflect.get(globalThis, "MediaStreamTrackProcessor");
+const Generator = Reflect.get(globalThis, "MediaStreamTrackGenerator");
+/** Of 10 ms: what waits while the page or the worker is busy. */
+const CHUNKS = 50;
+
+export class ChunkSound {
+  static supported = Boolean(Processor && Generator);
+  #generator = new Generator({ kind: "audio" });
+  /** @type {Promise<Pump>} */
+  #pump = startPump(this.#generator.writable);
+  /** Chromium brings a connection's sound to its readers only while an element plays it. */
+  #pull = new Audio();
+  #heard = { from_s: 0, to_s: 0, since_s: 0 };
+
+  /** @returns {MediaStreamTrack} */
+  get track() {
+    return this.#generator;
+  }
+
+  /** Delay that is heard now, from track to track, s. @returns {number} */
+  get delay_s() {
+    const { from_s, to_s, since_s } = this.#heard;
+    const most_s = GLIDE * (performance.now() / 1000 - since_s);
+    return from_s + Math.min(most_s, Math.max(-most_s, to_s - from_s));
+  }
+
+  /** Never: this needs no AudioContext. @returns {boolean} */
+  get blocked() {
+    return false;
+  }
+
+  /** Takes the sound from this track from now on. @param {MediaStreamTrack | null} track @returns {void} */
+  setSource(track) {
+    this.#read("own", track);
+  }
+
+  /** Takes the sound that the server sends back. @param {MediaStreamTrack | null} track @returns {void} */
+  setReturned(track) {
+    this.#pull.muted = true;
+    this.#pull.srcObject = track && new MediaStream([track]);
+    if (track) this.#pull.play().catch(() => {});
+    this.#read("returned", track);
+  }
+
+  /** Lets the server's sound be heard, or the microphone. @param {boolean} on @returns {void} */
+  useReturned(on) {
+    this.#pump.then((pump) => pump.hear(on ? "returned" : "own"));
+  }
+
+  /** @param {Move} move @returns {void} */
+  follow({ how, delay_s }) {
+    if (how === "stay") return;
+    const to_s = Math.min(LONGEST_S, Math.max(0, delay_s));
+    this.#heard = { from_s: how === "jump" ? to_s : this.delay_s, to_s, since_s: performance.now() / 1000 };
+    this.#pump.then((pump) => pump.follow({ how, delay_s: to_s }));
+  }
+
+  /** @returns {void} */
+  stop() {
+    this.#pull.srcObject = null;
+    this.#pump.then((pump) => pump.stop());
+    this.#generator.stop();
+  }
+
+  /** @param {Name} name @param {MediaStreamTrack | null} track */
+  #read(name, track) {
+    const readable = track && new Processor({ track, maxBufferSize: CHUNKS }).readable;
+    this.#pump.then((pump) => pump.read(name, readable));
+  }
+}
+
+/** In a worker, or in the page where its policy forbids that. @param {WritableStream} writable @returns {Promise<Pump>} */
+async function startPump(writable) {
+  const worker = await startWorker();
+  if (!worker) return new ChunkPump(writable);
+  worker.postMessage(["start", writable], [writable]);
+  return {
+    read: (name, readable) => worker.postMessage(["read", name, readable], readable ? [readable] : []),
+    hear: (name) => worker.postMessage(["hear", name]),
+    follow: (change) => worker.postMessage(["follow", change]),
+    stop: () => {
+      worker.postMessage(["stop"]);
+      setTimeout(() => worker.terminate(), 100);
+    },
+  };
+}
+
+/** @returns {Promise<Worker | null>} */
+async function startWorker() {
+  const address = new URL("pump_worker.js", import.meta.url);
+  // A worker must be of the page's own origin; a module it imports need not.
+  const own = address.origin === location.origin;
+  const source = new Blob([`import ${JSON.stringify(address.href)};`], { type: "text/javascript" });
+  const url = own ? address.href : URL.createObjectURL(source);
+  try {
+    const worker = new Worker(url, { type: "module" });
+    const ready = await new Promise((resolve) => {
+      worker.addEventListener("message", () => resolve(true), { once: true });
+      worker.addEventListener("error", (event) => {
+        event.preventDefault();
+        resolve(false);
+      });
+    });
+    return ready ? worker : null;
+  } catch {
+    return null;
+  } finally {
+    if (!own) URL.revokeObjectURL(url);
+  }
+}
