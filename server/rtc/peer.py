@@ -27,14 +27,14 @@ from server.errors import BadOffer
 from server.protocol import IceCandidate, Sync
 from server.rtc.audio_delay import AudioDelay
 from server.rtc.candidates import parsed_candidate, with_first_candidate
-from server.rtc.dtls import LiveDtlsTransport
 from server.rtc.hub import Hub, TappedTrack
-from server.rtc.ice import LiveIceConnection
 from server.rtc.jitter import LiveReceiver
 from server.rtc.lip_sync import LipSync
 from server.rtc.offer import checked_offer, is_ffmpeg, rejected_sections, with_rejected
 from server.rtc.sender import LiveSender
 from server.rtc.sound.arrival_line import ArrivalLine
+from server.rtc.transport.dtls import LiveDtlsTransport
+from server.rtc.transport.ice import LiveIceConnection
 from server.rtc.video_input import VideoInput
 from server.rtc.video_output import VideoOutput
 from server.settings import FrameLimits, Settings

@@ -1,4 +1,4 @@
-"""aiortc's DTLS transport, with GnuTLS for the peer that OpenSSL 4 does not shake hands with (`server.rtc.gnutls`)."""
+"""aiortc's DTLS transport, with GnuTLS for the peer that OpenSSL 4 does not shake hands with (`gnutls.py` beside it)."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ from typing import Any
 
 from aiortc.rtcdtlstransport import RTCDtlsParameters, RTCDtlsTransport, State
 
-from server.rtc import gnutls
+from server.rtc.transport import gnutls
 
 logger = logging.getLogger(__name__)
 

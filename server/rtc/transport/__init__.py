@@ -1,0 +1,1 @@
+"""ICE and DTLS for peers that aioice and OpenSSL do not get along with."""
