@@ -32,10 +32,17 @@ def viewers(
     result = bench_viewers(engine, light, pictures(None, parse_size(size)), seconds, viewers, codec)
     if not json_only:
         console = Console()
-        table = Table("viewers", "CPU cores", "fps", title=f"{result.engine}, {result.width}x{result.height}, {codec}")
+        table = Table(
+            "viewers",
+            "CPU cores",
+            "fps",
+            "CPU ms a picture",
+            title=f"{result.engine}, {result.width}x{result.height}, {codec}",
+        )
         for load in result.loads:
-            table.add_row(str(load.viewers), f"{load.cpu_cores:.3f}", f"{load.fps:.1f}")
+            numbers = f"{load.cpu_cores:.3f}", f"{load.fps:.1f}", f"{load.cpu_ms_a_picture:.2f}"
+            table.add_row(str(load.viewers), *numbers)
         console.print(table)
-        if (each := result.cores_a_viewer) is not None:
-            console.print(f"each viewer beyond the first: [bold]{each:.3f}[/] cores")
+        if (each := result.viewer_ms) is not None:
+            console.print(f"each viewer beyond the first: [bold]{each:.2f} ms[/] of CPU a picture")
     print(json.dumps(result.as_json()), flush=True)

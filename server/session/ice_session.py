@@ -8,6 +8,7 @@ from typing import NamedTuple
 from server.errors import BadMessage, Conflict, UnusableOffer
 from server.protocol import IceCandidate
 
+MAX_CANDIDATES = 64  # of a fragment: each is paired with every address of ours
 TRICKLE_ONLY = "this server trickles candidates; to restart ICE, connect anew"
 
 
@@ -39,6 +40,8 @@ class SdpFragment(NamedTuple):
                 found.append(None)
             elif line.strip() and not re.match(r"[a-z]=", line):
                 raise BadMessage(f"{line[:80]!r} is no line of SDP", "send application/trickle-ice-sdpfrag (RFC 8840)")
+        if len(found) > MAX_CANDIDATES:
+            raise BadMessage(f"the fragment has {len(found)} candidates", f"send at most {MAX_CANDIDATES} at once")
         return cls(ufrag, found)
 
 

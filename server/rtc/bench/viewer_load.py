@@ -33,6 +33,7 @@ class Load:
     viewers: int
     cpu_cores: float
     fps: float  # of each viewer, in the mean; with none, of the participant
+    cpu_ms_a_picture: float  # cpu_cores / fps: a busy machine shows fewer pictures, at about the same cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,18 @@ class ViewerBench:
     machine: dict[str, Any] = field(default_factory=machine)
 
     @property
-    def cores_a_viewer(self) -> float | None:
-        """CPU cores for each viewer beyond the first; None where there was one at most."""
+    def viewer_ms(self) -> float | None:
+        """CPU time a picture for each viewer beyond the first, in ms; None where there was one at most."""
         shared = [load for load in self.loads if load.viewers]
         if len(shared) < 2:
             return None
-        return (shared[-1].cpu_cores - shared[0].cpu_cores) / (shared[-1].viewers - shared[0].viewers)
+        first, last = shared[0], shared[-1]
+        return (last.cpu_ms_a_picture - first.cpu_ms_a_picture) / (last.viewers - first.viewers)
 
     def as_json(self) -> dict[str, Any]:
         """Returns what the JSON line holds."""
-        each = self.cores_a_viewer
-        return {**asdict(self), "mode": "viewers", "cores_a_viewer": None if each is None else round(each, 4)}
+        each = self.viewer_ms
+        return {**asdict(self), "mode": "viewers", "viewer_ms": None if each is None else round(each, 3)}
 
 
 class _Player:
@@ -132,7 +134,9 @@ async def _measure(
             wall, cpu = time.perf_counter() - start, _cpu_s(server) - cpu
             client.check()
             shown = [player.pictures for player in players] or [client.counts.pictures]
-            loads.append(Load(len(players), round(cpu / wall, 4), round(sum(shown) / len(shown) / wall, 2)))
+            mean = max(1.0, sum(shown) / len(shown))
+            load = Load(len(players), round(cpu / wall, 4), round(mean / wall, 2), round(1e3 * cpu / mean, 3))
+            loads.append(load)
             if len(players) == viewers:
                 return loads
             players.append(_Player())

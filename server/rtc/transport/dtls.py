@@ -1,4 +1,4 @@
-"""aiortc's DTLS transport, with GnuTLS for the peer that OpenSSL 4 does not shake hands with (`gnutls.py` beside it)."""
+"""aiortc's DTLS transport, with GnuTLS (`gnutls.py`) for the peer that OpenSSL 4 does not shake hands with."""
 
 import asyncio
 import logging

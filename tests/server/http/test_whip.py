@@ -189,6 +189,8 @@ async def test_trickled_candidates_are_added_and_an_ice_restart_is_refused() -> 
         assert await patch(fragment, **kind, **{"if-match": '"other"'}) == (412, "conflict")
         assert await patch(fragment, **{"content-type": "application/sdp", "if-match": etag}) == (415, "wrong_type")
         assert await patch("a=candidate:nonsense", **kind, **{"if-match": etag}) == (400, "bad_message")
+        many = "\r\n".join(f"a=candidate:1 1 udp 1 192.0.2.1 {port} typ host" for port in range(1000, 1065))
+        assert await patch(many, **kind, **{"if-match": etag}) == (400, "bad_message")
         assert await patch("nonsense", **kind, **{"if-match": etag}) == (400, "bad_message")
         assert await patch(fragment, **kind, **{"if-match": etag}) == (204, "")
         await source.pc.setRemoteDescription(RTCSessionDescription(source.response.text, "answer"))

@@ -16,6 +16,6 @@ def test_the_load_is_measured_with_each_viewer_more(monkeypatch: pytest.MonkeyPa
     assert [load.viewers for load in result.loads] == [0, 1, 2]
     assert all(load.cpu_cores > 0 and load.fps > 1 for load in result.loads)
     first, second = result.loads[1:]
-    assert result.cores_a_viewer == pytest.approx(second.cpu_cores - first.cpu_cores)
+    assert result.viewer_ms == pytest.approx(second.cpu_ms_a_picture - first.cpu_ms_a_picture)
     told = json.loads(json.dumps(result.as_json()))
     assert (told["mode"], told["width"], told["codec"]) == ("viewers", 160, "h264")
