@@ -341,3 +341,13 @@ def test_two_openings_at_once_share_one_picture(plain: Page) -> None:
         }}"""
     )
     assert states == ["ended", "live", "live"]
+
+
+def test_a_second_opening_has_the_size_it_asked_for(plain: Page) -> None:
+    """A small preview beside the large picture, of one camera: each track has its own size."""
+    plain.evaluate(OPEN, {"width": 640, "height": 480})
+    plain.evaluate("window.large = track")
+    plain.evaluate(OPEN, {"width": {"exact": 320}, "height": {"exact": 240}})
+    sizes = "[large, track].map((each) => [each.getSettings().width, each.getSettings().height])"
+    assert plain.evaluate(sizes) == [[640, 480], [320, 240]]
+    plain.evaluate("large.stop() ?? track.stop()")

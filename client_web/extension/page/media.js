@@ -23,8 +23,9 @@ export async function relight(stream, choice, constraints) {
     const kind = /** @type {Kind} */ (real.kind);
     if (!wantsRelit(choice.named[kind], real.getSettings())) return real;
     const asked = constraints[kind];
+    const settings = real.getSettings();
     const feed = await feedOf(kind, real);
-    const track = handOut(feed, asked !== null && typeof asked === "object" ? asked : {});
+    const track = await handOut(feed, asked !== null && typeof asked === "object" ? asked : {}, settings);
     feed.held.delete(real);
     return track;
   };

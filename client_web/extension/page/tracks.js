@@ -38,11 +38,32 @@ let wrapped = false;
 
 /**
  * Makes a track of a relit device for the page.
- * @param {Feed} feed @param {any} constraints as the page gave them @returns {MediaStreamTrack}
+ * @param {Feed} feed @param {any} constraints as the page gave them
+ * @param {MediaTrackSettings} settings that the browser made of them @returns {Promise<MediaStreamTrack>}
  */
-export function handOut(feed, constraints) {
+export async function handOut(feed, constraints, settings) {
   if (!wrapped) wrapTracks();
-  return copy(feed, feed.relit, constraints);
+  const track = copy(feed, feed.relit, constraints);
+  const { width, height } = native.getSettings.call(feed.real);
+  if (feed.kind === "video" && (settings.width !== width || settings.height !== height)) await scaleDown(track, settings);
+  return track;
+}
+
+/**
+ * Scales a track's own picture down, of a device that is open with a larger one. Chromium 156 refuses `ideal` sizes for copies of a
+ * written track, and every size until some pictures have passed.
+ * @param {MediaStreamTrack} track @param {MediaTrackSettings} size
+ */
+async function scaleDown(track, { width, height }) {
+  const size = { width: { max: width }, height: { max: height } };
+  await waitUntil(() => native.applyConstraints.call(track, size).then(() => true, () => false));
+  await waitUntil(() => native.getSettings.call(track).width === width);
+}
+
+/** @param {() => boolean | Promise<boolean>} condition given up after a while */
+async function waitUntil(condition) {
+  for (let waited = 0; waited < SIZE_TIMEOUT_MS && !(await condition()); waited += SIZE_POLL_MS)
+    await new Promise((next) => setTimeout(next, SIZE_POLL_MS));
 }
 
 /**
@@ -126,12 +147,8 @@ async function applyConstraints(track, constraints) {
   await native.applyConstraints.call(feed.real, readTrackConstraints(constraints).real);
   entry(track).constraints = constraints ?? {};
   if (feed.kind === "audio") return;
-  const size = (/** @type {MediaStreamTrack} */ each) => native.getSettings.call(each).width ?? 0;
   const { width, height } = native.getSettings.call(feed.real);
-  // A copy that was cut to an older size would cut the new one too.
-  await native.applyConstraints.call(track, { width: { ideal: width }, height: { ideal: height } }).catch(() => {});
-  for (let waited = 0; waited < SIZE_TIMEOUT_MS && size(track) !== width; waited += SIZE_POLL_MS)
-    await new Promise((next) => setTimeout(next, SIZE_POLL_MS));
+  await scaleDown(track, { width, height });
 }
 
 function wrapTracks() {
