@@ -105,7 +105,9 @@ def silences(sound: NDArray[np.int16]) -> list[float]:
 def clicks(sound: NDArray[np.int16]) -> list[float]:
     """Returns the positions at which something sounds that is no beep, tone or crossfade of them."""
     samples = sound.astype(np.float64)
-    high = np.abs(samples - _filtered(samples, _low_pass(CLICK_HZ)))
+    kernel = _low_pass(CLICK_HZ)
+    high = np.abs(samples - _filtered(samples, kernel))
+    high[: len(kernel)] = high[-len(kernel) :] = 0  # cut off there, not clicking
     found: list[float] = []
     for at in np.flatnonzero(high > CLICK_LEVEL):
         if not found or at - found[-1] > RATE / 50:

@@ -7,11 +7,12 @@ from engine.frames import Frame, Work
 from engine.protocols import STALL_S, Engine, EngineTraits, StreamConfig
 from lcvd.types import Lighting
 
+MARGIN_S = 0.010  # a whole number of frame times shall not be one more each time a frame comes a little early
 MAX_HELD = 512  # frames: a source faster than any camera gets less delay, not more memory
 
 
 class DelayedEngine(Engine):
-    """Holds every frame for `delay_s`, to the next frame's arrival."""
+    """Holds every frame for `delay_s`: until the first frame that arrives so much later, but for `MARGIN_S`."""
 
     def __init__(self, delay_s: float) -> None:
         self.delay_s = delay_s
@@ -48,7 +49,7 @@ class DelayedStream:
             raise StreamClosed("the stream is closed", "open another one")
         self._held.append(frame)
         due: list[Frame] = []
-        while self._held and frame.arrived_s - self._held[0].arrived_s >= self._delay_s:
+        while self._held and frame.arrived_s - self._held[0].arrived_s >= self._delay_s - MARGIN_S:
             due.append(self._held.popleft())
         return Work(tuple(due), (None,) * len(due), (self._lighting,) * len(due)) if due else None
 

@@ -47,6 +47,7 @@ def test_a_click_is_told_and_a_crossfade_is_none() -> None:
     """Two places of the sound put together bluntly click; faded into each other they do not."""
     sound = beeps(0, 4 * RATE)
     assert clicks(sound) == []
+    assert clicks(sound[10_100:]) == []  # a recording begins and ends anywhere
     blunt = np.concatenate([sound[: RATE + 10_000], sound[2 * RATE + 10_100 :]])
     assert len(clicks(blunt)) == 1
     angle = np.linspace(0, np.pi / 2, 960)
@@ -64,9 +65,9 @@ def test_the_delayed_engine_holds_frames_for_its_delay() -> None:
     for k in range(60):
         for frame in stream.push(Frame(k, k / 30, picture, 7.0 + k / 30)):
             out.append(frame.index)
-            assert k - frame.index in (6, 7)  # 0.2 s are 6 frames, give or take the rounding of times
+            assert k - frame.index == 6
     assert out == list(range(len(out)))
-    assert len(out) in (53, 54)
+    assert len(out) == 54
     stream.close()
     assert engine.name == "delay-0.2"
     assert engine.traits.stall_s > 0.2

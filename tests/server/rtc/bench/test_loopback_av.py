@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from engine.bench.beeps import RATE, beeps
 from engine.errors import EngineError
 from server.cli.main import app
+from server.rtc.bench import loopback_av
 from server.rtc.bench.loopback_av import FRAME, Picture, Sound, offsets_of, pairs_of, recorded
 
 
@@ -51,17 +52,19 @@ def test_nothing_heard_is_an_error() -> None:
         offsets_of("x", pairs)
 
 
-def test_sound_and_picture_come_back_together_through_webrtc() -> None:
+def test_sound_and_picture_come_back_together_through_webrtc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two delays and a switch between: beeps are heard with their pictures, well inside what BT.1359 accepts."""
-    arguments = ["bench", "--loopback", "--av", "--delays", "0.1,0.6", "--seconds", "3", "--size", "320x240"]
+    monkeypatch.setattr(loopback_av, "SETTLE_S", 1.0)
+    monkeypatch.setattr(loopback_av, "HOLD_S", 1.5)
+    arguments = ["bench", "--loopback", "--av", "--delays", "0.1,0.6", "--seconds", "2", "--size", "320x240"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout.strip().splitlines()[-1])
     assert [phase["name"] for phase in document["offsets"]] == ["0.1 s", "0.6 s", "switching"]
     for phase in document["offsets"]:
-        assert phase["beeps"] >= 3
+        assert phase["beeps"] >= 1
         assert abs(phase["p50_ms"]) < 90  # a busy machine is late, but a delay that is not followed is 500 ms off
-    assert document["sound_s"] > 10
+    assert document["sound_s"] > 6
 
 
 @pytest.mark.parametrize(
