@@ -49,7 +49,7 @@ export class Call {
   /** @param {import("./store.js").Store} store @param {Relit} relit @param {string} token empty: none */
   constructor(store, relit, token) {
     this.#relit = relit;
-    this.#record = new RecordButton(() => relit, troubleFrom);
+    this.#record = new RecordButton(relit, () => this.#picture, troubleFrom);
     this.#sound = new SoundCard(store, {
       track: (track) => {
         this.#microphone = track;

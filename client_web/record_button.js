@@ -27,10 +27,11 @@ export class RecordButton {
   #timer = 0;
 
   /**
-   * @param {() => MediaStream} relit picture and sound; their tracks stay the same once they are there
+   * @param {MediaStream} relit picture and sound; their tracks stay the same once they are there
+   * @param {() => MediaStream | null} source what is relit
    * @param {(error: unknown) => void} onError
    */
-  constructor(relit, onError) {
+  constructor(relit, source, onError) {
     this.#recorder = new Recorder({
       change: (state) => this.#show(state),
       saved: ({ name, bytes, seconds }) =>
@@ -40,8 +41,8 @@ export class RecordButton {
     this.#button.hidden = !recordedType();
     this.#button.addEventListener("click", () => {
       if (this.#recorder.state !== "idle") return this.#recorder.stop();
-      const [[picture = null], [sound = null]] = [relit().getVideoTracks(), relit().getAudioTracks()];
-      this.#recorder.start(picture, sound);
+      const [[picture = null], [sound = null]] = [relit.getVideoTracks(), relit.getAudioTracks()];
+      this.#recorder.start(picture, sound, source()?.getVideoTracks()[0]?.getSettings());
     });
     window.addEventListener("beforeunload", (event) => this.#recorder.state !== "idle" && event.preventDefault());
     removeLeftovers();

@@ -2,6 +2,7 @@
 // Records the relit picture and the sound that matches it into a file on this machine. Nothing is uploaded.
 
 import { fileName, save } from "./download.js";
+import { inOneSize, sizeOf } from "./one_size.js";
 import { Spool } from "./spool.js";
 
 /** @typedef {"idle" | "starting" | "recording" | "saving"} RecorderState */
@@ -80,9 +81,10 @@ export class Recorder {
   /**
    * Begins a recording.
    * @param {MediaStreamTrack | null} picture lives as long as the recording
-   * @param {MediaStreamTrack | null} sound as well; null: there is none yet @returns {Promise<void>}
+   * @param {MediaStreamTrack | null} sound as well; null: there is none yet
+   * @param {MediaTrackSettings} [source] of the camera, whose size the picture is going to have @returns {Promise<void>}
    */
-  async start(picture, sound) {
+  async start(picture, sound, source) {
     if (this.state !== "idle") return;
     this.#set("starting");
     /** @type {Spool | null} */
@@ -94,7 +96,10 @@ export class Recorder {
         throw new NoRecording("no_picture", "There is no relit picture to record", "Turn your camera on first.");
       const name = fileName(type.startsWith("video/mp4") ? "mp4" : "webm");
       spool = await Spool.open(`${crypto.randomUUID()}-${name}`);
-      await this.#record(spool, new MediaStream([picture, sound ?? this.#mixer.open()]), type, name);
+      const size = sizeOf(picture.getSettings(), source);
+      const steady = inOneSize(picture, size);
+      const stream = new MediaStream([steady.track, sound ?? this.#mixer.open()]);
+      await this.#record(spool, stream, size.width * size.height, type, name).finally(steady.stop);
     } catch (error) {
       this.#mixer.close();
       this.#recorder = null;
@@ -111,13 +116,13 @@ export class Recorder {
 
   /**
    * Records until the recorder stops, by our wish, an error or the end of a track; then saves what there is.
-   * @param {Spool} spool @param {MediaStream} stream @param {string} type @param {string} name @returns {Promise<void>}
+   * @param {Spool} spool @param {MediaStream} stream @param {number} pixels of a picture @param {string} type @param {string} name
+   * @returns {Promise<void>}
    */
-  async #record(spool, stream, type, name) {
-    const { width = 0, height = 0 } = stream.getVideoTracks()[0].getSettings();
+  async #record(spool, stream, pixels, type, name) {
     const options = {
       mimeType: type,
-      videoBitsPerSecond: width * height >= LARGE_PX ? BITS_PER_S.large : BITS_PER_S.small,
+      videoBitsPerSecond: pixels >= LARGE_PX ? BITS_PER_S.large : BITS_PER_S.small,
       audioBitsPerSecond: BITS_PER_S.sound,
       videoKeyFrameIntervalDuration: KEY_FRAME_MS, // Chromium's; other browsers leave it out of account
     };
