@@ -26,7 +26,7 @@ PREFLIGHT = {
     "access-control-allow-headers": "authorization, content-type, if-match",
     "access-control-max-age": "600",
 }
-EXPOSED = "location, link, etag, www-authenticate, accept-post, accept-patch"
+EXPOSED = "location, link, etag, relight-view, www-authenticate, accept-post, accept-patch"
 
 
 def check_access(headers: Mapping[str, str], settings: Settings, scope: Scope) -> None:

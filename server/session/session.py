@@ -76,7 +76,7 @@ class Session:
     # ---- life
 
     def start(self) -> None:
-        """Starts the stats, which also keep sound and picture together and end an idle session."""
+        """Starts the stats, whose task also ends an idle session."""
         self._tasks.spawn(self._send_stats())
         logger.info("session opened")
 

@@ -42,9 +42,9 @@ def pitch_hz(sounds: list[np.ndarray]) -> float:
 
 
 async def settled(player: Resource) -> float:
-    """Returns where the light leans once it stands still: a transition takes half a second, a loop of the clip two."""
-    await player.more_pictures(FPS)
-    return leaning(await player.more_pictures(2 * FPS))
+    """Returns where the light leans once it stands still: a transition takes half a second."""
+    await player.more_pictures(FPS * 3 // 5)
+    return leaning(await player.more_pictures(FPS))
 
 
 async def test_ffmpeg_publishes_and_the_light_moves_in_what_a_viewer_gets(
