@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from engine.diffusion.sampler import Denoising, SamplerPlan, WindowDenoising
+from engine.diffusion.sampler import Denoising, MeanError, SamplerPlan, WindowDenoising
 from engine.diffusion.staggered import StaggeredDenoising, StaggeredShape
 from engine.diffusion.window import WINDOW, Window, WindowShape
 from engine.frames import Frame, Work
@@ -77,6 +77,7 @@ class WindowRenderer:
         generator, size = torch.Generator().manual_seed(seed), len(reference.rgb)
         self._picture_noise = torch.randn(1, 3, size, size, generator=generator)
         self._draw = torch.randn(WINDOW, 4, size // 8, size // 8, generator=generator)
+        self._mean_error = MeanError()
         self._encoded: object | None = None
         self._kept: Tensor | None = None  # [n,4,h,w] latents of the shape's `kept` rows
         self._features: Tensor | None = None  # [n,C,h,w] their hints' features
@@ -116,4 +117,4 @@ class WindowRenderer:
         noise = self._draw[[frame % WINDOW for frame in self._shape.clip_frames(window.number)]]
         if isinstance(self._shape, StaggeredShape):
             return StaggeredDenoising(noise, self.plan, self._shape, self._kept)
-        return WindowDenoising(noise, self.plan, self._kept)
+        return WindowDenoising(noise, self.plan, self._kept, self._mean_error)

@@ -7,7 +7,9 @@ one, and new rows settle elsewhere before they hear of it. Where a frame is know
 frames hang together in time, so its neighbours err alike. With residuals of covariance s²ρ^|i-j| the best estimate is
 linear (Gaussian conditioning of the posterior at σ; guidance by a pseudo-inverse, Song et al. 2023, without gradients).
 ρ and s are ours, not fitted to LCVD: chosen on toy priors from ρ = 0.8 to 0.995
-(tests/engine/diffusion/test_sampler.py).
+(tests/engine/diffusion/test_sampler.py). A real network also errs alike in every window: the rows of a window are not
+alike to it, and its x0 at high σ lacks what later steps add. That is no error of this frame, and handed on from window
+to window it would grow; so its running mean is taken out first (`MeanError`).
 """
 
 from collections.abc import Callable, Mapping
@@ -99,6 +101,20 @@ class Denoising(Protocol):
         """Go one step down by the prediction (v1 None with one branch); clean latents [F,4,h,w] after the last."""
 
 
+class MeanError:
+    """The running mean of the network's errors on context rows, one for each step of a window; one a stream."""
+
+    def __init__(self) -> None:
+        self._means: dict[int, tuple[Tensor, int]] = {}  # step → mean [n,4,h,w], windows counted
+
+    def taken_out(self, step: int, error: Tensor) -> Tensor:
+        """Count `error` [n,4,h,w] of a window's step and return what is left of it without the mean so far."""
+        mean, count = self._means.get(step, (error, 0))
+        count += 1
+        self._means[step] = mean + (error - mean) / min(count, MEAN_WINDOWS), count
+        return error - mean
+
+
 class WindowDenoising:
     """Denoising of a rolling window: all rows at one level, known ones pinned. Known rows come back as they were."""
 
@@ -107,6 +123,7 @@ class WindowDenoising:
         noise: Tensor,  # [F,4,h,w] standard normal, of these frames of the clip
         plan: SamplerPlan,
         known: Tensor | None = None,  # [n < F,4,h,w] clean latents of rows 0 … n - 1: anchor and context
+        mean_error: MeanError | None = None,  # of the windows before; None takes out nothing
     ) -> None:
         sigmas = [float(sigma) for sigma in plan.sigmas]
         x = noise * (sigmas[0] ** 2 + 1) ** 0.5
@@ -114,7 +131,7 @@ class WindowDenoising:
             known = known.to(x)
             # Where a known frame is at this level. The release leaves x0 out, which only σ = 700 forgives.
             x = torch.cat([known + sigmas[0] * noise[: len(known)], x[len(known) :]])
-        self._plan, self._known, self._x = plan, known, x
+        self._plan, self._known, self._x, self._mean_error = plan, known, x, mean_error
         self._levels, self._step = list(pairwise(sigmas)), 0  # (σ, the next one) of every step
         self._omega = torch.tensor(plan.omega, device=noise.device)  # a copy at every step would wait for the device
 
@@ -128,12 +145,25 @@ class WindowDenoising:
         v = v2 if v1 is None else guided(v1, v2, self._omega)
         if known is not None:
             if self._plan.join == "correct":
-                v = _context_corrected(x, v, sigma, known)
+                v = self._context_corrected(x, v, sigma, known)
             # The released hook (`KnownFrames` of lcvd.sampling), all rows at once: 12 rows one by one are 100 launches.
             v = torch.cat([v_from_x0(x[: len(known)], known, sigma), v[len(known) :]])
         self._x = step(self._plan.sampler, x, v, sigma, sigma_next)
         self._step += 1
         return self._x if self._step == len(self._levels) else None
+
+    def _context_corrected(self, x: Tensor, v: Tensor, sigma: float, known: Tensor) -> Tensor:
+        """Correct v's new rows by the error seen in the context rows; the anchor is another picture and has no say."""
+        n = len(known)
+        if n < 2:
+            return v
+        x0 = x0_from_v(x, v, sigma)
+        error = known[1:] - x0[1:n]
+        if self._mean_error is not None:
+            error = self._mean_error.taken_out(self._step, error)
+        gain = _gain_on_device(n - 1, len(x) - n, sigma, x0.dtype, x0.device)
+        new = x0[n:] + torch.einsum("fk,kchw->fchw", gain, error)
+        return torch.cat([v[:n], v_from_x0(x[n:], new, sigma)])
 
 
 def denoise(predict: Predict, denoising: Denoising) -> Tensor:
@@ -149,21 +179,10 @@ def denoise_window(
     noise: Tensor,  # [F,4,h,w]
     plan: SamplerPlan,
     known: Tensor | None = None,  # [n < F,4,h,w]
+    mean_error: MeanError | None = None,
 ) -> Tensor:
     """Denoise one rolling window: clean scaled latents [F,4,h,w]."""
-    return denoise(predict, WindowDenoising(noise, plan, known))
-
-
-def _context_corrected(x: Tensor, v: Tensor, sigma: float, known: Tensor) -> Tensor:
-    """Correct the new rows of v by the error seen in the context rows; the anchor is another picture and has no say."""
-    n = len(known)
-    if n < 2:
-        return v
-    x0 = x0_from_v(x, v, sigma)
-    error = known[1:] - x0[1:n]
-    gain = _gain_on_device(n - 1, len(x) - n, sigma, x0.dtype, x0.device)
-    new = x0[n:] + torch.einsum("fk,kchw->fchw", gain, error)
-    return torch.cat([v[:n], v_from_x0(x[n:], new, sigma)])
+    return denoise(predict, WindowDenoising(noise, plan, known, mean_error))
 
 
 @lru_cache(maxsize=256)
@@ -174,6 +193,7 @@ def _gain_on_device(context: int, new: int, sigma: float, dtype: torch.dtype, de
 
 RHO = 0.97  # from frame to frame
 SPREAD = 0.3  # of scaled latents around what the conditions say
+MEAN_WINDOWS = 24  # memory of the mean error, in windows
 FLOOR = 1e-9  # of the variance of a known frame: it is known, but matrices are inverted
 
 

@@ -9,8 +9,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from lcvd.errors import LcvdError, ModelUnavailable, ShapeError  # noqa: E402
+from lcvd.networks.vae import decode_batches  # noqa: E402
 from lcvd.sampling.conditions import released_bytes  # noqa: E402
 from lcvd.sampling.pipeline import relight_frames, relight_latents  # noqa: E402
+from lcvd.sampling.sampler import KnownFrames  # noqa: E402
 from tests.rounding import rounding  # noqa: E402
 
 
@@ -179,6 +181,18 @@ def test_omega_one_never_asks_c1(tiny_model, clip: dict) -> None:
     torch.testing.assert_close(skipped, nearly, atol=rounding(tiny_model.denoiser, skipped, calls=2), rtol=0)
 
 
+@pytest.mark.parametrize("omega", [[4.0, 3.0, 1.0], (1.0, 3.0), [1.0, 4.0, 4.0]])
+def test_a_ramp_that_holds_a_one_is_guided(tiny_model, clip: dict, omega) -> None:
+    """One frame at ω = 1 leaves the others their guidance: the clip is that of a ramp that comes as near as can be."""
+    short = {**clip, "hints": clip["hints"][:2]}
+    ramp = relight_latents(tiny_model, **short, steps=2, omega=omega)
+    near = [w + 1e-9 if w == 1 else w for w in omega]
+    beside = relight_latents(tiny_model, **short, steps=2, omega=tuple(near) if isinstance(omega, tuple) else near)
+    torch.testing.assert_close(ramp, beside, atol=rounding(tiny_model.denoiser, ramp, calls=2), rtol=0)
+    unguided = relight_latents(tiny_model, **short, steps=2, omega=1.0)
+    assert (ramp - unguided).abs().max() > 0.05
+
+
 def test_shading_matters_only_where_guidance_says(tiny_model, clip: dict) -> None:
     """At ω = 0 only c1 counts, which in relighting has no shading: hints do nothing. At ω = 4.5 they do."""
     short = {**clip, "hints": clip["hints"][:2]}
@@ -224,6 +238,57 @@ def test_run_with_other_settings_is_not_resumed(tiny_model, clip: dict, tmp_path
     short["hints"][1, 0, 0, 0] ^= 1
     with pytest.raises(LcvdError, match="another run"):
         relight_latents(tiny_model, **short, steps=1, state_dir=tmp_path)
+
+
+def one_bit(array: np.ndarray) -> np.ndarray:
+    """The array with the least change at one place."""
+    changed = array.copy()
+    changed.reshape(-1)[7] = changed.reshape(-1)[7] ^ 1 if array.dtype == np.uint8 else changed.reshape(-1)[7] + 1e-3
+    return changed
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"mode": "landmark"},
+        {"mode": "animate"},
+        {"sampler": "ddim"},
+        {"omega": 4.4},
+        {"steps": 2},
+        {"known": KnownFrames(1, torch.zeros(1, 4, 8, 6))},
+        *("mask", "reference_rgb", "reference_hint", "hints"),
+    ],
+    ids=str,
+)
+def test_all_that_decides_the_result_is_remembered(tiny_model, clip: dict, tmp_path: Path, changed) -> None:
+    """A folder of a run that differs in any one input or setting is refused; the run itself goes on."""
+    short = {**clip, "hints": clip["hints"][:2]}
+    plain = relight_latents(tiny_model, **short, steps=1, state_dir=tmp_path)
+    if isinstance(changed, str):
+        changed = {changed: one_bit(short[changed])}
+    with pytest.raises(LcvdError, match="another run"):
+        relight_latents(tiny_model, **{**short, "steps": 1, **changed}, state_dir=tmp_path)
+    assert torch.equal(relight_latents(tiny_model, **short, steps=1, state_dir=tmp_path), plain)
+
+
+@pytest.mark.parametrize("changed", [KnownFrames(2, torch.zeros(1, 4, 8, 6)), KnownFrames(1, torch.ones(1, 4, 8, 6))])
+def test_known_frames_are_remembered(tiny_model, clip: dict, tmp_path: Path, changed: KnownFrames) -> None:
+    """The place and the latents of known frames decide the result too."""
+    short = {**clip, "hints": clip["hints"][:3], "steps": 1, "state_dir": tmp_path}
+    relight_latents(tiny_model, **short, known=KnownFrames(1, torch.zeros(1, 4, 8, 6)))
+    with pytest.raises(LcvdError, match="another run"):
+        relight_latents(tiny_model, **short, known=changed)
+
+
+def test_pictures_are_rounded_to_the_nearest_level(tiny_model, clip: dict) -> None:
+    """A decoded value of 99.7 is level 100, where the release truncates to 99: half a level of light."""
+    short = {**clip, "hints": clip["hints"][:3]}
+    latents = relight_latents(tiny_model, **short, steps=1)[1:]
+    with torch.inference_mode():
+        exact = torch.cat(list(decode_batches(tiny_model.vae, latents, 3))).permute(0, 2, 3, 1).numpy() * 255.0
+    got = np.stack(list(relight_frames(tiny_model, **short, steps=1, decode_batch=3)))
+    assert np.abs(got - exact).max() <= 0.5 + 1e-3
+    assert abs(float((got - exact).mean())) < 0.05
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
