@@ -141,6 +141,26 @@ async def test_what_cannot_be_published_is_refused_in_words(path, change, header
         assert len(server.server.admission) == 0
 
 
+async def test_what_cannot_be_viewed_is_refused_in_words() -> None:
+    """A viewer hears of the codec, the direction, the type and the size; the session is not disturbed."""
+    offer = await offer_of(viewer(""))
+    async with running() as server, Participant(server.ws) as tab:
+        name = (await tab.wait(type="welcome"))["view"]
+        await tab.offer(CameraTrack(PICTURE))
+        for sdp, headers, status, said in (
+            (offer.replace("VP8", "AV1").replace("H264", "AV2"), {}, 422, "AV1, AV2"),
+            (offer.replace("recvonly", "sendonly"), {}, 422, "receives no video"),
+            ("", {}, 400, "not SDP"),  # as of players of early drafts, which wait for the server's offer
+            (offer, {"content-type": "application/json"}, 415, "application/json"),
+            (offer + "a" * 70_000, {}, 413, "64 KiB"),
+        ):
+            refused = await post(f"{server.http}/whep/{name}", sdp, **headers)
+            assert refused.status_code == status, refused.text
+            assert said in refused.json()["message"]
+        assert len(server.server.find(name).viewers) == 0
+        await tab.pictures(3)
+
+
 async def test_a_second_publisher_a_full_server_and_a_wrong_token_are_refused() -> None:
     """409 for a viewing name that is taken, 503 where no place is left, 401 without the token, on every method."""
     async with running(max_sessions=1, token=["sesame"]) as server:
@@ -249,6 +269,7 @@ async def test_viewers_are_encoded_once_and_limited() -> None:
             assert (await first.connect()).status_code == 201
             assert (await second.connect()).status_code == 201  # offers VP8 first
             assert "H264/90000" in second.response.text
+            assert second.response.text.count("a=inactive") == 1  # this participant sends no sound
             for each in (first, second):
                 await each.more_pictures(5)
             assert session.viewers.hub.encoders == 1
