@@ -17,10 +17,7 @@ CAMERA = "camera"
 # Without sender reports: a sound packet leaves when its 20 ms are over, its picture is encoded and decoded meanwhile.
 USUAL_LAG_S = -0.008
 MAX_LAG_S = 0.3  # reports that say more than this are not of one clock
-AHEAD_S, BEHIND_S = (
-    0.06,
-    0.5,
-)  # a picture leaves at most this long before and after its sound; beyond, one of them jumps
+AHEAD_S, BEHIND_S = 0.06, 0.5  # a picture leaves at most so long before and after its sound; beyond, the sound jumps
 
 
 class LipSync:
