@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from server.rtc.sound.delay_line import FRAME, FRAME_S, MAX_DELAY_S, OUT_RATE, DelayLine
 
 TIME_BASE = fractions.Fraction(1, OUT_RATE)
-CATCH_UP_S = 1.0  # a loop that was busy for less sends the missed frames at once; for more, the schedule starts anew
+CATCH_UP_S = 1.0  # a loop that was busy for less sends the missed frames at once; of more, it leaves them out
 # Opus looks 6.5 ms ahead: what it decodes is that much older than its timestamp says, once on the way here and once on
 # the way out. Nobody else allows for it.
 OPUS_LOOKAHEAD_S = 312 / 48_000
@@ -36,7 +36,7 @@ class AudioDelay(MediaStreamTrack):
         self._clock = clock
         self._changed = asyncio.Event()
         self._ended = False
-        self._frames = 0  # that left
+        self._frames = 0  # that left, or were left out
         self._start_s: float | None = None  # when frame 0 left
         self._rate = OUT_RATE  # of what comes; 48 kHz is Opus
 
@@ -104,9 +104,10 @@ class AudioDelay(MediaStreamTrack):
         if self._start_s is None:
             self._start_s = now_s
         due_s = self._start_s + self._frames * FRAME_S
-        if now_s - due_s > CATCH_UP_S:
-            self._start_s += now_s - due_s
-            return now_s
+        if now_s - due_s > CATCH_UP_S:  # PTS leave them out too: the track's clock and ours stay tied
+            missed = int((now_s - due_s) / FRAME_S)
+            self._frames += missed
+            due_s += missed * FRAME_S
         while due_s > self._clock() and self.readyState == "live":
             await asyncio.sleep(due_s - self._clock())
         return due_s
