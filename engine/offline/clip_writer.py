@@ -96,6 +96,8 @@ class ClipWriter:
         """Tell what of the sound was lost, one sentence each."""
         skipped = sum(track.skipped for track in self._sounds.values())
         told = [f"skipped {skipped} damaged packet{'s' * (skipped > 1)} of sound"] if skipped else []
+        if any(track.picks for track in self._sounds.values()):
+            told.append("of sound whose channels have no layout, the first two are kept")
         silent = sum(track.written == 0 for track in self._sounds.values())
         return told + ([f"{silent} sound track{'s' * (silent > 1)} had nothing to keep"] if silent else [])
 

@@ -3,11 +3,13 @@
 Stamps that repeat or fall are mended, damaged packets are skipped and counted, and the distance to the picture stays.
 """
 
+import itertools
 from fractions import Fraction
 
 import av
 from av.audio.resampler import AudioResampler
 from av.container import OutputContainer
+from av.filter import Graph
 
 from lcvd.video.timestamps import RisingStamps
 
@@ -49,15 +51,20 @@ class SoundTrack:
         if self._encoded is None:
             self._copy(packet)
             return
+        encoded: list[av.Packet] = []
         try:
-            frames = packet.decode()
+            for frame in packet.decode():
+                assert isinstance(frame, av.AudioFrame)
+                t_s = None if frame.time is None else float(frame.time) - self._origin_s
+                encoded += self._encoded.take(frame, t_s)
         except av.FFmpegError:
             self.skipped += 1
-            return
-        for frame in frames:
-            assert isinstance(frame, av.AudioFrame)
-            t_s = None if frame.time is None else float(frame.time) - self._origin_s
-            self._mux(self._encoded.take(frame, t_s))
+        self._mux(encoded)
+
+    @property
+    def picks(self) -> bool:
+        """True where only the first two of several channels could be kept."""
+        return self._encoded is not None and self._encoded.picks
 
     def close(self) -> None:
         """Write what the encoder holds back."""
@@ -91,7 +98,8 @@ class EncodedSound:
 
     def __init__(self, out: av.AudioStream, layout: str, rate: int) -> None:
         self._out, self._layout, self._rate = out, layout, rate
-        self._resampler: AudioResampler | None = None
+        self._resampler: AudioResampler | FirstTwoChannels | None = None
+        self.picks = False  # of channels without a layout only the first two are kept
         self._kind: tuple[str, str, int] | None = None  # format, layout and rate of what came last
         self._next = 0  # in samples of the output
 
@@ -103,6 +111,12 @@ class EncodedSound:
             packets = self._encode(None)
             self._resampler = AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
             self._kind = kind
+            try:
+                self._resampler.resample(frame)
+            except av.FFmpegError:  # channels without a layout, of a number that has no usual one
+                self._resampler, self.picks = FirstTwoChannels(frame, self._rate), True
+            else:
+                self._resampler = AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
         if t_s is not None:
             told = round(t_s * self._rate)
             if told > self._next + GAP_S * self._rate:
@@ -122,6 +136,35 @@ class EncodedSound:
             self._next += piece.samples
             packets += self._out.encode(piece)
         return packets
+
+
+class FirstTwoChannels:
+    """Resamples the first two channels of sound like `like`, and drops the others: an AudioResampler to stereo."""
+
+    def __init__(self, like: av.AudioFrame, rate: int) -> None:
+        self._graph = Graph()
+        source = {"sample_rate": like.sample_rate, "sample_fmt": like.format.name, "channel_layout": like.layout.name}
+        chain = [
+            self._graph.add("abuffer", **{name: str(value) for name, value in source.items()}),
+            self._graph.add("pan", "stereo|c0=c0|c1=c1"),
+            self._graph.add("aformat", sample_rates=str(rate), sample_fmts="fltp", channel_layouts="stereo"),
+            self._graph.add("abuffersink"),
+        ]
+        for one, other in itertools.pairwise(chain):
+            one.link_to(other)
+        self._graph.configure()
+
+    def resample(self, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
+        """Return what is ready after `frame`, or with None the rest."""
+        self._graph.push(frame)
+        pieces: list[av.AudioFrame] = []
+        while True:
+            try:
+                piece = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return pieces
+            assert isinstance(piece, av.AudioFrame)
+            pieces.append(piece)
 
 
 def aac_rate(rate: int) -> int:

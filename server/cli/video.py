@@ -96,7 +96,10 @@ def video(
         typer.Option(help="Where an interrupted run is kept; default: beside the output.", rich_help_panel=LCVD),
     ] = None,
 ) -> None:
-    """Relight a clip offline; sound is kept. LCVD animates and relights a portrait with the clip as its driver."""
+    """Relight a clip offline; sound is kept. LCVD animates and relights a portrait with the clip as its driver.
+
+    Exit status 3: written, but no face was found (docs/video.md).
+    """
     if engine not in ENGINES:
         raise UnknownEngine(f"engine {engine!r} does not exist", f"one of {', '.join(ENGINES)}")
     if output.suffix.lower() not in SUFFIXES:  # before hours of work rather than after
@@ -133,9 +136,8 @@ def video(
         clip = _portrait(weights, reference, source, output, lighting, options, folder, compare, console)
     else:
         clip = _relit(engine, lighting, source, output, light, info, compare, console, reference)
-    sought = engine != "passthrough"
-    _report(output, clip, sought, console)
-    if sought and not clip.faces:
+    _report(output, clip, engine, console)
+    if engine != "passthrough" and not clip.faces:
         raise typer.Exit(NO_FACE)
 
 
@@ -147,14 +149,14 @@ def _state_folder(output: Path) -> Path:
     return output.with_name(f".{name}.lcvd")
 
 
-def _report(output: Path, clip: FinishedClip, sought: bool, console: Console) -> None:
+def _report(output: Path, clip: FinishedClip, engine: str, console: Console) -> None:
     """Prints what was written, what was left out or mended, and how many frames show a face."""
     sound = {0: "no sound in the source", 1: "with sound"}.get(clip.sounds, f"with {clip.sounds} sound tracks")
     size = f"{clip.width}x{clip.height} at {clip.fps:.2f} fps"
     lines = [f"{output}: {clip.frames} frames, {size}, {sound}", *(f"note: {note}" for note in clip.notes)]
-    if sought:
-        nothing = "" if clip.faces else ": nothing was relit"
-        lines.append(f"a face was found in {clip.faces} of {clip.frames} frames{nothing}")
+    if engine != "passthrough":  # which looks for none
+        without = "the portrait was not moved" if ENGINES[engine].shows_avatar else "nothing was relit"
+        lines.append(f"a face was found in {clip.faces} of {clip.frames} frames{'' if clip.faces else f': {without}'}")
     for line in lines:
         print_plain(console, line)
 

@@ -253,6 +253,8 @@ def test_stamps_of_copied_sound_are_mended(tmp_path: Path, change) -> None:
         (".mkv", ("pcm_s16le", 48000, "5.1"), ("aac", 48000, 6)),
         (".mkv", ("pcm_s16le", 48000, "7.1"), ("aac", 48000, 8)),
         (".mkv", ("pcm_s16le", 44100, "quad"), ("aac", 44100, 2)),
+        (".mov", ("pcm_s16le", 44100, "hexadecagonal"), ("aac", 44100, 2)),
+        (".mkv", ("pcm_s16le", 96000, "9 channels"), ("aac", 48000, 2)),
         (".mkv", ("flac", 96000, "5.1"), ("flac", 96000, 6)),
         (".mkv", ("libmp3lame", 11025, "mono"), ("aac", 11025, 1)),
     ],

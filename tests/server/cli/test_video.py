@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from server.cli.main import main
+from server.cli.video import _state_folder
 from tests.clips import make_clip
 from tests.engine.offline.odd_clips import write_clip
 
@@ -39,6 +40,15 @@ def test_a_clip_without_a_face_says_so(command: Command, tmp_path: Path, engine:
     assert (tmp_path / "out.mp4").is_file()
     assert status == (3 if engine == "ratio" else 0)
     assert ("a face was found in 0 of 3 frames: nothing was relit" in text) == (engine == "ratio")
+
+
+def test_an_avatar_whose_driver_shows_no_face_says_so(command: Command, tmp_path: Path) -> None:
+    """The portrait is written as it is, and the status is 3."""
+    source = make_clip(tmp_path / "in.mp4", [0.0, 0.1])
+    reference = Path(__file__).resolve().parents[3] / "client_web" / "sample" / "portrait.jpg"
+    status, text = command(source, "-o", tmp_path / "out.mp4", "--engine", "avatar", "--reference", reference)
+    assert status == 3
+    assert "a face was found in 0 of 2 frames: the portrait was not moved" in text
 
 
 def test_a_clip_with_a_face_says_how_often(command: Command, tmp_path: Path, portrait: np.ndarray) -> None:
@@ -116,3 +126,11 @@ def test_options_that_name_what_cannot_be_read(
     assert "error:" in text
     assert "try:" in text
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_the_folder_of_a_run_has_a_legal_name_beside_every_output(tmp_path: Path) -> None:
+    """It is the same for the same output, and never longer than a file system takes."""
+    assert _state_folder(tmp_path / "out.mp4") == tmp_path / ".out.mp4.lcvd"
+    longest = tmp_path / ("ü" * 125 + ".mp4")
+    _state_folder(longest).mkdir()
+    assert _state_folder(longest) == _state_folder(longest) != _state_folder(tmp_path / ("ö" * 125 + ".mp4"))
