@@ -120,7 +120,7 @@ export class PictureOutput {
     // Camera and server have timelines of their own, and readers of the track want one that goes forward.
     const stamped = new VideoFrame(frame, { timestamp: Math.round(now_ms * 1000) });
     frame.close();
-    this.#writer.write(stamped);
+    this.#writer.write(stamped, shown === "relit");
   }
 
   /** @param {VideoFrame} frame @returns {VideoFrame} */
