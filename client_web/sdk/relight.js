@@ -4,4 +4,8 @@
 import { Relit } from "./relit.js";
 
 /** @type {typeof import("./relight.js").relight} */
-export const relight = async (stream, options) => new Relit(stream, options);
+export const relight = async (stream, options) => {
+  const relit = new Relit(stream, options);
+  await relit.seen; // the first picture is the portrait already, not a dark card
+  return relit;
+};

@@ -58,6 +58,12 @@ export class Relit extends MediaStream {
   #avatar = false;
   /** True from setAvatar(portrait) on: the camera is covered even before the portrait can be read. */
   #strict = false;
+  /** The portrait as it was handed in: it is seen before the server has it, and where the server refuses it. @type {ImageBitmap | null} */
+  #preview = null;
+  /** @type {Blob | null} */
+  #newest = null;
+  /** Resolves once the portrait that was handed in last can be seen, or cannot be read. @type {Promise<void>} */
+  seen = Promise.resolve();
   #gate = new AvatarGate();
   #timing;
   #soundWay;
@@ -165,12 +171,25 @@ export class Relit extends MediaStream {
   async setAvatar(portrait) {
     this.#avatar = this.#strict = portrait !== null;
     this.#gate.close();
+    this.#preview = null;
     if (!portrait) this.portrait.remove();
     this.#update();
     if (!portrait) return true;
+    this.seen = this.#show(portrait);
     const held = await this.portrait.useFile(portrait, /** @type {File} */ (portrait).name || "portrait");
     if (!held && this.portrait.error) this.#trouble(this.portrait.error);
+    if (!held && this.portrait.held && portrait === this.#newest) this.#preview = null; // the one before it stays
+    this.#update();
     return held;
+  }
+
+  /** Shows a portrait at once; one that cannot be read is told by `setAvatar`. @param {Blob} portrait */
+  async #show(portrait) {
+    this.#newest = portrait;
+    const picture = await createImageBitmap(portrait).catch(() => null);
+    if (portrait !== this.#newest || !this.#strict || !picture) return;
+    this.#preview = picture;
+    this.#update();
   }
 
   /**
@@ -316,7 +335,7 @@ export class Relit extends MediaStream {
     if (this.#avatar && !portrait.ready && portrait.state === "waiting") portrait.send();
     const wanted = this.wantedEngine;
     if (this.#choice.mustSend(wanted)) this.send("set_engine", { engine: wanted });
-    this.#picture.setStill(this.#covered ? (portrait.held?.photo.canvas ?? "card") : null);
+    this.#picture.setStill(this.#covered ? ((this.#strict && this.#preview) || portrait.held?.photo.canvas || "card") : null);
     this.#events.emit("portrait", undefined);
   }
 

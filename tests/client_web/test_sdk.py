@@ -213,6 +213,7 @@ async () => {
       value.close();
       const [red, green, colour] = look.getImageData(4, 4, 1, 1).data;
       pictures += 1;
+      window.grey = red === green && green === colour ? red : null;
       if (colour > 150 && red < 60 && green < 60) blue += 1;
     }
   })();
@@ -231,6 +232,19 @@ def test_avatar_owner(page: Page, tmp_path: Path) -> None:
         page.wait_for_timeout(1500)
         assert page.evaluate("relit.state") == "portrait"
         assert [trouble["code"] for trouble in page.evaluate("troubles")] == ["not_a_picture"]
+        # The server finds no face in a wall: it is seen all the same.
+        taken = page.evaluate(
+            """async () => {
+              const wall = new OffscreenCanvas(320, 240);
+              const pen = wall.getContext("2d");
+              pen.fillStyle = "rgb(150, 150, 150)";
+              pen.fillRect(0, 0, 320, 240);
+              return relit.setAvatar(await wall.convertToBlob());
+            }"""
+        )
+        assert not taken
+        wait_for(page, "Math.abs(grey - 150) < 4")
+        assert [trouble["code"] for trouble in page.evaluate("troubles")][1:] == ["bad_upload"]
         page.evaluate("async () => relit.setAvatar(await (await fetch('/sample/portrait.jpg')).blob())")
         wait_for(page, "relit.state === 'live'")
         page.wait_for_timeout(700)
