@@ -108,6 +108,7 @@ def test_hints_of_lcvd_are_equal_live_and_offline(
     monkeypatch.setattr(offline, "make_matte", lambda file, device: (DrawnMatte(), ""))
     monkeypatch.setattr(offline, "_first_face", lambda reader, tracker: (face, None))
     monkeypatch.setattr(offline, "ClipReader", FakeReader)
+    monkeypatch.setattr(offline, "ClipWriter", FakeWriter)
     with pytest.raises(KeyboardInterrupt):
         offline.animate_clip(
             tiny_lcvd_folder,
@@ -138,6 +139,14 @@ class FakeReader:
         return self
 
     def __exit__(self, *error: object) -> None: ...
+
+
+class FakeWriter:
+    """A target that is never written."""
+
+    def __init__(self, *target: object) -> None: ...
+
+    def discard(self) -> None: ...
 
 
 @pytest.mark.parametrize("strength", STRENGTHS)
