@@ -118,6 +118,9 @@ BATTERY = """async () => {
   await attempt("null", () => media.getUserMedia(null));
   await attempt("number", () => media.getUserMedia(3));
   await attempt("wrong type", () => media.getUserMedia({ video: { width: { min: "wide" } } }));
+  await attempt("getter", () => media.getUserMedia({ get video() { throw new RangeError("mine"); } }));
+  const throwing = { get deviceId() { throw new RangeError("mine"); } };
+  await attempt("getter inside", () => media.getUserMedia({ video: throwing }));
   await attempt("unknown id", () => media.getUserMedia({ video: { deviceId: { exact: "nobody" } } }));
   await attempt("unknown ideal", () => media.getUserMedia({ video: { deviceId: "nobody" } }));
   await attempt("too wide", () => media.getUserMedia({ video: { width: { min: 99999 } } }));

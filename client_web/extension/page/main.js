@@ -13,6 +13,15 @@ function replace(prototype, name, apply) {
   if (property) Object.defineProperty(prototype, name, { ...property, value: new Proxy(property.value, { apply }) });
 }
 
+/** @param {any} constraints */
+function read(constraints) {
+  try {
+    return readConstraints(constraints);
+  } catch {
+    return null; // a getter that throws: the browser meets it too, and answers in its own way
+  }
+}
+
 /** @param {MediaDevices} self @param {any} constraints @param {import("./constraints.js").Choice} choice */
 async function open(self, constraints, choice) {
   return relight(await getUserMedia.call(self, choice.real), choice, constraints);
@@ -42,7 +51,7 @@ const getUserMedia = globalThis.MediaDevices?.prototype.getUserMedia;
 if (navigator.mediaDevices) {
   // A page that is not secure has none.
   replace(MediaDevices.prototype, "getUserMedia", (method, self, args) => {
-    const choice = readConstraints(args[0]);
+    const choice = read(args[0]);
     if (choice) return open(self, args[0], choice);
     return Reflect.apply(method, self, args).then((/** @type {MediaStream} */ stream) => openUnasked(args[0], stream));
   });
@@ -50,7 +59,7 @@ if (navigator.mediaDevices) {
   for (const name of ["getUserMedia", "webkitGetUserMedia"]) // with callbacks
     replace(Navigator.prototype, name, (method, self, args) => {
       const [constraints, onStream, onError] = args;
-      const choice = readConstraints(constraints);
+      const choice = read(constraints);
       if (typeof onStream !== "function" || typeof onError !== "function") return Reflect.apply(method, self, args);
       if (choice) return void open(self.mediaDevices, constraints, choice).then(onStream, onError);
       const opened = (/** @type {MediaStream} */ stream) => openUnasked(constraints, stream).then(onStream, onError);

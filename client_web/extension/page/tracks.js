@@ -30,9 +30,7 @@ const native = {
   stop: MediaStreamTrack.prototype.stop,
   getSettings: MediaStreamTrack.prototype.getSettings,
   getCapabilities: MediaStreamTrack.prototype.getCapabilities,
-  getConstraints: MediaStreamTrack.prototype.getConstraints,
   applyConstraints: MediaStreamTrack.prototype.applyConstraints,
-  cloneStream: MediaStream.prototype.clone,
 };
 let wrapped = false;
 
