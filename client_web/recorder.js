@@ -95,7 +95,7 @@ export class Recorder {
       if (!picture || picture.readyState === "ended")
         throw new NoRecording("no_picture", "There is no relit picture to record", "Turn your camera on first.");
       const name = fileName(type.startsWith("video/mp4") ? "mp4" : "webm");
-      spool = await Spool.open(`${crypto.randomUUID()}-${name}`);
+      spool = await Spool.open();
       const size = sizeOf(picture.getSettings(), source);
       const steady = inOneSize(picture, size);
       const stream = new MediaStream([steady.track, sound ?? this.#mixer.open()]);

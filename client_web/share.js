@@ -68,10 +68,9 @@ export class Share {
 
   /** Says who can open the link at all. */
   #reach() {
-    if (LOCAL.test(location.hostname))
-      return `This link opens on this machine alone, since the page itself was opened as ${location.hostname}. Open the page under an address that others can reach to share with them.`;
-    if (this.#token) return "This server asks for a token: viewers add #token=… with one of theirs to the link. Yours is not in it.";
-    return "";
+    const local = `This link opens on this machine alone, since the page itself was opened as ${location.hostname}. Open the page under an address that others can reach to share with them.`;
+    const guarded = "This server asks for a token: viewers add #token=… with one of theirs to the link. Yours is not in it.";
+    return [LOCAL.test(location.hostname) && local, this.#token && guarded].filter(Boolean).join(" ");
   }
 
   async #copy() {

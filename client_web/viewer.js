@@ -9,6 +9,7 @@ import { takeToken } from "./token.js";
 /** Sound that sets in over so long does not click. */
 const FADE_MS = 150;
 const NOTE_MS = 8000;
+const NEEDS_TOKEN = "Open it with #token=… at its end. Whoever runs the server has tokens.";
 const CHOICES = /** @type {Record<string, string[]>} */ ({ fit: ["contain", "cover"], ground: ["black", "transparent"] });
 
 const video = /** @type {HTMLVideoElement} */ (find("#picture"));
@@ -100,7 +101,8 @@ const player = new WhepPlayer(
     state(state, reason) {
       body.dataset.state = state;
       if (state === "live") return;
-      say(reason?.message ?? "Connecting…", reason?.hint ?? "");
+      if (reason?.code === "unauthorized") say(token ? "The token is not right" : "This link needs a token", NEEDS_TOKEN);
+      else say(reason?.message ?? "Connecting…", reason?.hint ?? "");
     },
   },
 );

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from playwright.sync_api import Page
 
@@ -92,6 +93,14 @@ class Picture:
             self.page.wait_for_timeout(200)
             value = measure()
         return value
+
+
+def leaning(rgb: np.ndarray) -> float:
+    """Returns how much brighter the left half of the face is than the right, of RGB [H,W,3], as Picture.lean does."""
+    small = cv2.resize(rgb, (160, 120), interpolation=cv2.INTER_AREA)
+    rows = ((small.astype(np.float64) / 255) ** 2.2)[37:59].mean(axis=(0, 2))
+    left, right = rows[63:78].mean(), rows[84:99].mean()
+    return float((left - right) / (left + right))
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
