@@ -180,7 +180,7 @@ def test_recording_in_step(page: Page, serving: Serving, tmp_path: Path) -> None
     own = np.median(distances([each[0] / 1000 for each in seen["flashes"]], [each / 1000 for each in seen["beeps"]]))
     measured = distances(flashes, beeps) - own
     assert len(measured) >= 4
-    # This machine runs nine things at once; a quiet one is near 20 ms.
+    # Medians of 23 and 29 ms were measured on two busy cores; a sound that is late is noticed from 125 ms on (BT.1359).
     assert abs(np.median(measured)) < 0.06
 
 
