@@ -8,5 +8,6 @@ USER relight
 ENV PATH=/home/relight/.local/bin:$PATH NUMBA_CACHE_DIR=/home/relight/.cache/numba
 RUN pip install --no-cache-dir --user -c constraints.txt . && relight doctor --download && relight bench --seconds 1 --json-only
 EXPOSE 8080
-# Inside a container loopback reaches nobody; publish the port on loopback outside: docker run -p 127.0.0.1:8080:8080
-CMD ["relight", "serve", "--host", "0.0.0.0"]
+# Inside a container loopback reaches nobody. --private prints a link for one use (docker logs); with the port published on
+# loopback alone, everyone may be admitted: docker run -p 127.0.0.1:8080:8080 IMAGE relight serve --host 0.0.0.0 --open
+CMD ["relight", "serve", "--host", "0.0.0.0", "--private"]

@@ -15,6 +15,8 @@ ServerError (HintedError)
 ├── BadModule           a script of ours cannot be joined with others
 ├── ForeignOrigin       another site's page tries to drive this server
 ├── Unauthorized        a token is needed, or is wrong
+├── Forbidden           the token is right and does not reach so far
+├── StateError          the folder with the server's secrets, or a certificate, cannot be used
 ├── CameraError         a camera, or what its picture goes to, cannot be used
 └── NotReady            warming up or shutting down
 
@@ -135,6 +137,18 @@ class Unauthorized(ServerError):
     """A token is needed, or is wrong."""
 
     code, status = "unauthorized", 401
+
+
+class Forbidden(ServerError):
+    """The token is right and does not reach so far."""
+
+    code, status = "forbidden", 403
+
+
+class StateError(ServerError):
+    """The folder with the server's secrets, or a certificate, cannot be used."""
+
+    code = "state"
 
 
 class CameraError(ServerError):

@@ -1,9 +1,10 @@
-"""Puts the session's id on every log line. Only the CLI configures handlers, through `configure`.
+"""Marks every log line with its session. Only the CLI configures handlers, through `configure`.
 
 A context variable carries the id through tasks; threads of other packages show "-".
 """
 
 import contextvars
+import hashlib
 import logging
 
 session_id: contextvars.ContextVar[str] = contextvars.ContextVar("relight_session", default="-")
@@ -13,11 +14,16 @@ FORMAT = "%(asctime)s %(levelname)-7s %(session)s %(name)s: %(message)s"
 NOISY = ("aioice", "aiortc", "websockets", "httpx", "numba")
 
 
+def log_name(session: str) -> str:
+    """Returns the name by which the log tells sessions apart; the session's own is a secret of its owner."""
+    return hashlib.sha256(session.encode()).hexdigest()[:8] if session != "-" else session
+
+
 class SessionFilter(logging.Filter):
     """Adds `session` to every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.session = session_id.get()
+        record.session = log_name(session_id.get())
         return True
 
 

@@ -5,7 +5,7 @@ which `server.errors.explain` puts into words). Knows no sockets.
 """
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,20 +25,23 @@ from engine.protocols import Prediction
 from lcvd.networks.schedule import STEPS
 from server.errors import Problem
 from server.light_message import STRICT, Adjust, Light, Unit
+from server.security.grant import Scope
 
 AvatarMode = Literal["window", "staggered"]
 MessageId = Annotated[str, Field(max_length=64)] | int | FiniteFloat
 
 
 class ClientMessage(BaseModel):
-    """The fields that every message may carry."""
+    """The fields that every message may carry, and the scope that a token needs for it."""
 
     model_config = STRICT
+    scope: ClassVar[Scope]
 
     id: MessageId | None = None
 
 
 class Offer(ClientMessage):
+    scope = "publish"
     type: Literal["offer"]
     sdp: str = Field(min_length=1, max_length=65536)
 
@@ -55,11 +58,13 @@ class IceCandidate(BaseModel):
 
 
 class Candidate(ClientMessage):
+    scope = "publish"
     type: Literal["candidate"]
     candidate: IceCandidate | None
 
 
 class SetLight(ClientMessage):
+    scope = "control"
     type: Literal["set_light"]
     preset: str | None = Field(default=None, min_length=1, max_length=64)
     lighting: Light | None = None
@@ -73,17 +78,20 @@ class SetLight(ClientMessage):
 
 
 class SetStrength(ClientMessage):
+    scope = "control"
     type: Literal["set_strength"]
     value: Unit
 
 
 class SetBackground(ClientMessage):
+    scope = "control"
     type: Literal["set_background"]
     mode: Literal["auto", "keep", "dim", "lit"] = Field(description="auto: as the light itself asks for.")
     gain: Annotated[FiniteFloat, Field(ge=0.3, le=1)] = 0.7
 
 
 class SetEngine(ClientMessage):
+    scope = "control"
     type: Literal["set_engine"]
     engine: str = Field(min_length=1, max_length=64)
 
@@ -96,6 +104,7 @@ def _one_of(legal: tuple[int, ...], value: int) -> int:
 
 
 class SetAvatar(ClientMessage):
+    scope = "control"
     type: Literal["set_avatar"]
     quality: str | None = Field(default=None, max_length=64)
     steps: Annotated[int, AfterValidator(partial(_one_of, STEPS))] | None = None
@@ -122,27 +131,32 @@ class SetAvatar(ClientMessage):
 
 
 class SetView(ClientMessage):
+    scope = "control"
     type: Literal["set_view"]
     hint: bool = False
     split: Unit | None = None
 
 
 class SetViewingKey(ClientMessage):
+    scope = "control"
     type: Literal["set_viewing_key"]
     key: str = Field(min_length=16, max_length=128, description="A secret of the owner; viewers get its hash as name.")
 
 
 class Mirror(ClientMessage):
+    scope = "control"
     type: Literal["mirror"]
     on: bool
 
 
 class Pause(ClientMessage):
+    scope = "control"
     type: Literal["pause"]
     on: bool
 
 
 class Ping(ClientMessage):
+    scope = "control"
     type: Literal["ping"]
     t: FiniteFloat
 

@@ -8,12 +8,22 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from engine.trackers import TrackerName
 
 _STRINGS = TypeAdapter(list[str])
+SELF_SIGNED = "self-signed"
 TRACEBACK = "RELIGHT_TRACEBACK"  # 1: a command shows where an unforeseen error happened
 
 
@@ -46,6 +56,22 @@ class Settings(BaseSettings):
     token: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
         description="Shared secrets (comma or JSON): with any set, every use of the server needs one of them.",
+    )
+    secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Key of signed tokens, 32 characters or more; every use of the server then needs a token.",
+    )
+    private: bool = Field(
+        default=False, description="Ask for signed tokens; their key is `secret`, or is made and kept in `state_dir`."
+    )
+    open: bool = Field(default=False, description="Beyond loopback, admit everyone who reaches the port.")
+    tls: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="self-signed, or files of a certificate chain and its key with a comma between (PEM).",
+    )
+    state_dir: Path | None = Field(
+        default=None, description="Folder of the kept key and certificate; default: the user's own."
     )
     models_dir: Path | None = Field(
         default=None, description="Folder with the tracking models; default: found or fetched."
@@ -100,7 +126,7 @@ class Settings(BaseSettings):
     )
     shutdown_timeout_s: float = Field(default=2.0, gt=0, le=3, description="Time sessions get to end on SIGTERM.")
 
-    @field_validator("token", mode="before")
+    @field_validator("token", "tls", mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
         """Reads JSON or a list with commas. Nothing that is raised here repeats a secret."""
@@ -111,7 +137,7 @@ class Settings(BaseSettings):
         try:
             return _STRINGS.validate_json(given)
         except ValidationError:
-            raise ValueError('give tokens with commas between them, or as a JSON list: ["one", "two"]') from None
+            raise ValueError('write it with commas between, or as a JSON list: ["one", "two"]') from None
 
     @field_validator("token")
     @classmethod
@@ -121,6 +147,19 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"[A-Za-z0-9\-._~+/]+=*", token.get_secret_value()):
                 raise ValueError(f"token {place} is empty or has other characters than letters, digits and -._~+/=")
         return tokens
+
+    @field_validator("tls")
+    @classmethod
+    def _one_or_two(cls, given: list[str]) -> list[str]:
+        if given not in ([], [SELF_SIGNED]) and (len(given) != 2 or SELF_SIGNED in given):
+            raise ValueError(f"give {SELF_SIGNED}, or the files of a certificate and its key")
+        return given
+
+    @model_validator(mode="after")
+    def _open_or_not(self) -> "Settings":
+        if self.open and self.asks_for_tokens:
+            raise ValueError("open admits everyone, while token, secret or private asks for tokens: choose one")
+        return self
 
     @field_validator("ice_servers")
     @classmethod
@@ -134,6 +173,11 @@ class Settings(BaseSettings):
             if not urls or server.keys() - {"urls", "username", "credential"}:
                 raise ValueError("each server has urls, and for TURN username and credential; nothing else")
         return servers
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        """True where every use of the server needs a token: a shared or a signed one."""
+        return bool(self.token or self.secret is not None or self.private)
 
     @property
     def max_sockets(self) -> int:

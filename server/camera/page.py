@@ -27,6 +27,7 @@ from server.errors import Busy, ServerError, explain
 from server.http.app import uvicorn_config
 from server.http.middleware import install_middleware
 from server.http.origin import check_origin
+from server.http.scopes import needs
 from server.light_message import Light
 from server.protocol import ErrorReply
 from server.session.state import Server
@@ -69,6 +70,7 @@ class ControlPage:
         app.mount("/", _Files(directory=self._server.settings.client_dir, html=True), name="page")
         return app
 
+    @needs(None)
     async def _lights(self) -> list[dict[str, Any]]:
         """List the lights in gallery order, the user's own first."""
         return [
@@ -81,6 +83,7 @@ class ControlPage:
             for x in self._control.lights
         ]
 
+    @needs("control")
     async def _socket(self, connected: WebSocket) -> None:
         """Talks to one page until it goes."""
         await connected.accept()
@@ -139,10 +142,12 @@ class ControlPage:
             await asyncio.sleep(PREVIEW_S)
 
 
+@needs(None)
 async def _to_page() -> RedirectResponse:
     return RedirectResponse("camera/")
 
 
+@needs(None)
 class _Files(StaticFiles):
     """Serves the page's files, asked for anew each time: another version may run on this port tomorrow."""
 

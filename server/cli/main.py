@@ -23,6 +23,7 @@ from server.cli.evaluate import evaluate
 from server.cli.extension import extension
 from server.cli.lights import lights
 from server.cli.nano import nano
+from server.cli.token import token
 from server.cli.train import train
 from server.cli.video import video
 from server.cli.weights import weights
@@ -48,6 +49,7 @@ app = typer.Typer(
 
 @app.command()
 def serve(
+    key: Annotated[str | None, typer.Argument(help="Second part of --tls CERT KEY.", show_default=False)] = None,
     host: Annotated[str | None, typer.Option(help="Address to bind. Default: loopback only.")] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one. Default: 8080.")
@@ -57,11 +59,20 @@ def serve(
     models: Annotated[Path | None, typer.Option(help="Folder that holds the tracking models already.")] = None,
     weights: Annotated[str | None, typer.Option(help="LCVD's weights: a folder, or a name known to `weights`.")] = None,
     backend: Annotated[str | None, typer.Option(help="What LCVD's networks run on. Default: auto.")] = None,
+    private: Annotated[
+        bool | None, typer.Option("--private", help="Everyone needs a link that expires; yours is printed.")
+    ] = None,
+    open: Annotated[bool | None, typer.Option("--open", help="Beyond loopback, admit everyone.")] = None,
+    tls: Annotated[
+        str | None, typer.Option(help="self-signed, or CERT KEY: a certificate chain and its key, PEM.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Serve the page, the API and the live picture. Options override RELIGHT_* environment variables."""
     from server.http.serve import run
 
+    if key is not None and tls is None:
+        raise typer.BadParameter(f"{key!r} is not expected: only --tls CERT KEY has a second part")
     given = {
         "host": host,
         "port": port,
@@ -70,6 +81,9 @@ def serve(
         "models_dir": models,
         "lcvd_weights": weights,
         "lcvd_backend": backend,
+        "private": private,
+        "open": open,
+        "tls": None if tls is None else [part for part in (tls, key) if part is not None],
         "log_level": log_level,
     }
     raise typer.Exit(run({name: value for name, value in given.items() if value is not None}))
@@ -84,6 +98,7 @@ app.command()(evaluate)
 app.command()(lights)
 app.command()(doctor)
 app.command()(extension)
+app.command()(token)
 bench.command()(lcvd)
 bench.command()(viewers)
 app.add_typer(bench)

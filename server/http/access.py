@@ -1,56 +1,101 @@
-"""Decides who may use the server: holders of a shared token, or, where none is set, our own page and programs.
+"""Decides who may use the server: holders of a token, or, where none is asked for, our own page and programs.
 
-With `RELIGHT_TOKEN` set every WebSocket, upload, WHIP and WHEP request carries one of its tokens, and then any page may
-send it: a token is nothing a browser adds by itself, so there is nothing to forge. Without it, Origin decides.
+Tokens are shared secrets (`RELIGHT_TOKEN`), which admit to everything, or signed ones (`server.security.tokens`), which
+admit to the scopes they name until they expire. With a token any page may send a request: it is nothing that a browser
+adds by itself, so there is nothing to forge. Where no token is asked for, Origin decides.
 """
 
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping
-from typing import Literal
+import logging
+import time
+from collections.abc import Callable, Mapping
 
-from server.errors import ForeignOrigin, Unauthorized
+from server.errors import Unauthorized
+from server.http.guesses import GuessLimit
 from server.http.origin import check_origin
+from server.security.grant import EVERYTHING, GRANTABLE, WORDS, Grant, Scope
+from server.security.secret import signing_key
+from server.security.tokens import SignedToken, TokenSigner
 from server.settings import Settings
 
-Scope = Literal["control", "view", "publish"]
+logger = logging.getLogger(__name__)
 
 SUBPROTOCOL = "relight.v1"
 TOKEN_PROTOCOL = "bearer."
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-# What programs of other sites may read beside the page's own files: nothing in it depends on who asks.
-PUBLIC = ("/sdk/", "/api/lights")
-PREFLIGHT = {
-    "access-control-allow-methods": "GET, POST, PATCH, DELETE, OPTIONS",
-    "access-control-allow-headers": "authorization, content-type, if-match",
-    "access-control-max-age": "600",
-}
-EXPOSED = "location, link, etag, relight-view, www-authenticate, accept-post, accept-patch"
+HINT = "send `Authorization: Bearer TOKEN` with a token of this server; pages take it as #token=TOKEN"
+ENTRY_S = 3600  # the link printed at the start waits so long for its one use
+SESSION_S = 12 * 3600  # for which it is exchanged
 
 
-def check_access(headers: Mapping[str, str], settings: Settings, scope: Scope) -> None:
-    """Raises Unauthorized or ForeignOrigin unless the request with these headers may do what `scope` names.
+class AccessControl:
+    """Decides on every request and signs the tokens of one server. Raises StateError where its key cannot be kept."""
 
-    The shared tokens admit to every scope; tokens that do not are to be told apart here.
-    """
-    if not settings.token:
-        check_origin(headers, settings)
-        return
-    given = presented_token(headers)
-    if given is None:
-        raise Unauthorized(f"a token is needed to {WORDS[scope]}", HINT)
-    # Every token is compared, so that the time taken says nothing about which one was nearly right.
-    if not any([hmac.compare_digest(given.encode(), token.get_secret_value().encode()) for token in settings.token]):
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.guesses = GuessLimit()
+        self._settings = settings
+        self._clock = clock
+        self._signer = TokenSigner(signing_key(settings))
+        self._entries: set[str] = set()  # ids of the links that were made for one use and had none yet
+
+    @property
+    def asks(self) -> bool:
+        """True where a request needs a token."""
+        return self._settings.asks_for_tokens
+
+    def check(self, headers: Mapping[str, str], scope: Scope, *, address: str = "", view: str | None = None) -> Grant:
+        """Returns what the request with these headers may do, once it is clear that it may do what `scope` names.
+
+        `address` is where it comes from; `view` the viewing name it is about, if any. Raises Unauthorized, Forbidden,
+        TooFast or ForeignOrigin.
+        """
+        if not self.asks:
+            check_origin(headers, self._settings)
+            return EVERYTHING
+        given = presented_token(headers)
+        if given is None:
+            raise Unauthorized(f"a token is needed to {WORDS[scope]}", HINT)
+        signed = self._signer.read(given)
+        if signed is None:
+            return self._shared(given, scope, address)
+        grant, id = signed
+        grant.require(scope, view)
+        if scope == "join":
+            self._enter(id)
+        return grant
+
+    def issue(self, scopes: tuple[Scope, ...], for_s: float, *, view: str | None = None) -> SignedToken:
+        """Returns a signed token that this server admits for `for_s` seconds."""
+        return self._signer.issue(scopes, for_s, view=view)
+
+    def entry_token(self) -> str:
+        """Returns a token that is exchanged, once, for one of all scopes (`POST /api/token`)."""
+        token = self.issue(("join",), ENTRY_S)
+        self._entries.add(token.id)
+        return token.text
+
+    def session_token(self) -> SignedToken:
+        """Returns the token that is given for such a link."""
+        return self.issue(GRANTABLE, SESSION_S)
+
+    def _shared(self, given: str, scope: Scope, address: str) -> Grant:
+        now_s = self._clock()
+        self.guesses.check(address, now_s)
+        tokens = [token.get_secret_value().encode() for token in self._settings.token]
+        # Every token is compared, so that the time taken says nothing about which one was nearly right.
+        if any([hmac.compare_digest(given.encode(), token) for token in tokens]):
+            return EVERYTHING
+        if self.guesses.wrong(address, now_s):
+            logger.warning("%s sent too many wrong tokens", address or "somebody")
         raise Unauthorized(f"the token does not admit you to {WORDS[scope]}", HINT)
 
-
-WORDS: dict[Scope, str] = {
-    "control": "use this server",
-    "view": "view on this server",
-    "publish": "publish to this server",
-}
-HINT = "send `Authorization: Bearer TOKEN` with a token of the server's RELIGHT_TOKEN; pages take it as #token=TOKEN"
+    def _enter(self, id: str) -> None:
+        if id not in self._entries:
+            raise Unauthorized(
+                "this link was used already", "start the server again, or run `relight token`, for another one"
+            )
+        self._entries.discard(id)
 
 
 def presented_token(headers: Mapping[str, str]) -> str | None:
@@ -76,40 +121,3 @@ def subprotocols(headers: Mapping[str, str]) -> list[str]:
 def chosen_subprotocol(headers: Mapping[str, str]) -> str | None:
     """Returns the subprotocol that the server answers; a browser that offered some closes where none is chosen."""
     return SUBPROTOCOL if SUBPROTOCOL in subprotocols(headers) else None
-
-
-def scope_needed(method: str, path: str) -> Scope | None:
-    """Returns the scope that an HTTP request needs; None for what anybody may read.
-
-    ICE servers are guarded too, since those of TURN come with a password.
-    """
-    if path == "/whep" or path.startswith("/whep/"):
-        return "view" if method != "OPTIONS" else None
-    if path == "/whip" or path.startswith("/whip/"):
-        return "publish" if method != "OPTIONS" else None
-    if path == "/api/ice":
-        return "view"
-    return None if method in SAFE_METHODS else "control"
-
-
-def cors_headers(headers: Mapping[str, str], path: str, settings: Settings) -> dict[str, str]:
-    """Returns the headers that let a page of another origin read the answer (Fetch, section 3.3).
-
-    With tokens any page may, for whoever has one; refusals are readable as well. No cookie is ever used.
-    """
-    origin = headers.get("origin")
-    if origin is None:
-        return {}
-    if any(path.startswith(public) for public in PUBLIC):
-        return {"access-control-allow-origin": "*"}
-    if not settings.token:
-        try:
-            check_origin(headers, settings)
-        except ForeignOrigin:
-            return {"vary": "origin"}
-    return {"access-control-allow-origin": origin, "access-control-expose-headers": EXPOSED, "vary": "origin"}
-
-
-def is_preflight(method: str, headers: Mapping[str, str]) -> bool:
-    """True for the question a browser asks before a request of another origin (Fetch, section 3.3.4)."""
-    return method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers

@@ -23,15 +23,18 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from engine.protocols import Engine
 from server import VERSION
 from server.errors import Busy, NoSession, NotReady, ServerError, explain
-from server.http.access import check_access, chosen_subprotocol
+from server.http.access import AccessControl, chosen_subprotocol
+from server.http.links import router as links_router
 from server.http.middleware import install_middleware
 from server.http.routes import router
+from server.http.scopes import needs
 from server.http.viewing import viewing_router
 from server.http.whep import router as whep_router
 from server.http.whip import router as whip_router
 from server.logs import session_id
 from server.protocol import ErrorReply
 from server.rtc import codecs
+from server.security.grant import Grant
 from server.session.control import Control
 from server.session.session import Session
 from server.session.state import Server
@@ -72,10 +75,11 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # a route of our own
     )
     app.state.server = server
     install_middleware(app)
-    for each in (router, viewing_router, whip_router, whep_router):
+    for each in (router, links_router, viewing_router, whip_router, whep_router):
         app.include_router(each)
     app.add_api_websocket_route("/ws", websocket)
     _add_page(app, settings.client_dir)
@@ -108,6 +112,7 @@ def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: An
     return uvicorn.Config(app or create_app(settings), **{**options, **changes})
 
 
+@needs("control")
 async def websocket(socket: WebSocket) -> None:
     """Runs one Session on `socket` until either side ends it, or controls the one named by `?session=`.
 
@@ -117,7 +122,7 @@ async def websocket(socket: WebSocket) -> None:
     await socket.accept(chosen_subprotocol(socket.headers))
     named = socket.query_params.get("session")
     try:
-        _check_socket(server, socket)
+        grant = _check_socket(server, socket)
         session = server.new_session() if named is None else _published(server, named)
     except ServerError as refusal:
         # Accepted first: only an open socket can say why.
@@ -127,7 +132,7 @@ async def websocket(socket: WebSocket) -> None:
         return
     session_id.set(session.id)
     server.metrics.sockets.inc()
-    control = Control(socket, server.settings)
+    control = Control(socket, server.settings, grant)
     try:
         session.attach(control)
         await _converse(socket, session, control)
@@ -141,13 +146,15 @@ async def websocket(socket: WebSocket) -> None:
             await control.close()
 
 
-def _check_socket(server: Server, socket: WebSocket) -> None:
-    """Raises why `socket` gets no session."""
-    check_access(socket.headers, server.settings, "control")
+def _check_socket(server: Server, socket: WebSocket) -> Grant:
+    """Returns what `socket` may do. Raises why it gets no session."""
+    access: AccessControl = socket.app.state.access
+    grant = access.check(socket.headers, "control", address=socket.client.host if socket.client is not None else "")
     if server.stopping:
         raise NotReady("the server is shutting down", "reload the page in a moment")
     if len(server.sessions) >= server.settings.max_sockets:
         raise Busy(f"{len(server.sessions)} pages are open already", "close some, or try again later")
+    return grant
 
 
 def _published(server: Server, name: str) -> Session:
@@ -177,6 +184,7 @@ async def _read(socket: WebSocket, session: Session, control: Control) -> None:
         await session.handle(message.get("text") or "", control)
 
 
+@needs(None)
 class _Page(StaticFiles):
     """Serves the browser client. Modules are revalidated, so that an update shows at the next reload."""
 
@@ -204,6 +212,8 @@ class AbortingWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.conn.debug = False  # its lines hold every header, the token too
+        self.logger = logging.getLogger("uvicorn.sockets")
+        self.logger.setLevel(logging.WARNING)  # below, it tells the address asked for, and with it a session's name
 
     async def run_asgi(self) -> None:
         await super().run_asgi()

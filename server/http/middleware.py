@@ -12,7 +12,9 @@ from engine.errors import EngineError
 from lcvd.errors import LcvdError
 from server.errors import Problem, ServerError, explain
 from server.http import uploads
-from server.http.access import PREFLIGHT, check_access, cors_headers, is_preflight, scope_needed
+from server.http.access import AccessControl
+from server.http.cors import PREFLIGHT, cors_headers, is_preflight
+from server.http.scopes import needed
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +27,12 @@ CSP = (
 
 
 def install_middleware(app: FastAPI) -> None:
-    """Gives `app` its upload limit, its error handlers and the middleware `guard`."""
+    """Gives `app` its AccessControl, its upload limit, its error handlers and the middleware `guard`.
+
+    Raises StateError where the key of its tokens cannot be kept.
+    """
     settings = app.state.server.settings
+    app.state.access = AccessControl(settings)
     app.add_middleware(uploads.UploadLimit, limit=settings.max_upload_bytes, time_limit_s=settings.upload_timeout_s)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
@@ -40,8 +46,11 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
     settings, path = request.app.state.server.settings, request.url.path
     try:
         # Before anything of a body is read.
-        if (scope := scope_needed(request.method, path)) is not None:
-            check_access(request.headers, settings, scope)
+        scope, view = needed(request.app.routes, request.scope)
+        if scope is not None:
+            access: AccessControl = request.app.state.access
+            address = request.client.host if request.client is not None else ""
+            access.check(request.headers, scope, address=address, view=view)
         response = await call_next(request)
     except Exception as error:  # the boundary of HTTP: the client gets {code, message, hint} whatever happened
         response = await on_error(request, error)
@@ -72,7 +81,8 @@ async def on_error(request: Request, error: Exception) -> Response:
     problem = explain(error)
     request.app.state.server.metrics.errors.labels(problem.code).inc()
     if problem.status == 500:
-        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        route = getattr(request.scope.get("route"), "path", "a page")  # the path itself may hold a session's name
+        logger.error("%s %s failed", request.method, route, exc_info=error)
     return _response(problem)
 
 
@@ -96,5 +106,7 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    more = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "10"}}.get(problem.status, {})
+    more = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "60"}, 503: {"retry-after": "10"}}.get(
+        problem.status, {}
+    )
     return JSONResponse(problem.as_dict(), problem.status, headers={**(headers or {}), **more})

@@ -4,11 +4,11 @@ A browser sends Origin with every WebSocket and POST; a program sends none and i
 Host must be a loopback name too: otherwise a foreign name pointed at 127.0.0.1 would count as our own page.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from server.errors import ForeignOrigin
+from server.security.addresses import is_loopback
 from server.settings import Settings
 
 # Our browser extension's: the id follows from the `key` in client_web/extension/manifest.json. No page has this origin.
@@ -28,17 +28,8 @@ def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
     host = headers.get("host", "")
     # A proxy that ends TLS changes the scheme but not the host, so the scheme is not compared.
     own = urlsplit(origin).netloc.lower() == host.lower() != ""
-    if not own or (_is_loopback(settings.host) and not _is_loopback(urlsplit(f"//{host}").hostname or "")):
+    if not own or (is_loopback(settings.host) and not is_loopback(urlsplit(f"//{host}").hostname or "")):
         raise ForeignOrigin(
             f"pages of {origin[:100]} may not use this server",
             "list the origin in RELIGHT_ALLOWED_ORIGINS on the server",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,7 +7,7 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
 from engine.diffusion.latency import QUALITIES
@@ -15,6 +15,7 @@ from lcvd.lighting.presets import PRESETS
 from server.errors import BadMessage, BadUpload, Busy, NotReady
 from server.http import openapi_page, uploads
 from server.http.error_body import ErrorBody
+from server.http.scopes import needs
 from server.light_message import Light
 from server.protocol import AvatarMode
 from server.session.avatar_settings import DEFAULT_FPS, AvatarBody, avatar_at, quality_body
@@ -89,12 +90,14 @@ TheServer = Annotated[Server, Depends(server_of)]
 
 
 @router.get("/api/lights", tags=["lights"], summary="Gallery", response_description="In gallery order.")
+@needs(None)
 async def lights() -> list[GalleryLight]:
     """List the presets in gallery order; the first leaves the picture as it is."""
     return GALLERY
 
 
 @router.post("/api/lights/from-photo", tags=["lights"], summary="Light of a photo", responses=UPLOAD_ERRORS)
+@needs("control")
 async def from_photo(
     server: TheServer,
     file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
@@ -107,6 +110,7 @@ async def from_photo(
 
 
 @router.post("/api/lights/from-hdri", tags=["lights"], summary="Light of a panorama", responses=UPLOAD_ERRORS)
+@needs("control")
 async def from_hdri(
     server: TheServer,
     file: Annotated[UploadFile, File(description=".hdr, .exr, or an equirectangular .jpg or .png")],
@@ -118,6 +122,7 @@ async def from_hdri(
 
 
 @router.post("/api/portrait", tags=["avatar"], summary="Portrait of the avatar", responses=UPLOAD_ERRORS)
+@needs("control")
 async def portrait(
     server: TheServer,
     file: Annotated[UploadFile, File(description="JPEG, PNG or WebP with one face")],
@@ -136,6 +141,7 @@ async def portrait(
 
 
 @router.get("/api/avatar", tags=["avatar"], summary="Qualities of the avatar")
+@needs(None)
 async def avatar(
     server: TheServer,
     fps: Annotated[float, Query(ge=1, le=60, description="Of the camera.", allow_inf_nan=False)] = DEFAULT_FPS,
@@ -160,12 +166,14 @@ async def avatar(
     summary="STUN and TURN",
     responses={401: {"model": ErrorBody, "description": "The server asks for a token."}},
 )
+@needs("view")
 async def ice(server: TheServer) -> IceBody:
     """List the STUN and TURN servers that the browser should use."""
     return IceBody(ice_servers=server.settings.ice_servers)
 
 
 @router.get("/healthz", tags=["health"], summary="Alive")
+@needs(None)
 async def healthz(server: TheServer) -> HealthBody:
     """Answer while the process is alive."""
     return HealthBody(status="ok", sessions=len(server.admission), max_sessions=server.settings.max_sessions)
@@ -174,6 +182,7 @@ async def healthz(server: TheServer) -> HealthBody:
 @router.get(
     "/readyz", tags=["health"], summary="Ready", responses={503: {"model": ErrorBody, "description": "Not now."}}
 )
+@needs(None)
 async def readyz(server: TheServer) -> HealthBody:
     """Answer 200 while the server is warm and admits another participant."""
     if server.stopping or not server.engines.ready:
@@ -189,12 +198,21 @@ async def readyz(server: TheServer) -> HealthBody:
 
 
 @router.get("/metrics", tags=["health"], summary="Metrics", response_class=PlainTextResponse)
+@needs(None)
 async def metrics(server: TheServer) -> Response:
     """Write the metrics as Prometheus text."""
     return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/docs", include_in_schema=False)
+@needs(None)
 async def docs(request: Request) -> HTMLResponse:
     """Shows the OpenAPI schema as one page."""
     return HTMLResponse(openapi_page.render(request.app.openapi()))
+
+
+@router.get("/openapi.json", include_in_schema=False)
+@needs(None)
+async def openapi(request: Request) -> JSONResponse:
+    """Gives the OpenAPI schema for programs."""
+    return JSONResponse(request.app.openapi())

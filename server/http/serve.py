@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
@@ -14,20 +15,30 @@ from rich.markup import escape
 
 from engine import ENGINES
 from engine.protocols import Engine
+from server.errors import StateError
+from server.http.announcement import Announcement
 from server.http.app import create_app, uvicorn_config
 from server.logs import configure
+from server.security.addresses import is_loopback
+from server.security.certificate import tls_files
 from server.session.engines import Engines
 from server.settings import Settings, unknown_variables
 
+SECRETS = ("token", "secret")  # settings whose value no error repeats
+WHO_MAY_COME_IN = (
+    "--private: everyone needs a link that expires, and yours is printed at the start; "
+    "or set RELIGHT_TOKEN to a shared secret; or --open: everyone who reaches the port is admitted"
+)
 JSON_HINT = """lists are JSON, as in RELIGHT_ALLOWED_ORIGINS='["https://example.org"]'"""
 
 
 class _Server(uvicorn.Server):
     """Announces the page's address and the engine once that is warm and the socket open."""
 
-    def __init__(self, config: uvicorn.Config, engines: Engines, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, announcement: Announcement) -> None:
         super().__init__(config)
-        self._engines, self._url = engines, url
+        self._app, self._announcement = app, announcement
+        self._engines: Engines = app.state.server.engines
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -36,8 +47,9 @@ class _Server(uvicorn.Server):
         console = Console(soft_wrap=True, highlight=False)
         if self._engines.degraded_reason:
             console.print(f"[yellow]fallback:[/] {escape(self._engines.degraded_reason)} (see relight doctor)")
-        engine = self._engines.camera_engine
-        console.print(f"relight-live: engine [bold]{engine}[/] ready at [bold]{escape(self._url)}[/]")
+        engine, url = self._engines.camera_engine, self._announcement.urls[0]
+        console.print(f"relight-live: engine [bold]{engine}[/] ready at [bold]{escape(url)}[/]")
+        self._announcement.show(console, self._app.state.access)
         if (default := self._engines.default) != engine:
             console.print(f"[dim]{default} warms up in the background; portraits sent now are animated once it is[/]")
 
@@ -64,14 +76,26 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
     except ValidationError as error:
         for item in error.errors():
             field = ".".join(str(part) for part in item["loc"])
-            value = "" if item["loc"][:1] == ("token",) else f" = {item.get('input')!r}"
+            if not field:  # of several settings together
+                refuse(str(item["msg"]).removeprefix("Value error, "))
+                continue
+            value = "" if item["loc"][0] in SECRETS else f" = {item.get('input')!r}"
             refuse(f"setting {field}{value}: {item['msg']}")
         return 2
     if settings.engine not in ENGINES:
         return refuse(f"engine {settings.engine!r} does not exist", f"one of {', '.join(ENGINES)}")
     for name in unknown_variables():
         console.print(f"[yellow]warning:[/] {escape(name)} is no setting of the server")
+    if not (is_loopback(settings.host) or settings.asks_for_tokens or settings.open):
+        return refuse(
+            f"host {settings.host!r} admits other machines, and nothing says who may come in", WHO_MAY_COME_IN
+        )
     configure(settings.log_level)
+    try:
+        tls = tls_files(settings)
+        app = create_app(settings, make)
+    except StateError as error:
+        return refuse(error.message, error.hint)
     # Bound and listening before the warm-up, so that a taken port is an error at once (two that are bound with
     # SO_REUSEADDR and not yet listening would not see each other) and a page opened early waits instead of failing.
     listener = None
@@ -88,11 +112,15 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
             "relight serve --port 0, or stop what uses the port",
         )
-    shown = "localhost" if settings.host in ("127.0.0.1", "::1", "0.0.0.0", "::") else settings.host
-    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}"
     console.print(f"[dim]warming up engine {escape(settings.engine)} …[/]")
-    app = create_app(settings, make)
-    config = uvicorn_config(settings, app, log_level="debug" if settings.log_level == "debug" else "warning")
-    server = _Server(config, app.state.server.engines, url)
+    config = uvicorn_config(
+        settings,
+        app,
+        log_level="debug" if settings.log_level == "debug" else "warning",
+        ssl_certfile=tls and tls.certificate,
+        ssl_keyfile=tls and tls.key,
+    )
+    port = listener.getsockname()[1]
+    server = _Server(config, app, Announcement(settings, port, tls.fingerprint if tls else ""))
     server.run(sockets=[listener])
     return 0 if server.started else 1

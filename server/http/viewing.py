@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 
 from server.errors import BadMessage
+from server.http.scopes import needs
 
 # A long link still makes a code that a phone reads from a screen: version 13, 69 × 69 modules.
 MAX_LINK = 300
@@ -21,6 +22,7 @@ viewing_router = APIRouter()
 
 
 @viewing_router.get("/view/{name}", include_in_schema=False)
+@needs(None)
 async def view(request: Request, name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]) -> FileResponse:
     """Serves the viewer's page; the page itself asks /whep/{name} whether anybody is live there."""
     page = request.app.state.server.settings.client_dir / "view.html"
@@ -30,6 +32,7 @@ async def view(request: Request, name: Annotated[str, Path(pattern=r"^[A-Za-z0-9
 
 
 @viewing_router.get("/api/qr", tags=["view"], summary="QR code of a link", response_class=Response)
+@needs(None)
 async def qr(
     url: Annotated[str, Query(max_length=MAX_LINK, description="http or https, without a token.")],
 ) -> Response:

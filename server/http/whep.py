@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from server.errors import NoSession
 from server.http.error_body import errors
 from server.http.routes import TheServer
+from server.http.scopes import needs
 from server.http.sdp import (
     ANSWERED,
     FRAGMENT,
@@ -49,6 +50,7 @@ router = APIRouter(tags=["WHIP and WHEP"])
         s503="The session has as many viewers as it may.",
     ),
 )
+@needs("view", view="name")
 async def view(server: TheServer, request: Request, name: str) -> Response:
     """View a session: the answer of WebRTC to an offer, and where to end it."""
     sdp = await read_text(request, SDP)
@@ -69,6 +71,7 @@ async def view(server: TheServer, request: Request, name: str) -> Response:
         s428="If-Match is missing.",
     ),
 )
+@needs("view", view="name")
 async def trickle(
     server: TheServer, request: Request, name: str, viewer: str, if_match: Annotated[str | None, Header()] = None
 ) -> Response:
@@ -86,6 +89,7 @@ async def trickle(
     response_class=Response,
     responses=errors(s404="There is no such viewer."),
 )
+@needs("view", view="name")
 async def leave(server: TheServer, name: str, viewer: str) -> Response:
     """End a viewer's connection."""
     session = _session(server, name)
@@ -94,24 +98,28 @@ async def leave(server: TheServer, name: str, viewer: str) -> Response:
 
 
 @router.options("/whep/{name}", include_in_schema=False)
+@needs(None)
 async def whep_options(name: str) -> Response:
     """Says what may be posted."""
     return options("accept-post", SDP)
 
 
 @router.options("/whep/{name}/{viewer}", include_in_schema=False)
+@needs(None)
 async def viewer_options(name: str, viewer: str) -> Response:
     """Says what may be patched."""
     return options("accept-patch", FRAGMENT)
 
 
 @router.api_route("/whep/{name}", methods=["GET", "HEAD", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+@needs("view", view="name")
 async def whep_others(name: str) -> Response:
     """Refuses the methods that the draft reserves."""
     raise HTTPException(405, "use POST with an offer", headers={"allow": "POST, OPTIONS"})
 
 
 @router.api_route("/whep/{name}/{viewer}", methods=["GET", "HEAD", "PUT", "POST"], include_in_schema=False)
+@needs("view", view="name")
 async def viewer_others(name: str, viewer: str) -> Response:
     """Refuses the methods that the draft reserves."""
     raise HTTPException(405, "use PATCH or DELETE", headers={"allow": "PATCH, DELETE, OPTIONS"})

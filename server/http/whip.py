@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from server.errors import NoSession
 from server.http.error_body import errors
 from server.http.routes import TheServer
+from server.http.scopes import needs
 from server.http.sdp import (
     ANSWERED,
     FRAGMENT,
@@ -81,6 +82,7 @@ class Wishes(BaseModel):
         s503="All places are taken.",
     ),
 )
+@needs("publish")
 async def publish(server: TheServer, request: Request, wishes: Annotated[Wishes, Query()]) -> Response:
     """Publish a camera: the answer of WebRTC to an offer, and where to end it."""
     sdp = await read_text(request, SDP)
@@ -104,6 +106,7 @@ async def publish(server: TheServer, request: Request, wishes: Annotated[Wishes,
         s428="If-Match is missing.",
     ),
 )
+@needs("publish")
 async def trickle(
     server: TheServer, request: Request, session: str, if_match: Annotated[str | None, Header()] = None
 ) -> Response:
@@ -121,6 +124,7 @@ async def trickle(
     response_class=Response,
     responses=errors(s404="Nothing of that name is published."),
 )
+@needs("publish")
 async def unpublish(server: TheServer, session: str) -> Response:
     """End the connection and free its place."""
     await server.end(_publication(server, session).session)
@@ -128,24 +132,28 @@ async def unpublish(server: TheServer, session: str) -> Response:
 
 
 @router.options("/whip", include_in_schema=False)
+@needs(None)
 async def whip_options() -> Response:
     """Says what may be posted."""
     return options("accept-post", SDP)
 
 
 @router.options("/whip/{session}", include_in_schema=False)
+@needs(None)
 async def session_options(session: str) -> Response:
     """Says what may be patched."""
     return options("accept-patch", FRAGMENT)
 
 
 @router.api_route("/whip", methods=["GET", "HEAD", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+@needs("publish")
 async def whip_others() -> Response:
     """Refuses the methods that RFC 9725 reserves."""
     raise HTTPException(405, "use POST with an offer", headers={"allow": "POST, OPTIONS"})
 
 
 @router.api_route("/whip/{session}", methods=["GET", "HEAD", "PUT", "POST"], include_in_schema=False)
+@needs("publish")
 async def session_others(session: str) -> Response:
     """Refuses the methods that RFC 9725 reserves."""
     raise HTTPException(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from server.protocol import ServerMessage
+from server.security.grant import EVERYTHING, Grant
 from server.session.admission import FloodGuard
 from server.session.outbox import Outbox, Socket
 from server.session.tasks import Tasks
@@ -20,7 +21,15 @@ logger = logging.getLogger(__name__)
 class Control:
     """The socket's side of a session. Everything on the event loop."""
 
-    def __init__(self, socket: Socket, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        settings: Settings,
+        grant: Grant = EVERYTHING,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.grant = grant  # of the token that it came with
         self.over = asyncio.Event()  # the socket was closed from here: nobody needs to read it further
         self._clock = clock
         self._outbox = Outbox(socket)

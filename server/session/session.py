@@ -114,6 +114,7 @@ class Session:
             control.check(text)
             message = protocol.parse(text)
             self._metrics.messages.labels(message.type).inc()
+            control.grant.require(message.scope)
             control.send(await self.carry_out(message))
         except Exception as error:  # the session boundary
             problem = explain(error)

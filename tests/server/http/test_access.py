@@ -8,7 +8,7 @@ import pytest
 import websockets
 
 from server.errors import ForeignOrigin, ServerError, Unauthorized
-from server.http.access import check_access
+from server.http.access import AccessControl
 from server.http.serve import run
 from server.settings import Settings
 from tests.server.client import Participant, running
@@ -49,13 +49,13 @@ def test_a_token_admits_any_page_and_without_one_the_origin_decides(
     tokens: list[str], headers: dict, error: type[ServerError] | None
 ) -> None:
     """Bearer and subprotocol say the same; half a token, another scheme and broken base64 admit nobody."""
-    settings = Settings(token=tokens, host="0.0.0.0")
+    access = AccessControl(Settings(token=tokens, host="0.0.0.0"))
     for scope in ("control", "view", "publish"):
         if error is None:
-            check_access(headers, settings, scope)
+            access.check(headers, scope)
             continue
         with pytest.raises(error) as found:
-            check_access(headers, settings, scope)
+            access.check(headers, scope)
         assert TOKEN not in str(found.value)
 
 

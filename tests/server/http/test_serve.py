@@ -2,15 +2,21 @@
 
 import asyncio
 import contextlib
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from server.http import announcement
+from server.http.access import AccessControl
 from server.http.serve import run
 from server.settings import Settings
 
@@ -132,3 +138,84 @@ def test_the_avatars_weights_and_backend_are_options(monkeypatch: pytest.MonkeyP
     assert result.exit_code == 0, result.output
     assert given == [{"engine": "lcvd", "lcvd_weights": "tiny", "lcvd_backend": "eager"}]
     assert Settings(**given[0]).lcvd_backend == "eager"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "relight.example"])
+def test_beyond_loopback_it_must_be_told_who_may_come_in(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The host, and all ways to go on, are named; nothing was bound or warmed up."""
+    assert run({"host": host, "port": 0}) == 2
+    shown = capsys.readouterr().err
+    assert f"host {host!r} admits other machines" in shown
+    assert all(way in shown for way in ("--private", "RELIGHT_TOKEN", "--open"))
+    assert "warming up" not in shown
+
+
+@pytest.mark.parametrize("way", [{"private": True}, {"open": True}, {"token": ["t"]}, {"secret": "s" * 32}])
+def test_each_way_of_saying_so_is_enough(way: dict, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The server gets as far as an address that is not ours."""
+    assert run({"host": "192.0.2.1", "state_dir": tmp_path, **way}) == 2
+    assert "cannot listen on 192.0.2.1" in capsys.readouterr().err
+
+
+def test_open_and_private_contradict_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither wins by accident."""
+    assert run({"open": True, "token": ["hush"]}) == 2
+    shown = capsys.readouterr().err
+    assert "choose one" in shown
+    assert "hush" not in shown
+
+
+def test_a_short_secret_is_refused_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """HS256 wants as many bytes as its hash has."""
+    monkeypatch.setenv("RELIGHT_SECRET", "hush-hush")
+    assert run({}) == 2
+    shown = capsys.readouterr().err
+    assert "setting secret" in shown
+    assert "32" in shown
+    assert "hush" not in shown
+
+
+def test_a_state_folder_or_certificate_that_cannot_be_used_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Before anything is bound; in words."""
+    (tmp_path / "file").touch()
+    assert run({"private": True, "state_dir": tmp_path / "file"}) == 2
+    assert "RELIGHT_STATE_DIR" in capsys.readouterr().err
+    assert run({"tls": ["no.pem", "no.key"]}) == 2
+    assert "no.pem is no file" in capsys.readouterr().err
+
+
+def test_the_announcement_has_the_link_for_one_use_and_the_certificate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of all addresses: this machine's own first, then one for another device, and a QR code on a terminal alone."""
+    monkeypatch.setattr(announcement, "lan_addresses", lambda: ["192.168.1.5", "10.0.0.1"])
+    settings = Settings(host="0.0.0.0", private=True, tls=["self-signed"], state_dir=tmp_path)
+    access = AccessControl(settings)
+    shown = []
+    for terminal in (False, True):
+        console = Console(
+            file=io.StringIO(), force_terminal=terminal, soft_wrap=True, highlight=False, color_system=None
+        )
+        announcement.Announcement(settings, 8080, "AB:CD").show(console, access)
+        shown.append(console.file.getvalue())
+    assert re.search(r"within 60 minutes: https://localhost:8080/#join=[\w.-]+\n", shown[0])
+    assert re.search(r"from another device: https://192\.168\.1\.5:8080/#join=[\w.-]+\n", shown[0])
+    assert "SHA-256 AB:CD" in shown[0]
+    assert "█" not in shown[0]
+    assert "█" in shown[1]
+    token = shown[0].split("#join=")[1].split()[0]
+    access.check({"authorization": f"Bearer {token}"}, "join")
+
+
+def test_without_signed_tokens_the_announcement_has_no_link() -> None:
+    """A shared secret is known to whoever set it, and is not printed."""
+    settings = Settings(host="::1", token=["hush-hush"])
+    console = Console(file=io.StringIO())
+    made = announcement.Announcement(settings, 8080)
+    made.show(console, AccessControl(settings))
+    assert console.file.getvalue() == ""
+    assert made.urls == ["http://localhost:8080"]

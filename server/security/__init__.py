@@ -1,0 +1,1 @@
+"""Tokens, secrets and certificates: what the server knows people by."""
