@@ -39,7 +39,7 @@ from training.vae_train import WEIGHTS as VAE_WEIGHTS
 TITLE = "Nano demonstration (synthetic heads)"
 TOML = Path(__file__).parent / "configs" / "nano.toml"
 JOB_HEADS = 20  # rendered by a worker before it reports; a single job runs in this process
-LIVE = {"steps": 1, "guidance": "none"}  # runs in real time on a CPU and has the best scores (docs/nano.md)
+LIVE = {"steps": 1, "guidance": "none"}  # runs in real time on a CPU and has the best scores (docs/nano/README.md)
 WARM_STEPS, WARM_BATCH, WARM_LR = 300, 4, 3e-3
 IMAGE_ENCODER: dict[str, Any] = {
     "model_type": "clip_vision_model",
@@ -313,7 +313,7 @@ A small LCVD (CVPR 2025, arXiv 2502.19894) in the published layout, trained by r
 It shows that the chain works; it is **not** a product and knows no photograph. {manifest["size"]} px.
 
 Use: `relight serve --engine lcvd --weights nano`. Make it again: `relight nano DIR`. What it can and cannot do:
-docs/nano.md.
+docs/nano/README.md.
 
 {facts}
 

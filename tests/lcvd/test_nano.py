@@ -87,7 +87,7 @@ def test_held_out_heads_are_relit_better_than_not_at_all(model: LcvdModel) -> No
         made = np.stack(list(frames))
         truth, inside = clip.relit[1:], clip.masks[1:] > 0.5
         gained.append(_psnr(made, truth, inside) - _psnr(clip.rgb[1:], truth, inside))
-    assert np.mean(gained) > 1.5, gained  # measured 3.9; over more heads see docs/nano_ablation.md
+    assert np.mean(gained) > 1.5, gained  # measured 3.9; over more heads see docs/nano/ablation.md
     assert np.sum(np.array(gained) > 0) >= 6, gained
 
 

@@ -1,7 +1,7 @@
 """This program prints the scores of pictures with known faults: python -m training.evaluation.calibration [HEADS]
 
 The faults are the wrong light on the right person, the wrong paint (or none) under the right light, a light that moved
-half the way or too far, and a blur. The table is in docs/nano_ablation.md, beside a model's own numbers.
+half the way or too far, and a blur. The table is in docs/nano/ablation.md, beside a model's own numbers.
 """
 
 import sys

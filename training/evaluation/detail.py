@@ -3,7 +3,7 @@
 It is the log colour at the mesh's visible vertices minus its least-squares fit by the nine SH functions of the normal.
 Any light of order 2, also a wrong one, is in the fit and is removed; brows, lips, eyes, beard and freckles remain. Two
 faces are compared by the correlation of the rest. It needs exact vertices, which the renderer has. Another person's
-paint on a head scores 0.40, the same head in another light 0.88 (docs/nano_ablation.md): not ArcFace's scale.
+paint on a head scores 0.40, the same head in another light 0.88 (docs/nano/ablation.md): not ArcFace's scale.
 """
 
 import cv2
