@@ -9,12 +9,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 COVERED ?= engine
 
-.PHONY: serve test check types-web format coverage lock browser extension ffmpeg clean
+.PHONY: serve test check types-web format coverage lock browser extension ffmpeg coturn clean
 
 serve: $(VENV)/.base ## start the server on http://localhost:8080
 	@$(BIN)/relight serve
 
-test: $(VENV)/.test browser ffmpeg ## run everything that needs no GPU, real browser included
+test: $(VENV)/.test browser ffmpeg coturn ## run everything that needs no GPU, real browser included
 	@# The browser alone, since it needs a frame rate; then the rest in two workers, a file each, one thread for torch.
 	@# lcvd last, with the share of it that its tests reach: tracing costs half of their time, too much for the others.
 	export OMP_NUM_THREADS=1; status=0; \
@@ -88,6 +88,9 @@ extension: $(VENV)/.base ## the browser extension, in build/extension and as bui
 
 ffmpeg:
 	@sh tests/install_ffmpeg.sh
+
+coturn:
+	@sh tests/install_coturn.sh
 
 clean:
 	rm -rf $(VENV) .venv-mediapipe .venv-lock .node build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*

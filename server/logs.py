@@ -1,11 +1,16 @@
-"""Marks every log line with its session. Only the CLI configures handlers, through `configure`.
+"""Marks every log line with its session, as text or JSON. Only the CLI configures handlers, through `configure`.
 
 A context variable carries the id through tasks; threads of other packages show "-".
 """
 
 import contextvars
 import hashlib
+import json
 import logging
+from datetime import UTC, datetime
+from typing import Literal
+
+LogFormat = Literal["text", "json"]
 
 session_id: contextvars.ContextVar[str] = contextvars.ContextVar("relight_session", default="-")
 
@@ -27,10 +32,29 @@ class SessionFilter(logging.Filter):
         return True
 
 
-def configure(level: str = "info") -> None:
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one line of JSON: time (RFC 3339, UTC), level, session, logger, message, and error if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC)
+        line = {
+            "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "session": getattr(record, "session", "-"),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(level: str = "info", form: LogFormat = "text") -> None:
     """Logs to stderr at `level`, third parties from WARNING on (all of it at debug)."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(FORMAT))
     handler.addFilter(SessionFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -21,9 +21,11 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from engine.trackers import TrackerName
+from server.logs import LogFormat
 
 _STRINGS = TypeAdapter(list[str])
 SELF_SIGNED = "self-signed"
+IceServer = dict[str, str | list[str]]  # urls, and for TURN username and credential
 TRACEBACK = "RELIGHT_TRACEBACK"  # 1: a command shows where an unforeseen error happened
 
 
@@ -45,9 +47,19 @@ class Settings(BaseSettings):
     engine: str = Field(default="ratio", description="Engine a new session starts with (see `relight doctor`).")
     max_sessions: PositiveInt = Field(default=4, description="Participants relit at the same time.")
     max_viewers: NonNegativeInt = Field(default=8, description="Viewers (WHEP) of each participant; 0 admits none.")
-    ice_servers: list[dict[str, str | list[str]]] = Field(
+    ice_servers: list[IceServer] = Field(
         default_factory=list,
         description='STUN and TURN as JSON: [{"urls": "turn:host", "username": …, "credential": …}].',
+    )
+    turn_urls: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Addresses (comma or JSON) of a TURN server that shares `turn_secret`: turn:host:port, turns:…",
+    )
+    turn_secret: SecretStr | None = Field(
+        default=None, min_length=16, description="The TURN server's secret; each user gets a password that expires."
+    )
+    turn_ttl_s: PositiveInt = Field(
+        default=12 * 3600, ge=60, le=7 * 86400, description="Time for which such a password is good."
     )
     allowed_origins: list[str] = Field(
         default_factory=list,
@@ -108,6 +120,7 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(__file__).resolve().parent.parent / "client_web", description="The page."
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = Field(default="text", description="text, or json: one object a line.")
 
     max_upload_bytes: PositiveInt = Field(default=24 * 2**20, description="Largest photo or HDRI.")
     upload_timeout_s: float = Field(default=60.0, gt=0, description="Time an upload may take.")
@@ -126,7 +139,7 @@ class Settings(BaseSettings):
     )
     shutdown_timeout_s: float = Field(default=2.0, gt=0, le=3, description="Time sessions get to end on SIGTERM.")
 
-    @field_validator("token", "tls", mode="before")
+    @field_validator("token", "tls", "turn_urls", mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
         """Reads JSON or a list with commas. Nothing that is raised here repeats a secret."""
@@ -161,9 +174,26 @@ class Settings(BaseSettings):
             raise ValueError("open admits everyone, while token, secret or private asks for tokens: choose one")
         return self
 
+    @field_validator("turn_urls")
+    @classmethod
+    def _turn(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            if not re.fullmatch(r"turns?:[^\s:?/@]+(:\d{1,5})?(\?transport=(udp|tcp))?", url):
+                raise ValueError(
+                    f"{url!r} is no TURN address: turn:host:3478?transport=udp, turns:host:5349?transport=tcp"
+                )
+        return urls
+
+    @model_validator(mode="after")
+    def _turn_whole(self) -> "Settings":
+        if bool(self.turn_urls) != (self.turn_secret is not None):
+            given, lacks = ("turn_urls", "turn_secret") if self.turn_urls else ("turn_secret", "turn_urls")
+            raise ValueError(f"{given} is set and {lacks} is not: set RELIGHT_{lacks.upper()} too, or neither")
+        return self
+
     @field_validator("ice_servers")
     @classmethod
-    def _usable(cls, servers: list[dict[str, str | list[str]]]) -> list[dict[str, str | list[str]]]:
+    def _usable(cls, servers: list[IceServer]) -> list[IceServer]:
         # Checked at the start: an unusable server would fail every offer, here and in the browser.
         for server in servers:
             urls = server.get("urls") or []

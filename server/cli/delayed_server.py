@@ -32,7 +32,7 @@ def main(delays: list[float]) -> None:
         return engines.get(name, engines[first])
 
     settings = Settings(host="127.0.0.1", port=0, engine=first, log_level="warning")
-    configure(settings.log_level)
+    configure(settings.log_level, settings.log_format)
     app = create_app(settings, make)
     for name in engines:
         app.state.server.engines.device(name)  # in the menu from now on

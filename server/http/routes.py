@@ -16,6 +16,7 @@ from server.errors import BadMessage, BadUpload, Busy, NotReady
 from server.http import openapi_page, uploads
 from server.http.error_body import ErrorBody
 from server.http.scopes import needs
+from server.ice_servers import ice_servers
 from server.light_message import Light
 from server.protocol import AvatarMode
 from server.session.avatar_settings import DEFAULT_FPS, AvatarBody, avatar_at, quality_body
@@ -169,7 +170,7 @@ async def avatar(
 @needs("view")
 async def ice(server: TheServer) -> IceBody:
     """List the STUN and TURN servers that the browser should use."""
-    return IceBody(ice_servers=server.settings.ice_servers)
+    return IceBody(ice_servers=ice_servers(server.settings, "http"))
 
 
 @router.get("/healthz", tags=["health"], summary="Alive")

@@ -1,5 +1,6 @@
 """Parts that WHIP (RFC 9725) and WHEP share: offers and fragments in, answers out, with the headers they ask for."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import Request
@@ -9,7 +10,7 @@ from pydantic import RootModel
 from server.errors import TooLarge, WrongType
 from server.protocol import IceCandidate
 from server.session.ice_session import IceSession, SdpFragment
-from server.settings import Settings
+from server.settings import IceServer
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -54,18 +55,18 @@ def near(request: Request) -> str:
     return str(server[0]) if server else ""
 
 
-def created(answer: str, location: str, ice: IceSession, settings: Settings) -> SdpResponse:
-    """Returns 201 with the answer, where it may be changed and ended, its ICE session and our STUN and TURN servers."""
+def created(answer: str, location: str, ice: IceSession, servers: Iterable[IceServer]) -> SdpResponse:
+    """Returns 201 with the answer, where it may be changed and ended, its ICE session and STUN and TURN `servers`."""
     response = SdpResponse(answer, 201, headers={"location": location, "etag": ice.etag})
-    for link in ice_links(settings):
+    for link in ice_links(servers):
         response.headers.append("link", link)
     return response
 
 
-def ice_links(settings: Settings) -> list[str]:
+def ice_links(servers: Iterable[IceServer]) -> list[str]:
     """Returns the ICE servers as Link headers (RFC 9725, section 4.6)."""
     links = []
-    for server in settings.ice_servers:
+    for server in servers:
         urls = server["urls"]
         for url in [urls] if isinstance(urls, str) else urls:
             link = f'<{url}>; rel="ice-server"'

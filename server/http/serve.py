@@ -24,7 +24,7 @@ from server.security.certificate import tls_files
 from server.session.engines import Engines
 from server.settings import Settings, unknown_variables
 
-SECRETS = ("token", "secret")  # settings whose value no error repeats
+SECRETS = ("token", "secret", "turn_secret", "ice_servers")  # settings whose value no error repeats
 WHO_MAY_COME_IN = (
     "--private: everyone needs a link that expires, and yours is printed at the start; "
     "or set RELIGHT_TOKEN to a shared secret; or --open: everyone who reaches the port is admitted"
@@ -90,7 +90,7 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
         return refuse(
             f"host {settings.host!r} admits other machines, and nothing says who may come in", WHO_MAY_COME_IN
         )
-    configure(settings.log_level)
+    configure(settings.log_level, settings.log_format)
     try:
         tls = tls_files(settings)
         app = create_app(settings, make)

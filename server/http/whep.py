@@ -25,6 +25,8 @@ from server.http.sdp import (
     options,
     read_text,
 )
+from server.ice_servers import ice_servers
+from server.logs import session_id
 from server.session.session import Session
 from server.session.state import Server
 from server.session.viewers import Viewing
@@ -54,8 +56,10 @@ router = APIRouter(tags=["WHIP and WHEP"])
 async def view(server: TheServer, request: Request, name: str) -> Response:
     """View a session: the answer of WebRTC to an offer, and where to end it."""
     sdp = await read_text(request, SDP)
-    viewing = await _session(server, name).viewers.admit(sdp, near(request))
-    return created(viewing.answer, f"/whep/{name}/{viewing.id}", viewing.ice, server.settings)
+    session = _session(server, name)
+    viewing = await session.viewers.admit(sdp, near(request))
+    servers = ice_servers(server.settings, session.label)
+    return created(viewing.answer, f"/whep/{name}/{viewing.id}", viewing.ice, servers)
 
 
 @router.patch(
@@ -129,6 +133,7 @@ def _session(server: Server, name: str) -> Session:
     session = server.find(name)
     if session is None:
         raise NoSession(f"nothing is shown as {name[:80]!r}", "it may have ended; ask whoever gave you the link")
+    session_id.set(session.id)
     return session
 
 

@@ -27,6 +27,8 @@ from server.http.sdp import (
     options,
     read_text,
 )
+from server.ice_servers import ice_servers
+from server.logs import session_id
 from server.protocol import AnyClientMessage, Mirror, SetBackground, SetEngine, SetLight, SetStrength
 from server.session.publication import Publication, PublishRequest
 from server.session.state import Server
@@ -88,7 +90,7 @@ async def publish(server: TheServer, request: Request, wishes: Annotated[Wishes,
     sdp = await read_text(request, SDP)
     publication, answer = await server.publish(PublishRequest(sdp, wishes.messages(), wishes.view or "", near(request)))
     session = publication.session
-    response = created(answer, f"/whip/{session.id}", publication.ice, server.settings)
+    response = created(answer, f"/whip/{session.id}", publication.ice, ice_servers(server.settings, session.label))
     response.headers["relight-view"] = f"/view/{session.view}"
     return response
 
@@ -165,4 +167,5 @@ def _publication(server: Server, name: str) -> Publication:
     publication = server.publications.get(name)
     if publication is None:
         raise NoSession(f"session={name[:80]!r} is not published", "it may have ended; POST an offer to /whip")
+    session_id.set(publication.session.id)
     return publication

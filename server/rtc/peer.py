@@ -24,6 +24,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from engine.live.controls import Controls
 from engine.live.stream import LiveStream, OutputFrame
 from server.errors import BadOffer
+from server.ice_servers import ice_servers
 from server.protocol import IceCandidate, Sync
 from server.rtc.audio_delay import AudioDelay
 from server.rtc.candidates import parsed_candidate, with_first_candidate
@@ -76,7 +77,7 @@ class Peer:
         self.output = VideoOutput(on_sent)
         self.live = LiveStream(controls, self.output.wake)
         self.output.attach(self.live)
-        servers = [RTCIceServer(**server) for server in settings.ice_servers]  # type: ignore[arg-type]
+        servers = [RTCIceServer(**server) for server in ice_servers(settings, "server")]  # type: ignore[arg-type]
         # An explicit list, empty too: aiortc's default asks a public STUN server.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._pc.on("track", self._on_track)

@@ -14,6 +14,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 from aiortc.sdp import SessionDescription
 
 from server.errors import BadOffer
+from server.ice_servers import ice_servers
 from server.protocol import IceCandidate
 from server.rtc.candidates import parsed_candidate, with_first_candidate
 from server.rtc.encoded_track import EncodedTrack
@@ -37,7 +38,7 @@ class Viewer:
         self._tracks: list[EncodedTrack] = []
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
-        servers = [RTCIceServer(**server) for server in settings.ice_servers]  # type: ignore[arg-type]
+        servers = [RTCIceServer(**server) for server in ice_servers(settings, "server")]  # type: ignore[arg-type]
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._pc.on("connectionstatechange", self._on_state)
 

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from engine.live.stream import LiveSnapshot, OutputFrame
 from server import VERSION, protocol
 from server.errors import BadMessage, Busy, Problem, ServerError, explain
+from server.ice_servers import ice_servers
 from server.light_message import Light
+from server.logs import log_name
 from server.metrics import Metrics
 from server.rtc.peer import Peer
 from server.session.admission import Admission
@@ -56,6 +58,7 @@ class Session:
     ) -> None:
         """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP)."""
         self.id = uuid.uuid4().hex if on_ended is not None else uuid.uuid4().hex[:12]
+        self.label = log_name(self.id)  # for logs and operators: the id itself is a secret
         self.view = view or secrets.token_urlsafe(9)
         self._settings = settings
         self._engines = engines
@@ -93,7 +96,7 @@ class Session:
                 version=VERSION,
                 engines=self._engines.menu(),
                 engine=self._requested.engine,
-                ice_servers=self._settings.ice_servers,
+                ice_servers=ice_servers(self._settings, self.label),
                 lighting=Light.of(self._requested.light.lighting),
             )
         )

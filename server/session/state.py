@@ -13,6 +13,7 @@ from engine import EngineConfig, make_engine
 from engine.diffusion.config import LcvdConfig
 from engine.protocols import Engine
 from server.errors import Busy, Conflict, NotReady
+from server.logs import session_id
 from server.metrics import Metrics
 from server.session.admission import Admission
 from server.session.engines import Engines
@@ -64,6 +65,7 @@ class Server:
         """Returns a session that has begun; whoever asked for it ends it by `end`."""
         session = Session(self.settings, self.engines, self.metrics, self.admission, view=view, on_ended=on_ended)
         self.sessions[session.id] = session
+        session_id.set(session.id)  # before its tasks begin: they inherit it
         session.start()
         return session
 

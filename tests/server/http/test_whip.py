@@ -8,7 +8,6 @@ from aiortc.mediastreams import AudioStreamTrack
 
 from engine.passthrough import PassthroughEngine
 from server.http.sdp import ice_links
-from server.settings import Settings
 from tests.engine.fakes import FakeEngine
 from tests.server.client import CameraTrack, Participant, moving_square, running
 from tests.server.players import SDP, publisher, viewer
@@ -251,7 +250,7 @@ async def test_ice_servers_come_as_links() -> None:
         {"urls": ["stun:127.0.0.1:9"]},
         {"urls": "turn:127.0.0.1:9?transport=udp", "username": "u", "credential": 'p"w'},
     ]
-    assert ice_links(Settings(ice_servers=servers)) == [
+    assert ice_links(servers) == [
         '<stun:127.0.0.1:9>; rel="ice-server"',
         '<turn:127.0.0.1:9?transport=udp>; rel="ice-server"; username="u"; credential="p\\"w"; '
         'credential-type="password"',
