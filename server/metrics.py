@@ -1,27 +1,46 @@
 """Prometheus metrics: one registry for each server, so that tests and several apps do not share numbers.
 
-Counters and histograms are fed as things happen; gauges of live sessions (stage times, engine states) at scrape.
+Counters and histograms are fed as things happen; gauges of live sessions (stage times, engine states) at scrape. No
+label has a value that somebody outside chooses, so their number is bounded: docs/operations/README.md lists them all.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from engine.live.stream import LiveSnapshot
+from server import VERSION
 
 # 120 ms glass to glass is the promise; the server's share should be under 50.
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+CODEC_BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.033, 0.05, 0.1, 0.25)
 QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
 STATES = ("warming", "ok", "behind", "failed", "paused")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The state of the server at the moment of a scrape."""
+
+    ready: bool = False
+    capacity: int = 0  # participants
+    publishers: int = 0
+    waiting_uploads: int = 0
+    queues: dict[str, int] = field(default_factory=dict)  # items that wait in all sessions, by queue
 
 
 class Metrics:
     """The server's metrics. Any thread may change them."""
 
-    def __init__(self, snapshots: Callable[[], Iterable[LiveSnapshot]] = tuple) -> None:
+    def __init__(
+        self, snapshots: Callable[[], Iterable[LiveSnapshot]] = tuple, load: Callable[[], Load] = Load
+    ) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
 
         def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
             return Counter(f"relight_{name}", text, labels, registry=self.registry)
@@ -30,21 +49,49 @@ class Metrics:
         self.sockets = Gauge("relight_sockets", "WebSockets open now.", registry=self.registry)
         self.viewers = Gauge("relight_viewers", "Viewers (WHEP) connected now.", registry=self.registry)
         self.connections = counter("connections", "Connections relit since the start.")
-        self.refused = counter("refused", "Participants turned away, by code.", ("code",))
+        self.viewings = counter("viewings", "Viewers (WHEP) admitted since the start.")
+        self.ended = counter(
+            "connections_ended", "Connections that ended by themselves: lost, or never_connected.", ("reason",)
+        )
+        self.refused = counter("refused", "Participants, viewers and requests turned away, by code.", ("code",))
         self.frames_in = counter("frames_in", "Pictures received.")
         self.frames_out = counter(
-            "frames_out", "Pictures handed to an encoder, by whether they were relit.", ("relit",)
+            "frames_out",
+            "Pictures handed to an encoder, by whether they were relit, and what they show: "
+            "an engine's name, camera or portrait.",
+            ("relit", "showing"),
         )
         self.drops = counter("frames_dropped", "Pictures dropped because newer ones came.")
         self.messages = counter("messages", "Control messages, by type.", ("type",))
         self.errors = counter("errors", "Errors sent to participants, by code.", ("code",))
         self.latency = Histogram(
             "relight_latency_seconds",
-            "Arrival at the server to hand-over to the encoder.",
+            "Arrival at the server to hand-over to the encoder, by what is shown.",
+            ("showing",),
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,
         )
-        self.registry.register(_Live(snapshots))
+        self._coding = {
+            direction: Histogram(
+                f"relight_{direction}_seconds",
+                f"Time to {direction} one picture, by codec.",
+                ("codec",),
+                buckets=CODEC_BUCKETS_S,
+                registry=self.registry,
+            )
+            for direction in ("encode", "decode")
+        }
+        Gauge("relight_build_info", "1, with the version.", ("version",), registry=self.registry).labels(VERSION).set(1)
+        self.registry.register(_Live(snapshots, load))
+
+    def observe_frame(self, showing: str, relit: bool, latency_s: float) -> None:
+        """Counts one picture that leaves, and its time from arrival to the encoder."""
+        self.frames_out.labels("yes" if relit else "no", showing).inc()
+        self.latency.labels(showing).observe(latency_s)
+
+    def observe_coding(self, direction: Literal["encode", "decode"], codec: str, seconds: float) -> None:
+        """Takes the time of one picture in an encoder or decoder."""
+        self._coding[direction].labels(codec).observe(seconds)
 
     def text(self) -> bytes:
         """Returns all metrics in Prometheus' text format."""
@@ -54,10 +101,12 @@ class Metrics:
 class _Live(Collector):
     """Collects gauges of the sessions that live at the moment of the scrape."""
 
-    def __init__(self, snapshots: Callable[[], Iterable[LiveSnapshot]]) -> None:
+    def __init__(self, snapshots: Callable[[], Iterable[LiveSnapshot]], load: Callable[[], Load]) -> None:
         self._snapshots = snapshots
+        self._load = load
 
     def collect(self) -> Iterable[Metric]:
+        yield from _load_metrics(self._load())
         snapshots = list(self._snapshots())
         stages: dict[tuple[str, str], float] = {}
         states: dict[tuple[str, str], int] = {}
@@ -94,3 +143,18 @@ class _Live(Collector):
         for showing, count in sorted(shown.items()):
             family.add_metric((showing,), count)
         yield family
+
+
+def _load_metrics(load: Load) -> Iterable[Metric]:
+    yield GaugeMetricFamily("relight_ready", "1 while the engine is warm and the server admits people.", load.ready)
+    yield GaugeMetricFamily("relight_max_sessions", "Participants admitted at once.", load.capacity)
+    yield GaugeMetricFamily("relight_publishers", "Sessions that came by WHIP.", load.publishers)
+    yield GaugeMetricFamily("relight_waiting_uploads", "Uploads that are read or wait.", load.waiting_uploads)
+    family = GaugeMetricFamily(
+        "relight_queue_items",
+        "What waits, of all sessions: frames in mailbox, device and pacer, and messages.",
+        labels=("queue",),
+    )
+    for queue, count in sorted(load.queues.items()):
+        family.add_metric((queue,), count)
+    yield family

@@ -111,6 +111,11 @@ class DeviceThread:
                 self._pending[lane] = work
                 self._changed.notify_all()
 
+    def has_pending(self, lane: Renderer) -> bool:
+        """True while the lane's Work waits for its turn."""
+        with self._changed:
+            return lane in self._pending
+
     def detach(self, lane: Renderer, timeout_s: float = JOIN_S) -> bool:
         """Gives up what `lane` left and waits for its render to end. False: it does not end."""
         with self._changed:

@@ -146,6 +146,14 @@ class LiveStream:
                 engine=self._state.engine,
             )
 
+    def queues(self) -> dict[str, int]:
+        """Returns how many frames wait: for `prepare` (mailbox), for the device, and for their time (pacer)."""
+        with self._lock:
+            lanes = list(self._lanes.values())
+            scheduled = len(self._pacer)
+        waiting = sum(lane.device.has_pending(lane) for lane in lanes)
+        return {"mailbox": sum(len(lane.mailbox) for lane in lanes), "device": waiting, "pacer": scheduled}
+
     def close(self) -> None:
         """Frees everything. Waits for the lanes' threads, `JOIN_S` at most: a hanging engine does not keep anyone."""
         with self._lock:

@@ -18,6 +18,8 @@ from server.http.scopes import needed
 
 logger = logging.getLogger(__name__)
 
+REFUSALS = (401, 403, 429, 503)  # statuses of who is turned away, rather than wrong
+
 # Only our own files; blob: for the pictures the page makes itself, ws: for browsers whose 'self' leaves it out.
 CSP = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -80,6 +82,8 @@ async def on_error(request: Request, error: Exception) -> Response:
     """Answers an error of this project, counts it, and logs what the client did not cause."""
     problem = explain(error)
     request.app.state.server.metrics.errors.labels(problem.code).inc()
+    if problem.status in REFUSALS and request.method == "POST":
+        request.app.state.server.metrics.refused.labels(problem.code).inc()
     if problem.status == 500:
         route = getattr(request.scope.get("route"), "path", "a page")  # the path itself may hold a session's name
         logger.error("%s %s failed", request.method, route, exc_info=error)

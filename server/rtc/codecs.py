@@ -87,7 +87,7 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
     (RTCRtpReceiver, ("__decoder_queue", "__decoder_error", "__jitter_buffer", "__timestamp_mapper", "__codecs")),
     (RTCDtlsTransport, ("__local_certificate",)),
-    (RTCRtpSender, ("__rtp_timestamp", "__rtp_header_extensions_map")),
+    (RTCRtpSender, ("__encoder", "__rtp_timestamp", "__rtp_header_extensions_map")),
 )
 
 

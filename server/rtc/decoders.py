@@ -1,6 +1,7 @@
 """Decoders that give RGB on their own thread and hold no frame back, in place of aiortc's (1.16)."""
 
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 import av
 from aiortc.codecs.base import Decoder
@@ -27,23 +28,39 @@ class LiveAudioDecoder(Decoder):
         return [sound for one in frames_of(encoded_frame) for sound in self._decoder.decode(one)]
 
 
+class Decoded(NamedTuple):
+    """What a decoded picture carries in `opaque`, for `server.rtc.video_input`."""
+
+    completed_s: float | None  # monotonic time of its last packet
+    took_s: float  # decoder and colour conversion
+    codec: str
+
+
 class _RgbPictures:
     """Decodes all that a PromptFrame carries, and turns it into RGB while still on the decoder's thread."""
 
+    codec_name = ""
+
     def decode(self, encoded_frame: JitterFrame) -> list[Any]:
         decode = super().decode  # type: ignore[misc]
+        started_s = time.perf_counter()
         pictures = [rgb_picture(picture) for one in frames_of(encoded_frame) for picture in decode(one)]
+        took_s = (time.perf_counter() - started_s) / max(1, len(pictures))
         for picture in pictures:
-            picture.opaque = getattr(encoded_frame, "completed_s", None)  # server.rtc.video_input reads it
+            picture.opaque = Decoded(getattr(encoded_frame, "completed_s", None), took_s, self.codec_name)
         return pictures
 
 
 class LiveVp8Decoder(_RgbPictures, Vp8Decoder):
     """Runs libvpx on one thread: a frame at VGA takes 1–2 ms."""
 
+    codec_name = "vp8"
+
 
 class LiveH264Decoder(_RgbPictures, H264Decoder):
     """Runs FFmpeg's h264 without frame threading, which would hold frames back."""
+
+    codec_name = "h264"
 
     def __init__(self) -> None:
         super().__init__()

@@ -58,7 +58,7 @@ def encoder_threads(width: int, height: int) -> int:
     return 1 if width * height <= 1920 * 1088 else 2
 
 
-class _LiveEncoder:
+class LiveEncoder:
     """Shared by the encoders: a bit rate followed in steps, and a codec made anew for another rate or size."""
 
     codec: Any
@@ -67,6 +67,7 @@ class _LiveEncoder:
     def __init__(self) -> None:
         super().__init__()
         self.rate = BitrateControl()
+        self.took_s = 0.0  # of the last picture, colour conversion included
 
     @property
     def target_bitrate(self) -> int:
@@ -78,6 +79,7 @@ class _LiveEncoder:
 
     def compress(self, frame: Any, force_keyframe: bool = False) -> tuple[bytes, bool]:
         """Returns the bytes of a picture (rgb24 or yuv420p), and whether a decoder can start there."""
+        started_s = time.perf_counter()
         frame = yuv_picture(frame)
         size = (frame.width, frame.height)
         codec = self.codec
@@ -85,10 +87,11 @@ class _LiveEncoder:
             codec = self.codec = type(self)._make(*size, self.rate.current)
         frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
         packets = codec.encode(frame)
+        self.took_s = time.perf_counter() - started_s
         return b"".join(bytes(packet) for packet in packets), any(packet.is_keyframe for packet in packets)
 
 
-class LiveVp8Encoder(_LiveEncoder, Vp8Encoder):
+class LiveVp8Encoder(LiveEncoder, Vp8Encoder):
     """Runs libvpx for one live picture. Packets and descriptors are aiortc's."""
 
     @staticmethod
@@ -125,7 +128,7 @@ def _vp8_context(width: int, height: int, bitrate: int) -> Any:
     return codec
 
 
-class LiveH264Encoder(_LiveEncoder, H264Encoder):
+class LiveH264Encoder(LiveEncoder, H264Encoder):
     """Runs x264 for one live picture. Packetisation is aiortc's."""
 
     @staticmethod

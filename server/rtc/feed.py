@@ -14,6 +14,7 @@ from typing import Any
 import av
 from aiortc.codecs.opus import OpusEncoder
 
+from server.rtc.codec_timer import CodecTimer, codec_of, untimed
 from server.rtc.encoded_track import EncodedTrack
 from server.rtc.encoders import START_BITRATE, LiveH264Encoder, LiveVp8Encoder
 from server.rtc.frames import TIME_BASE
@@ -124,12 +125,14 @@ class VideoFeed(_Feed):
 
     kind = "video"
 
-    def __init__(self, mime: str, clock: Clock = time.monotonic) -> None:
+    def __init__(self, mime: str, clock: Clock = time.monotonic, on_coded: CodecTimer = untimed) -> None:
         """`mime` is video/vp8 or video/h264, in any case of letters."""
         super().__init__(clock)
         self.encoder: LiveVp8Encoder | LiveH264Encoder = (
             LiveH264Encoder() if mime.lower() == "video/h264" else LiveVp8Encoder()
         )
+        self._codec = codec_of(mime)
+        self._on_coded = on_coded
         self._next: av.VideoFrame | None = None
         self._last: av.VideoFrame | None = None
         self._last_pts = -1
@@ -159,6 +162,7 @@ class VideoFeed(_Feed):
             # Read before the wait: the next picture may come meanwhile.
             pts = self._last_pts
             data, is_key = await loop.run_in_executor(None, self.encoder.compress, picture, keyframe)
+            self._on_coded("encode", self._codec, self.encoder.took_s)
             if is_key:
                 self._keyframe_s, self._keyframe_wanted = self._clock(), False
             if data:

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiortc.mediastreams import MediaStreamTrack
 
+from server.rtc.codec_timer import CodecTimer, untimed
 from server.rtc.encoded_track import EncodedTrack
 from server.rtc.feed import Clock, SoundFeed, Timeline, VideoFeed
 from server.rtc.frames import VIDEO_CLOCK_HZ
@@ -40,10 +41,11 @@ class TappedTrack(MediaStreamTrack):
 class Hub:
     """The feeds of one session. Outlives the session's connections, so viewers stay while the participant reloads."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic, on_coded: CodecTimer = untimed) -> None:
         self.has_sound: bool | None = None  # None: no connection was made yet
         self._media_clocks: tuple[MediaClock, MediaClock] | None = None  # of picture and sound, by `tie`
         self._clock = clock
+        self._on_coded = on_coded
         self._videos: dict[str, VideoFeed] = {}
         self._sound = SoundFeed(clock)
         self._picture_time = Timeline(VIDEO_CLOCK_HZ, clock)
@@ -87,7 +89,7 @@ class Hub:
         """Returns a track of the picture in codec `mime`; it begins with a key frame."""
         mime = mime.lower()
         if mime not in self._videos:
-            self._videos[mime] = VideoFeed(mime, self._clock)
+            self._videos[mime] = VideoFeed(mime, self._clock, self._on_coded)
         return self._videos[mime].join()
 
     def join_sound(self) -> EncodedTrack:

@@ -28,6 +28,7 @@ from server.ice_servers import ice_servers
 from server.protocol import IceCandidate, Sync
 from server.rtc.audio_delay import AudioDelay
 from server.rtc.candidates import parsed_candidate, with_first_candidate
+from server.rtc.codec_timer import CodecTimer, untimed
 from server.rtc.hub import Hub, TappedTrack
 from server.rtc.jitter import LiveReceiver
 from server.rtc.lip_sync import LipSync
@@ -60,6 +61,7 @@ class Peer:
         on_sent: Callable[[OutputFrame, float], None],
         hub: Hub | None = None,
         ends_silent: bool = False,
+        on_coded: CodecTimer = untimed,
     ) -> None:
         """`hub` gets what leaves; `ends_silent` ends a connection whose pictures stop, not only one that never sent."""
         self._limits: FrameLimits = settings.frame_limits
@@ -72,6 +74,8 @@ class Peer:
         self._sender: RTCRtpSender | None = None  # of the picture; a LiveSender, once `tune` was called
         self._hub = hub or Hub()
         self._ends_silent = ends_silent
+        self._on_coded = on_coded
+        self.was_connected = False
         self._closed = False
         self._resting = False
         self.output = VideoOutput(on_sent)
@@ -104,6 +108,8 @@ class Peer:
                     self._allow_for_ffmpeg()
                 self._hub.has_sound = self._audio is not None
                 self._sender = self._pc.addTrack(TappedTrack(self.output, self._hub.show))
+                if isinstance(self._sender, LiveSender):
+                    self._sender.on_coded = self._on_coded
                 self._tie_sound()
                 await self._pc.setLocalDescription(await self._pc.createAnswer())
         except TimeoutError as error:
@@ -175,7 +181,7 @@ class Peer:
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         if track.kind == "video" and self._input is None:
-            self._input = VideoInput(track, self.live, self._limits, self._bad_size)
+            self._input = VideoInput(track, self.live, self._limits, self._bad_size, self._on_coded)
             self._spawn(self._input.run())
             self._spawn(self._watch())
         elif track.kind == "audio" and self._audio is None:
@@ -207,6 +213,7 @@ class Peer:
     def _on_state(self) -> None:
         state = self._pc.connectionState
         logger.debug("connection %s", state)
+        self.was_connected |= state == "connected"
         if state in ("failed", "closed"):
             self._end("the connection was lost")
 

@@ -15,7 +15,9 @@ from aiortc.rtcrtpsender import RTCRtpSender
 from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpPsfbPacket, RtcpSenderInfo, RtcpSrPacket, unpack_remb_fci
 from aiortc.utils import uint32_add
 
+from server.rtc.codec_timer import CodecTimer, codec_of, untimed
 from server.rtc.encoded_track import EncodedTrack
+from server.rtc.encoders import LiveEncoder
 from server.rtc.playout_delay import PromptExtensions
 
 NTP_TO_UNIX_S = 2_208_988_800
@@ -32,6 +34,8 @@ class LiveSender(RTCRtpSender):
         self._origin: int | None = None
         self._clock_rate = 0
         self.media_s: MediaClock | None = None  # of the track; None: reports are aiortc's
+        self.on_coded: CodecTimer = untimed
+        self.codec = ""  # of the last picture that was encoded here
 
     def rtp_of(self, timestamp: int) -> int | None:
         """Returns the RTP timestamp (32 bit) of what its track timed `timestamp`; None before anything was sent."""
@@ -61,6 +65,10 @@ class LiveSender(RTCRtpSender):
         encoded = await super()._next_encoded_frame(codec)
         if encoded is not None and encoded.payloads:
             self._encoded = encoded.timestamp
+            encoder = self._RTCRtpSender__encoder  # type: ignore[attr-defined]
+            if isinstance(encoder, LiveEncoder) and not isinstance(self.track, EncodedTrack):
+                self.codec = codec_of(codec.mimeType)
+                self.on_coded("encode", self.codec, encoder.took_s)
         return encoded
 
     async def _send_rtcp(self, packets: Any) -> None:

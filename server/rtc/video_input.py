@@ -15,6 +15,8 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.output import FRAME_S
 from engine.live.stream import LiveStream
+from server.rtc.codec_timer import CodecTimer, untimed
+from server.rtc.decoders import Decoded
 from server.rtc.frames import rgb_array, rgb_picture
 from server.rtc.sound.arrival_line import ArrivalLine
 from server.settings import FrameLimits
@@ -26,12 +28,19 @@ class VideoInput:
     """Drains the participant's video into the live stream. `on_bad_size(width, height)` hears of unusable pictures."""
 
     def __init__(
-        self, track: MediaStreamTrack, live: LiveStream, limits: FrameLimits, on_bad_size: Callable[[int, int], None]
+        self,
+        track: MediaStreamTrack,
+        live: LiveStream,
+        limits: FrameLimits,
+        on_bad_size: Callable[[int, int], None],
+        on_coded: CodecTimer = untimed,
     ) -> None:
         self._track = track
         self._live = live
         self._limits = limits
         self._on_bad_size = on_bad_size
+        self._on_coded = on_coded
+        self.codec = ""  # of the last picture
         self.frames = 0
         self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
         self.arrivals = ArrivalLine()  # of the times that the live stream gets
@@ -58,8 +67,11 @@ class VideoInput:
             if picture.format.name != "rgb24":  # a decoder that is not ours
                 picture = await asyncio.to_thread(rgb_picture, picture)
             self.frames += 1
-            if isinstance(picture.opaque, float):
-                self._decode_s.append(time.monotonic() - picture.opaque)
+            if isinstance(decoded := picture.opaque, Decoded):
+                self.codec = decoded.codec
+                self._on_coded("decode", decoded.codec, decoded.took_s)
+                if decoded.completed_s is not None:
+                    self._decode_s.append(time.monotonic() - decoded.completed_s)
             t_s = self._time_of(picture)
             self.arrivals.update(time.monotonic(), t_s)
             self._live.submit(rgb_array(picture), t_s)

@@ -42,6 +42,11 @@ class Control:
         """True where everything that was sent has left."""
         return self._outbox.empty
 
+    @property
+    def waiting(self) -> int:
+        """The number of messages that the client has not read yet."""
+        return self._outbox.waiting
+
     def start(self) -> None:
         """Starts the writer."""
         self._tasks.spawn(self._outbox.run())

@@ -38,6 +38,11 @@ class Outbox:
         """True where nothing waits to be sent."""
         return self._waiting.empty()
 
+    @property
+    def waiting(self) -> int:
+        """The number of messages that wait to be sent."""
+        return self._waiting.qsize()
+
     def send(self, message: ServerMessage) -> bool:
         """Queues a message; returns False when the client has not read the last CAPACITY messages."""
         try:

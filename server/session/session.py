@@ -156,6 +156,12 @@ class Session:
         return self._connection.snapshot
 
     @property
+    def queues(self) -> dict[str, int]:
+        """The frames that wait, and the messages, by the name of their queue."""
+        frames = self.peer.live.queues() if self.peer is not None else {}
+        return {**frames, "messages": self._control.waiting if self._control is not None else 0}
+
+    @property
     def runs(self) -> str:
         """The engine of the connection; "" without one."""
         return self._running if self.peer is not None else ""
@@ -292,6 +298,7 @@ class Session:
             on_sent=self._sent,
             hub=self.viewers.hub,
             ends_silent=self._on_ended is not None,
+            on_coded=self._metrics.observe_coding,
         )
         self._running = running.name
         return peer
@@ -300,6 +307,7 @@ class Session:
         if self._closing or peer is not self.peer:
             return
         logger.info("connection ended: %s", reason)
+        self._metrics.ended.labels("lost" if peer.was_connected else "never_connected").inc()
         self._notices.send("connection_ended", f"The video connection ended: {reason}.", "send a new offer")
         self._tasks.spawn(self._connection.end(peer))
         if self._on_ended is not None:
@@ -314,8 +322,7 @@ class Session:
         )
 
     def _sent(self, frame: OutputFrame, now_s: float) -> None:
-        self._metrics.frames_out.labels("yes" if frame.relit else "no").inc()
-        self._metrics.latency.observe(max(0.0, now_s - frame.arrived_s))
+        self._metrics.observe_frame(frame.showing, frame.relit, max(0.0, now_s - frame.arrived_s))
 
     # ---- to the client
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,10 +12,11 @@ from typing import TypeVar
 
 from engine import EngineConfig, make_engine
 from engine.diffusion.config import LcvdConfig
+from engine.live.stream import LiveSnapshot
 from engine.protocols import Engine
 from server.errors import Busy, Conflict, NotReady
 from server.logs import session_id
-from server.metrics import Metrics
+from server.metrics import Load, Metrics
 from server.session.admission import Admission
 from server.session.engines import Engines
 from server.session.ice_session import IceSession, ufrag_of
@@ -50,7 +52,7 @@ class Server:
         self.sessions: dict[str, Session] = {}
         self.publications: dict[str, Publication] = {}  # of the sessions, those that came by WHIP
         self._ending: set[asyncio.Task[None]] = set()
-        self.metrics = Metrics(lambda: [s for session in self.sessions.values() if (s := session.snapshot) is not None])
+        self.metrics = Metrics(self._snapshots, self._load)
         self.admission = Admission(settings.max_sessions)
         self.stopping = False
         # One upload at a time: a second of numpy must not starve the pictures.
@@ -60,6 +62,21 @@ class Server:
     def _streams(self, engine: str) -> int:
         """Returns how many participants `engine` serves, or is to serve."""
         return sum(session.runs == engine for session in list(self.sessions.values()))
+
+    def _snapshots(self) -> list[LiveSnapshot]:
+        return [s for session in self.sessions.values() if (s := session.snapshot) is not None]
+
+    def _load(self) -> Load:
+        queues = Counter({"mailbox": 0, "device": 0, "pacer": 0, "messages": 0})
+        for session in self.sessions.values():
+            queues.update(session.queues)
+        return Load(
+            ready=self.engines.ready and not self.stopping,
+            capacity=self.settings.max_sessions,
+            publishers=len(self.publications),
+            waiting_uploads=self._waiting,
+            queues=dict(queues),
+        )
 
     def new_session(self, view: str = "", on_ended: Callable[[], None] | None = None) -> Session:
         """Returns a session that has begun; whoever asked for it ends it by `end`."""

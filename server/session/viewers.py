@@ -41,7 +41,7 @@ class Viewers:
     """Admits viewers and ends them. Everything on the event loop."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self.hub = Hub()
+        self.hub = Hub(on_coded=metrics.observe_coding)
         self._settings = settings
         self._metrics = metrics
         self._inside: dict[str, Viewing | None] = {}  # None: its offer is being answered
@@ -73,6 +73,7 @@ class Viewers:
             raise
         self._inside[id] = viewing
         self._metrics.viewers.inc()
+        self._metrics.viewings.inc()
         logger.info("viewer %d of %d connects", len(self._inside), limit)
         return viewing
 
