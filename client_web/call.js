@@ -4,6 +4,7 @@
 import { find } from "./dom.js";
 import { offerPictureInPicture } from "./pip.js";
 import { RecordButton } from "./record_button.js";
+import { linkForViewers } from "./links.js";
 import { Share } from "./share.js";
 import { saveSnapshot } from "./snapshot.js";
 import { SoundCard } from "./sound_card.js";
@@ -57,7 +58,14 @@ export class Call {
       },
       error: troubleFrom,
     });
-    this.#share = new Share({ token, sound: (on) => this.#shareSound(on), renew: () => this.#name(newKey()), error: troubleFrom });
+    let session = "";
+    relit.on("welcome", (welcome) => (session = welcome.session));
+    this.#share = new Share({
+      signed: token ? () => linkForViewers(session, token) : null,
+      sound: (on) => this.#shareSound(on),
+      renew: () => this.#name(newKey()),
+      error: troubleFrom,
+    });
     relit.on("ack", ({ type, ack }) => type === "set_viewing_key" && this.#share.show(ack.view));
     this.#name(kept(KEY) ?? newKey());
     offerPictureInPicture("#pip", this.#video, troubleFrom);

@@ -46,7 +46,7 @@ const chosen = () => lights().find((light) => light.name === store.now.light) ??
 
 // Server
 
-const token = takeToken();
+const token = await takeToken(troubleFrom);
 const relit = /** @type {import("./sdk/relit.js").Relit} */ (await relight(null, { sound: "page", token }));
 stage.relit(relit);
 

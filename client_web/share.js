@@ -14,27 +14,30 @@ export class Share {
   #address = /** @type {HTMLInputElement} */ (find("#share-address"));
   #code = /** @type {HTMLImageElement} */ (find("#share-qr"));
   #sound = find("#share-sound");
+  #view = "";
   #link = "";
-  #token;
+  /** Until when the link lets viewers in; 0: as long as there is this name. */
+  #until_s = 0;
+  #on;
 
   /**
    * @param {object} on
-   * @param {string} on.token that a viewer's page of our own needs; empty: none
+   * @param {(() => Promise<import("./links.js").ViewerLink>) | null} on.signed a link that lets viewers in; null: no token is asked for
    * @param {(on: boolean) => void} on.sound
    * @param {() => void} on.renew ends the link and makes another
    * @param {(error: unknown) => void} on.error
    */
   constructor(on) {
-    this.#token = on.token;
+    this.#on = on;
     find("#share").addEventListener("click", () => this.open());
     this.#address.addEventListener("focus", () => this.#address.select());
     find("#copy-link").addEventListener("click", () => this.#copy().catch(on.error));
     find("#new-link").addEventListener("click", on.renew);
     this.#sound.addEventListener("click", () => on.sound(this.#sound.getAttribute("aria-checked") !== "true"));
     find("#open-view").addEventListener("click", () => {
-      // The token stands in the fragment, which no server sees; the page takes it out of the address bar at once.
-      const fragment = on.token ? `#${new URLSearchParams({ token: on.token })}` : "";
-      const opened = window.open(`${this.#link}?muted${fragment}`, "relight-view", "popup,width=1280,height=720");
+      const link = new URL(this.#link);
+      link.searchParams.set("muted", "");
+      const opened = window.open(link, "relight-view", "popup,width=1280,height=720");
       const hint = "Allow pop-ups for this address, or copy the link into a window of its own.";
       if (!opened) on.error(Object.assign(new Error("The browser blocked the window"), { code: "popup_blocked", hint }));
     });
@@ -44,17 +47,37 @@ export class Share {
   /** @returns {void} */
   open() {
     if (!this.#dialog.open) this.#dialog.showModal();
+    if (this.#view) this.#sign(); // the one that was made when the page went live may be old
     find("#copy-link").focus();
   }
 
   /** Shows the link of this name. @param {string} view empty: there is none now @returns {void} */
   show(view) {
-    const link = view ? viewAddress(view) : "";
+    this.#view = view;
+    this.#present(view && !this.#on.signed ? viewAddress(view) : "", "", 0);
+    if (view) this.#sign();
+  }
+
+  /** Shows a link with a token of its own, where one is asked for. */
+  async #sign() {
+    const view = this.#view;
+    if (!this.#on.signed) return;
+    try {
+      const { url, qr, expires_s } = await this.#on.signed();
+      if (view === this.#view) this.#present(url, `data:image/svg+xml,${encodeURIComponent(qr)}`, expires_s ?? 0);
+    } catch (error) {
+      this.#on.error(error);
+    }
+  }
+
+  /** @param {string} link @param {string} code address of its QR code; empty: the server draws it @param {number} until_s */
+  #present(link, code, until_s) {
+    this.#until_s = until_s;
     if (link !== this.#link || !link) {
       this.#link = link;
       this.#address.value = link;
       this.#code.hidden = !link;
-      if (link) this.#code.src = new URL(`api/qr?${new URLSearchParams({ url: link })}`, document.baseURI).href;
+      if (link) this.#code.src = code || new URL(`api/qr?${new URLSearchParams({ url: link })}`, document.baseURI).href;
     }
     for (const id of ["#copy-link", "#open-view", "#new-link"]) /** @type {HTMLButtonElement} */ (find(id)).disabled = !link;
     this.#address.placeholder = "There is a link once you are live";
@@ -69,8 +92,9 @@ export class Share {
   /** Says who can open the link at all. */
   #reach() {
     const local = `This link opens on this machine alone, since the page itself was opened as ${location.hostname}. Open the page under an address that others can reach to share with them.`;
-    const guarded = "This server asks for a token: viewers add #token=… with one of theirs to the link. Yours is not in it.";
-    return [LOCAL.test(location.hostname) && local, this.#token && guarded].filter(Boolean).join(" ");
+    const time = new Date(this.#until_s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const limited = `The link lets viewers in until ${time}; whoever is in then stays. It admits to nothing else.`;
+    return [LOCAL.test(location.hostname) && local, this.#until_s && limited].filter(Boolean).join(" ");
   }
 
   async #copy() {

@@ -9,7 +9,7 @@ import { takeToken } from "./token.js";
 /** Sound that sets in over so long does not click. */
 const FADE_MS = 150;
 const NOTE_MS = 8000;
-const NEEDS_TOKEN = "Open it with #token=… at its end. Whoever runs the server has tokens.";
+const NEEDS_TOKEN = "Open the whole link, with #token=… at its end, or ask for a new one.";
 const CHOICES = /** @type {Record<string, string[]>} */ ({ fit: ["contain", "cover"], ground: ["black", "transparent"] });
 
 const video = /** @type {HTMLVideoElement} */ (find("#picture"));
@@ -17,7 +17,7 @@ const unmute = find("#unmute");
 const { body } = document;
 const query = new URLSearchParams(location.search);
 const muted = query.has("muted") && query.get("muted") !== "0";
-const token = takeToken();
+const token = await takeToken((error) => note(String(error)));
 
 // What is on air shows no words: OBS says by this name that it is the browser.
 if ((query.has("clean") && query.get("clean") !== "0") || "obsstudio" in window) body.dataset.clean = "";
@@ -101,7 +101,7 @@ const player = new WhepPlayer(
     state(state, reason) {
       body.dataset.state = state;
       if (state === "live") return;
-      if (reason?.code === "unauthorized") say(token ? "The token is not right" : "This link needs a token", NEEDS_TOKEN);
+      if (reason?.code === "unauthorized" && !token) say("This link needs a token", NEEDS_TOKEN);
       else say(reason?.message ?? "Connecting…", reason?.hint ?? "");
     },
   },

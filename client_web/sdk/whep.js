@@ -132,7 +132,7 @@ export class WhepPlayer {
   #retry(reason) {
     this.#discard();
     if (this.#closed) return;
-    const refused = reason.code === "unauthorized" || reason.code === "foreign_origin";
+    const refused = ["unauthorized", "forbidden", "foreign_origin"].includes(reason.code);
     const pause_ms = refused ? REFUSED_RETRY_MS : Math.min(LONGEST_RETRY_MS, RETRY_MS * 1.5 ** this.#attempts);
     this.#attempts += 1;
     this.#set(refused ? "refused" : "waiting", reason);

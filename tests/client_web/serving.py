@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+UNVERIFIED = ssl._create_unverified_context()
 WARM_UP_S = 180.0  # the first start on a fresh machine compiles every kernel
 
 
@@ -20,7 +22,7 @@ class Serving:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        self.url = f"http://localhost:{self.port}/"
+        self.url = f"{'https' if 'RELIGHT_TLS' in environment else 'http'}://localhost:{self.port}/"
         self._log, self._engine, self._environment = log, engine, environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,7 +44,7 @@ class Serving:
             if self._process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self._process.returncode}:\n{self._log.read_text()}")
             try:
-                with urllib.request.urlopen(f"{self.url}readyz", timeout=2):
+                with urllib.request.urlopen(f"{self.url}readyz", timeout=2, context=UNVERIFIED):
                     return
             except OSError:
                 time.sleep(0.2)

@@ -160,9 +160,8 @@ def test_share(picture: Picture, context: BrowserContext) -> None:
     link = page.input_value("#share-address")
     assert "/view/" in link
     assert page.evaluate("document.querySelector('#share-qr').decode().then(() => true)")
-    shot = cv2.imdecode(np.frombuffer(page.locator("#share-qr").screenshot(), np.uint8), cv2.IMREAD_COLOR)
-    text, _, _ = cv2.QRCodeDetector().detectAndDecode(cv2.resize(shot, None, fx=3, fy=3))
-    assert text == link
+    picture.settle(lambda: float(link in codes_of(page)), bool, 10)  # the code is decoded before it is painted
+    assert link in codes_of(page)
 
     other = context.new_page()
     other.goto(f"{link}?fit=cover")
@@ -187,6 +186,13 @@ def test_share(picture: Picture, context: BrowserContext) -> None:
     other.wait_for_selector("#status:has-text('Nobody is live under this link now.')", timeout=30_000)
     assert page.input_value("#share-address") not in ("", link)
     other.close()
+
+
+def codes_of(page: Page) -> set[str]:
+    """Returns what OpenCV reads in the QR code at several sizes; at each it misses one in a hundred flawless codes."""
+    shot = cv2.imdecode(np.frombuffer(page.locator("#share-qr").screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    reader = cv2.QRCodeDetector()
+    return {reader.detectAndDecode(cv2.resize(shot, None, fx=scale, fy=scale))[0] for scale in (1.5, 2, 3, 4)}
 
 
 def lean_of(page: Page) -> float:
