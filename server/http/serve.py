@@ -80,7 +80,7 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
                 refuse(str(item["msg"]).removeprefix("Value error, "))
                 continue
             value = "" if item["loc"][0] in SECRETS else f" = {item.get('input')!r}"
-            refuse(f"setting {field}{value}: {item['msg']}")
+            refuse(f"setting {field}{value}: {str(item['msg']).removeprefix('Value error, ')}")
         return 2
     if settings.engine not in ENGINES:
         return refuse(f"engine {settings.engine!r} does not exist", f"one of {', '.join(ENGINES)}")

@@ -25,7 +25,7 @@ def run_main(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "camera", "video", "bench", "lights", "doctor", "weights", "evaluate", "extension"]
+    "command", ["serve", "camera", "video", "bench", "lights", "doctor", "weights", "evaluate", "extension", "token"]
 )
 def test_help_lists_and_explains_each_command(command: str) -> None:
     """`relight --help` names every command, and each explains itself."""

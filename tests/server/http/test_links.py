@@ -79,6 +79,9 @@ async def test_whoever_guesses_waits_and_signed_tokens_do_not(caplog: pytest.Log
         assert (right.status_code, right.json()["code"], right.headers["retry-after"]) == (429, "too_fast", "60")
         assert (await client.get("/api/ice", headers=bearer(signed()))).status_code == 200
         assert (await client.get("/api/ice", headers=bearer(signed(key=NEVER)))).status_code == 429
+        async with Participant(server.ws, Authorization="Bearer shared-secret") as tab:
+            assert (await tab.wait(type="error"))["code"] == "too_fast"
+            assert (await tab.wait(type="closed"))["code"] == 1008
     assert sum("wrong tokens" in record.getMessage() for record in caplog.records) == 1
 
 

@@ -117,6 +117,18 @@ async def test_every_route_refuses_every_wrong_token_and_admits_the_right_one(se
         assert seen >= 8 * 25
 
 
+@pytest.mark.parametrize("path", ["/", "/sdk/relight.js", "/camera/", "/view/somebody", "/nothing", "/api/nothing"])
+async def test_pages_are_for_everyone_and_change_nothing(server: Running, path: str) -> None:
+    """The mounted files and what does not exist: read without a token, with the headers; other methods need one."""
+    async with httpx.AsyncClient(trust_env=False, base_url=server.http) as client:
+        answer = await client.get(path)
+        assert answer.status_code == (404 if "nothing" in path else 200)
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert (await client.post(path)).status_code == 401
+        assert (await client.post(path, headers={"authorization": f"Bearer {signed(scope='view')}"})).status_code == 403
+
+
 def test_the_only_socket_is_the_one_that_is_tested_here() -> None:
     """Another one needs a test like those below."""
     found = [(route.path, declared(route)) for route in ROUTES if isinstance(route, WebSocketRoute)]
