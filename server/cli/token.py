@@ -12,7 +12,7 @@ from server.cli.plain import print_plain
 
 def token(
     scope: Annotated[
-        str, typer.Option(help="What it admits to, with commas between: control, view, publish.")
+        str, typer.Option(help="What it admits to, with commas between: control, view, publish, operate.")
     ] = "control,view,publish",
     lasts: Annotated[str, typer.Option("--for", help="How long it is valid: 90s, 30m, 12h or 7d.")] = "1h",
     view: Annotated[str | None, typer.Option(help="Viewing name: of all pictures it shows only this one.")] = None,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 from server.errors import Unauthorized
 from server.http.guesses import GuessLimit
-from server.http.origin import check_origin
+from server.http.origin import check_local, check_origin
 from server.security.grant import EVERYTHING, GRANTABLE, WORDS, Grant, Scope
 from server.security.secret import signing_key
 from server.security.tokens import SignedToken, TokenSigner
@@ -48,10 +48,12 @@ class AccessControl:
         """Returns what the request with these headers may do, once it is clear that it may do what `scope` names.
 
         `address` is where it comes from; `view` the viewing name it is about, if any. Raises Unauthorized, Forbidden,
-        TooFast or ForeignOrigin.
+        TooFast, ForeignOrigin, and for `operate` Forbidden from another machine without a token.
         """
         if not self.asks:
             check_origin(headers, self._settings)
+            if scope == "operate":
+                check_local(headers, address)
             return EVERYTHING
         given = presented_token(headers)
         if given is None:

@@ -24,6 +24,7 @@ from engine.protocols import Engine
 from server import VERSION
 from server.errors import Busy, NoSession, NotReady, ServerError, explain
 from server.http.access import AccessControl, chosen_subprotocol
+from server.http.debug import router as debug_router
 from server.http.links import router as links_router
 from server.http.middleware import install_middleware
 from server.http.routes import router
@@ -79,7 +80,7 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
     )
     app.state.server = server
     install_middleware(app)
-    for each in (router, links_router, viewing_router, whip_router, whep_router):
+    for each in (router, debug_router, links_router, viewing_router, whip_router, whep_router):
         app.include_router(each)
     app.add_api_websocket_route("/ws", websocket)
     _add_page(app, settings.client_dir)

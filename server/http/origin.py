@@ -7,7 +7,7 @@ Host must be a loopback name too: otherwise a foreign name pointed at 127.0.0.1 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from server.errors import ForeignOrigin
+from server.errors import Forbidden, ForeignOrigin
 from server.security.addresses import is_loopback
 from server.settings import Settings
 
@@ -32,4 +32,18 @@ def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
         raise ForeignOrigin(
             f"pages of {origin[:100]} may not use this server",
             "list the origin in RELIGHT_ALLOWED_ORIGINS on the server",
+        )
+
+
+def check_local(headers: Mapping[str, str], address: str) -> None:
+    """Raises Forbidden unless a request from `address` was made on this machine, to it by a name of its own.
+
+    What a proxy passes on comes from elsewhere, whatever its address. The Host keeps out pages whose name leads here.
+    """
+    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    passed_on = "forwarded" in headers or "x-forwarded-for" in headers
+    if passed_on or not is_loopback(address) or not is_loopback(host):
+        raise Forbidden(
+            "without a token only this machine may ask that",
+            "ask http://127.0.0.1 on the server itself, or use a token",
         )

@@ -42,6 +42,11 @@ class EncodedTrack(MediaStreamTrack):
         self._broken = False
         self._packets.put_nowait(packet)
 
+    @property
+    def waiting(self) -> int:
+        """The number of packets that wait for the sender."""
+        return self._packets.qsize()
+
     def stop(self) -> None:
         super().stop()
         self._packets.put_nowait(None)

@@ -33,6 +33,7 @@ from server.rtc.hub import Hub, TappedTrack
 from server.rtc.jitter import LiveReceiver
 from server.rtc.lip_sync import LipSync
 from server.rtc.offer import checked_offer, is_ffmpeg, rejected_sections, with_rejected
+from server.rtc.report import ConnectionReport, report_of
 from server.rtc.sender import LiveSender
 from server.rtc.sound.arrival_line import ArrivalLine
 from server.rtc.transport.dtls import LiveDtlsTransport
@@ -92,6 +93,15 @@ class Peer:
         return self._input.frames if self._input else 0
 
     @property
+    def decode_s(self) -> float:
+        """The time from a picture's last packet to the picture, in seconds; 0 unknown."""
+        return self._input.decode_s if self._input else 0.0
+
+    def report(self) -> ConnectionReport:
+        """Returns the state of the connection, for the operator."""
+        return report_of(self._pc)
+
+    @property
     def state(self) -> str:
         return self._pc.connectionState
 
@@ -136,9 +146,8 @@ class Peer:
         pts, arrived_s = self.output.sent
         if (rtp := self._sender.rtp_of(pts)) is None:
             return None
-        decode_s = self._input.decode_s if self._input else 0.0
         wall_s = time.time() - time.monotonic() + arrived_s
-        return Sync(rtp=rtp, arrived_s=round(wall_s, 6), decode_ms=round(decode_s * 1e3, 3))
+        return Sync(rtp=rtp, arrived_s=round(wall_s, 6), decode_ms=round(self.decode_s * 1e3, 3))
 
     async def close(self) -> None:
         """Frees the connection, its threads and its stream. Again: nothing happens."""

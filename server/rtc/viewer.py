@@ -20,6 +20,7 @@ from server.rtc.candidates import parsed_candidate, with_first_candidate
 from server.rtc.encoded_track import EncodedTrack
 from server.rtc.hub import Hub
 from server.rtc.offer import checked_viewer_offer, rejected_sections, with_rejected
+from server.rtc.report import ConnectionReport, report_of
 from server.rtc.sender import LiveSender, MediaClock
 from server.settings import Settings
 
@@ -46,6 +47,15 @@ class Viewer:
     def packets(self) -> int:
         """Encoded pictures and sounds handed to this viewer's sender."""
         return sum(track.packets for track in self._tracks)
+
+    @property
+    def waiting(self) -> int:
+        """The number of packets that wait for this viewer's sender."""
+        return sum(track.waiting for track in self._tracks)
+
+    def report(self) -> ConnectionReport:
+        """Returns the state of the connection, for the operator."""
+        return report_of(self._pc)
 
     async def answer(self, sdp: str, near: str = "") -> str:
         """Returns the answer to an offer that receives video, candidates at `near` first. Raises BadOffer."""

@@ -5,15 +5,16 @@ from typing import Literal, get_args
 
 from server.errors import Forbidden
 
-Scope = Literal["control", "view", "publish", "join"]
+Scope = Literal["control", "view", "publish", "operate", "join"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 # Of the tokens that people hold; `join` is the link printed at the start, which is exchanged for one of these.
-GRANTABLE: tuple[Scope, ...] = ("control", "view", "publish")
+GRANTABLE: tuple[Scope, ...] = ("control", "view", "publish", "operate")
 
 WORDS: dict[Scope, str] = {
     "control": "use this server",
     "view": "view on this server",
     "publish": "publish to this server",
+    "operate": "look into other people's sessions",
     "join": "join with it",
 }
 

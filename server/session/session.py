@@ -58,6 +58,7 @@ class Session:
     ) -> None:
         """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP)."""
         self.id = uuid.uuid4().hex if on_ended is not None else uuid.uuid4().hex[:12]
+        self.opened_s = clock()
         self.label = log_name(self.id)  # for logs and operators: the id itself is a secret
         self.view = view or secrets.token_urlsafe(9)
         self._settings = settings
@@ -154,6 +155,11 @@ class Session:
     def snapshot(self) -> LiveSnapshot | None:
         """The live stream's numbers; None without a connection."""
         return self._connection.snapshot
+
+    @property
+    def controlled(self) -> bool:
+        """True while a control socket is open."""
+        return self._control is not None
 
     @property
     def queues(self) -> dict[str, int]:

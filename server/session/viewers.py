@@ -55,6 +55,10 @@ class Viewers:
         """Returns the viewer of this name, or None."""
         return self._inside.get(id)
 
+    def all(self) -> list[Viewer]:
+        """Returns the viewers whose offer was answered."""
+        return [viewing.viewer for viewing in self._inside.values() if viewing is not None]
+
     async def admit(self, sdp: str, near: str = "") -> Viewing:
         """Answers a viewer's offer. Raises Busy, BadOffer, NotReady."""
         limit = self._settings.max_viewers
