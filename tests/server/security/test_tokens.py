@@ -1,11 +1,17 @@
 """Durations of tokens, and what is no token at all."""
 
+import base64
+
 import jwt
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from server.errors import BadMessage
+from server.errors import BadMessage, TooFast, Unauthorized
+from server.http.access import AccessControl
 from server.security.grant import GRANTABLE
 from server.security.tokens import MAX_LENGTH, TokenSigner, seconds_of
+from server.settings import Settings
 
 KEY = b"0123456789abcdef0123456789abcdef"
 CLAIMS = {"aud": "relight", "jti": "x", "iat": 0, "exp": 2**33, "scope": "view"}
@@ -56,3 +62,24 @@ def test_scopes_that_nobody_knows_admit_to_nothing() -> None:
     assert found is not None
     assert found[0].scopes == {"view"}
     assert "join" not in GRANTABLE
+
+
+ASKING = AccessControl(Settings(secret=KEY.decode(), token=["shared"]))
+
+
+@given(st.one_of(st.text(st.characters(max_codepoint=255)), st.lists(st.binary(), min_size=3, max_size=3)))
+@example("\udc80".encode("utf-8", "surrogatepass").decode("latin-1"))
+def test_no_header_does_more_than_be_refused(given: str | list[bytes]) -> None:
+    """Whatever stands in the headers, as text of latin-1 or as three parts of base64: an error in words."""
+    encoded = (
+        given
+        if isinstance(given, str)
+        else ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in given)
+    )
+    for headers in (
+        {"authorization": f"Bearer {encoded}"},
+        {"authorization": encoded},
+        {"sec-websocket-protocol": f"relight.v1, bearer.{encoded}"},
+    ):
+        with pytest.raises((Unauthorized, TooFast)):
+            ASKING.check(headers, "control")
