@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from server.http.guesses import BURST, WAIT_S, GuessLimit
+from server.logs import NOISY
 from tests.server.client import Participant, running
 from tests.server.http.test_scopes import NEVER, SECRET, signed
 
@@ -99,7 +100,9 @@ def test_guesses_are_counted_by_household() -> None:
 
 
 async def test_no_secret_and_no_session_stands_in_the_log_at_debug(caplog: pytest.LogCaptureFixture) -> None:
-    """A session with its token, a refused one, an upload, a link: neither tokens nor the session's name are logged."""
+    """A session with its token, a refused one, an upload, a link: no token, session's name or picture is logged."""
+    for name in NOISY:  # as `configure("debug")` does: aiortc's DEBUG writes SDP with its passwords
+        caplog.set_level(logging.INFO, name)
     caplog.set_level(logging.DEBUG)
     async with (
         running(secret=SECRET, log_level="debug", token=["shared-secret-1"]) as server,
@@ -113,15 +116,21 @@ async def test_no_secret_and_no_session_stands_in_the_log_at_debug(caplog: pytes
             await tab.pictures(2)
             link = await client.post("/api/links", json={"session": welcome["session"]}, headers=bearer(good))
             await client.post("/api/token", headers=bearer(entry))
-            await client.post("/api/portrait", headers=bearer("shared-secret-1"), data={"session": welcome["session"]})
+            sent = {
+                "data": {"session": welcome["session"]},
+                "files": {"file": ("me.jpg", b"\xff\xd8 bytes-of-a-picture")},
+            }
+            upload = await client.post("/api/portrait", headers=bearer("shared-secret-1"), **sent)
+            assert upload.json()["code"] == "bad_image"
             await client.post("/api/portrait", headers=bearer(wrong))
             await tab.ask(type="set_viewing_key", key="a-secret-of-the-owner")
         async with Participant(server.ws, Authorization=f"Bearer {wrong}") as tab:
             await tab.wait(type="closed")
         async with Participant(f"{server.ws}?session=the-name-of-another", Authorization=f"Bearer {good}") as tab:
             await tab.wait(type="closed")
-    mine = [r for r in caplog.records if not r.name.startswith(("websockets.client", "httpx", "httpcore"))]
+    mine = [record for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]  # the test's own
     assert any("session opened" in record.getMessage() for record in mine)
+    assert any(record.levelno == logging.DEBUG for record in mine)
     text = "\n".join(f"{record.getMessage()} {record.exc_text or ''} {record.args}" for record in mine)
     for secret in (
         SECRET,
@@ -135,3 +144,7 @@ async def test_no_secret_and_no_session_stands_in_the_log_at_debug(caplog: pytes
     ):
         assert secret not in text, secret
     assert welcome["session"] not in text
+    assert "ice-pwd" not in text
+    assert "bytes-of-a-picture" not in text
+    longest = max((record.getMessage() for record in mine), key=len)
+    assert len(longest) < 1000, longest  # room for no picture, in whatever form
