@@ -6,12 +6,14 @@
 # Python's headers are for Triton, which compiles its launchers where it runs.
 FROM nvidia/cuda:13.0.1-base-ubuntu24.04 AS cuda
 RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv python3-dev gcc libc6-dev && \
-    rm -rf /var/lib/apt/lists/* && userdel --remove ubuntu && useradd --create-home --uid 1000 relight
+    rm -rf /var/lib/apt/lists/* && userdel --remove ubuntu && useradd --create-home --uid 1000 relight && \
+    install -d -o relight /data
 WORKDIR /app
 COPY . .
 RUN chown -R relight /app
 USER relight
-ENV PATH=/home/relight/venv/bin:$PATH NUMBA_CACHE_DIR=/home/relight/.cache/numba
+# A volume at /data keeps weights (`relight weights fetch`) and plans (`relight engine build`).
+ENV PATH=/home/relight/venv/bin:$PATH NUMBA_CACHE_DIR=/home/relight/.cache/numba XDG_DATA_HOME=/data RELIGHT_PLANS=/data/plans
 RUN python3 -m venv /home/relight/venv && pip install --no-cache-dir -c constraints.txt '.[tensorrt]' && \
     relight doctor --download && relight bench --seconds 1 --json-only
 EXPOSE 8080

@@ -19,6 +19,7 @@ from server import VERSION
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 CODEC_BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.033, 0.05, 0.1, 0.25)
 QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
+REFUSALS = ("busy", "not_ready", "unauthorized", "forbidden", "foreign_origin", "too_fast")
 STATES = ("warming", "ok", "behind", "failed", "paused")
 
 
@@ -81,6 +82,12 @@ class Metrics:
             )
             for direction in ("encode", "decode")
         }
+        # An increase from nothing to 1 is none for Prometheus: what alerts ask about begins with 0.
+        for code in REFUSALS:
+            self.refused.labels(code)
+        for reason in ("lost", "never_connected"):
+            self.ended.labels(reason)
+        self.errors.labels("internal")
         Gauge("relight_build_info", "1, with the version.", ("version",), registry=self.registry).labels(VERSION).set(1)
         self.registry.register(_Live(snapshots, load))
 

@@ -6,17 +6,17 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.live.stream import LiveSnapshot
-from server.metrics import STATES, Metrics
+from server.metrics import REFUSALS, STATES, Metrics
 from tests.server.client import Participant, running
 from tests.server.players import viewer
 
 # Every label, and what it may say in these tests.
 BOUNDED = {
-    "code": {"busy"},
+    "code": {*REFUSALS, "internal"},
     "codec": {"vp8", "h264"},
     "engine": {"passthrough"},
     "queue": {"mailbox", "device", "pacer", "messages"},
-    "reason": set(),
+    "reason": {"lost", "never_connected"},
     "relit": {"yes", "no"},
     "showing": {"passthrough", "camera", "portrait"},
     "stage": {"prepare", "render", "view", "wait"},
