@@ -51,10 +51,10 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def configure(level: str = "info", form: LogFormat = "text") -> None:
+def configure(level: str = "info", log_format: LogFormat = "text") -> None:
     """Logs to stderr at `level`, third parties from WARNING on (all of it at debug)."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(FORMAT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(FORMAT))
     handler.addFilter(SessionFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

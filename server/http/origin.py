@@ -41,7 +41,7 @@ def check_local(headers: Mapping[str, str], address: str) -> None:
     What a proxy passes on comes from elsewhere, whatever its address. The Host keeps out pages whose name leads here.
     """
     host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    passed_on = "forwarded" in headers or "x-forwarded-for" in headers
+    passed_on = any(name in headers for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via"))
     if passed_on or not is_loopback(address) or not is_loopback(host):
         raise Forbidden(
             "without a token only this machine may ask that",

@@ -1,4 +1,4 @@
-"""Who wants to know how long each picture takes to encode and to decode: a function of direction, codec and seconds."""
+"""A CodecTimer hears how long each picture takes to encode or to decode."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -8,7 +8,7 @@ CodecTimer = Callable[[Literal["encode", "decode"], str, float], None]
 
 
 def untimed(direction: Literal["encode", "decode"], codec: str, seconds: float) -> None:
-    """Wants to know nothing."""
+    """A CodecTimer that forgets what it hears."""
 
 
 def codec_of(mime: str) -> str:

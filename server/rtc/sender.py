@@ -35,7 +35,6 @@ class LiveSender(RTCRtpSender):
         self._clock_rate = 0
         self.media_s: MediaClock | None = None  # of the track; None: reports are aiortc's
         self.on_coded: CodecTimer = untimed
-        self.codec = ""  # of the last picture that was encoded here
 
     def rtp_of(self, timestamp: int) -> int | None:
         """Returns the RTP timestamp (32 bit) of what its track timed `timestamp`; None before anything was sent."""
@@ -67,8 +66,7 @@ class LiveSender(RTCRtpSender):
             self._encoded = encoded.timestamp
             encoder = self._RTCRtpSender__encoder  # type: ignore[attr-defined]
             if isinstance(encoder, LiveEncoder) and not isinstance(self.track, EncodedTrack):
-                self.codec = codec_of(codec.mimeType)
-                self.on_coded("encode", self.codec, encoder.took_s)
+                self.on_coded("encode", codec_of(codec.mimeType), encoder.took_s)
         return encoded
 
     async def _send_rtcp(self, packets: Any) -> None:

@@ -40,7 +40,6 @@ class VideoInput:
         self._limits = limits
         self._on_bad_size = on_bad_size
         self._on_coded = on_coded
-        self.codec = ""  # of the last picture
         self.frames = 0
         self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
         self.arrivals = ArrivalLine()  # of the times that the live stream gets
@@ -68,7 +67,6 @@ class VideoInput:
                 picture = await asyncio.to_thread(rgb_picture, picture)
             self.frames += 1
             if isinstance(decoded := picture.opaque, Decoded):
-                self.codec = decoded.codec
                 self._on_coded("decode", decoded.codec, decoded.took_s)
                 if decoded.completed_s is not None:
                     self._decode_s.append(time.monotonic() - decoded.completed_s)

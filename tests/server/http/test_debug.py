@@ -84,7 +84,13 @@ async def test_without_tokens_what_a_proxy_passes_on_and_foreign_names_are_refus
     async with running() as server, httpx.AsyncClient(trust_env=False) as client:
         url = server.http + "/debug/sessions"
         assert (await client.get(url)).status_code == 200
-        for headers in ({"x-forwarded-for": "127.0.0.1"}, {"forwarded": "for=127.0.0.1"}, {"host": "evil.example"}):
+        for headers in (
+            {"x-forwarded-for": "127.0.0.1"},
+            {"forwarded": "for=127.0.0.1"},
+            {"x-real-ip": "127.0.0.1"},
+            {"via": "1.1 proxy"},
+            {"host": "evil.example"},
+        ):
             refused = await client.get(url, headers=headers)
             assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
