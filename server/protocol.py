@@ -335,6 +335,7 @@ class Sync(BaseModel):
     rtp: int  # unsigned, 32 bit
     arrived_s: float  # Unix time of the server, as `pong.server_s`: decoded and handed to the engine
     decode_ms: float  # of these: from the last packet to the decoded picture, lately
+    sound_rtp: int | None = None  # of the returned sound that belongs to the picture; None: no sound, or none left yet
 
 
 class Stats(ServerMessage):

@@ -34,6 +34,7 @@ export class Link {
    * @param {object} on
    * @param {(state: LinkState, message: string) => void} on.state
    * @param {(welcome: import("./relight.js").Welcome) => Promise<void>} on.welcome restores the choices; our picture waits for it
+   * @param {(receiver: RTCRtpReceiver) => void} on.sound a receiver was made for the sound that will come back
    * @param {(track: MediaStreamTrack, receiver: RTCRtpReceiver) => void} on.track picture or sound that comes back
    * @param {(message: Message) => void} on.message stats and notices
    * @param {(error: Error) => void} on.error
@@ -137,6 +138,7 @@ export class Link {
     const peer = new Peer({
       iceServers,
       sound: this.#sound,
+      onSound: (receiver) => this.#on.sound(receiver),
       onTrack: (track, receiver) => peer === this.#peer && this.#on.track(track, receiver),
       onCandidate: async (candidate) => {
         await offered; // the server must know the offer before its candidates

@@ -42,17 +42,23 @@ export class Peer {
    * @param {object} options
    * @param {RTCIceServer[]} options.iceServers
    * @param {MediaStreamTrack | null} options.sound sent along, and returned in step with the picture
+   * @param {(receiver: RTCRtpReceiver) => void} options.onSound called at once with the receiver of the sound that will come back
    * @param {(track: MediaStreamTrack, receiver: RTCRtpReceiver) => void} options.onTrack
    * @param {(candidate: RTCIceCandidate | null) => void} options.onCandidate
    * @param {(why: string) => void} options.onLost
    */
-  constructor({ iceServers, sound, onTrack, onCandidate, onLost }) {
+  constructor({ iceServers, sound, onSound, onTrack, onCandidate, onLost }) {
     this.#pc = new RTCPeerConnection({ iceServers });
     this.#transceiver = this.#pc.addTransceiver("video", { direction: "sendrecv" });
     const known = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
     const wanted = CODECS.flatMap((mime) => known.filter((codec) => codec.mimeType.toLowerCase() === mime));
     if (wanted.length) this.#transceiver.setCodecPreferences?.(wanted);
-    if (sound) this.#sound = this.#pc.addTransceiver(sound, { direction: "sendrecv" });
+    if (sound) {
+      this.#sound = this.#pc.addTransceiver(sound, { direction: "sendrecv" });
+      onSound(this.#sound.receiver);
+      const opus = RTCRtpReceiver.getCapabilities?.("audio")?.codecs.filter(({ mimeType }) => mimeType.toLowerCase() === "audio/opus");
+      if (opus?.length) this.#sound.setCodecPreferences?.(opus); // what we decode ourselves
+    }
     this.#pc.addEventListener("track", ({ track, receiver }) => {
       // No frame waits in the jitter buffer: in a call a stutter disturbs less than a delay.
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;

@@ -119,7 +119,7 @@ export interface Stats {
     showing?: string;
   };
   /** A returned picture's RTP timestamp, and when the picture it was made from had arrived at the server (s since 1970). */
-  sync?: { rtp: number; arrived_s: number; decode_ms?: number } | null;
+  sync?: { rtp: number; arrived_s: number; decode_ms?: number; sound_rtp?: number | null } | null;
 }
 
 export interface Prediction {

@@ -12,6 +12,7 @@ import { Disconnected } from "./protocol.js";
 import { Server } from "./server.js";
 import { Sound } from "./sound/sound.js";
 import { checkSource, ended } from "./source_check.js";
+import { ReturnedTiming } from "./sound/returned_timing.js";
 import { Timing } from "./sound/timing.js";
 import { createSync } from "./sync.js";
 
@@ -66,6 +67,7 @@ export class Relit extends MediaStream {
   seen = Promise.resolve();
   #gate = new AvatarGate();
   #timing;
+  #returnedTiming = new ReturnedTiming();
   #soundWay;
   /** What was handed in last. @type {MediaStream | null} */
   #source = null;
@@ -87,7 +89,7 @@ export class Relit extends MediaStream {
     this.#soundWay = sound;
     this.#picture = new PictureOutput({
       change: () => this.#settle(),
-      picture: (shown, rtp, now_ms) => this.#timing.picture(shown === "relit" ? rtp : "camera", now_ms / 1000),
+      picture: (shown, rtp, now_ms) => this.#displayed(shown === "relit" ? rtp : "camera", now_ms / 1000),
       ended: () => this.#trouble(ended()),
     });
     this.#picture.admit((rtp) => !this.#covered || this.#gate.admits(rtp, performance.now()));
@@ -96,6 +98,7 @@ export class Relit extends MediaStream {
     this.#link = new Link(this.#server, {
       state: (state, why) => this.#connected(state, why),
       welcome: (welcome) => this.#welcome(welcome),
+      sound: (receiver) => this.#sound?.prepare(receiver),
       track: (track, receiver) => this.#returned(track, receiver),
       message: (message) => this.#message(message),
       error: (error) => this.#trouble(error),
@@ -270,10 +273,17 @@ export class Relit extends MediaStream {
     return this.#avatar && (this.#strict || this.portrait.held !== null);
   }
 
+  /** @param {number | null | "camera"} picture RTP timestamp of a relit one, null: unknown @param {number} now_s */
+  #displayed(picture, now_s) {
+    this.#timing.picture(picture, now_s);
+    const heard = typeof picture === "number" ? this.#returnedTiming.picture(picture, now_s) : null;
+    if (heard) this.#sound?.match(heard);
+  }
+
   /** @param {MediaStreamTrack} track @param {RTCRtpReceiver} receiver */
   #returned(track, receiver) {
     if (track.kind === "video") this.#picture.setRelit(track, receiver);
-    else this.#sound?.setReturned(track);
+    else this.#sound?.setReturned(track, receiver);
   }
 
   /** @param {LinkState} state @param {string} why */
@@ -305,7 +315,9 @@ export class Relit extends MediaStream {
     this.#choice.welcome(welcome.engine);
     this.portrait.setSession(welcome.session);
     this.#timing.begin();
+    this.#returnedTiming = new ReturnedTiming();
     this.#events.emit("welcome", welcome);
+    await this.#sound?.ready;
     if (this.#avatar) await this.portrait.send();
     // Without the portrait the camera would be shown in the avatar's place, so there is no connection until the next attempt.
     if (this.#avatar && this.portrait.held && !this.portrait.ready)
@@ -321,6 +333,7 @@ export class Relit extends MediaStream {
       const showing = stats.engine.showing ?? stats.engine.name;
       this.#gate.stats(showing === "portrait" || this.engines.isAvatar(showing), stats.sync, performance.now());
       this.#timing.stats(stats);
+      this.#returnedTiming.pair(stats.sync);
       this.#events.emit("stats", stats);
       return;
     }

@@ -29,6 +29,7 @@ from server.protocol import IceCandidate, Sync
 from server.rtc.audio_delay import AudioDelay
 from server.rtc.candidates import parsed_candidate, with_first_candidate
 from server.rtc.codec_timer import CodecTimer, untimed
+from server.rtc.frames import VIDEO_CLOCK_HZ
 from server.rtc.hub import Hub, TappedTrack
 from server.rtc.jitter import LiveReceiver
 from server.rtc.lip_sync import LipSync
@@ -36,6 +37,7 @@ from server.rtc.offer import checked_offer, is_ffmpeg, rejected_sections, with_r
 from server.rtc.report import ConnectionReport, report_of
 from server.rtc.sender import LiveSender
 from server.rtc.sound.arrival_line import ArrivalLine
+from server.rtc.sound.delay_line import OUT_RATE
 from server.rtc.transport.dtls import LiveDtlsTransport
 from server.rtc.transport.ice import LiveIceConnection
 from server.rtc.video_input import VideoInput
@@ -73,6 +75,7 @@ class Peer:
         self._input: VideoInput | None = None
         self._audio: AudioDelay | None = None
         self._sender: RTCRtpSender | None = None  # of the picture; a LiveSender, once `tune` was called
+        self._sound_sender: RTCRtpSender | None = None
         self._hub = hub or Hub()
         self._ends_silent = ends_silent
         self._on_coded = on_coded
@@ -147,7 +150,19 @@ class Peer:
         if (rtp := self._sender.rtp_of(pts)) is None:
             return None
         wall_s = time.time() - time.monotonic() + arrived_s
-        return Sync(rtp=rtp, arrived_s=round(wall_s, 6), decode_ms=round(self.decode_s * 1e3, 3))
+        return Sync(
+            rtp=rtp,
+            arrived_s=round(wall_s, 6),
+            decode_ms=round(self.decode_s * 1e3, 3),
+            sound_rtp=self._sound_rtp(pts / VIDEO_CLOCK_HZ),
+        )
+
+    def _sound_rtp(self, media_s: float) -> int | None:
+        """Returns the RTP timestamp of the sound that leaves at `media_s`; None without sound, or before it began."""
+        if self._audio is None or not isinstance(self._sound_sender, LiveSender):
+            return None
+        pts_s = self._audio.media_s(media_s)
+        return None if pts_s is None else self._sound_sender.rtp_of(round(pts_s * OUT_RATE))
 
     async def close(self) -> None:
         """Frees the connection, its threads and its stream. Again: nothing happens."""
@@ -199,6 +214,7 @@ class Peer:
             sender = self._pc.addTrack(TappedTrack(self._audio, self._hub.hear))
             if isinstance(sender, LiveSender):
                 sender.media_s = self._audio.media_s
+            self._sound_sender = sender
 
     def _tie_sound(self) -> None:
         """Keeps the sound, where there is one, in step with the picture; both tracks are known by now."""

@@ -182,6 +182,57 @@ def test_sound_in_step(call: Page) -> None:
     assert np.median(np.abs(measured[:, 1])) < 22
 
 
+def test_returned_sound_in_step(call: Page) -> None:
+    """The sound that the server sends back is heard with its picture, and follows a change of the delay."""
+    relight(call, "server", 0.05)
+    wait_for(call, "relit.state === 'live'")
+    call.wait_for_timeout(3500)
+    call.evaluate("relit.setStrength(0.4 / 4)")
+    call.wait_for_timeout(5500)
+    source, output, changed = call.evaluate("[seen, shown, states]")
+    measured = np.array(offsets(source, output))[-10:]
+    # 0.4 s apart: it is not the microphone itself, which is heard with the camera's picture.
+    assert measured[-1, 0] - measured[0, 0] < 9000
+    assert changed[-1] == "live"
+    assert len(measured) >= 8
+    assert np.median(np.abs(measured[:, 1])) < 22  # as above
+
+
+def test_sound_line(call: Page) -> None:
+    """Lost packets are silence, late ones are heard from where they are in time, and neither is a click."""
+    steps, hole, resumed, late = call.evaluate(
+        """async () => {
+          const { SampleLine } = await import("/sdk/sound/sample_line.js");
+          const wave = (i) => 0.5 * Math.sin((2 * Math.PI * 440 * i) / 48000);
+          const line = new SampleLine(1, 48000, 2);
+          const out = [];
+          const packet = (n) => line.write([Float32Array.from({ length: 960 }, (_, i) => wave(n * 960 + i))], n * 960);
+          const read = () => {
+            const chunk = new Float32Array(480);
+            line.read([chunk], out.length);
+            out.push(...chunk);
+          };
+          line.jumpTo(960);
+          for (let n = 0; n < 40; n += 1) {
+            if (![10, 20, 21].includes(n)) packet(n);
+            read();
+            if (n === 21) [20, 21].forEach(packet); // the first half of packet 20 should have been heard
+            read();
+          }
+          let steps = 0;
+          for (let i = 1; i < out.length; i += 1) steps = Math.max(steps, Math.abs(out[i] - out[i - 1]));
+          const heard = (n, from) => Array.from({ length: 960 - from }, (_, i) => out[(n + 1) * 960 + from + i]);
+          const wrong = (n, from) => (value, i) => Math.abs(value - wave(n * 960 + from + i));
+          const off = (n, from) => Math.max(...heard(n, from).map(wrong(n, from)));
+          return [steps, Math.max(...heard(10, 200).map(Math.abs)), off(11, 200), off(20, 700)];
+        }"""
+    )
+    assert steps < 0.045  # a sine of 440 Hz at 0.5 moves 0.029 a sample, and at the edges it dies away in 3 ms
+    assert hole == 0
+    assert resumed < 1e-6
+    assert late < 1e-6
+
+
 # A camera that is nothing but blue: not one picture of it may come out while an avatar is chosen.
 AVATAR = """
 async () => {

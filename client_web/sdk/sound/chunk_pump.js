@@ -1,29 +1,36 @@
 // @ts-check
-// Reads sounds in chunks, delays one's own, and writes the one that is to be heard. It runs in a worker, whose timing a busy page
-// does not disturb, or in the page.
+// Reads the microphone in chunks and writes one for each: the microphone's own sound, delayed, or what the server sent back. It runs in
+// a worker, whose timing a busy page does not disturb, or in the page.
 
 import { ChunkLine } from "./chunk_line.js";
+import { RATE_HZ, ReturnedSound } from "./returned_sound.js";
 
 /** @typedef {"own" | "returned"} Name the microphone, or what the server sent back */
 /** @typedef {{how: "jump" | "glide", delay_s: number}} Change */
-
-/** From one sound to the other: the last chunk of the one fades out, unless none comes for so long. */
-const PATIENCE_MS = 60;
+/** @typedef {import("./returned_sound.js").Heard} Heard by this machine's clock (s since 1970), which a page and its worker share */
 
 export class ChunkPump {
   /** @type {WritableStreamDefaultWriter<AudioData>} */
   #writer;
-  /** @type {Map<Name, ReadableStreamDefaultReader<AudioData>>} */
-  #readers = new Map();
+  /** @type {ReadableStreamDefaultReader<AudioData> | null} */
+  #reader = null;
+  /** @type {ReadableStreamDefaultReader<RTCEncodedAudioFrame | AudioData> | null} */
+  #packets = null;
   /** @type {ChunkLine | null} */
   #line = null;
+  /** @type {ReturnedSound | null} */
+  #returned = null;
   #form = "";
+  #channels = 1;
   #delay_s = 0;
+  /** @type {Heard | null} */
+  #at = null;
+  /** Samples of the microphone that became samples of the returned sound; a fraction is left over where their rates differ. */
+  #left = 0;
   /** @type {Name} */
   #heard = "own";
   /** @type {Name} */
   #wanted = "own";
-  #wantedSince_ms = 0;
   #rises = false;
 
   /** @param {WritableStream<AudioData>} writable */
@@ -31,21 +38,28 @@ export class ChunkPump {
     this.#writer = writable.getWriter();
   }
 
-  /** Takes a sound from here from now on. @param {Name} name @param {ReadableStream<AudioData> | null} readable @returns {void} */
-  read(name, readable) {
-    this.#readers.get(name)?.cancel().catch(() => {});
-    this.#readers.delete(name);
-    if (!readable) return;
-    const reader = readable.getReader();
-    this.#readers.set(name, reader);
-    this.#run(name, reader).catch(() => {}); // cancelled, or the track has ended
+  /** Takes the microphone from here from now on. @param {ReadableStream<AudioData> | null} readable @returns {void} */
+  read(readable) {
+    this.#reader?.cancel().catch(() => {});
+    this.#reader = readable?.getReader() ?? null;
+    if (this.#reader) this.#run(this.#reader).catch(() => {}); // cancelled, or the track has ended
+  }
+
+  /**
+   * Takes the server's sound from here from now on: its packets, or where the browser keeps those, what it made of them.
+   * @param {ReadableStream<RTCEncodedAudioFrame | AudioData> | null} readable @returns {void}
+   */
+  receive(readable) {
+    this.#packets?.cancel().catch(() => {});
+    this.#returned?.close();
+    this.#returned = this.#at = null;
+    this.#packets = readable?.getReader() ?? null;
+    if (this.#packets) this.#decode(this.#packets).catch(() => {}); // cancelled, or the connection was closed
   }
 
   /** Lets one sound be heard in place of the other. @param {Name} name @returns {void} */
   hear(name) {
-    if (name === this.#wanted) return;
     this.#wanted = name;
-    this.#wantedSince_ms = performance.now();
   }
 
   /** @param {Change} change @returns {void} */
@@ -55,42 +69,80 @@ export class ChunkPump {
     else this.#line?.glideTo(delay_s);
   }
 
+  /** Says when a returned sound is to be heard. @param {Heard} heard @returns {void} */
+  match(heard) {
+    this.#at = heard;
+    this.#returned?.hear(heard);
+  }
+
   /** @returns {void} */
   stop() {
-    this.read("own", null);
-    this.read("returned", null);
+    this.read(null);
+    this.receive(null);
     this.#writer.close().catch(() => {});
   }
 
-  /** @param {Name} name @param {ReadableStreamDefaultReader<AudioData>} reader */
-  async #run(name, reader) {
+  /** @param {ReadableStreamDefaultReader<AudioData>} reader */
+  async #run(reader) {
     for (;;) {
       const { value: chunk, done } = await reader.read();
       if (done) return;
-      if (reader === this.#readers.get(name)) this.#arrive(name, chunk);
+      if (reader === this.#reader) this.#arrive(chunk);
       else chunk.close();
     }
   }
 
-  /** @param {Name} name @param {AudioData} chunk */
-  #arrive(name, chunk) {
+  /** @param {ReadableStreamDefaultReader<RTCEncodedAudioFrame | AudioData>} reader */
+  async #decode(reader) {
+    for (;;) {
+      const { value: sound, done } = await reader.read();
+      if (done || reader !== this.#packets) return;
+      if (this.#form) this.#take(sound);
+      else if (sound instanceof AudioData) sound.close(); // nothing goes out yet
+    }
+  }
+
+  /** @param {RTCEncodedAudioFrame | AudioData} sound */
+  #take(sound) {
+    if (!this.#returned) {
+      this.#returned = new ReturnedSound(this.#channels);
+      if (this.#at) this.#returned.hear(this.#at);
+    }
+    if (sound instanceof AudioData) this.#returned.samples(sound, now_s());
+    else this.#returned.packet(sound, now_s());
+  }
+
+  /** @param {AudioData} chunk of the microphone */
+  #arrive(chunk) {
     const { numberOfChannels, numberOfFrames, sampleRate, timestamp } = chunk;
     const data = new Float32Array(numberOfChannels * numberOfFrames);
-    const planes = Array.from({ length: numberOfChannels }, (_, i) => data.subarray(i * numberOfFrames, (i + 1) * numberOfFrames));
+    const planes = split(data, numberOfChannels);
     planes.forEach((plane, planeIndex) => chunk.copyTo(plane, { planeIndex, format: "f32-planar" }));
     chunk.close();
-    if (name === "own") this.#lineFor(numberOfChannels, sampleRate).process(planes); // unheard too: what comes back is old
-    const silent = performance.now() - this.#wantedSince_ms > PATIENCE_MS;
-    if (name !== this.#heard && !(name === this.#wanted && silent)) return;
-    if (name === this.#wanted) {
-      if (name !== this.#heard || this.#rises) planes.forEach((plane) => ramp(plane, 0, 1));
-      [this.#heard, this.#rises] = [name, false];
-    } else {
+    this.#lineFor(numberOfChannels, sampleRate).process(planes); // unheard too: what comes back is old
+    const exact = (numberOfFrames * RATE_HZ) / sampleRate + this.#left;
+    const frames = Math.floor(exact);
+    this.#left = exact - frames;
+    const returned = this.#returned?.read(frames, now_s());
+    if (this.#heard === "returned" && returned) this.#write(returned, this.#channels, RATE_HZ, timestamp);
+    else this.#write(data, numberOfChannels, sampleRate, timestamp);
+  }
+
+  /**
+   * Writes a chunk of the sound that is heard; the last one fades out, the first one of the other fades in.
+   * @param {Float32Array<ArrayBuffer>} data @param {number} channels @param {number} sampleRate @param {number} timestamp
+   */
+  #write(data, channels, sampleRate, timestamp) {
+    const planes = split(data, channels);
+    if (this.#rises) planes.forEach((plane) => ramp(plane, 0, 1));
+    this.#rises = false;
+    const next = this.#wanted === "returned" && this.#returned ? "returned" : "own";
+    if (next !== this.#heard) {
       planes.forEach((plane) => ramp(plane, 1, 0));
-      [this.#heard, this.#rises] = [this.#wanted, true];
+      [this.#heard, this.#rises] = [next, true];
     }
-    const delayed = new AudioData({ format: "f32-planar", sampleRate, numberOfFrames, numberOfChannels, timestamp, data });
-    this.#writer.write(delayed).catch(() => {});
+    const init = { format: /** @type {const} */ ("f32-planar"), sampleRate, numberOfFrames: data.length / channels, numberOfChannels: channels };
+    this.#writer.write(new AudioData({ ...init, timestamp, data })).catch(() => {});
   }
 
   /** @param {number} channels @param {number} rate_hz @returns {ChunkLine} a new one for another kind of microphone */
@@ -98,10 +150,22 @@ export class ChunkPump {
     const form = `${channels} ${rate_hz}`;
     if (form === this.#form && this.#line) return this.#line;
     this.#form = form;
+    this.#channels = Math.min(2, channels); // as Opus has in a call
     this.#line = new ChunkLine(channels, rate_hz);
     this.#line.jumpTo(this.#delay_s);
     return this.#line;
   }
+}
+
+/** @returns {number} */
+function now_s() {
+  return (performance.timeOrigin + performance.now()) / 1000;
+}
+
+/** @param {Float32Array<ArrayBuffer>} data @param {number} channels @returns {Float32Array<ArrayBuffer>[]} a view of each plane */
+function split(data, channels) {
+  const frames = data.length / channels;
+  return Array.from({ length: channels }, (_, i) => data.subarray(i * frames, (i + 1) * frames));
 }
 
 /** @param {Float32Array} samples changed in place @param {number} from @param {number} to */

@@ -3,14 +3,18 @@
 // long as the picture takes, or what the server sent back. Unlike Web Audio it adds no delay of its own.
 
 import { ChunkPump } from "./chunk_pump.js";
-import { GLIDE, LONGEST_S } from "./chunk_line.js";
+import { LONGEST_S } from "./chunk_line.js";
+import { GLIDE } from "./sample_line.js";
 
 /** @typedef {import("./delay_follower.js").Move} Move */
-/** @typedef {import("./chunk_pump.js").Name} Name */
-/** @typedef {Pick<ChunkPump, "read" | "hear" | "follow" | "stop">} Pump */
+/**
+ * @typedef {Pick<ChunkPump, "read" | "receive" | "hear" | "follow" | "match" | "stop"> & {worker?: Worker}} Pump
+ * @typedef {import("./returned_sound.js").Heard} Heard
+ */
 
 const Processor = Reflect.get(globalThis, "MediaStreamTrackProcessor");
 const Generator = Reflect.get(globalThis, "MediaStreamTrackGenerator");
+const Transform = Reflect.get(globalThis, "RTCRtpScriptTransform");
 /** Of 10 ms: what waits while the page or the worker is busy. */
 const CHUNKS = 50;
 
@@ -21,6 +25,12 @@ export class ChunkSound {
   #pump = startPump(this.#generator.writable);
   /** Chromium brings a connection's sound to its readers only while an element plays it. */
   #pull = new Audio();
+  /** @type {Worker | null} */
+  #worker = null;
+  /** Resolves once `prepare` may be called. @type {Promise<void>} */
+  ready = this.#pump.then(({ worker }) => void (this.#worker = worker ?? null));
+  /** The receiver whose packets come to us. @type {RTCRtpReceiver | null} */
+  #prepared = null;
   #heard = { from_s: 0, to_s: 0, since_s: 0 };
 
   /** @returns {MediaStreamTrack} */
@@ -42,15 +52,41 @@ export class ChunkSound {
 
   /** Takes the sound from this track from now on. @param {MediaStreamTrack | null} track @returns {void} */
   setSource(track) {
-    this.#read("own", track);
+    const readable = track && chunksOf(track);
+    this.#pump.then((pump) => pump.read(readable));
   }
 
-  /** Takes the sound that the server sends back. @param {MediaStreamTrack | null} track @returns {void} */
-  setReturned(track) {
+  /**
+   * Takes the packets of the server's sound out of a connection, where that can be done.
+   * @param {RTCRtpReceiver} receiver made in this very task: later Chromium (156) does not let go of them @returns {void}
+   */
+  prepare(receiver) {
+    if (!this.#worker || !Transform || !("AudioDecoder" in globalThis)) return;
+    receiver.transform = new Transform(this.#worker, {});
+    this.#prepared = receiver;
+  }
+
+  /**
+   * Takes the sound that the server sends back.
+   * @param {MediaStreamTrack | null} track @param {RTCRtpReceiver} [receiver] its own @returns {void}
+   */
+  setReturned(track, receiver) {
+    const readable = !track || (receiver && receiver === this.#prepared) ? null : this.#readable(track);
+    if (!track) this.#pull.srcObject = null;
+    if (!track || readable) this.#pump.then((pump) => pump.receive(readable));
+  }
+
+  /** What the browser makes of a returned sound, in step as near as it keeps it itself. @param {MediaStreamTrack} track */
+  #readable(track) {
     this.#pull.muted = true;
-    this.#pull.srcObject = track && new MediaStream([track]);
-    if (track) this.#pull.play().catch(() => {});
-    this.#read("returned", track);
+    this.#pull.srcObject = new MediaStream([track]);
+    this.#pull.play().catch(() => {});
+    return chunksOf(track);
+  }
+
+  /** Says when a returned sound is to be heard, by performance.now. @param {Heard} heard @returns {void} */
+  match({ rtp, at_s }) {
+    this.#pump.then((pump) => pump.match({ rtp, at_s: at_s + performance.timeOrigin / 1000 }));
   }
 
   /** Lets the server's sound be heard, or the microphone. @param {boolean} on @returns {void} */
@@ -72,12 +108,11 @@ export class ChunkSound {
     this.#pump.then((pump) => pump.stop());
     this.#generator.stop();
   }
+}
 
-  /** @param {Name} name @param {MediaStreamTrack | null} track */
-  #read(name, track) {
-    const readable = track && new Processor({ track, maxBufferSize: CHUNKS }).readable;
-    this.#pump.then((pump) => pump.read(name, readable));
-  }
+/** @param {MediaStreamTrack} track @returns {ReadableStream<AudioData>} */
+function chunksOf(track) {
+  return new Processor({ track, maxBufferSize: CHUNKS }).readable;
 }
 
 /** In a worker, or in the page where its policy forbids that. @param {WritableStream} writable @returns {Promise<Pump>} */
@@ -86,9 +121,12 @@ async function startPump(writable) {
   if (!worker) return new ChunkPump(writable);
   worker.postMessage(["start", writable], [writable]);
   return {
-    read: (name, readable) => worker.postMessage(["read", name, readable], readable ? [readable] : []),
+    worker,
+    read: (readable) => worker.postMessage(["read", readable], readable ? [readable] : []),
+    receive: (readable) => worker.postMessage(["receive", readable], readable ? [readable] : []),
     hear: (name) => worker.postMessage(["hear", name]),
     follow: (change) => worker.postMessage(["follow", change]),
+    match: (heard) => worker.postMessage(["match", heard]),
     stop: () => {
       worker.postMessage(["stop"]);
       setTimeout(() => worker.terminate(), 100);

@@ -25,6 +25,11 @@ export class DelayFollower {
     return this.#at_s;
   }
 
+  /** True once some pictures have come. @returns {boolean} */
+  get settled() {
+    return this.#seen.length > 1;
+  }
+
   /**
    * Takes the delay of a picture that is displayed now.
    * @param {number} delay_s @param {number} t_s of any steady clock @returns {void}
@@ -57,7 +62,7 @@ export class DelayFollower {
 }
 
 /** @param {number[]} values */
-function median(values) {
+export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;

@@ -23,6 +23,7 @@ export class WebAudioSound {
   /** Chromium brings a connection's sound to Web Audio only while an element plays it. */
   #pull = new Audio();
   #usesReturned = false;
+  ready = Promise.resolve();
   #resume = () => void this.#context.resume().catch(() => {});
 
   constructor() {
@@ -64,6 +65,12 @@ export class WebAudioSound {
     this.#returned = stream && this.#context.createMediaStreamSource(stream);
     this.#returned?.connect(this.#remote);
   }
+
+  /** The browser itself keeps a connection's sound in step with its picture. @returns {void} */
+  prepare() {}
+
+  /** @returns {void} */
+  match() {}
 
   /** Lets the server's sound be heard, or the microphone. @param {boolean} on @returns {void} */
   useReturned(on) {

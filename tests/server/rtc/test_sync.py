@@ -5,7 +5,9 @@ from typing import Any
 
 import av
 import numpy as np
-from aiortc.mediastreams import MediaStreamTrack
+from aiortc import RTCRtpReceiver
+from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack
+from aiortc.rtp import RtcpSrPacket
 
 from engine.bench.timecode import read, stamp
 from tests.server.client import CameraTrack, Participant, moving_square, running
@@ -67,6 +69,45 @@ async def test_a_sync_pair_is_of_one_picture() -> None:
         for pair, number, back_s in matched:
             assert camera.drawn_s[number] <= pair["arrived_s"] <= back_s
             assert 0 < pair["decode_ms"] / 1e3 < back_s - min(camera.drawn_s.values())
+
+
+async def test_a_sync_pair_names_the_sound_of_its_moment() -> None:
+    """The sender reports of both tracks put `rtp` and `sound_rtp` at the same moment; without sound there is none."""
+    reports: dict[str, Any] = {}
+
+    def note(receiver: RTCRtpReceiver) -> None:
+        handle = receiver._handle_rtcp_packet
+
+        async def noting(packet: Any) -> None:
+            if isinstance(packet, RtcpSrPacket):
+                reports[receiver.track.kind] = packet.sender_info
+            await handle(packet)
+
+        receiver._handle_rtcp_packet = noting  # type: ignore[method-assign]
+
+    def sent_s(kind: str, rtp: int) -> float:
+        since = (rtp - reports[kind].rtp_timestamp + 2**31) % 2**32 - 2**31
+        return float(reports[kind].ntp_timestamp / 2**32 + since / {"video": 90_000, "audio": 48_000}[kind])
+
+    async with running() as server, Participant(server.ws) as tab:
+
+        def pairs() -> list[dict[str, Any]]:
+            return [m["sync"] for m in tab.inbox if m["type"] == "stats" and m["sync"] is not None]
+
+        await tab.offer()
+        await tab.until(pairs, what="a sync pair")
+        assert pairs()[-1]["sound_rtp"] is None
+        tab.inbox.clear()
+        await tab.offer(sound=AudioStreamTrack())
+        assert tab.pc is not None
+        for receiver in tab.pc.getReceivers():
+            note(receiver)
+        await tab.until(lambda: len(reports) == 2, what="sender reports of both tracks")
+        tab.inbox.clear()
+        await tab.until(lambda: any(pair["sound_rtp"] is not None for pair in pairs()), what="a pair with sound")
+        pair = pairs()[-1]
+    # Both reports tell Unix time by clocks that are read one after the other.
+    assert abs(sent_s("video", pair["rtp"]) - sent_s("audio", pair["sound_rtp"])) < 1e-3
 
 
 async def test_the_pong_is_precise() -> None:
