@@ -150,10 +150,11 @@ class DiffusionEngine(Engine):
         if self._cost_model is None:
             return None
         options = self.options if avatar is None else _chosen(self.options, avatar)
-        shape, window_s = options.shape, _window_s(self._cost_model, options) * self._calibration.ratio
+        shape, expected_s = options.shape, _window_s(self._cost_model, options)
+        window_s, late_s = (expected_s * ratio for ratio in (self._calibration.ratio, self._calibration.late_ratio))
         if isinstance(shape, StaggeredShape):
-            return predicted(source_fps, shape.chunk, window_s, streams, flying=shape.levels)
-        return predicted(source_fps, shape.hop, window_s, streams)
+            return predicted(source_fps, shape.chunk, window_s, streams, shape.levels, late_s)
+        return predicted(source_fps, shape.hop, window_s, streams, late_window_s=late_s)
 
     @property
     def quality(self) -> str:

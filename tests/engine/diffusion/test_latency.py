@@ -56,9 +56,37 @@ def test_too_slow_a_device_is_told_before() -> None:
     """10 frames in 0.8 s are 12.5 a second; two participants halve it and wait for one another."""
     alone, together = predicted(25.0, 10, 0.8), predicted(10.0, 10, 0.8, streams=2)
     assert (alone.fps, alone.keeps_up) == (12.5, False)
-    assert alone.delay_s == pytest.approx(0.36 + 0.8)
+    assert alone.delay_s == pytest.approx(0.02 + 2 * 0.8)
     assert (together.fps, together.keeps_up) == (6.25, False)
-    assert together.delay_s == pytest.approx(0.9 + 1.6)
+    assert together.delay_s == pytest.approx(0.05 + 2 * 1.6)
+
+
+@pytest.mark.parametrize(("fresh", "window_s"), [(4, 0.18), (10, 0.45), (10, 0.8)])
+def test_the_delay_of_a_slow_device_is_what_a_simulation_gives(fresh: int, window_s: float) -> None:
+    """One frame waits in the mailbox, one window for the device (engine.live.lane): the median, within a frame."""
+    fps, count = 25.0, 4000
+    mailbox: float | None = None
+    filling: list[float] = []
+    waiting: list[float] | None = None
+    running: tuple[float, list[float]] | None = None
+    delays: list[float] = []
+    for number in range(count):
+        now = number / fps
+        while running is not None and running[0] <= now:
+            ended, frames = running
+            delays.append(ended - frames[0])
+            running, waiting = ((ended + window_s, waiting), None) if waiting else (None, None)
+        if waiting is not None:
+            mailbox = now  # the newest wins
+            continue
+        for t_s in (t for t in (mailbox, now) if t is not None):
+            filling.append(t_s)
+        mailbox = None
+        if len(filling) >= fresh:
+            waiting, filling = filling[:fresh], filling[fresh:]
+            if running is None:
+                running, waiting = (now + window_s, waiting), None
+    assert np.median(delays[-100:]) == pytest.approx(predicted(fps, fresh, window_s).delay_s, abs=1 / fps)
 
 
 def test_impossible_values_are_refused() -> None:
@@ -82,6 +110,21 @@ def test_the_calibration_follows_what_windows_take() -> None:
     assert calibration.ratio == 4.0
 
 
+def test_late_windows_set_the_delay() -> None:
+    """Three of 20 windows take twice as long: the delay goes by those, the rate by the mean; one counts little."""
+    calibration = RuntimeCalibration()
+    assert calibration.late_ratio == 1.0
+    for i in range(20):
+        calibration.add(i * 1.0, i * 1.0 + (0.4 if i % 7 == 3 else 0.2), expected_s=0.2)
+    assert calibration.late_ratio == pytest.approx(2.0)
+    assert calibration.ratio < 1.3
+    for i in range(20, 60):
+        calibration.add(i * 1.0, i * 1.0 + (0.8 if i == 50 else 0.2), expected_s=0.2)
+    assert calibration.late_ratio == pytest.approx(calibration.ratio)
+    told = predicted(25.0, 10, 0.2, late_window_s=0.3)
+    assert (told.delay_s, told.fps, told.keeps_up) == (pytest.approx(0.36 + 0.3), 25.0, True)
+
+
 def test_windows_that_overlap_count_once() -> None:
     """Two windows in one shared call of 0.4 s, expected 0.2 s each: the cost model is right."""
     calibration = RuntimeCalibration()
@@ -89,6 +132,7 @@ def test_windows_that_overlap_count_once() -> None:
         calibration.add(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
         calibration.add(i * 1.0, i * 1.0 + 0.4, expected_s=0.2)
     assert calibration.ratio == pytest.approx(1.0, abs=0.06)
+    assert calibration.late_ratio == pytest.approx(1.0, abs=0.06)
 
 
 @pytest.mark.parametrize("preset", QUALITIES, ids=lambda preset: preset.name)
