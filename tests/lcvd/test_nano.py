@@ -120,8 +120,9 @@ def test_the_hint_decides_the_light(model: LcvdModel) -> None:
 
 
 def test_the_live_engine_takes_size_and_label_from_the_manifest(tmp_path: Path) -> None:
-    """128 px unless another size is asked for, one branch, few steps, and the menu says demonstration."""
+    """160 px unless another size is asked for, one branch, few steps, and the menu says demonstration."""
     assert trained_size("nano") == 128
+    assert served_size("nano") == 160
     assert trained_size(tmp_path) == 512
     engine: Any = make_engine("lcvd", EngineConfig(lcvd=LcvdConfig("nano", "eager")))
     assert engine.options.size == served_size("nano")
