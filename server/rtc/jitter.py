@@ -20,6 +20,7 @@ from aiortc.utils import uint16_add
 
 MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
 REPORTS = 8  # of the sender, a second apart: their median counts
+REPORT_STEP_S = 0.03  # so far from them a report is of another clock: a microphone that left out sound
 AUDIO_REORDER = 3  # packets that come after a missing one before it is given up; aiortc holds every sound for 4
 
 
@@ -145,7 +146,12 @@ class LiveReceiver(RTCRtpReceiver):
         if isinstance(packet, RtcpSrPacket):
             pts_s = self._pts_s(packet.sender_info.rtp_timestamp)
             if pts_s is not None:
-                self._captures.append(packet.sender_info.ntp_timestamp / 2**32 - pts_s)
+                self._note_capture(packet.sender_info.ntp_timestamp / 2**32 - pts_s)
+
+    def _note_capture(self, capture_s: float) -> None:
+        if self.capture_s is not None and abs(capture_s - self.capture_s) > REPORT_STEP_S:
+            self._captures.clear()
+        self._captures.append(capture_s)
 
     def _pts_s(self, rtp: int) -> float | None:
         """Returns the PTS that a frame with RTP timestamp `rtp`, about now, would have; None before there was one."""

@@ -170,9 +170,9 @@ def test_sound_in_step(call: Page) -> None:
     """The microphone is held back as long as the picture takes, and follows a change of the delay."""
     relight(call, "page", 0.3)
     wait_for(call, "relit.state === 'live'")
-    call.wait_for_timeout(5000)
+    call.wait_for_timeout(3500)
     call.evaluate("relit.setStrength(1.0 / 4)")
-    call.wait_for_timeout(7000)
+    call.wait_for_timeout(5000)
     source, output = call.evaluate("[seen, shown]")
     measured = np.array(offsets(source, output))
     late_s = [age / 1000 for _, age in output["flashes"]]
@@ -341,13 +341,14 @@ def test_bad_input(call: Page) -> None:
           stopped.getVideoTracks()[0].stop();
           const stopping = camera();
           const stop = () => stopping.getVideoTracks()[0].stop();
-          await run("no_server", camera(), { server: "/nowhere/" }, 1500);
-          await run("no_video", new MediaStream(), {});
-          await run("stopped", stopped, {});
           setTimeout(stop, 800);
-          await run("stopping", stopping, {}, 1500);
-          await run("screen", screen, {}, 1000);
-          await run("large", canvas.captureStream(), {}, 2500);
+          await Promise.all([
+            run("no_server", camera(), { server: "/nowhere/" }, 1500),
+            run("no_video", new MediaStream(), {}),
+            run("stopped", stopped, {}),
+            run("stopping", stopping, {}, 1500),
+          ]);
+          await Promise.all([run("screen", screen, {}, 1000), run("large", canvas.captureStream(), {}, 2500)]);
           clearInterval(drawing);
           for (const [name, stream, options] of [
             ["kind", document, {}], ["address", null, { server: "ftp://x" }], ["sound", null, { sound: "loud" }],

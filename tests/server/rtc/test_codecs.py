@@ -10,7 +10,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
-from aiortc.rtp import RtpPacket
+from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket, RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -183,6 +183,26 @@ def test_a_giant_picture_is_not_even_converted() -> None:
 
 
 # ---- receiving
+
+
+async def test_a_microphone_that_left_out_sound_is_dated_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first report after a gap in the source's clock counts alone; jitter of the reports is still evened out."""
+    codecs.tune()
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    receiver = pc.addTransceiver("audio").receiver
+    assert isinstance(receiver, receiving.LiveReceiver)
+    monkeypatch.setattr(receiver, "_pts_s", lambda rtp: rtp / 48_000)
+
+    async def report(sent_s: float, source_s: float) -> None:
+        info = RtcpSenderInfo(round(sent_s * 2**32), round(source_s * 48_000), 0, 0)
+        await receiver._handle_rtcp_packet(RtcpSrPacket(ssrc=1, sender_info=info))
+
+    for second, jitter_s in enumerate((0.0, 0.01, 0.0, -0.01, 0.0)):
+        await report(100 + second + jitter_s, second)
+    assert receiver.capture_s == pytest.approx(100, abs=1e-4)
+    await report(105, 4.8)
+    assert receiver.capture_s == pytest.approx(100.2, abs=1e-4)
+    await pc.close()
 
 
 def packets_of(frames: list[int], marked: bool = True, start: int = 65530) -> list[RtpPacket]:
