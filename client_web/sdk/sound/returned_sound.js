@@ -14,6 +14,10 @@ const LONGEST_S = 2;
 const USUAL_S = 0.03;
 const STEP_S = 0.012;
 const TOLERANCE_S = 0.002;
+/** Packets, of 20 ms, whose arrival says how early sound can be heard: not before nearly all of them have come and are decoded. */
+const ARRIVALS = 100;
+const NEARLY_ALL = 0.95;
+const DECODE_S = 0.005;
 /** Of 10 ms: what dates the sound that goes out. */
 const DATES = 50;
 
@@ -27,6 +31,8 @@ export class ReturnedSound {
   #newest = null;
   /** @type {Heard | null} */
   #heard = null;
+  /** When sample 0 would have come, as each packet says. @type {number[]} */
+  #came = [];
   /** Of sound without timestamps: when its first sample came, without jitter. */
   #arrivals = new DelayFollower();
   /** Samples that went out so far. */
@@ -52,6 +58,8 @@ export class ReturnedSound {
     if (this.#newest && place <= this.#newest.place) return; // overtaken: silence was heard for it
     this.#newest = { rtp, place };
     this.#heard ??= { rtp, at_s: now_s + USUAL_S };
+    this.#came.push(now_s - place / RATE_HZ);
+    if (this.#came.length > ARRIVALS) this.#came.shift();
     if (!this.#decoder || this.#decoder.state === "closed") this.#decoder = this.#open();
     this.#places.push(place);
     const timestamp = Math.round((place / RATE_HZ) * 1e6);
@@ -112,10 +120,18 @@ export class ReturnedSound {
     if (this.#dates.length > DATES) this.#dates.shift();
   }
 
+  /** When sample 0 could have been heard at the earliest. */
+  get #earliest_s() {
+    const sorted = [...this.#came].sort((a, b) => a - b);
+    return sorted.length ? sorted[Math.floor(NEARLY_ALL * (sorted.length - 1))] + DECODE_S : -Infinity;
+  }
+
   #follow() {
     if (!this.#heard || !this.#newest) return;
     const place = this.#newest.place + ((this.#heard.rtp - this.#newest.rtp) | 0);
-    const delay = (this.#heard.at_s - median(this.#dates)) * RATE_HZ - place;
+    // A picture that is there before its sound is less bad than silence.
+    const zero_s = Math.max(this.#heard.at_s - place / RATE_HZ, this.#earliest_s);
+    const delay = (zero_s - median(this.#dates)) * RATE_HZ;
     const off_s = Math.abs(delay - this.#line.delay) / RATE_HZ;
     if (off_s > STEP_S) this.#line.jumpTo(Math.round(delay));
     else if (off_s > TOLERANCE_S) this.#line.glideTo(Math.round(delay));
