@@ -16,6 +16,7 @@ from server.rtc.sound.delay_match import DelayMatch
 CAMERA = "camera"
 # Without sender reports: a sound packet leaves when its 20 ms are over, its picture is encoded and decoded meanwhile.
 USUAL_LAG_S = -0.008
+LEAD_S = 0.015  # a sound leaves so long before its picture, and says so: a receiver can wait with it, but not hurry
 MAX_LAG_S = 0.3  # reports that say more than this are not of one clock
 AHEAD_S, BEHIND_S = 0.06, 0.5  # a picture leaves at most so long before and after its sound; beyond, the sound jumps
 
@@ -44,12 +45,12 @@ class LipSync:
         return video_s - audio_s - self._audio.lookahead_s
 
     def media_s(self, frame: OutputFrame, now_s: float) -> float:
-        """Takes a picture as it is sent; returns when the sound of its moment leaves."""
+        """Takes a picture as it is sent; returns when the sound of its moment leaves, a little earlier."""
         if not (frame.relit or frame.showing == CAMERA):
-            return now_s  # held: its lips do not move, and what they would say is not known
+            return now_s - LEAD_S  # held: its lips do not move, and what they would say is not known
         arrived_s = frame.t_s + self._arrivals.offset_s
         self._match.picture(now_s - arrived_s, frame.showing)
         ahead_s = self.lag_s - self._audio.lookahead_s
-        self._audio.match(self._match.delay_s + ahead_s)
+        self._audio.match(self._match.delay_s + ahead_s - LEAD_S)
         heard_s = arrived_s + self._audio.actual_delay_s - ahead_s
         return min(max(heard_s, now_s - BEHIND_S), now_s + AHEAD_S)

@@ -7,7 +7,7 @@ import pytest
 from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket
 
 from engine.live.output import OutputFrame
-from server.rtc.lip_sync import USUAL_LAG_S, LipSync
+from server.rtc.lip_sync import LEAD_S, USUAL_LAG_S, LipSync
 from server.rtc.sender import NTP_TO_UNIX_S, LiveSender
 from server.rtc.sound.arrival_line import ArrivalLine
 
@@ -47,8 +47,8 @@ def test_the_sound_leaves_with_the_picture_of_its_moment() -> None:
     sync = synced(sound, 7.03, 7.01)
     for k in range(20):
         now_s = 500.03 + k / 30 + 0.4
-        assert sync.media_s(picture(k / 30), now_s) == pytest.approx(now_s)
-    assert sound.asked_s == pytest.approx(0.4 + 0.02 - 2 * 0.0065)
+        assert sync.media_s(picture(k / 30), now_s) == pytest.approx(now_s - LEAD_S)
+    assert sound.asked_s == pytest.approx(0.4 + 0.02 - 2 * 0.0065 - LEAD_S)
 
 
 @pytest.mark.parametrize("ways", [(None, 7.0), (7.0, None), (0.0, 9.0)])
@@ -69,7 +69,7 @@ def test_pictures_stay_on_the_sounds_clock_through_a_jump() -> None:
             continue  # the picture holds still until the slow engine has what was not seen yet
         now_s = 500.03 + k / 30
         times.append(sync.media_s(picture(k / 30 - delay_s, showing=showing), now_s))
-        lags.append(times[-1] - now_s)
+        lags.append(times[-1] - now_s + LEAD_S)
     assert np.diff(times).min() > 0
     assert max(np.abs(lags)) < 0.001
 
@@ -84,7 +84,7 @@ def test_a_held_picture_does_not_move_the_sound() -> None:
     for k in range(20, 40):
         for showing in ("lcvd", "portrait"):
             now_s = 500.03 + k / 30
-            assert sync.media_s(picture(k / 30, relit=False, showing=showing), now_s) == now_s
+            assert sync.media_s(picture(k / 30, relit=False, showing=showing), now_s) == now_s - LEAD_S
     assert sound.asked_s == before > 1.9
 
 
@@ -94,7 +94,7 @@ def test_a_single_late_picture_is_late_on_the_sounds_clock() -> None:
     for k in range(20):
         sync.media_s(picture(k / 30), 500.03 + k / 30 + 0.1)
     now_s = 500.03 + 20 / 30 + 0.1
-    assert sync.media_s(picture(20 / 30), now_s + 0.2) == pytest.approx(now_s, abs=0.001)
+    assert sync.media_s(picture(20 / 30), now_s + 0.2) == pytest.approx(now_s - LEAD_S, abs=0.001)
 
 
 def test_reports_tie_the_tracks_clock_to_ours() -> None:
