@@ -3,7 +3,6 @@
 
 import { SampleLine } from "./sample_line.js";
 
-
 export const LONGEST_S = 4.2;
 const MARGIN_S = 0.5;
 
