@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import gettempdir
 from threading import Thread
 from typing import Any
 
@@ -123,7 +124,8 @@ def serve_folder(folder: Path, instead: dict[str, str]) -> Iterator[int]:
 
 @contextmanager
 def _running(command: list[str], address: str) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Elsewhere than in the checkout: Debian's Janus sometimes leaves a core file when it is stopped.
+    process = subprocess.Popen(command, cwd=gettempdir(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + START_S
         while True:

@@ -125,7 +125,8 @@ def test_delay_line(call: Page) -> None:
     """The delay line is exact at rest, glides by at most half a per cent, and jumps without a step in the sound."""
     rest, glide, steps, length = call.evaluate(
         """async () => {
-          const { ChunkLine, GLIDE } = await import("/sdk/sound/chunk_line.js");
+          const { ChunkLine } = await import("/sdk/sound/chunk_line.js");
+          const { GLIDE } = await import("/sdk/sound/sample_line.js");
           const RATE = 48000;
           const wave = (i) => 0.5 * Math.sin((2 * Math.PI * 440 * i) / RATE);
           const line = new ChunkLine(1, RATE);
