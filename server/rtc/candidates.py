@@ -11,6 +11,11 @@ from server.protocol import IceCandidate
 CANDIDATE = "a=candidate:"
 
 
+def is_port(port: int) -> bool:
+    """True for a number that can be a port of UDP."""
+    return 0 < port < 65536
+
+
 def parsed_candidate(candidate: IceCandidate | None) -> RTCIceCandidate | None:
     """Returns a trickled candidate for aiortc; None for one that is no use, and for the end of candidates.
 
@@ -25,6 +30,10 @@ def parsed_candidate(candidate: IceCandidate | None) -> RTCIceCandidate | None:
         raise BadMessage(
             f"candidate={candidate.candidate[:80]!r} is not an ICE candidate", "send it as it came"
         ) from error
+    if not is_port(parsed.port):
+        raise BadMessage(
+            f"candidate={candidate.candidate[:80]!r} has no port between 1 and 65535", "send it as it came"
+        )
     parsed.sdpMid, parsed.sdpMLineIndex = candidate.sdpMid, candidate.sdpMLineIndex
     if parsed.sdpMid is None and parsed.sdpMLineIndex is None:
         parsed.sdpMLineIndex = 0

@@ -14,7 +14,9 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.sdp import DIRECTIONS, MediaDescription, SessionDescription
 
 from server.errors import BadOffer, UnusableOffer
+from server.rtc.candidates import is_port
 
+KINDS = (*CODECS, "application")  # of sections: what aiortc can answer
 MAX_SECTIONS = 8
 MID = "a=mid:"
 # RFC 8843, section 7.1.3: of a bundle these stand in the section of the first mid alone (categories of RFC 8859).
@@ -57,6 +59,12 @@ def _checked(sdp: str, verb: str, directions: tuple[str, ...], remedy: str) -> s
         raise UnusableOffer(
             f"the offer has {len(description.media)} media sections", "offer one video and at most one audio"
         )
+    unknown = next((media.kind for media in description.media if media.kind not in KINDS), None)
+    if unknown is not None:
+        raise UnusableOffer(f"the offer has a section m={unknown[:40]!r}", "offer one video and at most one audio")
+    mids = [media.rtp.muxId for media in description.media if media.rtp.muxId]
+    if len(set(mids)) < len(mids):
+        raise BadOffer(f"two sections of the offer have the same a=mid ({', '.join(mids)})", "name each differently")
     for media in description.media:
         if media.ice is None or media.ice.usernameFragment is None or media.ice.password is None:
             raise BadOffer("the offer has no ICE credentials", "send RTCSessionDescription.sdp unchanged")
@@ -69,6 +77,9 @@ def _checked(sdp: str, verb: str, directions: tuple[str, ...], remedy: str) -> s
 def completed(sdp: str) -> str:
     """Returns `sdp` with every section's transport, direction and port written out; what is not SDP stays as it is."""
     session, sections = _sections(sdp)
+    for section in sections:
+        _keep_one_mid(section)
+    session = _bundle_of_present(session, sections)
     first = _first_of_bundle(session, sections)
     direction = next((name for name in DIRECTIONS if f"a={name}" in session), "sendrecv")
     for section in sections:
@@ -80,6 +91,21 @@ def completed(sdp: str) -> str:
             section.remove("a=bundle-only")
             section[0] = re.sub(r"^(m=\S+) 0 ", r"\1 9 ", section[0])
     return _joined(session, sections)
+
+
+def _keep_one_mid(section: Section) -> None:
+    """Removes all but the first name of a section."""
+    named = [line for line in section if line.startswith(MID)]
+    for line in reversed(named[1:]):
+        del section[len(section) - 1 - section[::-1].index(line)]
+
+
+def _bundle_of_present(session: list[str], sections: list[Section]) -> list[str]:
+    """Returns the session's lines with those mids alone in the BUNDLE group that a section has (RFC 9143, 7.2)."""
+    present = [_mid(section) for section in sections]
+    kept = [mid for mid in dict.fromkeys(_bundle(session)) if mid in present]
+    lines = [line for line in session if not line.startswith("a=group:BUNDLE")]
+    return [*lines, f"a=group:BUNDLE {' '.join(kept)}"] if kept else lines
 
 
 def is_ffmpeg(sdp: str) -> bool:
@@ -175,8 +201,10 @@ def _attribute(line: str) -> str:
 
 
 def _useless(line: str) -> bool:
-    """True for a candidate that is not UDP or has an mDNS name, and for the end of candidates."""
+    """True for a candidate that is not UDP, has an mDNS name or an impossible port, and for the end of candidates."""
     if not line.startswith("a=candidate:"):
         return line.strip() == "a=end-of-candidates"
     fields = line.split()
-    return len(fields) < 6 or fields[2].lower() != "udp" or fields[4].endswith(".local")
+    if len(fields) < 6 or fields[2].lower() != "udp" or fields[4].endswith(".local"):
+        return True
+    return fields[5].isdecimal() and not is_port(int(fields[5]))

@@ -177,11 +177,22 @@ class Peer:
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
         try:
-            await self._pc.close()
+            await self._close_connection()
         finally:
             await asyncio.to_thread(self.live.close)
 
     # ---- inside
+
+    async def _close_connection(self) -> None:
+        """Closes the connection; aiortc's own way stops at a section that never got a transport."""
+        try:
+            await self._pc.close()
+        except AttributeError as error:
+            logger.info("the connection was never complete: %r", error)
+            for transceiver in self._pc.getTransceivers():
+                if (transport := transceiver.receiver.transport) is not None:
+                    await transport.stop()
+                    await transport.transport.stop()
 
     def _allow_for_ffmpeg(self) -> None:
         """Takes the certificate that an FFmpeg built with GnuTLS shows, and its media for consent."""

@@ -47,6 +47,8 @@ BAD_OFFERS = {
     "hundred sections": VIDEO_OFFER
     + "".join(VIDEO_OFFER[VIDEO_OFFER.index("m=") :].replace("mid:0", f"mid:{i}") for i in range(1, 100)),
     "broken candidate": VIDEO_OFFER + "a=candidate:1 1 udp x y z typ host\n",
+    "unknown kind": VIDEO_OFFER + "m=text 9 UDP/TLS/RTP/SAVPF 98\na=mid:1\na=rtpmap:98 t140/1000\n",
+    "two of one name": VIDEO_OFFER + VIDEO_OFFER[VIDEO_OFFER.index("m=") :],
     "broken bundle": VIDEO_OFFER.replace("BUNDLE 0", "BUNDLE 7 8"),
 }
 
@@ -106,6 +108,7 @@ def test_an_offer_of_nothing_is_a_bad_offer() -> None:
     [
         {"candidate": "candidate:nonsense", "sdpMid": "0"},
         {"candidate": "candidate:1 1 udp x 192.0.2.1 y typ host", "sdpMid": "0"},
+        {"candidate": "candidate:1 1 udp 2130706431 192.0.2.1 65536 typ host", "sdpMid": "0"},
         {"candidate": "x" * 1000, "sdpMid": "0"},
     ],
 )

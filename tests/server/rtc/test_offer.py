@@ -46,7 +46,25 @@ def direction_above(sdp: str) -> str:
     return without_direction(sdp).replace("t=0 0", "t=0 0\r\na=sendrecv", 1)
 
 
-@pytest.mark.parametrize("rewrite", [max_bundle, session_level, without_direction, direction_above])
+def stale_bundle(sdp: str) -> str:
+    """The BUNDLE group names, first of all, a section that is not there, and one twice."""
+    return sdp.replace("a=group:BUNDLE 0", "a=group:BUNDLE 7 0 0", 1)
+
+
+def named_twice(sdp: str) -> str:
+    """A section has a second, empty name."""
+    return sdp.replace("a=mid:0", "a=mid:0\r\na=mid:", 1)
+
+
+def impossible_port(sdp: str) -> str:
+    """One of the candidates has a port that UDP does not have: sending to it would end the socket."""
+    return sdp.replace("a=mid:0", "a=mid:0\r\na=candidate:9 1 udp 2130706432 127.0.0.1 99999 typ host", 1)
+
+
+REWRITES = (max_bundle, session_level, without_direction, direction_above, stale_bundle, named_twice, impossible_port)
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
 async def test_an_offer_as_the_rfcs_allow_it_is_answered(rewrite) -> None:
     """Picture and sound come back, as from the offer that a browser writes."""
     async with running() as server, Participant(server.ws) as tab:
