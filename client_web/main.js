@@ -21,7 +21,7 @@ import { Stage } from "./stage.js";
 import { Store } from "./store.js";
 import { followTheme } from "./theme.js";
 import { takeToken } from "./token.js";
-import { troubleFrom } from "./trouble.js";
+import { trouble, troubleFrom } from "./trouble.js";
 
 /** @typedef {import("./store.js").Light} Light */
 /** @typedef {import("./store.js").Choices} Choices */
@@ -46,7 +46,8 @@ const chosen = () => lights().find((light) => light.name === store.now.light) ??
 
 // Server
 
-const token = await takeToken(troubleFrom);
+// A code of its own, and it stays: the refused connection that follows would replace the reason by "a token is needed".
+const token = await takeToken(({ message, hint }) => trouble({ code: "link_refused", message, hint, stays: true }));
 const relit = /** @type {import("./sdk/relit.js").Relit} */ (await relight(null, { sound: "page", token }));
 stage.relit(relit);
 

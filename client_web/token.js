@@ -6,7 +6,7 @@ import { join } from "./links.js";
 
 const KEY = "relight.token";
 
-/** @param {(error: unknown) => void} refused hears of a printed link that works no more @returns {Promise<string>} empty: none */
+/** @param {(error: Error & {hint?: string}) => void} refused hears of a printed link that works no more @returns {Promise<string>} empty: none */
 export async function takeToken(refused) {
   const fragment = new URLSearchParams(location.hash.slice(1));
   const entry = fragment.get("join");

@@ -7,17 +7,18 @@ const SHOWN_MS = 8000;
 
 /**
  * Shows a problem, in place of an older one of the same code.
- * @param {{code?: string, message: string, hint?: string}} problem @returns {void}
+ * @param {{code?: string, message: string, hint?: string, stays?: boolean}} problem `stays`: until it is dismissed @returns {void}
  */
-export function trouble({ code = "trouble", message, hint = "" }) {
+export function trouble({ code = "trouble", message, hint = "", stays = false }) {
   const list = find("#toasts");
   for (const old of list.children) if (old instanceof HTMLElement && old.dataset.code === code) old.remove();
-  while (list.children.length > 2) list.firstElementChild?.remove();
+  while (list.children.length > 2) (list.querySelector(".toast:not([data-stays])") ?? list.firstElementChild)?.remove();
   const close = make("button", { type: "button", class: "toast-close", "aria-label": "Dismiss" }, "×");
   const text = make("div", {}, make("strong", {}, message));
   if (hint) text.append(make("p", {}, hint));
   const toast = make("div", { class: "toast", "data-code": code }, text, close);
-  const timer = window.setTimeout(() => toast.remove(), SHOWN_MS);
+  toast.toggleAttribute("data-stays", stays);
+  const timer = stays ? 0 : window.setTimeout(() => toast.remove(), SHOWN_MS);
   close.addEventListener("click", () => {
     clearTimeout(timer);
     toast.remove();

@@ -11,6 +11,12 @@ from playwright.sync_api import Page
 READ = """
 async ([selector, width, height]) => {
   const video = document.querySelector(selector);
+  // The width is known before there is a picture to draw, and a new stream begins without one.
+  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA)
+    await Promise.race([
+      new Promise((ready) => video.addEventListener("loadeddata", ready, { once: true })),
+      new Promise((late) => setTimeout(late, 10000)),
+    ]);
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(video, 0, 0, width, height);

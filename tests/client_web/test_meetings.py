@@ -55,6 +55,7 @@ def test_a_peerjs_call(lit: Extension, far: Page, serving: Serving) -> None:
         for name in ("near", "again"):
             page.evaluate("([name, port]) => join(name, port)", [name, port])
             page.evaluate("start('Relight (')")
+            far.evaluate("document.querySelector('#remote').srcObject = null")  # not the picture of the last call
             page.evaluate("ring('far')")
             far.wait_for_function("document.querySelector('#remote').videoWidth === 640", timeout=30000)
             follows_the_key(Picture(far), lit)
