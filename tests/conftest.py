@@ -1,9 +1,16 @@
 """Shared by every test: the public-domain sample portrait as a real face."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+with contextlib.suppress(ImportError):  # Windows has no such limits
+    import resource
+
+    # Janus and Chromium may crash when a test stops them: what tests start leaves no core file in the checkout.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 @pytest.fixture(autouse=True)

@@ -72,6 +72,17 @@ async def message(socket: websockets.ClientConnection, kind: str) -> dict:
                 return found
 
 
+async def both(socket: websockets.ClientConnection, *kinds: str) -> list[dict]:
+    """The next message of each type, in the order of `kinds`: no order is promised between an answer and the state."""
+    found: dict[str, dict] = {}
+    async with asyncio.timeout(20):
+        while len(found) < len(kinds):
+            data = await socket.recv()
+            if isinstance(data, str) and (each := json.loads(data))["type"] in kinds:
+                found.setdefault(each["type"], each)
+    return [found[kind] for kind in kinds]
+
+
 async def test_state_status_and_preview_come_and_choices_go(page: ControlPage, control: CameraControl) -> None:
     """What the terminal changes is told as well."""
     import cv2
@@ -84,8 +95,9 @@ async def test_state_status_and_preview_come_and_choices_go(page: ControlPage, c
         assert picture.shape == (360, 480, 3)
         assert np.abs(picture.mean((0, 1)) - (50, 50, 200)).max() < 5
         await socket.send('{"type":"set_light","id":7,"preset":"split-left"}')
-        assert (await message(socket, "ack"))["id"] == 7
-        assert (await message(socket, "state"))["light"] == "split-left"
+        ack, state = await both(socket, "ack", "state")
+        assert ack["id"] == 7
+        assert state["light"] == "split-left"
         await asyncio.to_thread(control.toggle_mirror)
         assert (await message(socket, "state"))["mirror"] is True
         await socket.send('{"type":"set_strength","value":7}')
