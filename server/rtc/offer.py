@@ -157,7 +157,7 @@ def _sections(sdp: str) -> tuple[list[str], list[Section]]:
     """Lines of the session, and of each media section."""
     session: list[str] = []
     sections: list[Section] = []
-    for line in sdp.splitlines():
+    for line in map(str.rstrip, sdp.splitlines()):
         if line.startswith("m="):
             sections.append([line])
         elif line:

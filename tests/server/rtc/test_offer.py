@@ -61,7 +61,21 @@ def impossible_port(sdp: str) -> str:
     return sdp.replace("a=mid:0", "a=mid:0\r\na=candidate:9 1 udp 2130706432 127.0.0.1 99999 typ host", 1)
 
 
-REWRITES = (max_bundle, session_level, without_direction, direction_above, stale_bundle, named_twice, impossible_port)
+def named_with_a_tab(sdp: str) -> str:
+    """White space at the end of a line is not part of a name."""
+    return sdp.replace("a=mid:0", "a=mid:0\t", 1)
+
+
+REWRITES = (
+    max_bundle,
+    session_level,
+    without_direction,
+    direction_above,
+    stale_bundle,
+    named_twice,
+    impossible_port,
+    named_with_a_tab,
+)
 
 
 @pytest.mark.parametrize("rewrite", REWRITES)
