@@ -75,10 +75,10 @@ def test_the_printed_link_opens_the_page_once_and_the_share_link_shows_the_pictu
     assert shown.settle(lambda: viewer.evaluate("document.querySelector('#picture').videoWidth"), bool) > 0
     stranger = visitor().new_page()
     stranger.goto(shared.split("#")[0])
-    stranger.get_by_text("This link needs a token").first.wait_for(timeout=20_000)
+    stranger.get_by_text("This link needs a token").first.wait_for(timeout=60_000)
     late = visitor().new_page()
     late.goto(link, wait_until="commit")  # what it waits for next is shown for 8 s
-    late.locator(".toast[data-code=unauthorized]").wait_for(timeout=20_000)  # the connection without a token
+    late.locator(".toast[data-code=unauthorized]").wait_for(timeout=60_000)  # the connection without a token
     assert "used already" in late.inner_text(".toast[data-code=link_refused]")
     owner.reload()  # the tab keeps its token
     picture.wait_live()
