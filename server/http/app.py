@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from engine.protocols import Engine
@@ -188,11 +188,6 @@ async def _read(socket: WebSocket, session: Session, control: Control) -> None:
 @needs(None)
 class _Page(StaticFiles):
     """Serves the browser client. Modules are revalidated, so that an update shows at the next reload."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Nobody reads a part of these small files, and starlette answers a range that is none in a form of its own.
-        whole = [(name, value) for name, value in scope.get("headers", ()) if name != b"range"]
-        await super().__call__({**scope, "headers": whole}, receive, send)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

@@ -46,6 +46,8 @@ def install_middleware(app: FastAPI) -> None:
 async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Refuses who may not ask, answers any exception, and adds the headers of security and CORS to every response."""
     settings, path = request.app.state.server.settings, request.url.path
+    # Nobody reads a part of our small files, and starlette answers a range that is none in a form of its own.
+    request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
     try:
         # Before anything of a body is read.
         scope, view = needed(request.app.routes, request.scope)
