@@ -3,12 +3,17 @@
 
 const FLASH_MS = 100;
 const BEEP_S = 0.03;
+/** A low tone below the beeps, so that a hole or a step in the sound can be told from silence. */
+const HUM_HZ = 250;
+const HUM = 0.05;
+const HOLE_MS = 5; // of silence: two and a half swings of the hum
+const STEP = 0.005; // second difference of two samples: that of the hum is below 0.0001
 
 /** Calls at a steady pace in a busy page too. */
 const { every } = await import("/sdk/ticker.js");
 
-/** @returns {{stream: MediaStream, stop: () => void}} a picture of 320×240 and a sound, in step every `period_s` */
-function source(period_s, fps = 15) {
+/** @returns {{stream: MediaStream, stop: () => void}} a picture of 320×240 and a sound, in step every `period_s`; with a hum where told */
+function source(period_s, fps = 15, hums = false) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [320, 240];
   const pen = canvas.getContext("2d", { alpha: false });
@@ -18,6 +23,11 @@ function source(period_s, fps = 15) {
   const gate = new GainNode(context, { gain: 0 });
   tone.connect(gate).connect(destination);
   tone.start();
+  if (hums) {
+    const hum = new OscillatorNode(context, { frequency: HUM_HZ });
+    hum.connect(new GainNode(context, { gain: HUM })).connect(destination);
+    hum.start();
+  }
   let next_s = context.currentTime + 1;
   let lit_ms = -Infinity;
   let count = 0;
@@ -48,9 +58,12 @@ function source(period_s, fps = 15) {
   };
 }
 
-/** Notes when flashes and beeps begin, page time in ms, and every picture with its brightness; flashes with `age()` too. */
-function listen(stream, age = () => 0) {
-  const heard = { flashes: [], beeps: [], pictures: [] };
+/**
+ * Notes when flashes and beeps begin, page time in ms, and every picture with its brightness; flashes with `age()` too. Of a sound
+ * that hums also every chunk ([page time, samples so far]), the places of beeps in samples, and holes and steps ([place, size]).
+ */
+function listen(stream, age = () => 0, hums = false) {
+  const heard = { flashes: [], beeps: [], pictures: [], chunks: [], places: [], holes: [], steps: [], rate: 48000 };
   const [video, audio] = [stream.getVideoTracks()[0], stream.getAudioTracks()[0]];
   const pictures = new MediaStreamTrackProcessor({ track: video }).readable.getReader();
   (async () => {
@@ -74,6 +87,9 @@ function listen(stream, age = () => 0) {
     const sounds = new MediaStreamTrackProcessor({ track: audio }).readable.getReader();
     (async () => {
       let quiet_ms = 1000;
+      let place = 0;
+      let loud = 0;
+      let [before, last] = [0, 0];
       for (;;) {
         const { value: data, done } = await sounds.read();
         if (done) return;
@@ -81,13 +97,28 @@ function listen(stream, age = () => 0) {
         const samples = new Float32Array(data.numberOfFrames);
         data.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
         const each_ms = 1000 / data.sampleRate;
+        heard.rate = data.sampleRate;
         data.close();
         samples.forEach((value, index) => {
           if (Math.abs(value) > 0.1) {
-            if (quiet_ms > 60) heard.beeps.push(now_ms - (samples.length - index) * each_ms);
+            if (quiet_ms > 60) {
+              heard.beeps.push(now_ms - (samples.length - index) * each_ms);
+              heard.places.push(place + index);
+            }
             quiet_ms = 0;
           } else quiet_ms += each_ms;
+          if (!hums) return;
+          if (Math.abs(value) > HUM / 4) {
+            const hole = place + index - loud;
+            if (loud && hole * each_ms > HOLE_MS) heard.holes.push([loud, hole * each_ms]);
+            loud = place + index;
+          }
+          const step = Math.abs(value - 2 * last + before);
+          if (step > STEP) heard.steps.push([place + index, step]);
+          [before, last] = [last, value];
         });
+        place += samples.length;
+        if (hums) heard.chunks.push([now_ms, place]);
       }
     })();
   }

@@ -61,3 +61,20 @@ class Serving:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+class LateServing(Serving):
+    """Runs tests.client_web.delayed_server in place of `relight serve`."""
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.client_web.delayed_server", str(self.port)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        self.wait_ready()
+
+    def kill(self) -> None:
+        """Ends the server as a crash does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None

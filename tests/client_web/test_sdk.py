@@ -1,7 +1,5 @@
 """The SDK gives one track that never ends: relit pictures with their sound, else the camera or a portrait."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.client_web.lip_sync import offsets
-from tests.client_web.serving import ROOT, Serving
+from tests.client_web.serving import ROOT, LateServing, Serving
 
 pytestmark = pytest.mark.browser
 
@@ -34,23 +32,6 @@ async ([sound, strength, options]) => {
   window.first = relit.getTracks().map((track) => track.id);
 }
 """
-
-
-class LateServing(Serving):
-    """Runs tests.client_web.delayed_server in place of `relight serve`."""
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "tests.client_web.delayed_server", str(self.port)]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        self.wait_ready()
-
-    def kill(self) -> None:
-        """Ends the server as a crash does."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        self._process = None
 
 
 @pytest.fixture(scope="module")
