@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from engine.diffusion.config import LcvdConfig
 from engine.diffusion.make import lcvd_missing, lcvd_title, make_lcvd
 from engine.errors import EngineUnavailable, UnknownEngine
 from engine.protocols import Engine
 from engine.trackers import TrackerName, tracker_maker
+
+SurfaceName = Literal["network", "mesh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class EngineConfig:
     models_dir: Path | None = None  # where tracking networks are looked for first
     lcvd: LcvdConfig = field(default_factory=LcvdConfig)
     tracker: TrackerName = "mesh"  # of every engine that follows a face
+    surface: SurfaceName = "network"  # what the ratio engine takes normals and source light from
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,16 @@ def _make_ratio(config: EngineConfig) -> Engine:
     import cv2
 
     from engine.ratio.engine import RatioEngine
+    from engine.surface.network import SurfaceNetwork
     from lcvd.matting.selfie import SelfieMatte
 
     cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
     directory = config.models_dir
-    return RatioEngine(tracker_maker(config.tracker, directory, others=True), partial(SelfieMatte, directory=directory))
+    return RatioEngine(
+        tracker_maker(config.tracker, directory, others=True),
+        partial(SelfieMatte, directory=directory),
+        SurfaceNetwork if config.surface == "network" else None,
+    )
 
 
 def _make_avatar(config: EngineConfig) -> Engine:

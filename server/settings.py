@@ -20,6 +20,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from engine import EngineConfig, SurfaceName
+from engine.diffusion.config import LcvdConfig
 from engine.trackers import TrackerName
 from server.logs import LogFormat
 
@@ -90,6 +92,9 @@ class Settings(BaseSettings):
     )
     tracker: TrackerName = Field(
         default="mesh", description="Face tracker of the engines; mediapipe needs its package (`.[mediapipe]`)."
+    )
+    surface: SurfaceName = Field(
+        default="network", description="What the CPU engine takes normals and light from; mesh is the former way."
     )
     lcvd_weights: str = Field(
         default="lcvd-published", description="Weights of the avatar engine: a folder, or a name known to `weights`."
@@ -213,6 +218,19 @@ class Settings(BaseSettings):
     def max_sockets(self) -> int:
         """The number of WebSockets admitted: more than sessions, since an open page need not be live."""
         return self.max_sessions * 4 + 8
+
+    def engine_config(self) -> EngineConfig:
+        """Returns what engines are made with."""
+        lcvd = LcvdConfig(
+            weights=self.lcvd_weights,
+            backend=self.lcvd_backend,
+            size=self.lcvd_size,
+            plans=self.plans,
+            decoder=self.lcvd_decoder,
+            precision=self.lcvd_precision,
+            batch=self.lcvd_batch,
+        )
+        return EngineConfig(self.models_dir, lcvd, self.tracker, self.surface)
 
     @property
     def frame_limits(self) -> FrameLimits:

@@ -27,7 +27,7 @@ from engine.reference import Reference, make_reference, mixed_lighting
 from engine.relighting.background import background_gain
 from engine.relighting.compose import compose
 from engine.relighting.grid import GRID, WorkingGrid
-from engine.relighting.shading import Surface, shade
+from engine.relighting.shading import Surface, shade, source_shade
 from engine.relighting.shadow import cast_shadows
 from engine.relighting.surface import person_surface
 from engine.synthetic_face import WARMUP_LIGHT, SyntheticFace
@@ -204,7 +204,8 @@ class AvatarPainter:
         with self._stats.stage("shadow"):
             shadows = cast_shadows(surface.depth, light, self._grid.cell_px / face.width_px)
         with self._stats.stage("shade"):
-            return shade(Surface(surface.normal, surface.rim, surface.skin, luma), UNIT_SOURCE, light, shadows, 1.0)
+            lit = Surface(surface.normal, surface.rim, surface.skin, luma)
+            return shade(lit, source_shade(surface.normal, UNIT_SOURCE), light, shadows, 1.0)
 
 
 def own_light(lighting: Lighting) -> Lighting:

@@ -23,9 +23,11 @@ from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size, m
 from engine.relighting.apply import MAX_WIDTH_PX, apply_gain
 from engine.relighting.background import background_gain
 from engine.relighting.grid import WorkingGrid, grid_around
-from engine.relighting.shading import Surface, shade
+from engine.relighting.shading import Surface, shade, source_shade
 from engine.relighting.shadow import cast_shadows
 from engine.relighting.surface import person_surface
+from engine.surface.head import HeadSurface
+from engine.surface.network import SurfaceNetwork
 from engine.synthetic_face import WARMUP_LIGHT, SyntheticFace
 from lcvd.face.geometry import face_mesh
 from lcvd.lighting.lighting import pack
@@ -51,7 +53,10 @@ class Scene:
 
 
 class RatioEngine(Engine):
-    """Implements the Engine protocol. `make_tracker` and `make_matte` are called once per stream."""
+    """Implements the Engine protocol. `make_tracker`, `make_matte` and `make_surface` are called once per stream.
+
+    Without `make_surface` normals and source light are the mesh's and the skin samples' alone.
+    """
 
     name = "ratio"
     traits = EngineTraits("Ratio image (CPU)")
@@ -60,13 +65,16 @@ class RatioEngine(Engine):
         self,
         make_tracker: Callable[[], Tracker] = lambda: MeshTracker(others=True),
         make_matte: Callable[[], Matte] = SelfieMatte,
+        make_surface: Callable[[], SurfaceNetwork] | None = None,
     ) -> None:
         self._make_tracker = make_tracker
         self._make_matte = make_matte
+        self._make_surface = make_surface
 
     def open(self, config: StreamConfig) -> "RatioStream":
         """Open a participant's stream. Raises ModelUnavailable where the networks cannot be found."""
-        return RatioStream(config, self._make_tracker(), self._make_matte())
+        network = self._make_surface() if self._make_surface is not None else None
+        return RatioStream(config, self._make_tracker(), self._make_matte(), network)
 
     def warmup(self) -> None:
         """Compile the kernels and run the networks once, so that the first frame is not slow."""
@@ -79,8 +87,12 @@ class RatioEngine(Engine):
 class RatioStream:
     """One participant's stream. `prepare` and `render` may run in a thread each, `set_lighting` in any."""
 
-    def __init__(self, config: StreamConfig, tracker: Tracker, matte: Matte) -> None:
+    def __init__(
+        self, config: StreamConfig, tracker: Tracker, matte: Matte, network: SurfaceNetwork | None = None
+    ) -> None:
         self._stats = config.stats
+        self.network = network
+        self._heads: list[HeadSurface] = []  # of each person; used by `render` alone
         self._tracker = tracker
         self._mask = PersonMask(matte)
         self._source = SourceLight(face_mesh())
@@ -152,6 +164,8 @@ class RatioStream:
     def _relit(self, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
         count = len(scene.people)
         self._grids = (self._grids + [None] * count)[:count]
+        if self.network is not None:
+            self._heads = (self._heads + [HeadSurface(self.network) for _ in range(count)])[:count]
         pictures = [self._relit_for(index, rgb, scene, lighting) for index in range(count)]
         if count == 1:
             return pictures[0]
@@ -166,11 +180,14 @@ class RatioStream:
             mask = grid.sample(scene.alpha)
             luma = grid.sample(mean_within(scene.small, scene.alpha))
             surface = person_surface(person.face, mask, grid)
+            normal, source = surface.normal, source_shade(surface.normal, person.source)
+            if self._heads:
+                normal, source = self._heads[index].refine(rgb, person.face, surface, mask, source.level, grid)
         with self._stats.stage("shadow"):
             shadows = cast_shadows(surface.depth, light, grid.cell_px / person.face.width_px)
         with self._stats.stage("shade"):
-            lit = Surface(surface.normal, surface.rim, surface.skin, luma)
-            fields = shade(lit, person.source, light, shadows, scene.amount)
+            lit = Surface(normal, surface.rim, surface.skin, luma)
+            fields = shade(lit, source, light, shadows, scene.amount)
             background = background_gain(lighting, scene.amount)
         with self._stats.stage("relight"):
             return apply_gain(rgb, fields, grid, scene.coefficients, background)
@@ -223,7 +240,7 @@ def _warm_up(engine: RatioEngine) -> None:
     stream = engine.open(StreamConfig(lighting=WARMUP_LIGHT))
     stream.push(Frame(0, 0.0, rgb))  # the networks
     synthetic = RatioStream(
-        StreamConfig(lighting=WARMUP_LIGHT), SyntheticFace(), lambda _: np.ones((9, 16), np.float32)
+        StreamConfig(lighting=WARMUP_LIGHT), SyntheticFace(), lambda _: np.ones((9, 16), np.float32), stream.network
     )
     for index in range(3):
         synthetic.push(Frame(index, index / 10, rgb))

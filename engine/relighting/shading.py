@@ -16,11 +16,14 @@ from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.lighting.lighting import PackedLighting
 from lcvd.types import FloatArray
 
-SOURCE_FLOOR = 0.15
+# A source light below this is not believed: what is darker is shadow, or paint. Where the surface network is sure of the
+# light that fell somewhere, the floor and the gain's cap move to the second figures.
+SOURCE_FLOOR, SURE_FLOOR = 0.15, 0.05
 # A camera's white balance and its three broad sensor curves take this share of a light's colour; without it candlelight
 # would leave the face a single hue.
 LEAK = 0.22
 GAIN_KNEE, GAIN_CAP, GAIN_FLOOR = 1.4, 2.6, 0.05
+SURE_KNEE, SURE_CAP = 2.5, 7.0
 SPECULAR, SHININESS = 0.24, 24
 # Pixels are relit as squares of their code values, which makes the untouched picture exact. A gain for light as
 # displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). The kernel computes
@@ -38,12 +41,25 @@ class Surface(NamedTuple):
     luma: FloatArray  # [H,W] local mean brightness of the person, squared code values
 
 
+class SourceShade(NamedTuple):
+    """The light that is already in the picture, one value per cell."""
+
+    level: FloatArray  # [H,W] luminance, 1 on the middle of the face
+    confidence: FloatArray  # [H,W] how sure it is there, 0 … 1: 0 keeps gains within narrow limits
+
+
+def source_shade(normal: FloatArray, coefficients: FloatArray) -> SourceShade:
+    """Return the light on unit normals [H,W,3] by irradiance coefficients [9] of luminance, with confidence 0."""
+    level = np.empty(normal.shape[:2], np.float32)
+    _source_level(normal, coefficients, level)
+    return SourceShade(level, np.zeros_like(level))
+
+
 def shade(
-    surface: Surface, source: FloatArray, light: PackedLighting, shadows: FloatArray, amount: float
+    surface: Surface, source: SourceShade, light: PackedLighting, shadows: FloatArray, amount: float
 ) -> FloatArray:
     """Return [6,H,W]: the RGB gain, and the RGB specular term to add per luma, all of squared code values.
 
-    `source` [9] holds the luminance irradiance coefficients of the light already in the picture (lcvd.lighting.sh).
     `shadows` [L,H,W], 1 = in shadow, belongs to the first L directional lights. `amount` in [0,1] fades between nothing
     (gain 1) and the whole effect.
     """
@@ -53,7 +69,8 @@ def shade(
         surface.rim,
         surface.skin,
         surface.luma,
-        source,
+        source.level,
+        source.confidence,
         light.ambient,
         light.directions,
         light.rgbs,
@@ -83,12 +100,20 @@ def _basis_dot(x, y, z, c):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _source_level(normal, coefficients, out):  # type: ignore[no-untyped-def]
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = _basis_dot(normal[i, j, 0], normal[i, j, 1], normal[i, j, 2], coefficients)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _shade(  # type: ignore[no-untyped-def]
     normal,
     rim,
     skin,
     luma,
     source,
+    confidence,
     ambient,
     directions,
     rgbs,
@@ -146,17 +171,20 @@ def _shade(  # type: ignore[no-untyped-def]
                 for c in range(3):
                     target[c] += rgbs[k, c] * response * visible
                     added[c] += rgbs[k, c] * (highlight * visible + edge * np.float32(RIM))
-            before = _basis_dot(x, y, z, source)
-            lift = before - np.float32(SOURCE_FLOOR)
-            before = np.float32(SOURCE_FLOOR) + np.float32(0.5) * (lift + np.sqrt(lift * lift + np.float32(0.02)))
+            sure = confidence[i, j]
+            floor = np.float32(SOURCE_FLOOR) + sure * np.float32(SURE_FLOOR - SOURCE_FLOOR)
+            lift = source[i, j] - floor
+            soft = np.float32(0.02 / SOURCE_FLOOR**2) * floor * floor
+            before = floor + np.float32(0.5) * (lift + np.sqrt(lift * lift + soft))
             bright = zero
             for c in range(3):
                 target[c] = max(target[c], zero) / before
             bright = np.float32(LUMA_R) * target[0] + np.float32(LUMA_G) * target[1] + np.float32(LUMA_B) * target[2]
             limited = bright
-            room = np.float32(GAIN_CAP - GAIN_KNEE)
-            if bright > np.float32(GAIN_KNEE):
-                limited = np.float32(GAIN_KNEE) + room * (one - np.exp(-(bright - np.float32(GAIN_KNEE)) / room))
+            knee = np.float32(GAIN_KNEE) + sure * np.float32(SURE_KNEE - GAIN_KNEE)
+            room = np.float32(GAIN_CAP) + sure * np.float32(SURE_CAP - GAIN_CAP) - knee
+            if bright > knee:
+                limited = knee + room * (one - np.exp(-(bright - knee) / room))
             # The specular term has the light's colour and the surface's texture, so it is given per local mean
             # brightness. Where the picture is black it is reduced: that may be the night behind the hair, and black
             # cloth reflects less.

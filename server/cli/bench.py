@@ -119,6 +119,7 @@ def measure(
     from engine import make_engine
     from engine.bench.throughput import bench_engine, pictures
     from lcvd.lighting.presets import preset
+    from server.settings import Settings
 
     if engine not in ENGINES:
         raise typer.BadParameter(
@@ -156,7 +157,7 @@ def measure(
             environment=environment,
         )
     else:
-        result, series = bench_engine(make_engine(engine), lighting, loop, seconds, sessions), []
+        result, series = bench_engine(make_engine(engine, Settings().engine_config()), lighting, loop, seconds, sessions), []
     show(result, console)
     if plot is not None:
         draw_plot(result, series, plot)

@@ -190,9 +190,10 @@ def _relit(
     from engine import make_engine
     from engine.offline.relight_clip import relight_clip
     from engine.protocols import Avatar
+    from server.settings import Settings
 
     total = info.frames or (round(info.duration_s * float(info.fps)) if info.duration_s else None)
-    made = make_engine(engine)
+    made = make_engine(engine, Settings().engine_config())
     avatar = None
     if made.traits.shows_avatar:
         if reference is None:

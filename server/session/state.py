@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from engine import EngineConfig, make_engine
-from engine.diffusion.config import LcvdConfig
+from engine import make_engine
 from engine.live.stream import LiveSnapshot
 from engine.protocols import Engine
 from server.errors import Busy, Conflict, NotReady
@@ -35,19 +34,7 @@ class Server:
 
     def __init__(self, settings: Settings, make: Callable[[str], Engine] | None = None) -> None:
         self.settings = settings
-        config = EngineConfig(
-            settings.models_dir,
-            LcvdConfig(
-                weights=settings.lcvd_weights,
-                backend=settings.lcvd_backend,
-                size=settings.lcvd_size,
-                plans=settings.plans,
-                decoder=settings.lcvd_decoder,
-                precision=settings.lcvd_precision,
-                batch=settings.lcvd_batch,
-            ),
-            settings.tracker,
-        )
+        config = settings.engine_config()
         self.engines = Engines(settings.engine, make or partial(make_engine, config=config), config, self._streams)
         self.sessions: dict[str, Session] = {}
         self.publications: dict[str, Publication] = {}  # of the sessions, those that came by WHIP

@@ -11,7 +11,7 @@ from engine.avatar.engine import UNIT_SOURCE, own_light
 from engine.frames import Frame
 from engine.protocols import Avatar, StreamConfig
 from engine.reference import mixed_lighting
-from engine.relighting.shading import GAMMA_POWER, Surface, shade
+from engine.relighting.shading import GAMMA_POWER, Surface, shade, source_shade
 from lcvd.hints import render_hints
 from lcvd.lighting.lighting import pack, scaled, sh_projection, shading
 from lcvd.lighting.presets import PRESETS, preset
@@ -169,7 +169,11 @@ def test_the_cpu_avatars_target_is_the_same_mixture(strength: float) -> None:
         facing = np.abs(n[:3600].reshape(60, 60, 3))
         zeros = np.zeros((60, 60), np.float32)
         gain = shade(
-            Surface(facing, zeros, zeros, zeros + 0.2), UNIT_SOURCE, pack(dim), np.zeros((0, 60, 60), np.float32), 1
+            Surface(facing, zeros, zeros, zeros + 0.2),
+            source_shade(facing, UNIT_SOURCE),
+            pack(dim),
+            np.zeros((0, 60, 60), np.float32),
+            1,
         )
         return gain[:3].astype(float) ** (1 / GAMMA_POWER)
 

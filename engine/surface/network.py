@@ -1,0 +1,56 @@
+"""SurfaceNetwork runs the surface network: picture, coarse normals and mask become better normals, light, confidence.
+
+Its weights are part of the package (`training.surface` makes them, from rendered heads alone): docs/cpu_engine.md.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from engine.surface.crop import SIDE
+from lcvd.types import FloatArray
+
+WEIGHTS = Path(__file__).parent / "data" / "surface.tflite"
+# The error of the normal that the network expects: up to the first it is believed, from the second on it is not.
+BELIEVED, DOUBTED = 0.35, 0.8
+
+
+class HeadLayers(NamedTuple):
+    """What the network says of the square, S = SIDE px."""
+
+    normal: FloatArray  # [S,S,3] unit, +x right, +y up, +z to the viewer
+    light: FloatArray  # [S,S] log of the light's luminance there, over its mean on the face
+    confidence: FloatArray  # [S,S] 0 … 1
+
+
+class SurfaceNetwork:
+    """Holds the network. Not for two threads at once."""
+
+    def __init__(self, path: Path = WEIGHTS) -> None:
+        self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._given = np.empty((1, SIDE, SIDE, 7), np.float32)
+
+    def __call__(self, rgb: NDArray[np.uint8], normal: FloatArray, mask: FloatArray) -> HeadLayers:
+        """Return the layers of a square: picture [S,S,3], coarse unit normals [S,S,3] and mask [S,S] in [0,1]."""
+        given = self._given[0]
+        np.multiply(rgb, np.float32(1 / 127.5), out=given[..., :3], dtype=np.float32)
+        given[..., :3] -= 1
+        given[..., 3:6] = normal
+        given[..., 6] = 2 * mask - 1
+        self._interpreter.set_tensor(self._input, self._given)
+        self._interpreter.invoke()
+        answer = self._interpreter.get_tensor(self._output)[0]
+        better = normal + answer[..., :3]
+        better[..., 2] = np.maximum(better[..., 2], 0.02)  # no visible surface faces away from the viewer
+        better /= np.sqrt(np.einsum("ijk,ijk->ij", better, better))[..., None]
+        # Luminance of the logs: a mean in place of a sum of exponentials, which a lamp's colour hardly changes.
+        light = answer[..., 3:6] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+        expected = np.exp(np.clip(answer[..., 6], -4, 2))
+        confidence = np.clip((DOUBTED - expected) / (DOUBTED - BELIEVED), 0, 1)
+        return HeadLayers(better, light, confidence.astype(np.float32))

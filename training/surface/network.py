@@ -1,0 +1,106 @@
+"""The surface network: LAYERS describes it once, `SurfaceNetwork` trains it, `training.surface.tflite` writes it.
+
+A U-Net of plain 3×3 convolutions over SIDE × SIDE px (Ronneberger et al., MICCAI 2015), with sums in place of
+concatenations, because LiteRT's kernels run those in place. Batch normalisation is folded into the weights on export.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+INPUTS = 7  # picture (3), the engine's normals (3), the mask
+OUTPUTS = 7  # change of the normal (3), log light (3), log of the normal's expected error
+STEMS = {"input": INPUTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Describes one step: a convolution of `source`, with what is added to it before the activation."""
+
+    name: str
+    source: str
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+    add: str = ""  # a layer of the same size, added before the activation
+    activation: bool = True
+    upsample: bool = False  # twice as large by bilinear interpolation, after the activation
+
+
+LAYERS: Sequence[Layer] = (
+    Layer("fine", "input", 12),
+    Layer("pair", "input", 20, stride=2),
+    Layer("pair2", "pair", 24),
+    Layer("quarter", "pair2", 48, stride=2),
+    Layer("quarter2", "quarter", 48, add="quarter"),
+    Layer("eighth", "quarter2", 80, stride=2),
+    Layer("eighth2", "eighth", 80, add="eighth"),
+    Layer("small", "eighth2", 112, stride=2),
+    Layer("small2", "small", 112, add="small"),
+    Layer("small3", "small2", 80, kernel=1, upsample=True),
+    Layer("up8", "small3", 80, add="eighth2"),
+    Layer("up8b", "up8", 48, kernel=1, upsample=True),
+    Layer("up4", "up8b", 48, add="quarter2"),
+    Layer("up4b", "up4", 24, kernel=1, upsample=True),
+    Layer("up2", "up4b", 24, add="pair2"),
+    Layer("up2b", "up2", 12, kernel=1, upsample=True),
+    Layer("up", "up2b", 12, add="fine"),
+    Layer("out", "up", OUTPUTS, activation=False),
+)
+
+
+class SurfaceNetwork(nn.Module):
+    """Runs LAYERS on pictures [B,INPUTS,S,S] in [-1,1] and returns [B,OUTPUTS,S,S]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = dict(STEMS)
+        self.convolutions = nn.ModuleDict()
+        self.norms = nn.ModuleDict()
+        for layer in LAYERS:
+            count = channels[layer.source]
+            last = layer is LAYERS[-1]
+            self.convolutions[layer.name] = nn.Conv2d(count, layer.channels, layer.kernel, layer.stride, bias=last)
+            if not last:
+                self.norms[layer.name] = nn.BatchNorm2d(layer.channels)
+            channels[layer.name] = layer.channels
+        nn.init.zeros_(self.convolutions["out"].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.convolutions["out"].bias)  # type: ignore[arg-type]
+
+    def forward(self, picture: Tensor) -> Tensor:
+        values = {"input": picture}
+        for layer in LAYERS:
+            x = values[layer.source]
+            if layer.kernel == 3:  # as TensorFlow's SAME: a stride of two leaves out the first row, not the last
+                x = F.pad(x, (1, 1, 1, 1) if layer.stride == 1 else (0, 1, 0, 1))
+            x = self.convolutions[layer.name](x)
+            if layer.name in self.norms:
+                x = self.norms[layer.name](x)
+            if layer.add:
+                x = x + values[layer.add]
+            if layer.activation:
+                x = F.relu(x)
+            if layer.upsample:
+                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            values[layer.name] = x
+        return values[LAYERS[-1].name]
+
+
+def folded(network: SurfaceNetwork) -> dict[str, tuple[Tensor, Tensor]]:
+    """Returns weight [O,I,K,K] and bias [O] of every layer, batch normalisation folded in."""
+    out = {}
+    for layer in LAYERS:
+        convolution = network.convolutions[layer.name]
+        weight: Tensor = convolution.weight.detach()  # type: ignore[assignment,operator]
+        if layer.name in network.norms:
+            norm = network.norms[layer.name]
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator,arg-type]
+            bias = norm.bias - norm.running_mean * scale  # type: ignore[operator]
+            weight = weight * scale[:, None, None, None]  # type: ignore[index]
+        else:
+            bias = convolution.bias  # type: ignore[assignment]
+        out[layer.name] = weight.detach(), bias.detach()  # type: ignore[union-attr,operator]
+    return out
