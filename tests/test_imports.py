@@ -14,7 +14,7 @@ ALLOWED = {
     "lcvd": {"lcvd"},
     "engine": {"engine", "lcvd"},
     "server": {"server", "engine", "lcvd"},
-    "training": {"training", "lcvd"},
+    "training": {"training", "engine", "lcvd"},  # engine: for `training.surface`, whose network is the engine's
 }
 # A package that may be imported only under these paths.
 HOMES = {

@@ -182,7 +182,7 @@ class RatioStream:
             surface = person_surface(person.face, mask, grid)
             normal, source = surface.normal, source_shade(surface.normal, person.source)
             if self._heads:
-                normal, source = self._heads[index].refine(rgb, person.face, surface, mask, source.level, grid)
+                normal, source = self._heads[index].refine(rgb, person.face, surface, mask, person.source, grid)
         with self._stats.stage("shadow"):
             shadows = cast_shadows(surface.depth, light, grid.cell_px / person.face.width_px)
         with self._stats.stage("shade"):

@@ -16,14 +16,14 @@ from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.lighting.lighting import PackedLighting
 from lcvd.types import FloatArray
 
-# A source light below this is not believed: what is darker is shadow, or paint. Where the surface network is sure of the
-# light that fell somewhere, the floor and the gain's cap move to the second figures.
-SOURCE_FLOOR, SURE_FLOOR = 0.15, 0.05
+# A source light below this is not believed: what is darker is shadow, or paint. Where the surface network is sure of
+# the light that fell somewhere, the floor and the gain's cap move to the second figures.
+SOURCE_FLOOR, SURE_FLOOR = 0.15, 0.08
 # A camera's white balance and its three broad sensor curves take this share of a light's colour; without it candlelight
 # would leave the face a single hue.
 LEAK = 0.22
 GAIN_KNEE, GAIN_CAP, GAIN_FLOOR = 1.4, 2.6, 0.05
-SURE_KNEE, SURE_CAP = 2.5, 7.0
+SURE_KNEE, SURE_CAP = 1.8, 4.5
 SPECULAR, SHININESS = 0.24, 24
 # Pixels are relit as squares of their code values, which makes the untouched picture exact. A gain for light as
 # displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). The kernel computes
@@ -88,7 +88,7 @@ def shade(
 
 
 @numba.njit(nogil=True, fastmath=True, inline="always")
-def _basis_dot(x, y, z, c):  # type: ignore[no-untyped-def]
+def basis_dot(x, y, z, c):  # type: ignore[no-untyped-def]
     """Return Σ c_k Y_k(n) in the basis of lcvd.lighting.sh."""
     return (
         np.float32(0.2820948) * c[0]
@@ -103,7 +103,7 @@ def _basis_dot(x, y, z, c):  # type: ignore[no-untyped-def]
 def _source_level(normal, coefficients, out):  # type: ignore[no-untyped-def]
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
-            out[i, j] = _basis_dot(normal[i, j, 0], normal[i, j, 1], normal[i, j, 2], coefficients)
+            out[i, j] = basis_dot(normal[i, j, 0], normal[i, j, 1], normal[i, j, 2], coefficients)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -143,7 +143,7 @@ def _shade(  # type: ignore[no-untyped-def]
                 target[c] = ambient[c]
                 added[c] = zero
                 if lit_by_sh:
-                    target[c] += _basis_dot(x, y, z, sh_rgb[c])
+                    target[c] += basis_dot(x, y, z, sh_rgb[c])
             for k in range(count):
                 lx, ly, lz = directions[k, 0], directions[k, 1], directions[k, 2]
                 cosine = x * lx + y * ly + z * lz

@@ -1,1 +1,1 @@
-"""This package holds the surface network of the CPU engine: normals, light and confidence of a head from its picture."""
+"""This package holds the surface network of the CPU engine: normals, light and confidence of a head in its picture."""

@@ -30,7 +30,7 @@ class SurfaceCrop:
         """Return the square of the frame `rgb` [H,W,3] at SIDE px; what lies outside the frame repeats its edge."""
         height, width = rgb.shape[:2]
         left, top = int(np.floor(self.x0)), int(np.floor(self.y0))
-        side = max(int(round(self.side)), 2)
+        side = max(round(self.side), 2)
         inner = rgb[max(top, 0) : max(min(top + side, height), 0), max(left, 0) : max(min(left + side, width), 0)]
         if inner.size == 0:
             return np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -43,7 +43,7 @@ class SurfaceCrop:
         return cv2.resize(inner, (SIDE, SIDE), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
     def from_grid(self, field: FloatArray, grid: WorkingGrid) -> FloatArray:
-        """Sample a field [rows,cols] or [rows,cols,C] of the working grid at the square's pixels: [SIDE,SIDE(,C)], C ≤ 4."""
+        """Sample a field [rows,cols] or [rows,cols,C], C ≤ 4, of the working grid at the square's pixels."""
         matrix = _matrix(
             self.side / SIDE * grid.cols / grid.width, (self.x0 - grid.x0) * grid.cols / grid.width,
             self.side / SIDE * grid.rows / grid.height, (self.y0 - grid.y0) * grid.rows / grid.height,
@@ -70,9 +70,7 @@ def crop_around(face: Face) -> SurfaceCrop:
 
 def _matrix(x_step: float, x_start: float, y_step: float, y_start: float) -> FloatArray:
     """Return the affine map from a target pixel to a source pixel; both count from the middle of the first one."""
-    return np.array(
-        [[x_step, 0, x_start + 0.5 * x_step - 0.5], [0, y_step, y_start + 0.5 * y_step - 0.5]], np.float32
-    )
+    return np.array([[x_step, 0, x_start + 0.5 * x_step - 0.5], [0, y_step, y_start + 0.5 * y_step - 0.5]], np.float32)
 
 
 def _sampled(field: FloatArray, matrix: FloatArray, size: tuple[int, int], border: int) -> FloatArray:

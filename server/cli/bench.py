@@ -157,7 +157,10 @@ def measure(
             environment=environment,
         )
     else:
-        result, series = bench_engine(make_engine(engine, Settings().engine_config()), lighting, loop, seconds, sessions), []
+        result, series = (
+            bench_engine(make_engine(engine, Settings().engine_config()), lighting, loop, seconds, sessions),
+            [],
+        )
     show(result, console)
     if plot is not None:
         draw_plot(result, series, plot)

@@ -23,6 +23,7 @@ from server.cli.evaluate import evaluate
 from server.cli.extension import extension
 from server.cli.lights import lights
 from server.cli.nano import nano
+from server.cli.surface import surface
 from server.cli.token import token
 from server.cli.train import train
 from server.cli.video import video
@@ -105,6 +106,7 @@ app.add_typer(bench)
 app.add_typer(weights)
 app.add_typer(engine)
 app.add_typer(data)
+app.add_typer(surface)
 
 
 def fail(message: str, hint: str = "") -> NoReturn:

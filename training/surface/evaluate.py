@@ -1,4 +1,4 @@
-"""evaluate_surface relights held-out rendered people with the CPU engine and compares with the truth, by true visibility.
+"""This module relights held-out rendered people with the CPU engine and compares with the truth.
 
 Every person sits in one room and moves; the truth is the same albedo, pose and camera in the wanted light. Figures are
 PSNR within the person, plain and after the best single gain (si-PSNR), both in sRGB code values.
@@ -110,9 +110,9 @@ def figures(trials: Iterator[Trial], engine: RatioEngine, lights: Sequence[Light
     for each in trials:
         for light, truth in zip(lights, each.truths, strict=True):
             inside = each.person
-            true = truth[inside] / np.float32(255)
-            before = each.frames[-1][inside] / np.float32(255)
-            after = relit(engine, each.frames, light)[inside] / np.float32(255)
+            true = (truth[inside] / np.float32(255)).astype(np.float32)
+            before = (each.frames[-1][inside] / np.float32(255)).astype(np.float32)
+            after = (relit(engine, each.frames, light)[inside] / np.float32(255)).astype(np.float32)
             rows.append({
                 "untouched": psnr(before, true), "untouched_si": si_psnr(before, true),
                 "psnr": psnr(after, true), "si_psnr": si_psnr(after, true),

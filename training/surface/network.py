@@ -67,8 +67,8 @@ class SurfaceNetwork(nn.Module):
             if not last:
                 self.norms[layer.name] = nn.BatchNorm2d(layer.channels)
             channels[layer.name] = layer.channels
-        nn.init.zeros_(self.convolutions["out"].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.convolutions["out"].bias)  # type: ignore[arg-type]
+        for parameter in self.convolutions["out"].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, picture: Tensor) -> Tensor:
         values = {"input": picture}
@@ -94,13 +94,18 @@ def folded(network: SurfaceNetwork) -> dict[str, tuple[Tensor, Tensor]]:
     out = {}
     for layer in LAYERS:
         convolution = network.convolutions[layer.name]
-        weight: Tensor = convolution.weight.detach()  # type: ignore[assignment,operator]
+        assert isinstance(convolution, nn.Conv2d)
+        weight, bias = convolution.weight.detach(), convolution.bias
         if layer.name in network.norms:
             norm = network.norms[layer.name]
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator,arg-type]
-            bias = norm.bias - norm.running_mean * scale  # type: ignore[operator]
-            weight = weight * scale[:, None, None, None]  # type: ignore[index]
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            weight = weight * scale[:, None, None, None]
+            shift: Tensor = norm.bias - norm.running_mean * scale
         else:
-            bias = convolution.bias  # type: ignore[assignment]
-        out[layer.name] = weight.detach(), bias.detach()  # type: ignore[union-attr,operator]
+            assert bias is not None
+            shift = bias
+        out[layer.name] = weight.detach(), shift.detach()
     return out

@@ -82,7 +82,8 @@ def train_surface(run: SurfaceRun, on_step: OnStep = lambda step, told: None) ->
     paths = sorted(run.samples.glob("*.npz"))
     test = Samples(paths[-1:])
     train = Samples(paths[:-1] or paths)
-    network = SurfaceNetwork().to(memory_format=torch.channels_last)
+    network = SurfaceNetwork()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean = SurfaceNetwork()
     mean.load_state_dict(network.state_dict())
     optimizer = torch.optim.AdamW(network.parameters(), lr=run.lr, weight_decay=1e-3)
@@ -101,7 +102,7 @@ def train_surface(run: SurfaceRun, on_step: OnStep = lambda step, told: None) ->
             optimizer.step()
             _follow(mean, network, min(EMA, (step + 1) / (step + 10)))
             if (step + 1) % 100 == 0 or step + 1 == run.steps:
-                told = {name: float(value) for name, value in losses.items()}
+                told = {name: float(value.detach()) for name, value in losses.items()}
                 if (step + 1) % 1000 == 0 or step + 1 == run.steps:
                     told |= measure(mean, test, run.held_out)
                 told["seconds"] = round(time.monotonic() - began, 1)

@@ -84,7 +84,9 @@ def test_shadow_removes_its_own_light_only():
 def test_colour_survives_the_limit():
     """A strong red light is limited in brightness, and stays red as far as the leak allows."""
     red = DirectionalLight((0, 0, 1), (6.0, 0.0, 0.0), 0.2, 0.0)
-    r, g, _ = linear(shade(ball(), source_shade(ball().normal, EVEN), pack(Lighting("l", (0.0,) * 3, (red,))), NO_SHADOW, 1.0))[:, 6, 6]
+    r, g, _ = linear(
+        shade(ball(), source_shade(ball().normal, EVEN), pack(Lighting("l", (0.0,) * 3, (red,))), NO_SHADOW, 1.0)
+    )[:, 6, 6]
     assert g / r == pytest.approx(LEAK / (LEAK + (1 - LEAK) / 0.2126), rel=0.1)
 
 

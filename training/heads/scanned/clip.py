@@ -1,5 +1,6 @@
 """scanned_clip renders one person of the kit in one room, moving, as a webcam sees it, with the truth of each frame."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ def scanned_clip(kit: FaceKit, seed: int, frames: int = 1, size: int = 192) -> l
 def filmed(
     kit: FaceKit, mesh: Mesh, room: Room, motion: Motion, background: FloatArray, webcam: Webcam,
     rng: np.random.Generator,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+) -> Iterator[ScannedFrame]:  # fmt: skip
     """Yields the frames of a motion."""
     size = background.shape[0]
     distance = float(rng.uniform(38, 110))

@@ -16,7 +16,8 @@ from lcvd.types import FloatArray
 from training.errors import DataError
 
 # Vertex ranges of the kit (README of the model): what lies behind EYES (tear fluid, lashes) is not drawn.
-FACE, HEAD, SOCKETS, TEETH, EYES = slice(0, 9409), slice(9409, 11248), slice(11248, 14062), slice(14062, 21451), slice(21451, 24591)  # fmt: skip
+FACE, HEAD, SOCKETS = slice(0, 9409), slice(9409, 11248), slice(11248, 14062)
+TEETH, EYES = slice(14062, 21451), slice(21451, 24591)  # gums and tongue first
 DRAWN = EYES.stop
 # Multi-PIE's 68 landmarks as vertices of the kit.
 LANDMARKS = np.array(
@@ -53,7 +54,7 @@ class FaceKit:
 def load_facekit(path: Path) -> FaceKit:
     """Reads the kit. Raises DataError where the file is missing, damaged or not the kit."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             missing = [name for name in NAMES if name not in stored]
             if missing:
                 raise DataError(f"{path}: has no array {', '.join(missing)}", "give the facekit.npz of ICT-FaceKit")

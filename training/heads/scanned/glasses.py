@@ -22,7 +22,9 @@ def add_glasses(rng: np.random.Generator, parts: Parts, head: FloatArray) -> Non
         for eye, ear, side in ((marks[42:48].mean(0), marks[16], 1), (marks[36:42].mean(0), marks[0], -1)):
             centre = eye + np.array([0.25 * side, -0.3, 0])
             z = max(float(nose[2]) - 0.3, float(eye[2]) + 1.2)
-            rim = np.column_stack((centre[0] + shape[:, 0], centre[1] + shape[:, 1], z - 0.1 * (side * shape[:, 0]) ** 1))
+            rim = np.column_stack(
+                (centre[0] + shape[:, 0], centre[1] + shape[:, 1], z - 0.1 * (side * shape[:, 0]) ** 1)
+            )
             _add(parts, rim, thick, colour, gloss)
             hinge = np.array([centre[0] + side * wide, centre[1] + 0.6 * high, z - 0.2 * wide])
             back = np.array([ear[0] * 1.06 + 0.6 * side, centre[1] + 0.5, ear[2] - 4.5])

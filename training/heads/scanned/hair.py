@@ -96,10 +96,11 @@ def _cover(rng: np.random.Generator, parts: Parts, kit: FaceKit, head: FloatArra
     else:
         inside = np.where(at[:, 1] > rng.uniform(7.0, 9.5) + 0.12 * (at[:, 2] - 5), inside + 6, -1.0)
     inside[SOCKETS.start :] = -9
-    thick = rng.uniform(0.4, 1.2) + 0.35 * noise3(at, 2.5, seed) + 0.15 * noise3(at, (0.9, 2.5, 0.9), seed + 1)
+    thick = 0.35 * noise3(at, 2.5, seed) + 0.15 * noise3(at, (0.9, 2.5, 0.9), seed + 1) + float(rng.uniform(0.4, 1.2))
     colour = CLOTHS[rng.integers(len(CLOTHS))] * rng.uniform(0.4, 1.4)
     paint = _coloured(rng, at, np.asarray(colour, np.float32), (0.5, 0.5, 0.5))
-    _shell(parts, kit, head + np.maximum(thick, 0.15)[:, None] * normals, inside > 0, paint, Part.CLOTH, 0.01)
+    points = (head + np.maximum(thick, 0.15)[:, None] * normals).astype(np.float32)
+    _shell(parts, kit, points, inside > 0, paint, Part.CLOTH, 0.01)
 
 
 def _beard(
@@ -146,7 +147,9 @@ def _locks(
     along = np.gradient(path, axis=0)
     across = np.cross(along, outward)
     across /= np.linalg.norm(across, axis=2, keepdims=True) + 1e-9
-    ribbon = np.stack([path - width * across, path + (0.03 if fine else 0.12) * 60 * outward, path + width * across], 2)  # [S,N,3,3]
+    ribbon = np.stack(
+        [path - width * across, path + (0.03 if fine else 0.12) * 60 * outward, path + width * across], 2
+    )  # [S,N,3,3]
     points = ribbon.transpose(1, 0, 2, 3).reshape(-1, 3).astype(np.float32)
     one = grid_triangles(STEPS, 3)
     triangles = (one[None] + 3 * STEPS * np.arange(count)[:, None, None]).reshape(-1, 3)

@@ -2,11 +2,12 @@
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lcvd.types import FloatArray
 
 
-def noise3(points: FloatArray, scale_cm: float | FloatArray, seed: int) -> FloatArray:
+def noise3(points: FloatArray, scale_cm: ArrayLike, seed: int) -> FloatArray:
     """Returns values in −1…1 at `points` [N,3]; features are about `scale_cm` wide, one number or [3] for each axis."""
     at = np.asarray(points, np.float64) / np.asarray(scale_cm, np.float64)
     out = np.empty(len(at), np.float32)

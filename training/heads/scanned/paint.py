@@ -4,7 +4,7 @@ Places come from the kit's mean head and its 68 landmarks, so the paint moves wi
 `training.heads.skin`, drawn evenly from very pale to very dark.
 """
 
-from functools import cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ class Places:
         face = np.zeros(len(at), np.float32)
         face[: HEAD.start] = 1
         self.lips = _inside(marks[48:60, :2], at) * ramp(z, 9.0, 9.8) * face
-        brows = [_near(marks[17:22] + (0, 0.25, 0), at), _near(marks[22:27] + (0, 0.25, 0), at)]
+        brows = [_near(marks[part] + np.array([0, 0.25, 0]), at) for part in (slice(17, 22), slice(22, 27))]
         self.brows = np.maximum(*brows) * front * face
         side = np.abs(x)
         self.cheeks = np.exp(-0.5 * (((side - 4.4) / 1.6) ** 2 + ((y - 0.3) / 1.5) ** 2)) * front
@@ -45,28 +45,23 @@ class Places:
         beside_mouth = 1 - _inside(marks[48:60, :2] * (1.05, 1.15) + (0, 0.55), at) * ramp(z, 8.0, 9.5)
         sideburn = ramp(side, 6.0, 6.8) * ramp(y, 4.5, 3.5) * ramp(z, 3.6, 3.0) * ramp(z, 0.4, 1.2)
         chin = ramp(y, -4.6, -5.2) * ramp(z, 4.0, 6.0)
-        self.beard = np.maximum(np.maximum(jaw * ramp(side, 2.0, 3.6), chin * jaw), sideburn) * beside_mouth * (1 - self.lips)
+        self.beard = (
+            np.maximum(np.maximum(jaw * ramp(side, 2.0, 3.6), chin * jaw), sideburn) * beside_mouth * (1 - self.lips)
+        )
         moustache = ramp(y, -1.3, -1.8) * ramp(y, -3.4, -2.9) * ramp(side, 3.0, 2.4) * ramp(z, 9.0, 10.0)
         self.moustache = moustache * (1 - self.lips)
 
 
-@cache
-def _places(key: int) -> list[Places]:
-    return []
-
-
+@lru_cache(4)
 def places(kit: FaceKit) -> Places:
     """Returns the places of a kit, computed once."""
-    kept = _places(id(kit))
-    if not kept:
-        kept.append(Places(kit))
-    return kept[0]
+    return Places(kit)
 
 
 def paint_head(
     rng: np.random.Generator, kit: FaceKit, skin: Skin, hair: FloatArray, brow: float, beard: float, moustache: float
 ) -> tuple[FloatArray, FloatArray, NDArray[np.uint8]]:
-    """Returns albedo [V,3], gloss [V] and part [V] of the kit's vertices. `hair` [3] is the colour of brows and beard."""
+    """Returns albedo [V,3], gloss [V] and part [V] of the kit's vertices. `hair` [3] colours brows and beard."""
     at, where = kit.neutral, places(kit)
     seed = int(rng.integers(1 << 30))
     albedo = np.repeat(skin.tone[None], len(at), 0)

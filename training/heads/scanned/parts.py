@@ -1,4 +1,4 @@
-"""Parts collects the pieces of a person's mesh: skin, hair, cloth, eyes, mouth and glasses, each vertex with its paint."""
+"""Parts collects the pieces of a person's mesh: skin, hair, cloth, eyes, mouth and glasses, and their paint."""
 
 from dataclasses import dataclass
 from enum import IntEnum

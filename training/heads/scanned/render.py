@@ -173,4 +173,6 @@ def _shade(  # type: ignore[no-untyped-def]
 def _gather(attributes, triangles, m, bary, r, q, value):  # type: ignore[no-untyped-def]
     a, b, c = triangles[m, 0], triangles[m, 1], triangles[m, 2]
     for k in range(10):
-        value[k] = bary[r, q, 0] * attributes[a, k] + bary[r, q, 1] * attributes[b, k] + bary[r, q, 2] * attributes[c, k]
+        value[k] = (
+            bary[r, q, 0] * attributes[a, k] + bary[r, q, 1] * attributes[b, k] + bary[r, q, 2] * attributes[c, k]
+        )

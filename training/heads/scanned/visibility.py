@@ -14,7 +14,9 @@ SIDE = 160  # texels of a map
 BIAS_CM, SOFT_CM = 0.35, 0.5
 
 
-def depth_maps(points: FloatArray, triangles: NDArray[np.int32], directions: FloatArray) -> tuple[FloatArray, FloatArray]:
+def depth_maps(
+    points: FloatArray, triangles: NDArray[np.int32], directions: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Returns maps [N,SIDE,SIDE] of what each light sees first, and [N,4,3], which maps a point (homogeneous) there.
 
     `points` [V,3] in cm, `directions` [N,3] unit, toward the light. A map holds the distance toward the light, cm.

@@ -1,4 +1,4 @@
-"""Webcam models what a cheap camera makes of light: exposure, white balance, clipping, noise, sharpening, compression."""
+"""Webcam models what a cheap camera makes of light: exposure, white balance, noise, sharpening, compression."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,8 @@ class Webcam:
             code = code + self.sharpen * (code - cv2.GaussianBlur(code, (0, 0), 1.2))
         rgb = np.clip(np.round(255 * code), 0, 255).astype(np.uint8)
         done, stored = cv2.imencode(".jpg", rgb[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, self.quality))
-        return cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1].copy() if done else rgb
+        shown = cv2.imdecode(stored, cv2.IMREAD_COLOR) if done else None
+        return rgb if shown is None else np.ascontiguousarray(shown[..., ::-1], np.uint8)
 
 
 def random_webcam(rng: np.random.Generator) -> Webcam:
