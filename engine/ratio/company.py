@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.ratio.source_light import SourceLight
+from engine.relighting.source_light import SourceLight
 from lcvd.face.geometry import face_mesh
 from lcvd.types import Face, FloatArray
 

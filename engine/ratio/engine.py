@@ -18,13 +18,13 @@ from engine.light_transition import LightTransition
 from engine.protocols import Engine, EngineTraits, StreamConfig
 from engine.ratio.company import Company, LitFace, mixed
 from engine.ratio.person_mask import PersonMask
-from engine.ratio.source_light import SourceLight
 from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size, mean_within
 from engine.relighting.apply import MAX_WIDTH_PX, apply_gain
 from engine.relighting.background import background_gain
 from engine.relighting.grid import WorkingGrid, grid_around
 from engine.relighting.shading import Surface, shade, source_shade
 from engine.relighting.shadow import cast_shadows
+from engine.relighting.source_light import SourceLight
 from engine.relighting.surface import person_surface
 from engine.surface.head import HeadSurface
 from engine.surface.network import SurfaceNetwork

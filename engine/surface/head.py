@@ -9,9 +9,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.ratio.source_light import MEMORY_S
 from engine.relighting.grid import WorkingGrid
 from engine.relighting.shading import SourceShade, basis_dot
+from engine.relighting.source_light import MEMORY_S
 from engine.relighting.surface import PersonSurface
 from engine.surface.crop import SIDE, SurfaceCrop, crop_around
 from engine.surface.network import SurfaceNetwork

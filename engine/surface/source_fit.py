@@ -6,7 +6,7 @@ an order-2 light on the network's normals cannot say such things, and is nearly 
 
 import numpy as np
 
-from engine.ratio.source_light import RIDGE, prior
+from engine.relighting.source_light import RIDGE, prior
 from engine.surface.network import HeadLayers
 from lcvd.lighting.sh import sh_basis
 from lcvd.types import FloatArray

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.ratio.source_light import prior
 from engine.relighting.shading import GAIN_CAP, GAIN_FLOOR, GAMMA_POWER, LEAK, Surface, shade, source_shade
+from engine.relighting.source_light import prior
 from lcvd.lighting.lighting import pack, shading
 from lcvd.lighting.sh import sh_from_directional
 from lcvd.types import DirectionalLight, Lighting

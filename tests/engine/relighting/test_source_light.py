@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.ratio.source_light import SourceLight, prior
+from engine.relighting.source_light import SourceLight, prior
 from lcvd.face.geometry import face_mesh, picture_normals
 from lcvd.face.neutral import centred_face
 from lcvd.face.raster import interpolate, rasterize

@@ -1,4 +1,4 @@
-"""`relight surface` makes and judges the CPU engine's surface network. The work is in `training.surface`."""
+"""`relight surface train` renders people and trains the network."""
 
 import json
 import os
@@ -8,16 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-surface = typer.Typer(name="surface", help="Make and judge the CPU engine's surface network.", no_args_is_help=True)
-COLUMNS = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"),
-           TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-KIT = typer.Option("--facekit", metavar="FILE", help="facekit.npz of ICT-FaceKit (docs/surface.md).")
+from server.cli.surface.options import COLUMNS, KIT
 
 
-@surface.command("train")
-def train_command(
+def train(
     output: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for samples, log and surface.tflite.")],
     facekit: Annotated[Path, KIT],
     people: Annotated[int, typer.Option(min=2, help="People to render; a picture each.")] = 12000,
@@ -51,25 +47,3 @@ def train_command(
     weights = output / "surface.tflite"
     document = {"weights": str(weights), "bytes": weights.stat().st_size, **figures}
     print(json.dumps(document | {"seconds": round(time.perf_counter() - began, 1)}), flush=True)
-
-
-@surface.command("evaluate")
-def evaluate_command(
-    facekit: Annotated[Path, KIT],
-    weights: Annotated[Path | None, typer.Option(help="A surface.tflite; default: the package's.")] = None,
-    people: Annotated[int, typer.Option(min=1, help="Held-out people to render.")] = 24,
-    sheet: Annotated[Path | None, typer.Option(help="PNG to write: room, truth, engine without and with it.")] = None,
-) -> None:
-    """Relight held-out rendered people with and without the network and compare with the truth.
-
-    The last line of stdout is one JSON document: dB within head and neck, by light of the room and by skin.
-    """
-    from training.surface.report import compared, draw_sheet
-
-    console = Console(stderr=True)
-    with Progress(*COLUMNS, console=console) as progress:
-        task = progress.add_task("people", total=people, status="")
-        report = compared(facekit, weights, people, lambda done: progress.update(task, completed=done))
-    if sheet is not None:
-        draw_sheet(report, sheet)
-    print(json.dumps(report.document), flush=True)
