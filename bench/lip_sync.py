@@ -1,6 +1,6 @@
 """Measure lips against voice in a real Chromium: flashes and beeps through a real server and the SDK, both sound ways.
 
-    .venv/bin/python -m bench.lip_sync                               # both ways, all delays, switching: 4 minutes
+    .venv/bin/python -m bench.lip_sync                               # both ways, all delays, switching: 3.5 minutes
     .venv/bin/python -m bench.lip_sync --ways server --delays 0.5 --each 600 --switching 0    # ten minutes: drift
 
 The source is a canvas that flashes and an oscillator that beeps every 0.7 s over a low hum; the server holds pictures
@@ -142,7 +142,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--delays", default="0.05,0.5,1,3,0.05", help="of the engine, seconds, one after the other")
     parser.add_argument("--each", type=float, default=10.0, help="seconds of each delay")
     parser.add_argument(
-        "--switching", type=float, default=56.0, help=f"seconds of a change every {SWITCH_S} s; 0: none"
+        "--switching", type=float, default=42.0, help=f"seconds of a change every {SWITCH_S} s; 0: none"
     )
     parser.add_argument("--max-p95-ms", type=float, default=20.0)
     parser.add_argument("--max-ms", type=float, default=45.0)

@@ -49,7 +49,7 @@ class LipSync:
         if not (frame.relit or frame.showing == CAMERA):
             return now_s - LEAD_S  # held: its lips do not move, and what they would say is not known
         arrived_s = frame.t_s + self._arrivals.offset_s
-        self._match.picture(now_s - arrived_s, frame.showing)
+        self._match.picture(now_s, now_s - arrived_s, frame.showing)
         ahead_s = self.lag_s - self._audio.lookahead_s
         self._audio.match(self._match.delay_s + ahead_s - LEAD_S)
         heard_s = arrived_s + self._audio.actual_delay_s - ahead_s

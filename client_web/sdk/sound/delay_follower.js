@@ -4,8 +4,9 @@
 
 /** So far off, two pictures running: another engine's picture, or the camera's. */
 const JUMP_S = 0.06;
-/** Two pictures that agree so well belong together. */
+/** Two pictures that agree so well belong together, unless they came so soon one after the other: then the network held both. */
 const AGREE_S = 0.04;
+const BURST_S = 0.012;
 /** So far off on the whole: the sound goes there in one step. Less is a glide. */
 const STEP_S = 0.012;
 const TOLERANCE_S = 0.002;
@@ -36,19 +37,36 @@ export class DelayFollower {
    */
   picture(delay_s, t_s) {
     const before = this.#seen.at(-1);
+    const early = this.#steady && delay_s < this.#at_s - JUMP_S;
     this.#seen.push({ t_s, delay_s });
     while (this.#seen[0].t_s < t_s - SPAN_S) this.#seen.shift();
     const elsewhere = (/** @type {number} */ value_s) => Math.abs(value_s - this.#at_s) > JUMP_S;
-    const agree = before && Math.abs(before.delay_s - delay_s) < AGREE_S;
-    if (agree && elsewhere(before.delay_s) && elsewhere(delay_s)) {
+    const agree = before && Math.abs(before.delay_s - delay_s) < AGREE_S && t_s - before.t_s > BURST_S;
+    if (early) {
+      this.#seen = this.#seen.slice(-1);
+      this.#at_s = delay_s;
+    } else if (agree && elsewhere(before.delay_s) && elsewhere(delay_s)) {
       this.#seen = this.#seen.slice(-2);
       this.#at_s = (before.delay_s + delay_s) / 2;
     } else if (this.#seen.length >= FEWEST) {
-      this.#at_s = median(this.#seen.map((each) => each.delay_s));
+      this.#at_s = this.#middle;
     }
   }
 
-  /** Takes a delay that is known, and not to be smoothed. @param {number} delay_s @returns {void} */
+  /** A picture can be late by itself, but not early: after steady ones the first that is begins another delay. */
+  get #steady() {
+    return this.#seen.length >= FEWEST && this.#seen.every(({ delay_s }) => Math.abs(delay_s - this.#at_s) < AGREE_S);
+  }
+
+  /** The median, each picture for as long as it was seen: those that a stall let through all at once count for next to nothing. */
+  get #middle() {
+    const shown = this.#seen.slice(0, -1).map(({ t_s, delay_s }, i) => ({ delay_s, for_s: this.#seen[i + 1].t_s - t_s }));
+    shown.sort((a, b) => a.delay_s - b.delay_s);
+    let left_s = shown.reduce((sum, { for_s }) => sum + for_s, 0) / 2;
+    return (shown.find(({ for_s }) => (left_s -= for_s) <= 0) ?? shown[0]).delay_s;
+  }
+
+  /** Takes a delay that is known to be another one, and not to be smoothed. @param {number} delay_s @returns {void} */
   reset(delay_s) {
     this.#seen = [];
     this.#at_s = delay_s;

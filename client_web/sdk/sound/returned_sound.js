@@ -14,9 +14,13 @@ const LONGEST_S = 2;
 const USUAL_S = 0.03;
 const STEP_S = 0.012;
 const TOLERANCE_S = 0.002;
-/** Packets, of 20 ms, whose arrival says how early sound can be heard: not before nearly all of them have come and are decoded. */
+/**
+ * Packets, of 20 ms, whose arrival says how early sound can be heard: not before nearly all of them have come and are decoded. Those that
+ * come at once after a stall count as one: waiting for the next stall would put the sound out of step for seconds.
+ */
 const ARRIVALS = 100;
 const NEARLY_ALL = 0.95;
+const BURST_S = 0.005;
 const DECODE_S = 0.005;
 /** Of 10 ms: what dates the sound that goes out. */
 const DATES = 50;
@@ -33,6 +37,7 @@ export class ReturnedSound {
   #heard = null;
   /** When sample 0 would have come, as each packet says. @type {number[]} */
   #came = [];
+  #last_s = -Infinity;
   /** Of sound without timestamps: when its first sample came, without jitter. */
   #arrivals = new DelayFollower();
   /** Samples that went out so far. */
@@ -58,7 +63,8 @@ export class ReturnedSound {
     if (this.#newest && place <= this.#newest.place) return; // overtaken: silence was heard for it
     this.#newest = { rtp, place };
     this.#heard ??= { rtp, at_s: now_s + USUAL_S };
-    this.#came.push(now_s - place / RATE_HZ);
+    if (now_s - this.#last_s > BURST_S) this.#came.push(now_s - place / RATE_HZ); // the first of a burst is the latest
+    this.#last_s = now_s;
     if (this.#came.length > ARRIVALS) this.#came.shift();
     if (!this.#decoder || this.#decoder.state === "closed") this.#decoder = this.#open();
     this.#places.push(place);

@@ -11,8 +11,9 @@ const RTP_HZ = 90000;
  * clock of its camera: until then its timestamps creep (10 ms in 7 s were seen in Chromium 156).
  */
 const WINDOW = 4;
-/** A pair so far from the others is of another camera. */
+/** A pair so far from the others is of another camera; with a returned sound, whose clock the timestamps then run on, of another delay. */
 const OTHER_SOURCE_S = 0.25;
+const OTHER_DELAY_S = 0.06;
 const PINGS = 20;
 
 export class SyncClock {
@@ -20,7 +21,7 @@ export class SyncClock {
   #pings = [];
   /** @type {number[]} K and the way there, s */
   #bases = [];
-  /** @type {number | null} */
+  /** The newest pair, and the seconds from the first one to it. @type {{rtp: number, elapsed_s: number} | null} */
   #reference = null;
   #encode_s = 0;
   #rtt_s = Infinity;
@@ -49,10 +50,12 @@ export class SyncClock {
   /** Takes a pair of the server. @param {Sync | undefined} sync @returns {void} */
   pair(sync) {
     if (!sync || !this.#pings.length) return;
-    this.#reference ??= sync.rtp;
+    // Timestamps have 32 bits and wrap: what has passed is counted from pair to pair.
+    this.#reference = { rtp: sync.rtp, elapsed_s: this.#reference ? this.#elapsed_s(sync.rtp) : 0 };
     const { offset_s } = this.#pings.reduce((best, each) => (each.rtt_s < best.rtt_s ? each : best));
     const base_s = sync.arrived_s - offset_s - (sync.decode_ms ?? 0) / 1000 - this.#elapsed_s(sync.rtp);
-    if (this.#bases.length && Math.abs(base_s - Math.min(...this.#bases)) > OTHER_SOURCE_S) this.#bases = [];
+    const other_s = typeof sync.sound_rtp === "number" ? OTHER_DELAY_S : OTHER_SOURCE_S;
+    if (this.#bases.length && Math.abs(base_s - Math.min(...this.#bases)) > other_s) this.#bases = [];
     this.#bases.push(base_s);
     if (this.#bases.length > WINDOW) this.#bases.shift();
   }
@@ -66,8 +69,9 @@ export class SyncClock {
     return now_s - this.#elapsed_s(rtp) - (Math.min(...this.#bases) - this.#upstream_s);
   }
 
-  /** Since the reference; timestamps have 32 bits and wrap. @param {number} rtp */
+  /** From the first pair to this timestamp, which is of about the time of the newest one. @param {number} rtp */
   #elapsed_s(rtp) {
-    return ((rtp - /** @type {number} */ (this.#reference)) | 0) / RTP_HZ;
+    const { rtp: newest, elapsed_s } = /** @type {{rtp: number, elapsed_s: number}} */ (this.#reference);
+    return elapsed_s + ((rtp - newest) | 0) / RTP_HZ;
   }
 }

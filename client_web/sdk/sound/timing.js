@@ -16,6 +16,8 @@ export class Timing {
   /** @type {Set<import("./sound.js").Sound>} */
   #sounds = new Set();
   #camera = true;
+  /** No relit picture's age is known since the camera was shown. */
+  #first = true;
   #timer = 0;
   #pings = 0;
   #request;
@@ -74,8 +76,10 @@ export class Timing {
     this.#camera = camera;
     const age_s = rtp === null || camera ? null : this.#clock.age_s(rtp, now_s);
     if (camera) this.#follower.reset(0);
-    else if (age_s !== null) this.#follower.picture(Math.max(0, age_s), now_s);
-    else return;
+    else if (age_s === null) return;
+    else if (this.#first) this.#follower.reset(Math.max(0, age_s)); // others came before it: it is steady
+    else this.#follower.picture(Math.max(0, age_s), now_s);
+    this.#first = camera;
     for (const sound of this.#sounds) sound.follow(this.#follower.moveFrom(sound.delay_s));
   }
 
