@@ -6,11 +6,13 @@
 The source is a canvas that flashes and an oscillator that beeps every 0.7 s over a low hum; the server holds pictures
 back as long as it is told (tests/client_web/delayed_server.py). The same instrument reads the source and what the SDK
 gives out; by how much the source's own beep is off its flash is taken off, event by event. Sound is dated by its
-samples (tests/client_web/lip_sync.py), pictures by when they come. Positive: the sound is late. `alone` are flashes
-without a beep within a third of a second, as where a change of delay left it out; `holes` are silences of the hum over
-20 ms, `clicks` steps in the sound that no beep explains. The machine has to be quiet: the `source` column tells how
-much later than its flash the source's own beep was (5th to 95th percentile), which is the machine and not the SDK.
-The last line of stdout is one JSON document; exit 1 where an offset passes --max-p95-ms or --max-ms or a hole is there.
+samples and pictures by their timestamps (tests/client_web/lip_sync.py), so that a late reader does not count.
+
+Positive: the sound is late. `alone` are flashes without a beep within a third of a second, as where a change of delay
+left it out; `holes` are silences of the hum over 20 ms, `clicks` steps in the sound that no beep explains. The machine
+has to be quiet: the `source` column tells how much later than its flash the source's own beep was (5th to 95th
+percentile), which is the machine and not the SDK. The last line of stdout is one JSON document; exit 1 where an offset
+passes --max-p95-ms or --max-ms or a hole is there.
 """
 
 import argparse

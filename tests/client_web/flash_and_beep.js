@@ -60,10 +60,11 @@ function source(period_s, fps = 15, hums = false) {
 
 /**
  * Notes when flashes and beeps begin, page time in ms, and every picture with its brightness; flashes with `age()` too. Of a sound
- * that hums also every chunk ([page time, samples so far]), the places of beeps in samples, and holes and steps ([place, size]).
+ * that hums also every chunk ([page time, samples so far]), the places of beeps in samples, and holes and steps ([place, size]), and of
+ * its pictures their own times ([page time, timestamp in ms]).
  */
 function listen(stream, age = () => 0, hums = false) {
-  const heard = { flashes: [], beeps: [], pictures: [], chunks: [], places: [], holes: [], steps: [], rate: 48000 };
+  const heard = { flashes: [], beeps: [], pictures: [], chunks: [], places: [], holes: [], steps: [], stamps: [], rate: 48000 };
   const [video, audio] = [stream.getVideoTracks()[0], stream.getAudioTracks()[0]];
   const pictures = new MediaStreamTrackProcessor({ track: video }).readable.getReader();
   (async () => {
@@ -78,6 +79,7 @@ function listen(stream, age = () => 0, hums = false) {
       // RGBA or planes of YUV: the first bytes are brightness, near enough.
       const light = bytes.subarray(0, 256).reduce((sum, each) => sum + each, 0) / 256;
       heard.pictures.push([now_ms, light, frame.displayWidth, frame.displayHeight]);
+      if (hums) heard.stamps.push([now_ms, frame.timestamp / 1000]);
       frame.close();
       if (light > 140 && !bright) heard.flashes.push([now_ms, age() * 1000]);
       bright = light > 140;

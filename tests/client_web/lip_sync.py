@@ -40,10 +40,11 @@ def offsets(source: Heard, output: Heard) -> list[tuple[float, float]]:
 
 
 def steady(heard: Heard) -> Heard:
-    """Returns what was heard with beeps, holes and steps at the page time at which a steady player plays them, ms.
+    """Returns what was heard with everything at the page time at which a steady player shows and plays it, ms.
 
-    A reader in a busy page gets its chunks in bursts; whoever plays or sends them on goes by their samples. So each
-    sample's time is that of the chunks around it: the median of one second to each side, which follows drift and holes.
+    A reader in a busy page gets chunks and pictures in bursts; whoever plays or sends them on goes by samples and by
+    the pictures' own times. So each sample's time is that of the chunks around it: the median of one second to each
+    side, which follows drift and holes; and each flash's is its timestamp, later by as much as nearly all are read.
     """
     if not heard["chunks"]:
         return {**heard, "beeps": [], "holes": [], "steps": []}
@@ -60,7 +61,15 @@ def steady(heard: Heard) -> Heard:
 
     beeps = [float(time) for time in at_ms(heard["places"])]
     steps = [(time, size) for time, size in moved(heard["steps"]) if not _is_of_beep(beeps, time)]
-    return {**heard, "beeps": beeps, "holes": moved(heard["holes"]), "steps": steps}
+    holes = moved(heard["holes"])
+    return {**heard, "beeps": beeps, "holes": holes, "steps": steps, "flashes": _by_timestamp(heard)}
+
+
+def _by_timestamp(heard: Heard) -> list[tuple[float, float]]:
+    """Returns the flashes at their pictures' own times."""
+    stamp_of = dict(map(tuple, heard["stamps"]))
+    lag_ms = float(np.percentile([read - stamp for read, stamp in stamp_of.items()], 10)) if stamp_of else 0.0
+    return [(stamp_of[read] + lag_ms, age) for read, age in heard["flashes"]]
 
 
 def clicks(heard: Heard) -> list[tuple[float, float]]:
