@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -28,7 +29,7 @@ from server.http.debug import router as debug_router
 from server.http.links import router as links_router
 from server.http.middleware import install_middleware
 from server.http.routes import router
-from server.http.scopes import needs
+from server.http.scopes import methods_at, needs
 from server.http.viewing import viewing_router
 from server.http.whep import router as whep_router
 from server.http.whip import router as whip_router
@@ -190,6 +191,9 @@ class _Page(StaticFiles):
     """Serves the browser client. Modules are revalidated, so that an update shows at the next reload."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        # This mount matches every path, also that of a route of another method.
+        if allowed := methods_at(scope["app"].routes, scope):
+            raise HTTPException(405, f"{scope['method']} cannot be used here", {"allow": ", ".join(allowed)})
         response = await super().get_response(path, scope)
         response.headers["cache-control"] = "no-store" if path in (".", "", "index.html") else "no-cache"
         return response

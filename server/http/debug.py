@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from server.errors import NoSession
-from server.http.error_body import errors
+from server.http.error_body import WRONG_PART, errors
 from server.http.routes import TheServer
 from server.http.scopes import needs
 from server.rtc.report import ConnectionReport
@@ -98,7 +98,9 @@ async def sessions(server: TheServer) -> list[SessionLine]:
 
 
 @router.get(
-    "/session/{session}", summary="One session", responses=errors(**REFUSED, s404="There is no session of this name.")
+    "/session/{session}",
+    summary="One session",
+    responses=errors(**REFUSED, s404="There is no session of this name.", s422=WRONG_PART),
 )
 @needs("operate")
 async def session(

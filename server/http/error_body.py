@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+WRONG_PART = "A part of the request is missing or wrong; the message names it."
+
 
 class ErrorBody(BaseModel):
     """The body of every HTTP error."""

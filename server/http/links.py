@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import NoSession
 from server.http.access import AccessControl
-from server.http.error_body import errors
+from server.http.error_body import WRONG_PART, errors
 from server.http.routes import TheServer
 from server.http.scopes import needs
 
@@ -50,7 +50,11 @@ class TokenBody(BaseModel):
     expires_s: int = Field(description="Unix time.")
 
 
-@router.post("/api/links", summary="Link for viewers", responses=errors(**REFUSED, s404="There is no such session."))
+@router.post(
+    "/api/links",
+    summary="Link for viewers",
+    responses=errors(**REFUSED, s400="The body is no JSON.", s404="There is no such session.", s422=WRONG_PART),
+)
 @needs("control")
 async def make_link(server: TheServer, request: Request, wanted: LinkRequest) -> LinkBody:
     """Make a link that shows this session's picture to whoever has it, until it expires."""

@@ -97,8 +97,14 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error, uploads.UploadRefused):
         return JSONResponse(error.problem.as_dict(), error.status_code, headers={"connection": "close"})
-    hint = "see /docs for what there is" if error.status_code in (404, 405) else "see /docs"
-    return _response(Problem(f"http_{error.status_code}", str(error.detail), hint, error.status_code), error.headers)
+    status, told = error.status_code, str(error.detail)
+    hint = "see /docs for what there is" if status in (404, 405) else "see /docs"
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if status == 405 and "allow" in headers:
+        hint = f"use {headers['allow']}; see /docs"
+    if status == 400:  # of the parsers of bodies, which know no field
+        told, hint = f"the body cannot be read: {told}", "send whole JSON, or a form as multipart/form-data; see /docs"
+    return _response(Problem(f"http_{status}", told, hint, status), headers)
 
 
 async def on_invalid_request(request: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ from engine.diffusion.latency import QUALITIES
 from lcvd.lighting.presets import PRESETS
 from server.errors import BadMessage, BadUpload, Busy, NotReady
 from server.http import openapi_page, uploads
-from server.http.error_body import ErrorBody
+from server.http.error_body import WRONG_PART, errors
 from server.http.scopes import needs
 from server.ice_servers import ice_servers
 from server.light_message import Light
@@ -65,13 +65,15 @@ class HealthBody(BaseModel):
     engine: str = ""
 
 
-UPLOAD_ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorBody, "description": "The server asks for a token."},
-    403: {"model": ErrorBody, "description": "The page is of another site."},
-    413: {"model": ErrorBody, "description": "The file is over the limit."},
-    422: {"model": ErrorBody, "description": "The file is not what it should be."},
-    503: {"model": ErrorBody, "description": "Other uploads are being read, or a model is missing."},
-}
+UPLOAD_ERRORS = errors(
+    s400="The form cannot be read.",
+    s401="The server asks for a token.",
+    s403="The page is of another site.",
+    s408="The upload took too long.",
+    s413="The file is over the limit.",
+    s422="The file is not what it should be.",
+    s503="Other uploads are being read, or a model is missing.",
+)
 
 
 GALLERY = [
@@ -141,7 +143,12 @@ async def portrait(
     return PortraitBody(face=found.face)
 
 
-@router.get("/api/avatar", tags=["avatar"], summary="Qualities of the avatar")
+@router.get(
+    "/api/avatar",
+    tags=["avatar"],
+    summary="Qualities of the avatar",
+    responses=errors(s400="The engine has no such mode.", s422=WRONG_PART),
+)
 @needs(None)
 async def avatar(
     server: TheServer,
@@ -165,7 +172,7 @@ async def avatar(
     "/api/ice",
     tags=["connection"],
     summary="STUN and TURN",
-    responses={401: {"model": ErrorBody, "description": "The server asks for a token."}},
+    responses=errors(s401="The server asks for a token."),
 )
 @needs("view")
 async def ice(server: TheServer) -> IceBody:
@@ -180,9 +187,7 @@ async def healthz(server: TheServer) -> HealthBody:
     return HealthBody(status="ok", sessions=len(server.admission), max_sessions=server.settings.max_sessions)
 
 
-@router.get(
-    "/readyz", tags=["health"], summary="Ready", responses={503: {"model": ErrorBody, "description": "Not now."}}
-)
+@router.get("/readyz", tags=["health"], summary="Ready", responses=errors(s503="Not now."))
 @needs(None)
 async def readyz(server: TheServer) -> HealthBody:
     """Answer 200 while the server is warm and admits another participant."""

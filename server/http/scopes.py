@@ -51,6 +51,12 @@ def all_routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
             yield from all_routes(included.routes)
 
 
+def methods_at(routes: Iterable[BaseRoute], request: Mapping[str, Any]) -> list[str]:
+    """Returns the methods that the routes take at the path of a request (an ASGI scope) that none of them takes."""
+    partial = (route for route in all_routes(routes) if route.matches(dict(request))[0] is Match.PARTIAL)
+    return sorted({method for route in partial for method in getattr(route, "methods", None) or ()})
+
+
 def needed(routes: Iterable[BaseRoute], request: Mapping[str, Any]) -> tuple[Scope | None, str | None]:
     """Returns the scope that a request (an ASGI scope) needs, None for none, and the viewing name in its path.
 

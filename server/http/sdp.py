@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
-from pydantic import RootModel
 
 from server.errors import TooLarge, WrongType
 from server.protocol import IceCandidate
@@ -23,11 +22,8 @@ class SdpResponse(Response):
     media_type = SDP
 
 
-class Sdp(RootModel[str]):
-    """A session description (RFC 8866) with all of the server's candidates."""
-
-
-ANSWERED: dict[int | str, dict[str, Any]] = {201: {"model": Sdp}}
+ANSWER = {"type": "string", "description": "A session description (RFC 8866) with all of the server's candidates."}
+ANSWERED: dict[int | str, dict[str, Any]] = {201: {"content": {SDP: {"schema": ANSWER}}}}
 
 
 def body_of(media_type: str, description: str) -> dict[str, Any]:

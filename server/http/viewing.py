@@ -4,7 +4,7 @@ Viewers get picture and sound by WHEP (docs/whip.md); this is the page around it
 """
 
 import io
-from typing import Annotated
+from typing import Annotated, Any
 
 import segno
 from fastapi import APIRouter, Path, Query, Request
@@ -12,11 +12,14 @@ from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 
 from server.errors import BadMessage
+from server.http.error_body import WRONG_PART, errors
 from server.http.scopes import needs
 
 # A long link still makes a code that a phone reads from a screen: version 13, 69 × 69 modules.
 MAX_LINK = 300
 QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004)
+
+DRAWN: dict[int | str, dict[str, Any]] = {200: {"content": {"image/svg+xml": {"schema": {"type": "string"}}}}}
 
 viewing_router = APIRouter()
 
@@ -31,7 +34,13 @@ async def view(request: Request, name: Annotated[str, Path(pattern=r"^[A-Za-z0-9
     return FileResponse(page, media_type="text/html", headers={"cache-control": "no-store"})
 
 
-@viewing_router.get("/api/qr", tags=["view"], summary="QR code of a link", response_class=Response)
+@viewing_router.get(
+    "/api/qr",
+    tags=["view"],
+    summary="QR code of a link",
+    response_class=Response,
+    responses=DRAWN | errors(s400="The link is not of the kind that may be drawn.", s422=WRONG_PART),
+)
 @needs(None)
 async def qr(
     url: Annotated[str, Query(max_length=MAX_LINK, description="http or https, without a token.")],

@@ -10,14 +10,13 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from server.errors import NoSession
-from server.http.error_body import errors
+from server.http.error_body import WRONG_PART, errors
 from server.http.routes import TheServer
 from server.http.scopes import needs
 from server.http.sdp import (
     ANSWERED,
     FRAGMENT,
     SDP,
-    SdpResponse,
     body_of,
     candidates_of,
     created,
@@ -38,7 +37,7 @@ router = APIRouter(tags=["WHIP and WHEP"])
     "/whep/{name}",
     summary="View",
     status_code=201,
-    response_class=SdpResponse,
+    response_class=Response,  # of a type of its own where it is an answer; errors are JSON
     response_description="The answer. Headers: Location, ETag, Link (ICE servers).",
     openapi_extra=body_of(SDP, "An offer that receives video (VP8, H.264) and maybe Opus."),
     responses=ANSWERED
@@ -68,6 +67,7 @@ async def view(server: TheServer, request: Request, name: str) -> Response:
     status_code=204,
     openapi_extra=body_of(FRAGMENT, "Candidates of the viewer."),
     responses=errors(
+        s400="A candidate cannot be read.",
         s404="There is no such viewer.",
         s412="If-Match is another ICE session.",
         s415="The content type is another one.",
@@ -91,7 +91,7 @@ async def trickle(
     "/whep/{name}/{viewer}",
     summary="End viewing",
     response_class=Response,
-    responses=errors(s404="There is no such viewer."),
+    responses=errors(s404="There is no such viewer.", s422=WRONG_PART),
 )
 @needs("view", view="name")
 async def leave(server: TheServer, name: str, viewer: str) -> Response:

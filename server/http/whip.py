@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from server.errors import NoSession
-from server.http.error_body import errors
+from server.http.error_body import WRONG_PART, errors
 from server.http.routes import TheServer
 from server.http.scopes import needs
 from server.http.sdp import (
     ANSWERED,
     FRAGMENT,
     SDP,
-    SdpResponse,
     body_of,
     candidates_of,
     created,
@@ -70,7 +69,7 @@ class Wishes(BaseModel):
     "/whip",
     summary="Publish",
     status_code=201,
-    response_class=SdpResponse,
+    response_class=Response,  # of a type of its own where it is an answer; errors are JSON
     response_description="The answer. Headers: Location, ETag, Link (ICE servers), Relight-View.",
     openapi_extra=body_of(SDP, "An offer that sends video (VP8, H.264) and maybe Opus."),
     responses=ANSWERED
@@ -101,6 +100,7 @@ async def publish(server: TheServer, request: Request, wishes: Annotated[Wishes,
     status_code=204,
     openapi_extra=body_of(FRAGMENT, "Candidates of the publisher."),
     responses=errors(
+        s400="A candidate cannot be read.",
         s404="Nothing of that name is published.",
         s412="If-Match is another ICE session.",
         s415="The content type is another one.",
@@ -124,7 +124,7 @@ async def trickle(
     "/whip/{session}",
     summary="End publishing",
     response_class=Response,
-    responses=errors(s404="Nothing of that name is published."),
+    responses=errors(s404="Nothing of that name is published.", s422=WRONG_PART),
 )
 @needs("publish")
 async def unpublish(server: TheServer, session: str) -> Response:

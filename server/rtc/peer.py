@@ -14,7 +14,6 @@ from typing import Any
 from aiortc import (
     RTCConfiguration,
     RTCIceServer,
-    RTCPeerConnection,
     RTCRtpReceiver,
     RTCRtpSender,
     RTCSessionDescription,
@@ -40,6 +39,7 @@ from server.rtc.sound.arrival_line import ArrivalLine
 from server.rtc.sound.delay_line import OUT_RATE
 from server.rtc.transport.dtls import LiveDtlsTransport
 from server.rtc.transport.ice import LiveIceConnection
+from server.rtc.transport.peer_connection import LivePeerConnection
 from server.rtc.video_input import VideoInput
 from server.rtc.video_output import VideoOutput
 from server.settings import FrameLimits, Settings
@@ -87,7 +87,7 @@ class Peer:
         self.output.attach(self.live)
         servers = [RTCIceServer(**server) for server in ice_servers(settings, "server")]  # type: ignore[arg-type]
         # An explicit list, empty too: aiortc's default asks a public STUN server.
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._pc = LivePeerConnection(RTCConfiguration(iceServers=servers))
         self._pc.on("track", self._on_track)
         self._pc.on("connectionstatechange", self._on_state)
 
@@ -177,22 +177,11 @@ class Peer:
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
         try:
-            await self._close_connection()
+            await self._pc.close()
         finally:
             await asyncio.to_thread(self.live.close)
 
     # ---- inside
-
-    async def _close_connection(self) -> None:
-        """Closes the connection; aiortc's own way stops at a section that never got a transport."""
-        try:
-            await self._pc.close()
-        except AttributeError as error:
-            logger.info("the connection was never complete: %r", error)
-            for transceiver in self._pc.getTransceivers():
-                if (transport := transceiver.receiver.transport) is not None:
-                    await transport.stop()
-                    await transport.transport.stop()
 
     def _allow_for_ffmpeg(self) -> None:
         """Takes the certificate that an FFmpeg built with GnuTLS shows, and its media for consent."""

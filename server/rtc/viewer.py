@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceServer, RTCRtpSender, RTCSessionDescription
 from aiortc.codecs import is_rtx
 from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 from aiortc.sdp import SessionDescription
@@ -22,6 +22,7 @@ from server.rtc.hub import Hub
 from server.rtc.offer import checked_viewer_offer, rejected_sections, with_rejected
 from server.rtc.report import ConnectionReport, report_of
 from server.rtc.sender import LiveSender, MediaClock
+from server.rtc.transport.peer_connection import LivePeerConnection
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Viewer:
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
         servers = [RTCIceServer(**server) for server in ice_servers(settings, "server")]  # type: ignore[arg-type]
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._pc = LivePeerConnection(RTCConfiguration(iceServers=servers))
         self._pc.on("connectionstatechange", self._on_state)
 
     @property

@@ -91,6 +91,39 @@ async def test_ice_servers_are_those_of_the_settings() -> None:
         assert (await get(server.http + "/api/ice")).json() == {"ice_servers": []}
 
 
+async def test_another_method_is_told_which_one_is_meant() -> None:
+    """405 with Allow at the path of a route; a path without one stays 404, and the page's own files go on."""
+    async with running() as server, httpx.AsyncClient(base_url=server.http, trust_env=False) as http:
+        for method, path, allowed in (
+            ("GET", "/api/portrait", "POST"),
+            ("HEAD", "/api/links", "POST"),
+            ("OPTIONS", "/api/token", "POST"),
+            ("POST", "/api/lights", "GET"),
+            ("PUT", "/api/lights/from-hdri", "POST"),
+            ("POST", "/index.html", "GET, HEAD"),
+        ):
+            answer = await http.request(method, path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed), (method, path)
+            if method != "HEAD":
+                assert (answer.json()["code"], answer.json()["hint"]) == ("http_405", f"use {allowed}; see /docs")
+        assert (await http.get("/api/nothing")).status_code == 404
+        assert (await http.get("/index.html")).status_code == 200
+
+
+async def test_a_body_that_cannot_be_read_is_named() -> None:
+    """The parsers of forms and JSON know no field; the answer still says what to send."""
+    async with running() as server, httpx.AsyncClient(base_url=server.http, trust_env=False) as http:
+        form = {"content-type": "multipart/form-data; boundary=b"}
+        for path, headers, body in (
+            ("/api/portrait", form, b"--b\r\nTrue--b--\r\n"),
+            ("/api/links", {"content-type": "application/json"}, b"\x1f\x8b\x00"),
+        ):
+            answer = await http.post(path, headers=headers, content=body)
+            assert (answer.status_code, answer.json()["code"]) == (400, "http_400")
+            assert answer.json()["message"].startswith("the body cannot be read: ")
+            assert "multipart/form-data" in answer.json()["hint"]
+
+
 async def test_health_and_readiness() -> None:
     """Alive always; ready once warm and while there is a place."""
     async with running(max_sessions=1) as server:
@@ -127,10 +160,13 @@ async def test_the_api_page_needs_nothing_from_elsewhere() -> None:
                 assert operation["description"]
                 answers = operation["responses"]
                 success = next(answer for status, answer in answers.items() if status.startswith("2"))
-                no_model = path in ("/metrics", "/api/qr") or method in ("patch", "delete")
+                no_model = path in ("/metrics", "/api/qr", "/whip", "/whep/{name}") or method in ("patch", "delete")
                 assert no_model or "$ref" in json.dumps(success["content"]), path
                 refusals = [answer["content"] for status, answer in answers.items() if status.startswith(("4", "5"))]
-                assert all("$ref" in json.dumps(content) for content in refusals), path
+                error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+                assert all(content == error for content in refusals), (path, refusals)
+        answer = schema["paths"]["/whip"]["post"]["responses"]["201"]
+        assert list(answer["content"]) == ["application/sdp"]
 
 
 async def test_a_foreign_page_cannot_drive_the_server() -> None:
