@@ -57,6 +57,12 @@ class IceCandidate(BaseModel):
     usernameFragment: str | None = Field(default=None, max_length=256)
 
 
+class Resume(ClientMessage):
+    scope = "publish"
+    type: Literal["resume"]
+    session: str = Field(min_length=1, max_length=64, description="Name of the session that was lost.")
+
+
 class Candidate(ClientMessage):
     scope = "publish"
     type: Literal["candidate"]
@@ -164,6 +170,7 @@ class Ping(ClientMessage):
 AnyClientMessage = Annotated[
     Offer
     | Candidate
+    | Resume
     | SetLight
     | SetStrength
     | SetBackground
@@ -250,6 +257,19 @@ class Ack(ServerMessage):
 
     def text(self) -> str:
         return self.model_dump_json(exclude_none=self.lighting is None)
+
+
+class ResumeAck(ServerMessage):
+    """The answer to `resume`."""
+
+    type: Literal["ack"] = "ack"
+    id: MessageId | None = None
+    of: Literal["resume"] = "resume"
+    resumed: Literal[True] = True
+    view: str
+    lighting: Light
+    engine: str
+    avatar: bool = Field(description="The server has the portrait still.")
 
 
 class ViewAck(ServerMessage):

@@ -139,6 +139,9 @@ class Settings(BaseSettings):
     media_timeout_s: PositiveInt = Field(
         default=20, description="A connection without media is closed after this long."
     )
+    resume_s: NonNegativeInt = Field(
+        default=120, le=3600, description="Time for which a lost participant's choices are kept; 0: not at all."
+    )
     idle_timeout_s: NonNegativeInt = Field(
         default=600, description="A WebSocket without connection is closed after this long."
     )

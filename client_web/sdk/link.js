@@ -13,6 +13,9 @@ const LONGEST_PAUSE_MS = 8000;
 const STALL_TIMEOUT_MS = 6000;
 /** A server that has not answered by then hangs. */
 const ANSWER_TIMEOUT_MS = 15000;
+/** Close codes: for good, and to come back at once, for which the server keeps the choices. */
+const LEAVING = 1000;
+const RETURNING = 4000;
 
 export class Link {
   /** @type {Channel | null} */
@@ -73,7 +76,7 @@ export class Link {
 
   #disconnect() {
     clearTimeout(this.#retryTimer);
-    this.#discard();
+    this.#discard(LEAVING);
     this.#attempts = 0;
     this.#on.state("resting", "");
   }
@@ -81,7 +84,7 @@ export class Link {
   /** Connects, in place of the connection there is. @returns {void} */
   open() {
     clearTimeout(this.#retryTimer);
-    this.#discard();
+    this.#discard(RETURNING);
     this.#on.state(this.#attempts ? "reconnecting" : "connecting", "");
     /** @type {import("./relight.js").SocketLike} */
     let socket;
@@ -184,17 +187,18 @@ export class Link {
   /** @type {((report: import("./peer.js").NetworkReport) => void) | null} */
   onReport = null;
 
-  #discard() {
+  /** @param {number} code */
+  #discard(code) {
     clearTimeout(this.#watchTimer);
     const [channel, peer] = [this.#channel, this.#peer];
     this.#channel = this.#peer = null;
     peer?.close();
-    channel?.close();
+    channel?.close(code);
   }
 
   /** @param {string} why */
   #reconnect(why) {
-    this.#discard();
+    this.#discard(RETURNING);
     if (!this.#track) return;
     // Random pauses keep a room of clients from all coming back at the same moment after a restart.
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#attempts) * (0.5 + Math.random() / 2);

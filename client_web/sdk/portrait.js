@@ -70,6 +70,15 @@ export class Portrait {
   }
 
   /**
+   * Says that a session went on in the present one, with the portrait that it had.
+   * @param {string} lost its name @returns {void}
+   */
+  resumed(lost) {
+    if (this.#sentTo === lost) this.#sentTo = this.#session; // else the portrait was changed meanwhile
+    if (this.ready) this.#setState("ready");
+  }
+
+  /**
    * Makes a file the portrait.
    * @param {Blob} file @param {string} name @returns {Promise<boolean>} true where it is the portrait now
    */

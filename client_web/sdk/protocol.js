@@ -64,8 +64,8 @@ export class Channel {
     return answer;
   }
 
-  /** @returns {void} */
-  close() {
-    this.#socket.close(1000);
+  /** @param {number} code 1000: for good, the server forgets the session @returns {void} */
+  close(code) {
+    this.#socket.close(code);
   }
 }

@@ -9,6 +9,7 @@ import { Link } from "./link.js";
 import { PictureOutput } from "./picture_output.js";
 import { Portrait } from "./portrait.js";
 import { Disconnected } from "./protocol.js";
+import { resume } from "./resume.js";
 import { Server } from "./server.js";
 import { Sound } from "./sound/sound.js";
 import { checkSource, ended } from "./source_check.js";
@@ -79,6 +80,8 @@ export class Relit extends MediaStream {
   #sync;
   /** @type {LinkState} */
   #connection = "resting";
+  /** Name of the present session, or of the last one. */
+  #session = "";
 
   /** @param {MediaStream | null} stream @param {Options} [options] throws TypeError */
   constructor(stream, options = {}) {
@@ -310,10 +313,14 @@ export class Relit extends MediaStream {
    * @param {Welcome} welcome @returns {Promise<void>} rejects where an avatar is wanted and the portrait could not be sent
    */
   async #welcome(welcome) {
-    this.#view = welcome.view ?? "";
+    const lost = this.#session;
+    const resumed = await resume((type, fields) => this.#link.request(type, fields), lost);
+    this.#session = welcome.session;
+    this.#view = resumed?.view ?? welcome.view ?? "";
     this.engines.replace(welcome.engines);
     this.#choice.welcome(welcome.engine);
     this.portrait.setSession(welcome.session);
+    if (resumed?.avatar) this.portrait.resumed(lost);
     this.#timing.begin();
     this.#returnedTiming = new ReturnedTiming();
     this.#events.emit("welcome", welcome);

@@ -36,14 +36,14 @@ class Placeholder:
     """A still picture of an avatar's portrait, for the time before an avatar engine has rendered one."""
 
     def __init__(self, rgb: Rgb) -> None:
-        self._rgb = rgb  # [H,W,3]: the portrait, or its head and shoulders
+        self.rgb = rgb  # [H,W,3]: the portrait, or its head and shoulders
         self._fitted: dict[tuple[int, int], Rgb] = {}
 
     def fitted(self, traits: EngineTraits) -> Rgb:
         """The picture at the size of an engine's output [h,w,3]; the first call of a size takes up to 20 ms."""
-        size = traits.output_size or (self._rgb.shape[0], self._rgb.shape[1])
+        size = traits.output_size or (self.rgb.shape[0], self.rgb.shape[1])
         if size not in self._fitted:
-            self._fitted[size] = cover(self._rgb, size, PORTRAIT_ANCHOR)
+            self._fitted[size] = cover(self.rgb, size, PORTRAIT_ANCHOR)
         return self._fitted[size]
 
 

@@ -135,15 +135,16 @@ async def websocket(socket: WebSocket) -> None:
     session_id.set(session.id)
     server.metrics.sockets.inc()
     control = Control(socket, server.settings, grant)
+    lost = False
     try:
         session.attach(control)
-        await _converse(socket, session, control)
+        lost = await _converse(socket, session, control) not in LEFT
     finally:
         server.metrics.sockets.dec()
         session.detach(control)
         try:
             if named is None:
-                await server.end(session)
+                await (server.lose(session) if lost else server.end(session))
         finally:
             await control.close()
 
@@ -167,8 +168,12 @@ def _published(server: Server, name: str) -> Session:
     return publication.session
 
 
-async def _converse(socket: WebSocket, session: Session, control: Control) -> None:
-    """Hands every message to the session until the socket, or the session, ends."""
+# Close codes of who left on purpose: the page was left, or told so. Their choices and portrait are gone at once.
+LEFT = (1000, 1001)
+
+
+async def _converse(socket: WebSocket, session: Session, control: Control) -> int:
+    """Hands every message to the session until the socket, or the session, ends; returns the close code."""
     reading = asyncio.ensure_future(_read(socket, session, control))
     over = asyncio.ensure_future(control.over.wait())
     try:
@@ -179,11 +184,13 @@ async def _converse(socket: WebSocket, session: Session, control: Control) -> No
         ended, _ = await asyncio.gather(reading, over, return_exceptions=True)
         if isinstance(ended, Exception):
             logger.error("the socket could not be read", exc_info=ended)
+    return ended if isinstance(ended, int) else 1000  # hung up on from here: the session is over
 
 
-async def _read(socket: WebSocket, session: Session, control: Control) -> None:
+async def _read(socket: WebSocket, session: Session, control: Control) -> int:
     while (message := await socket.receive())["type"] != "websocket.disconnect":
         await session.handle(message.get("text") or "", control)
+    return int(message.get("code") or 1006)
 
 
 @needs(None)

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -30,8 +30,10 @@ from server.session.avatar_settings import DEFAULT_FPS, NO_PORTRAIT
 from server.session.connection import Connection
 from server.session.control import Control
 from server.session.engines import Engines, Running
+from server.session.lost_sessions import LostSession
 from server.session.notices import Notices
 from server.session.requested import Requested
+from server.session.saved_state import SavedState
 from server.session.tasks import Tasks
 from server.session.viewers import Viewers, viewing_name
 from server.settings import Settings
@@ -53,10 +55,16 @@ class Session:
         *,
         view: str = "",
         on_ended: Callable[[], None] | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        take_over: Callable[[str], Awaitable[LostSession]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         make_peer: Callable[..., Peer] = Peer,
     ) -> None:
-        """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP)."""
+        """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP).
+
+        `on_change` hears that `save` would give something else; `take_over` ends the session of a name and returns
+        what goes on of it, or raises NoSession.
+        """
         self.id = uuid.uuid4().hex if on_ended is not None else uuid.uuid4().hex[:12]
         self.opened_s = clock()
         self.label = log_name(self.id)  # for logs and operators: the id itself is a secret
@@ -65,6 +73,8 @@ class Session:
         self._engines = engines
         self._metrics = metrics
         self._on_ended = on_ended
+        self._on_change = on_change
+        self._take_over = take_over
         self._make_peer = make_peer
         self._requested = Requested(engines.default)
         self._running = ""  # the engine of the connection: not the requested one, while that waits for a portrait
@@ -86,8 +96,7 @@ class Session:
 
     def attach(self, control: Control) -> None:
         """Sends the welcome to `control` and takes messages from it; one that was there before is hung up on."""
-        if self._control is not None:
-            self._control.hang_up(1008, "another socket controls this session now")
+        self.hang_up(1008, "another socket controls this session now")
         self._control = control
         control.start()
         control.send(
@@ -108,6 +117,11 @@ class Session:
         """Forgets a socket that is gone."""
         if self._control is control:
             self._control = None
+
+    def hang_up(self, code: int, reason: str) -> None:
+        """Closes the control socket, if there is one."""
+        if self._control is not None:
+            self._control.hang_up(code, reason)
 
     async def handle(self, text: str, control: Control) -> None:
         """Carries out and answers one message. Never raises: this is the session boundary."""
@@ -134,12 +148,17 @@ class Session:
         await asyncio.shield(self._end)
 
     async def _close(self) -> None:
-        if self._control is not None and self._on_ended is not None:
-            self._control.hang_up(1000, "the publication has ended")
+        if self._on_ended is not None:
+            self.hang_up(1000, "the publication has ended")
         await self._tasks.cancel()
         await self.viewers.close()
         await self._connection.close()
         logger.info("session closed")
+
+    @property
+    def ending(self) -> bool:
+        """True once `close` was called."""
+        return self._closing
 
     @property
     def peer(self) -> Peer | None:
@@ -172,9 +191,24 @@ class Session:
         """The engine of the connection; "" without one."""
         return self._running if self.peer is not None else ""
 
+    def save(self) -> SavedState:
+        """Returns everything that the participant chose."""
+        return SavedState(self._requested, self.view)
+
+    async def restore(self, state: SavedState) -> None:
+        """Takes over the choices of another session, in place of this one's."""
+        self.view = state.view
+        self._apply(state.requested)
+        await self._reconcile()
+
+    def release_viewers(self) -> Viewers:
+        """Returns the viewers, who are another session's from now on; there are none here then."""
+        viewers, self.viewers = self.viewers, Viewers(self._settings, self._metrics)
+        return viewers
+
     async def set_portrait(self, rgb: NDArray[np.uint8], placeholder: NDArray[np.uint8] | None = None) -> None:
         """Gives the avatar a portrait [H,W,3], with the settings requested so far, and its placeholder crop."""
-        self._requested = self._requested.with_portrait(rgb, placeholder)
+        self._remember(self._requested.with_portrait(rgb, placeholder))
         await self._reconcile()
 
     # ---- messages
@@ -189,6 +223,8 @@ class Session:
                 return protocol.Answer(id=message.id, sdp=await self.connect(message.sdp))
             case protocol.Candidate():
                 await self.add_candidate(message.candidate)
+            case protocol.Resume():
+                return await self._resume(message)
             case protocol.Ping():
                 return protocol.Pong(id=message.id, t=message.t, server_s=round(time.time(), 6))
             case protocol.SetAvatar():
@@ -221,7 +257,7 @@ class Session:
             prediction = self._engines.predict(settings.avatar_of(NO_PORTRAIT), fps or DEFAULT_FPS)
         except ValueError as error:  # of an engine that knows what its model can do
             raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
-        self._requested = self._requested.with_avatar_settings(settings)
+        self._remember(self._requested.with_avatar_settings(settings))
         if self._requested.avatar is not None:
             await self._reconcile()
         return protocol.Predicted.of(prediction)
@@ -230,6 +266,7 @@ class Session:
         """Goes on under another viewing name; who views under the old one is ended."""
         if view != self.view:
             self.view = view
+            self._on_change()
             await self.viewers.end_all()
         return view
 
@@ -243,15 +280,38 @@ class Session:
         device = await asyncio.to_thread(self._engines.device, name)
         if self._requested.avatar is None and device.traits.shows_avatar:
             raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
-        self._requested = replace(self._requested, engine=name)
+        self._remember(replace(self._requested, engine=name))
         await self._reconcile()
 
+    async def _resume(self, message: protocol.Resume) -> protocol.ResumeAck:
+        """Goes on with the choices and the viewers of a session that was lost. Raises NoSession, BadMessage."""
+        if self._take_over is None or self.peer is not None or message.session == self.id:
+            raise BadMessage("this session cannot go on as another one", "resume on a new WebSocket, before the offer")
+        lost = await self._take_over(message.session)
+        previous, self.viewers = self.viewers, lost.viewers
+        await previous.close()
+        await self.restore(lost.state)
+        logger.info("session resumed")
+        requested = self._requested
+        return protocol.ResumeAck(
+            id=message.id,
+            view=self.view,
+            lighting=Light.of(requested.light.lighting),
+            engine=requested.engine,
+            avatar=requested.avatar is not None,
+        )
+
     # ---- requested settings → connection
+
+    def _remember(self, requested: Requested) -> None:
+        """Keeps the settings, and tells whoever keeps a copy."""
+        self._requested = requested
+        self._on_change()
 
     def _apply(self, requested: Requested) -> None:
         """Takes over `requested` and brings the live stream's light, view, mirror and pause to it."""
         before, lighting = self._requested, requested.light.lighting  # raises before anything changed
-        self._requested = requested
+        self._remember(requested)
         if self.peer is not None:
             live = self.peer.live
             if requested.light is before.light:

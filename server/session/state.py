@@ -13,12 +13,13 @@ from typing import TypeVar
 from engine import make_engine
 from engine.live.stream import LiveSnapshot
 from engine.protocols import Engine
-from server.errors import Busy, Conflict, NotReady
+from server.errors import Busy, Conflict, NoSession, NotReady
 from server.logs import session_id
 from server.metrics import Load, Metrics
 from server.session.admission import Admission
 from server.session.engines import Engines
 from server.session.ice_session import IceSession, ufrag_of
+from server.session.lost_sessions import LostSession, LostSessions
 from server.session.publication import Publication, PublishRequest
 from server.session.session import Session
 from server.settings import Settings
@@ -41,6 +42,7 @@ class Server:
         self._ending: set[asyncio.Task[None]] = set()
         self.metrics = Metrics(self._snapshots, self._load)
         self.admission = Admission(settings.max_sessions)
+        self.lost = LostSessions(settings.resume_s, settings.max_sockets)
         self.stopping = False
         # One upload at a time: a second of numpy must not starve the pictures.
         self._uploads = ThreadPoolExecutor(1, "relight-upload")
@@ -67,7 +69,15 @@ class Server:
 
     def new_session(self, view: str = "", on_ended: Callable[[], None] | None = None) -> Session:
         """Returns a session that has begun; whoever asked for it ends it by `end`."""
-        session = Session(self.settings, self.engines, self.metrics, self.admission, view=view, on_ended=on_ended)
+        session = Session(
+            self.settings,
+            self.engines,
+            self.metrics,
+            self.admission,
+            view=view,
+            on_ended=on_ended,
+            take_over=None if on_ended is not None else self.take_over,  # what WHIP published ends with its connection
+        )
         self.sessions[session.id] = session
         session_id.set(session.id)  # before its tasks begin: they inherit it
         session.start()
@@ -106,6 +116,29 @@ class Server:
             self.publications[session.id] = publication
         return publication, answer
 
+    async def lose(self, session: Session) -> None:
+        """Ends a session whose socket was lost; its choices and viewers are kept for a while."""
+        if self.sessions.get(session.id) is session and not (self.stopping or session.ending):
+            lost = LostSession(session.save(), session.release_viewers())
+            if not self.lost.keep(session.id, lost):
+                await lost.viewers.close()
+        await self.end(session)
+
+    async def take_over(self, name: str) -> LostSession:
+        """Ends the session of this name, whose socket may seem alive still, and returns what goes on of it.
+
+        Raises NoSession where there is none, or it came by WHIP.
+        """
+        lost, session = self.lost.take(name), self.sessions.get(name)
+        if lost is None:
+            if session is None or name in self.publications or session.ending:
+                raise NoSession("that session is not known any more", "send the choices and the portrait again")
+            lost = LostSession(session.save(), session.release_viewers())
+            session.hang_up(1008, "resumed on another socket")
+        if session is not None:
+            await self.end(session)  # its place is free then
+        return lost
+
     async def end(self, session: Session) -> None:
         """Ends a session and frees its place. Again: waits for the same end."""
         self.publications.pop(session.id, None)
@@ -137,6 +170,7 @@ class Server:
             _, late = await asyncio.wait(closing, timeout=self.settings.shutdown_timeout_s)
             if late:
                 logger.warning("%d sessions did not end in time", len(late))
+        await self.lost.close()
         self._uploads.shutdown(wait=False, cancel_futures=True)
         freeing = threading.Thread(target=self.engines.close, name="relight-free", daemon=True)
         freeing.start()

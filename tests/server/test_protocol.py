@@ -24,6 +24,7 @@ GOOD = [
     {"type": "offer", "sdp": "v=0"},
     {"type": "candidate", "candidate": None},
     {"type": "candidate", "candidate": {"candidate": "candidate:1 1 udp 1 1.2.3.4 5 typ host", "sdpMid": "0"}},
+    {"type": "resume", "session": "0123456789ab"},
     {"type": "set_light", "preset": "rim"},
     {"type": "set_light", "lighting": LIGHT},
     {"type": "set_light", "preset": "rim", "adjust": {"direction": [1, 0, 0], "intensity": 2, "softness": 1}},

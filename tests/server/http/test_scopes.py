@@ -140,6 +140,7 @@ def example(kind: type) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "offer": {"sdp": "v=0"},
         "candidate": {"candidate": None},
+        "resume": {"session": "nobody"},
         "set_light": {"preset": "noon"},
         "set_strength": {"value": 1},
         "set_background": {"mode": "keep"},
