@@ -195,8 +195,12 @@ def test_refused(live: Picture) -> None:
     assert page.is_visible("#upload-portrait")
 
 
-def test_reconnect(live: Picture) -> None:
-    """A new session gets the portrait and the engine before the camera, so the face is never shown in between."""
+@pytest.mark.parametrize(("code", "first"), [(1000, "portrait"), (4999, "resume")])
+def test_reconnect(live: Picture, code: int, first: str) -> None:
+    """A new session gets portrait and engine before the camera, so the face is never shown in between.
+
+    Where the server still has the lost session, the portrait comes from there.
+    """
     page = live.page
     become(page, "Avatar")
     page.click("#sample-portrait")
@@ -209,11 +213,11 @@ def test_reconnect(live: Picture) -> None:
 
     page.on("websocket", lambda socket: socket.on("framesent", frame))
     page.on("request", lambda request: said.append("portrait") if request.url.endswith("/api/portrait") else None)
-    page.evaluate("window.sockets.at(-1).close()")
+    page.evaluate(f"window.sockets.at(-1).close({code})")
     assert live.settle(lambda: float("offer" in said), bool, 20) == 1
-    order = [said.index(what) for what in ("portrait", "avatar", "offer")]
+    order = [said.index(what) for what in (first, "avatar", "offer")]
     assert order == sorted(order)
-    assert said.count("portrait") == 1
+    assert said.count("portrait") == (1 if first == "portrait" else 0)
     page.wait_for_selector('#stage[data-link="live"]', timeout=20000)
     wait_for_width(live, AVATAR_PX)
 
@@ -236,7 +240,7 @@ def test_a_portrait_that_is_not_taken(live: Picture) -> None:
         "websocket",
         lambda socket: socket.on("framesent", lambda text: '"offer"' in str(text) and offers.append(text)),
     )
-    page.evaluate("window.sockets.at(-1).close()")
+    page.evaluate("window.sockets.at(-1).close(1000)")  # for good: the server keeps nothing
     # A session is tried four times: the fifth attempt is another session's.
     assert live.settle(lambda: float(len(refused)), lambda count: count > 4) > 4
     assert not offers
