@@ -222,6 +222,15 @@ class Engines:
         ]
         return known + own
 
+    def require(self, name: str) -> None:
+        """Raises BadMessage for an engine that does not exist or cannot run here."""
+        menu = {choice.name: choice for choice in self.menu()}
+        choice = menu.get(name)
+        if choice is None:
+            raise BadMessage(f"engine={name!r} does not exist", f"choose one of {', '.join(menu)}")
+        if not choice.available:
+            raise BadMessage(f"engine={name!r} cannot run here: {choice.reason}", "run `relight doctor` on the server")
+
     def close(self) -> None:
         """Frees every engine. Waits for renders under way."""
         with self._lock:

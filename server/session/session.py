@@ -55,15 +55,13 @@ class Session:
         *,
         view: str = "",
         on_ended: Callable[[], None] | None = None,
-        on_change: Callable[[], None] = lambda: None,
         take_over: Callable[[str], Awaitable[LostSession]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         make_peer: Callable[..., Peer] = Peer,
     ) -> None:
         """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP).
 
-        `on_change` hears that `save` would give something else; `take_over` ends the session of a name and returns
-        what goes on of it, or raises NoSession.
+        `take_over` ends the session of a name and returns what goes on of it, or raises NoSession.
         """
         self.id = uuid.uuid4().hex if on_ended is not None else uuid.uuid4().hex[:12]
         self.opened_s = clock()
@@ -73,7 +71,6 @@ class Session:
         self._engines = engines
         self._metrics = metrics
         self._on_ended = on_ended
-        self._on_change = on_change
         self._take_over = take_over
         self._make_peer = make_peer
         self._requested = Requested(engines.default)
@@ -84,7 +81,7 @@ class Session:
         self._notices = Notices(self._send, clock)
         self._tasks = Tasks("a session", self._task_failed)
         self._reconciling = asyncio.Lock()
-        self._closing = False
+        self.ending = False
         self._end: asyncio.Task[None] | None = None
 
     # ---- life
@@ -143,7 +140,7 @@ class Session:
     async def close(self) -> None:
         """Frees everything, even if whoever asked is cancelled meanwhile. Again: waits for the same end."""
         if self._end is None:
-            self._closing = self._connection.closing = True
+            self.ending = self._connection.closing = True
             self._end = asyncio.ensure_future(self._close())
         await asyncio.shield(self._end)
 
@@ -154,11 +151,6 @@ class Session:
         await self.viewers.close()
         await self._connection.close()
         logger.info("session closed")
-
-    @property
-    def ending(self) -> bool:
-        """True once `close` was called."""
-        return self._closing
 
     @property
     def peer(self) -> Peer | None:
@@ -208,7 +200,7 @@ class Session:
 
     async def set_portrait(self, rgb: NDArray[np.uint8], placeholder: NDArray[np.uint8] | None = None) -> None:
         """Gives the avatar a portrait [H,W,3], with the settings requested so far, and its placeholder crop."""
-        self._remember(self._requested.with_portrait(rgb, placeholder))
+        self._requested = self._requested.with_portrait(rgb, placeholder)
         await self._reconcile()
 
     # ---- messages
@@ -257,7 +249,7 @@ class Session:
             prediction = self._engines.predict(settings.avatar_of(NO_PORTRAIT), fps or DEFAULT_FPS)
         except ValueError as error:  # of an engine that knows what its model can do
             raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
-        self._remember(self._requested.with_avatar_settings(settings))
+        self._requested = self._requested.with_avatar_settings(settings)
         if self._requested.avatar is not None:
             await self._reconcile()
         return protocol.Predicted.of(prediction)
@@ -266,21 +258,15 @@ class Session:
         """Goes on under another viewing name; who views under the old one is ended."""
         if view != self.view:
             self.view = view
-            self._on_change()
             await self.viewers.end_all()
         return view
 
     async def _set_engine(self, name: str) -> None:
-        menu = {choice.name: choice for choice in self._engines.menu()}
-        choice = menu.get(name)
-        if choice is None:
-            raise BadMessage(f"engine={name!r} does not exist", f"choose one of {', '.join(menu)}")
-        if not choice.available:
-            raise BadMessage(f"engine={name!r} cannot run here: {choice.reason}", "run `relight doctor` on the server")
+        self._engines.require(name)
         device = await asyncio.to_thread(self._engines.device, name)
         if self._requested.avatar is None and device.traits.shows_avatar:
             raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
-        self._remember(replace(self._requested, engine=name))
+        self._requested = replace(self._requested, engine=name)
         await self._reconcile()
 
     async def _resume(self, message: protocol.Resume) -> protocol.ResumeAck:
@@ -292,26 +278,16 @@ class Session:
         await previous.close()
         await self.restore(lost.state)
         logger.info("session resumed")
-        requested = self._requested
-        return protocol.ResumeAck(
-            id=message.id,
-            view=self.view,
-            lighting=Light.of(requested.light.lighting),
-            engine=requested.engine,
-            avatar=requested.avatar is not None,
-        )
+        now = self._requested
+        light, avatar = Light.of(now.light.lighting), now.avatar is not None
+        return protocol.ResumeAck(id=message.id, view=self.view, lighting=light, engine=now.engine, avatar=avatar)
 
     # ---- requested settings → connection
-
-    def _remember(self, requested: Requested) -> None:
-        """Keeps the settings, and tells whoever keeps a copy."""
-        self._requested = requested
-        self._on_change()
 
     def _apply(self, requested: Requested) -> None:
         """Takes over `requested` and brings the live stream's light, view, mirror and pause to it."""
         before, lighting = self._requested, requested.light.lighting  # raises before anything changed
-        self._remember(requested)
+        self._requested = requested
         if self.peer is not None:
             live = self.peer.live
             if requested.light is before.light:
@@ -370,7 +346,7 @@ class Session:
         return peer
 
     def _peer_ended(self, peer: Peer, reason: str) -> None:
-        if self._closing or peer is not self.peer:
+        if self.ending or peer is not self.peer:
             return
         logger.info("connection ended: %s", reason)
         self._metrics.ended.labels("lost" if peer.was_connected else "never_connected").inc()
@@ -416,6 +392,6 @@ class Session:
                 control.send(protocol.Stats(**asdict(snapshot), sync=peer.sync()))
 
     def _task_failed(self) -> None:
-        if not self._closing:
+        if not self.ending:
             message = "Something went wrong on the server."
             self._notices.send("internal", message, "reload the page if the picture stops")
