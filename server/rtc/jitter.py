@@ -11,6 +11,7 @@ import statistics
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
@@ -132,6 +133,7 @@ class LiveReceiver(RTCRtpReceiver):
     def __init__(self, kind: str, transport: Any) -> None:
         super().__init__(kind, transport)
         self._captures: deque[float] = deque(maxlen=REPORTS)  # NTP time − PTS, of each report
+        self.on_report: Callable[[float], None] | None = None  # takes that of each
         if kind == "video":
             error: threading.Event = getattr(self, "_RTCRtpReceiver__decoder_error")  # noqa: B009
             self._RTCRtpReceiver__decoder_queue = BoundedDecoderQueue(error)
@@ -152,6 +154,8 @@ class LiveReceiver(RTCRtpReceiver):
         if self.capture_s is not None and abs(capture_s - self.capture_s) > REPORT_STEP_S:
             self._captures.clear()
         self._captures.append(capture_s)
+        if self.on_report is not None:
+            self.on_report(capture_s)
 
     def _pts_s(self, rtp: int) -> float | None:
         """Returns the PTS that a frame with RTP timestamp `rtp`, about now, would have; None before there was one."""

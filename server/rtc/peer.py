@@ -35,8 +35,8 @@ from server.rtc.lip_sync import LipSync
 from server.rtc.offer import checked_offer, is_ffmpeg, rejected_sections, with_rejected
 from server.rtc.report import ConnectionReport, report_of
 from server.rtc.sender import LiveSender
-from server.rtc.sound.arrival_line import ArrivalLine
 from server.rtc.sound.delay_line import OUT_RATE
+from server.rtc.sound.reported_way import ReportedWay
 from server.rtc.transport.dtls import LiveDtlsTransport
 from server.rtc.transport.ice import LiveIceConnection
 from server.rtc.transport.peer_connection import LivePeerConnection
@@ -220,14 +220,13 @@ class Peer:
         """Keeps the sound, where there is one, in step with the picture; both tracks are known by now."""
         if self._audio is None or self._input is None:
             return
-        video, audio = (self._receiver(kind) for kind in ("video", "audio"))
-        pictures, sounds = self._input, self._audio.line.arrivals
-        self.output.lip_sync = LipSync(
-            self._audio,
-            pictures.arrivals,
-            lambda: _way_s(pictures.arrivals, video, pictures.shift_s),
-            lambda: _way_s(sounds, audio),
-        )
+        pictures = self._input
+        video = ReportedWay(pictures.arrivals, lambda: pictures.shift_s)
+        audio = ReportedWay(self._audio.line.arrivals)
+        for kind, way in (("video", video), ("audio", audio)):
+            if isinstance(receiver := self._receiver(kind), LiveReceiver):
+                receiver.on_report = way.report
+        self.output.lip_sync = LipSync(self._audio, pictures.arrivals, lambda: video.way_s, lambda: audio.way_s)
         if isinstance(self._sender, LiveSender):
             self._sender.media_s = lambda now_s: now_s
         self._hub.tie(lambda now_s: now_s, self._audio.media_s)
@@ -281,12 +280,3 @@ async def _drain(track: MediaStreamTrack) -> None:
     with suppress(MediaStreamError):
         while True:
             await track.recv()
-
-
-def _way_s(arrivals: ArrivalLine, receiver: RTCRtpReceiver | None, shift_s: float = 0.0) -> float | None:
-    """Returns arrival − capture by the sender's reports, up to the two clocks' difference; None before one came.
-
-    `arrivals` are of PTS + `shift_s`.
-    """
-    capture_s = receiver.capture_s if isinstance(receiver, LiveReceiver) else None
-    return arrivals.offset_s + shift_s - capture_s if capture_s is not None and arrivals.known else None
