@@ -25,8 +25,11 @@ def heard(start_ms: float, beeps_ms: list[float], jitter_ms: float = 0.0) -> dic
         "places": places,
         "holes": [[places[0] + RATE // 2, 25.0]],
         "steps": [[places[0] + 10, 0.2], [places[0] + RATE // 4, 0.1], [places[0] + RATE // 4 + 1, 0.15]],
-        "flashes": [[5200.0, 50.0]],
-        "stamps": [[k * 100.0 + (200.0 if k == 50 else 3.0), k * 100.0 - 7.0] for k in range(100)],
+        "flashes": [[2005.0, 0.0], [5200.0, 50.0]],
+        # The first 30 are of another clock; the 50th is read 0.2 s late.
+        "stamps": [
+            [k * 100.0 + {20: 5.0, 50: 200.0}.get(k, 3.0), k * 100.0 - (350.0 if k < 30 else 7.0)] for k in range(100)
+        ],
         "beeps": [],
     }
 
@@ -36,7 +39,7 @@ def test_sound_is_dated_by_its_samples_and_pictures_by_theirs() -> None:
     sound = steady(heard(100.0, [1000.0, 2000.0, 9000.0], jitter_ms=40.0))
     assert sound["beeps"] == pytest.approx([1000.0, 2000.0, 9000.0], abs=0.05)  # a sample is 0.02 ms
     assert [time for time, _ in sound["holes"]] == pytest.approx([1500.0], abs=0.05)
-    assert sound["flashes"] == [(5003.0, 50.0)]  # it was read 0.2 s late
+    assert sound["flashes"] == [(2003.0, 0.0), (5003.0, 50.0)]
     [(time, size)] = clicks(sound)
     assert time == pytest.approx(1250.0, abs=0.05)
     assert size == 0.15

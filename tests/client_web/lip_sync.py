@@ -1,6 +1,7 @@
 """Measures by how much the sound of a stream is late, by the flashes and beeps of flash_and_beep.js."""
 
 from bisect import bisect_left
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 
 NEAR_MS = 330.0  # events are 700 ms apart: what is nearer belongs together
 SPAN = 100  # chunks of sound, of 10 ms, to each side: their median arrival is when a sample is heard
+CLOCKS_MS = 100.0  # so far apart, two lags of pictures are of two clocks
+FEWEST = 8
 AROUND_MS = 60.0  # a beep begins and ends with a step of its own, which Opus spreads over a packet
 
 Heard = dict[str, Any]
@@ -66,10 +69,21 @@ def steady(heard: Heard) -> Heard:
 
 
 def _by_timestamp(heard: Heard) -> list[tuple[float, float]]:
-    """Returns the flashes at their pictures' own times."""
-    stamp_of = dict(map(tuple, heard["stamps"]))
-    lag_ms = float(np.percentile([read - stamp for read, stamp in stamp_of.items()], 10)) if stamp_of else 0.0
-    return [(stamp_of[read] + lag_ms, age) for read, age in heard["flashes"]]
+    """Returns the flashes at their pictures' own times.
+
+    A track of which now the camera's and now relit pictures come has two clocks: each has a lag of its own.
+    """
+    if not heard["stamps"]:
+        return []
+    reads, stamps = np.asarray(heard["stamps"], float).T
+    lags = reads - stamps
+    order = np.sort(lags)
+    starts = [0, *(np.flatnonzero(np.diff(order) > CLOCKS_MS) + 1), len(order)]
+    clocks = [order[begin:end] for begin, end in pairwise(starts) if end - begin >= FEWEST]  # fewer were read late
+    bases = np.array([np.percentile(clock, 10) for clock in clocks] or [order[0]])
+    base_of = bases[np.maximum(0, np.searchsorted(bases, lags + 1, "right") - 1)]
+    time_of = dict(zip(reads, stamps + base_of, strict=True))
+    return [(float(time_of[read]), age) for read, age in heard["flashes"]]
 
 
 def clicks(heard: Heard) -> list[tuple[float, float]]:
