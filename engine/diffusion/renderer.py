@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from engine.diffusion.mean_jump import MeanJump
 from engine.diffusion.sampler import Denoising, MeanError, SamplerPlan, WindowDenoising
 from engine.diffusion.staggered import StaggeredDenoising, StaggeredShape
 from engine.diffusion.window import WINDOW, Window, WindowShape
@@ -77,7 +78,7 @@ class WindowRenderer:
         generator, size = torch.Generator().manual_seed(seed), len(reference.rgb)
         self._picture_noise = torch.randn(1, 3, size, size, generator=generator)
         self._draw = torch.randn(WINDOW, 4, size // 8, size // 8, generator=generator)
-        self._mean_error = MeanError()
+        self._mean_error, self._mean_jump = MeanError(), MeanJump()
         self._encoded: object | None = None
         self._kept: Tensor | None = None  # [n,4,h,w] latents of the shape's `kept` rows
         self._features: Tensor | None = None  # [n,C,h,w] their hints' features
@@ -94,9 +95,15 @@ class WindowRenderer:
     def finish(self, latents: Tensor, features: Tensor) -> list:
         """Decode the new rows, keep those that the next window starts with; uint8 [S,S,3] of each new row."""
         with self.stats.stage("decode"):
-            decoded = self._backend.decode(latents[self._shape.ready])
+            decoded = self._backend.decode(self._joined(latents[self._shape.ready]))
         self._kept, self._features = latents[self._shape.kept], features[self._shape.kept]
         return list(decoded)
+
+    def _joined(self, new: Tensor) -> Tensor:
+        """Return the new rows as they are shown: without the step that this network makes at every join."""
+        if isinstance(self._shape, StaggeredShape) or self.plan.join != "correct":
+            return new
+        return self._mean_jump.spread(new, None if self._kept is None else self._kept[-1])
 
     def _encode(self) -> None:
         portrait = self._portrait
