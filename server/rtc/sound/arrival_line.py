@@ -10,7 +10,9 @@ from collections import deque
 BUCKET_S = 0.25
 WINDOW = 32  # buckets: 8 s
 LATE_BUCKETS = 16  # of them: lateness is told of the last 4 s
-STEP_S = 0.08  # everything this late for two buckets: the way or the source's clock has changed
+# Everything this late for so many buckets: the way has changed, or the source's clock, as where a busy microphone
+# leaves out sound. Less than 10 ms is forgotten with the window.
+STEPS_S = ((2, 0.08), (4, 0.01))
 BREAK_S = 1.0  # as late as this there is no doubt
 
 
@@ -49,8 +51,8 @@ class ArrivalLine:
         self._buckets.append([number, difference, difference])
 
     def _forget_before_step(self) -> None:
-        if len(self._buckets) > 2:
-            recent = list(self._buckets)[-2:]
-            if min(least for _, least, _ in recent) - self.offset_s > STEP_S:
+        for count, step_s in STEPS_S:
+            recent = list(self._buckets)[-count:]
+            if len(self._buckets) > count and min(least for _, least, _ in recent) - self.offset_s > step_s:
                 self._buckets.clear()
                 self._buckets.extend(recent)
