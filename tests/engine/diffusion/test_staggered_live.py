@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="pip install -e '.[lcvd]'")
 
 from engine.backends.eager import EagerBackend  # noqa: E402
 from engine.diffusion.engine import DiffusionEngine, DiffusionOptions, DiffusionStream  # noqa: E402
+from engine.diffusion.mean_jump import MeanJump  # noqa: E402
 from engine.diffusion.staggered import CHUNK_FRAMES  # noqa: E402
 from engine.live.device import DeviceThread  # noqa: E402
 from tests.engine.diffusion.tiny_engine import (  # noqa: E402
@@ -74,6 +75,13 @@ def test_one_call_a_chunk_and_every_frame_comes_out_once(tiny_lcvd, steps: int, 
     assert [len(requests) for requests in backend.calls] == [1] * chunks
     assert backend.hinted == [1, levels * CHUNK_FRAMES, CHUNK_FRAMES, CHUNK_FRAMES]
     assert backend.decoded == [CHUNK_FRAMES] * 3
+
+
+def test_rows_that_leave_one_by_one_have_no_step_taken_out(tiny_lcvd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only whole windows have joins: the staggered mode shows its rows as they were denoised."""
+    monkeypatch.setattr(MeanJump, "spread", None)  # a call would fail
+    engine, _ = engine_of(tiny_lcvd)
+    assert len(pushed(opened(engine, steps=1), 3 * CHUNK_FRAMES)) == 3 * CHUNK_FRAMES
 
 
 def test_guidance_asks_both_branches(tiny_lcvd) -> None:
