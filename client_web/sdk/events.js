@@ -1,6 +1,9 @@
 // @ts-check
 // Listeners by the name of their event.
 
+/** Kept for a listener that never comes, there are at most so many: the newest, since an hour without a server tells a lot. */
+const MOST_KEPT = 16;
+
 export class Events {
   /** @type {Map<string, Set<(detail: any) => void>>} */
   #listeners = new Map();
@@ -23,7 +26,8 @@ export class Events {
 
   /** Calls the listeners; one that throws is reported and does not stop the others. @param {string} name @param {unknown} detail */
   emit(name, detail) {
-    this.#kept.get(name)?.push(detail);
+    const kept = this.#kept.get(name);
+    if (kept && kept.push(detail) > MOST_KEPT) kept.shift();
     for (const listener of [...(this.#listeners.get(name) ?? [])]) {
       try {
         listener(detail);

@@ -104,7 +104,7 @@ export class Relit extends MediaStream {
       sound: (receiver) => this.#sound?.prepare(receiver),
       track: (track, receiver) => this.#returned(track, receiver),
       message: (message) => this.#message(message),
-      error: (error) => this.#trouble(error),
+      error: (error) => this.#once(error),
     });
     this.#timing = new Timing((type, fields) => this.#link.request(type, fields));
     this.#link.onReport = (report) => {

@@ -222,16 +222,19 @@ def test_avatar_owner(page: Page, tmp_path: Path) -> None:
 
 def test_bad_input(call: Page) -> None:
     """What cannot be relit is told by an event with a remedy, and the stream goes on."""
-    codes = call.evaluate(
+    codes, sizes = call.evaluate(
         """async () => {
           const { relight } = await import("/sdk/relight.js");
           const codes = {};
-          const run = async (name, stream, options, wait_ms = 400) => {
+          const sizes = {};
+          const run = async (name, stream, options, wait_ms = 400, until = () => true) => {
             const relit = await relight(stream, { sound: "none", ...options });
             const troubles = [];
             relit.on("trouble", (trouble) => troubles.push(trouble));
             const pictures = harness.listen(relit).pictures;
             await new Promise((next) => setTimeout(next, wait_ms));
+            for (let i = 0; i < 200 && !until(relit); i += 1) await new Promise((next) => setTimeout(next, 100));
+            sizes[name] = pictures.at(-1)?.slice(2);
             codes[name] = [troubles, relit.getTracks().map((t) => t.readyState), pictures.length > 3];
             relit.stop();
           };
@@ -254,13 +257,16 @@ def test_bad_input(call: Page) -> None:
             run("stopped", stopped, {}),
             run("stopping", stopping, {}, 1500),
           ]);
-          await Promise.all([run("screen", screen, {}, 1000), run("large", canvas.captureStream(), {}, 2500)]);
+          await Promise.all([
+            run("screen", screen, {}, 1000),
+            run("large", canvas.captureStream(), {}, 2500, (relit) => relit.state === "live"),
+          ]);
           clearInterval(drawing);
           for (const [name, stream, options] of [
             ["kind", document, {}], ["address", null, { server: "ftp://x" }], ["sound", null, { sound: "loud" }],
           ])
             codes[name] = await relight(stream, options).catch(({ name, message }) => `${name}: ${message}`);
-          return codes;
+          return [codes, sizes];
         }"""
     )
     told = {name: [trouble["code"] for trouble in found[0]] for name, found in codes.items() if isinstance(found, list)}
@@ -279,5 +285,26 @@ def test_bad_input(call: Page) -> None:
         assert all(trouble["message"] and trouble["hint"] for trouble in found[0]), name
         assert found[1] == ["live"], name
         assert found[2] is (name not in ("no_video", "stopped")), name
+    width, height = sizes["large"]  # of the relit picture: of the area of 720p
+    assert width * height <= 1280 * 720 * 1.01
+    assert abs(width / height - 16 / 9) < 0.02
     assert "sound" in codes["sound"]
     assert "page, server, none" in codes["sound"]
+
+
+def test_kept_events(call: Page) -> None:
+    """Troubles that nobody listens to are kept for the first listener, the newest ones and not without end."""
+    told = call.evaluate(
+        """async () => {
+          const { Events } = await import("/sdk/events.js");
+          const events = new Events(["trouble"]);
+          for (let count = 0; count < 1000; count += 1) events.emit("trouble", count);
+          const told = [];
+          events.on("trouble", (detail) => told.push(detail));
+          await Promise.resolve();
+          events.emit("trouble", 1000);
+          return told;
+        }"""
+    )
+    assert 1 < len(told) < 50
+    assert told == list(range(1001 - len(told), 1001))

@@ -72,6 +72,66 @@ def test_plain_call(page: Page, signed: Serving, examples: str) -> None:
     assert page.evaluate("document.querySelector('#far').srcObject.getAudioTracks().length") == 1
 
 
+REFUSED = """
+async ([server, token, places]) => {
+  const { relight } = await import(`${server}/sdk/relight.js`);
+  const pause = (ms) => new Promise((next) => setTimeout(next, ms));
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [320, 240];
+  const pen = canvas.getContext("2d");
+  setInterval(() => pen.fillRect(Math.random() * 300, 0, 9, 9), 66);
+  const run = async (token) => {
+    const relit = await relight(canvas.captureStream(), { server, token, sound: "none" });
+    const run = { relit, pictures: 0, troubles: [], states: [], track: relit.getVideoTracks()[0] };
+    relit.on("trouble", (trouble) => run.troubles.push(trouble));
+    relit.on("state", (state) => run.states.push(state));
+    const reader = new MediaStreamTrackProcessor({ track: run.track }).readable.getReader();
+    (async () => {
+      for (let got; !(got = await reader.read()).done; got.value.close()) run.pictures += 1;
+    })();
+    for (let i = 0; i < 100 && !run.troubles.length; i += 1) await pause(100);
+    const before = run.pictures;
+    await pause(1500); // another attempt or two
+    const { state } = relit;
+    return { ...run, state, pictures: run.pictures - before, alive: run.track.readyState === "live" };
+  };
+  const wrong = await run("let-me-out");
+  wrong.relit.stop();
+  // Publishers take every place; none of them ever sends a picture.
+  const offer = new RTCPeerConnection();
+  offer.addTransceiver("video", { direction: "sendonly" });
+  const { sdp } = await offer.createOffer();
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/sdp" };
+  const publish = () => fetch(`${server}/whip`, { method: "POST", headers, body: sdp });
+  const others = await Promise.all(Array.from({ length: places }, publish));
+  const full = await run(token);
+  const end = (other) => fetch(new URL(other.headers.get("location"), server), { method: "DELETE", headers });
+  await Promise.all(others.map(end));
+  window.dispatchEvent(new Event("online")); // no need to wait for the pause between attempts
+  for (let i = 0; i < 200 && full.relit.state !== "live"; i += 1) await pause(100);
+  full.later = full.relit.state;
+  full.same = full.relit.getVideoTracks()[0] === full.track && full.track.readyState === "live";
+  full.relit.stop();
+  return [wrong, full].map(({ relit, track, ...told }) => told);
+}
+"""
+
+
+def test_refused(page: Page, signed: Serving, examples: str) -> None:
+    """A wrong token and a server without a place are told once, and the camera goes on; a place that is freed is taken."""
+    page.goto(f"{examples}/")  # any page of that origin
+    wrong, full = page.evaluate(REFUSED, [signed.url.rstrip("/"), TOKEN, 6])
+    for told, code in ((wrong, "unauthorized"), (full, "busy")):
+        assert [trouble["code"] for trouble in told["troubles"]] == [code]
+        assert told["troubles"][0]["message"]
+        assert told["troubles"][0]["hint"]
+        assert told["state"] == "camera"
+        assert told["pictures"] > 5
+        assert told["alive"]
+    assert full["later"] == "live"
+    assert full["same"]
+
+
 @pytest.mark.skipif(bool(missing_peerjs()), reason=missing_peerjs())
 def test_peerjs(page: Page, context: BrowserContext, signed: Serving, examples: str) -> None:
     """Both ends of a PeerJS call see each other relit."""
