@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.exceptions import HTTPException
 
 from server.errors import NoSession
@@ -31,6 +31,7 @@ from server.logs import session_id
 from server.protocol import AnyClientMessage, Mirror, SetBackground, SetEngine, SetLight, SetStrength
 from server.session.publication import Publication, PublishRequest
 from server.session.state import Server
+from server.session.viewers import NAME_LENGTH
 
 router = APIRouter(tags=["WHIP and WHEP"])
 
@@ -46,7 +47,17 @@ class Wishes(BaseModel):
     background: Literal["auto", "keep", "dim", "lit"] | None = None
     gain: float | None = Field(None, ge=0.3, le=1, allow_inf_nan=False, description="Of the background.")
     mirror: bool | None = None
-    view: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The viewing name: /whep/{view}.")
+    view: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The viewing name: /whep/{view}; not of 16 characters."
+    )
+
+    @field_validator("view")
+    @classmethod
+    def _not_of_a_page(cls, view: str | None) -> str | None:
+        """Keeps publishers off the links of pages that are away: such a name says nothing of whose it is."""
+        if view is not None and len(view) == NAME_LENGTH:
+            raise ValueError(f"names of {NAME_LENGTH} characters are the links of pages; take a shorter or a longer one")
+        return view
 
     def messages(self) -> list[AnyClientMessage]:
         """Returns the control messages that say the same, in the order in which to carry them out."""
@@ -76,7 +87,7 @@ class Wishes(BaseModel):
     | errors(
         s400="The offer is not SDP.",
         s401="The server asks for a token.",
-        s409="The viewing name is taken.",
+        s409="The viewing name is taken, or kept for a page that lost its connection.",
         s413="The body is over 64 KiB.",
         s415="The content type is not application/sdp.",
         s422="The offer, or a field of the query, cannot be used.",

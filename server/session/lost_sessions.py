@@ -57,6 +57,10 @@ class LostSessions:
         kept[1].cancel()
         return kept[0]
 
+    def keeps_view(self, view: str) -> bool:
+        """Returns True where a kept session has this viewing name, which nobody else may then take."""
+        return any(lost.state.view == view for lost, _ in self._kept.values())
+
     async def close(self) -> None:
         """Forgets all of them."""
         for name in list(self._kept):

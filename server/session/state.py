@@ -99,7 +99,7 @@ class Server:
             raise NotReady("the engine is not warm", "try again in a few seconds")
         if len(self.sessions) >= self.settings.max_sockets:
             raise Busy(f"{len(self.sessions)} sessions are open already", "close some, or try again later")
-        if request.view and self.find(request.view) is not None:
+        if request.view and (self.find(request.view) is not None or self.lost.keeps_view(request.view)):
             raise Conflict(
                 f"view={request.view!r} is being published already", "end the other publisher, or choose another name"
             )

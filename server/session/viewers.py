@@ -17,6 +17,7 @@ from server.settings import Settings
 logger = logging.getLogger(__name__)
 
 NAME_BYTES = 12  # 96 bit: nobody guesses a name
+NAME_LENGTH = NAME_BYTES * 4 // 3  # in characters
 
 
 def viewing_name(key: str) -> str:

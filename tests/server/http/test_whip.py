@@ -8,6 +8,7 @@ from aiortc.mediastreams import AudioStreamTrack
 
 from engine.passthrough import PassthroughEngine
 from server.http.sdp import ice_links
+from server.session.viewers import viewing_name
 from tests.engine.fakes import FakeEngine
 from tests.server.client import CameraTrack, Participant, moving_square, running
 from tests.server.players import SDP, publisher, viewer
@@ -124,6 +125,8 @@ async def offer_of(made) -> str:
         ("/whip?strength=2", lambda sdp: sdp, {}, 422, "bad_request", "query.strength='2'"),
         ("/whip?ligth=neon", lambda sdp: sdp, {}, 422, "bad_request", "query.ligth='neon'"),
         ("/whip?view=a%20b", lambda sdp: sdp, {}, 422, "bad_request", "query.view='a b'"),
+        # As a page's link that is derived from its key: the page may be away for now.
+        ("/whip?view=" + viewing_name("key"), lambda sdp: sdp, {}, 422, "bad_request", "a shorter or a longer one"),
         ("/whip", lambda sdp: sdp, {"origin": "https://evil.example"}, 403, "foreign_origin", "evil.example"),
         ("/whep/nobody", lambda sdp: sdp, {}, 404, "no_session", "nobody"),
     ],
@@ -138,6 +141,20 @@ async def test_what_cannot_be_published_is_refused_in_words(path, change, header
         assert refused.json()["hint"]
         assert not server.server.sessions
         assert len(server.server.admission) == 0
+
+
+async def test_the_name_of_a_page_that_lost_its_connection_is_not_taken() -> None:
+    """A page without a key has a random name: it is its own until the server forgets the page."""
+    sdp = await offer_of(publisher("", CameraTrack(PICTURE)))
+    async with running(resume_s=1) as server:
+        async with Participant(server.ws) as tab:
+            name = (await tab.wait(type="welcome"))["view"]
+            tab.socket.transport.abort()
+            await tab.until(lambda: len(server.server.lost), what="the loss")
+            refused = await post(f"{server.http}/whip?view={name}", sdp)
+            assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+            await tab.until(lambda: not len(server.server.lost), what="the end of its time")
+        assert (await post(f"{server.http}/whip?view={name}", sdp)).status_code == 201
 
 
 async def test_what_cannot_be_viewed_is_refused_in_words() -> None:
