@@ -56,7 +56,9 @@ class Wishes(BaseModel):
     def _not_of_a_page(cls, view: str | None) -> str | None:
         """Keeps publishers off the links of pages that are away: such a name says nothing of whose it is."""
         if view is not None and len(view) == NAME_LENGTH:
-            raise ValueError(f"names of {NAME_LENGTH} characters are the links of pages; take a shorter or a longer one")
+            raise ValueError(
+                f"names of {NAME_LENGTH} characters are the links of pages; take a shorter or a longer one"
+            )
         return view
 
     def messages(self) -> list[AnyClientMessage]:

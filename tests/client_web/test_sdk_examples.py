@@ -118,7 +118,7 @@ async ([server, token, places]) => {
 
 
 def test_refused(page: Page, signed: Serving, examples: str) -> None:
-    """A wrong token and a server without a place are told once, and the camera goes on; a place that is freed is taken."""
+    """A wrong token and a full server are told once, and the camera goes on; a place that is freed is taken."""
     page.goto(f"{examples}/")  # any page of that origin
     wrong, full = page.evaluate(REFUSED, [signed.url.rstrip("/"), TOKEN, 6])
     for told, code in ((wrong, "unauthorized"), (full, "busy")):
