@@ -66,7 +66,8 @@ def _bend(rng: random.Random, message: Any) -> None:
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))
         if not keys:
             return
-        key = rng.choice(keys)
+        # A message of no known type is refused before anything else of it is read.
+        key = rng.choice([each for each in keys if each != "type"] if len(keys) > 1 and rng.random() < 0.9 else keys)
         if isinstance(place[key], dict | list) and rng.random() < 0.7:
             place = place[key]
             continue
@@ -77,7 +78,7 @@ def _bend(rng: random.Random, message: Any) -> None:
     elif isinstance(place, list):
         place.append(copy.deepcopy(rng.choice(VALUES))) if kind == 2 else place.pop(key)
     elif kind == 2:
-        place[rng.choice(("extra", "type", "id", str(key) + " ", "__proto__", "preset", "split"))] = copy.deepcopy(
+        place[rng.choice(("extra", "value", "id", str(key) + " ", "__proto__", "preset", "split"))] = copy.deepcopy(
             rng.choice(VALUES)
         )
     else:

@@ -98,6 +98,12 @@ def odd_offer(rng: random.Random) -> str:
     return rng.choice(("\r\n", "\r\n", "\n", "\r")).join(lines) + rng.choice(("\r\n", "\r\n", ""))
 
 
+def odd_viewer_offer(rng: random.Random) -> str:
+    """Draws an offer to receive, most of the time."""
+    sdp = odd_offer(rng)
+    return sdp if rng.random() < 0.15 else sdp.replace("a=sendrecv", "a=recvonly").replace("a=sendonly", "a=recvonly")
+
+
 def _bent(rng: random.Random, lines: list[str]) -> list[str]:
     at, other = rng.randrange(len(lines)), rng.randrange(len(lines))
     kind = rng.randrange(9)

@@ -6,7 +6,7 @@ import struct
 import zlib
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -50,9 +50,11 @@ def odd_upload(rng: random.Random, session: str | None) -> Upload:
 
 
 def _file(rng: random.Random) -> tuple[bytes, str]:
-    kind = rng.randrange(12)
+    kind = rng.randrange(13)
     if kind < 5:
         return _pillow(rng)
+    if kind == 12:
+        return _deep(rng)
     if kind < 7:
         return _radiance(rng)
     if kind < 9:
@@ -107,6 +109,40 @@ def _pillow(rng: random.Random) -> tuple[bytes, str]:
         return out.getvalue(), "PNG"
 
 
+def _deep(rng: random.Random) -> tuple[bytes, str]:
+    """Draws a picture of more than 8 bits, with alpha or without, or an interlaced one."""
+    kind = rng.randrange(4)
+    if kind == 0:
+        return _interlaced(rng)
+    suffix = rng.choice((".png", ".tiff"))
+    picture = _picture(rng).astype(np.uint16) * 257
+    if kind == 1:
+        return cv2.imencode(".tiff", picture.astype(np.float32) / 65535)[1].tobytes(), f"float TIFF {picture.shape}"
+    if rng.random() < 0.5:
+        alpha = np.random.default_rng(rng.randrange(1 << 30)).integers(0, 65536, picture.shape[:2], np.uint16)
+        picture = np.dstack([picture, alpha])
+    return cv2.imencode(suffix, picture)[1].tobytes(), f"16 bit {suffix} {picture.shape}"
+
+
+def _interlaced(rng: random.Random) -> tuple[bytes, str]:
+    """Draws a PNG in seven passes (Adam7), which neither Pillow nor OpenCV writes."""
+    rgb = _picture(rng)
+    starts = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    passes = [rgb[y::step_y, x::step_x] for y, x, step_y, step_x in starts]
+    rows = b"".join(b"\0" + row.tobytes() for each in passes if each.shape[1] for row in each)
+    header = struct.pack(">IIBBBBB", rgb.shape[1], rgb.shape[0], 8, 2, 0, 0, 1)
+    return _png(header, zlib.compress(rows, 1)), f"interlaced PNG {rgb.shape}"
+
+
+def _png(header: bytes, data: bytes) -> bytes:
+    """Returns a PNG of these contents of its IHDR and IDAT."""
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    written = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
 def _radiance(rng: random.Random) -> tuple[bytes, str]:
     height, width = rng.choice(((32, 64), (1, 2), (8, 16), (64, 64)))
     values = np.random.default_rng(rng.randrange(1 << 30)).gamma(0.5, 1.0, (height, width, 3)).astype(np.float32)
@@ -149,28 +185,27 @@ def _exr(rng: random.Random) -> tuple[bytes, str]:
     channels = {name: np.ascontiguousarray(stored[..., k % 3]) for k, name in enumerate(names)}
     compression = rng.choice((OpenEXR.NO_COMPRESSION, OpenEXR.ZIP_COMPRESSION, OpenEXR.PIZ_COMPRESSION,
                               OpenEXR.RLE_COMPRESSION, OpenEXR.B44_COMPRESSION))  # fmt: skip
-    header = {"compression": compression, "type": OpenEXR.scanlineimage}
+    header: dict[str, Any] = {"compression": compression, "type": OpenEXR.scanlineimage}
+    if tiled := rng.random() < 0.25:
+        header |= {"type": OpenEXR.tiledimage, "tiles": OpenEXR.TileDescription()}
+    parts = rng.choice((1, 1, 1, 2))
     out = io.BytesIO()
     try:
-        with OpenEXR.File(header, channels) as file:
+        whole = [OpenEXR.Part(dict(header), dict(channels), f"part {k}") for k in range(parts)]
+        with OpenEXR.File(header, channels) if parts == 1 else OpenEXR.File(whole) as file:
             file.write(out)
     except Exception:
         return b"v/1\x01\x02\0\0\0" + rng.randbytes(300), "EXR that is none"
-    return out.getvalue(), f"EXR {names} {np.dtype(depth).name}"
+    return out.getvalue(), f"EXR {names} {np.dtype(depth).name} parts {parts} tiled {tiled}"
 
 
 def _claimed(rng: random.Random) -> tuple[bytes, str]:
     """Draws a small file that claims to be a huge picture."""
     width, height = rng.choice(((65535, 65535), (0, 5), (1, 2**31 - 1), (50000, 3), (2**31, 2**31), (30000, 30000)))
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     kind = rng.randrange(4)
     if kind == 0:
         header = struct.pack(">IIBBBBB", width & 0xFFFFFFFF, height & 0xFFFFFFFF, rng.choice((8, 16, 1, 7)), 2, 0, 0, 0)
-        body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
-        return b"\x89PNG\r\n\x1a\n" + body, f"PNG of {width}×{height}"
+        return _png(header, zlib.compress(bytes(64))), f"PNG of {width}×{height}"
     if kind == 1:
         sizes = struct.pack(">HH", height & 0xFFFF, width & 0xFFFF)
         return b"\xff\xd8\xff\xc0\0\x11\x08" + sizes + b"\x03\1\x22\0\2\x11\1\3\x11\1\xff\xd9", "JPEG of a huge size"

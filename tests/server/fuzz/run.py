@@ -2,7 +2,8 @@
 
     python -m tests.server.fuzz.run KIND BEGIN END
 
-KIND is one of portrait, photo, hdri (uploads), offer, whip (SDP), message (the WebSocket) and api (HTTP at large). A
+KIND is one of portrait, photo, hdri (uploads), offer, whip, whep (SDP), message (the WebSocket), api (HTTP at large)
+and order (what several tabs do, as hypothesis draws it: END - BEGIN stories of at most 25 steps; BEGIN is the seed). A
 finding is a crash, an answer after more than LIMIT_S seconds or none, a status of 500, an error without code, message
 and hint, a code that blames the server, an exception in the server's log, and a bystander who no longer hears an
 answer. The same numbers draw the same cases. A crash ends the run: the last line tells the case.
@@ -21,36 +22,30 @@ from typing import Any
 
 import httpx
 import websockets
+from aiortc.mediastreams import AudioStreamTrack
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as seeded
+from hypothesis.stateful import run_state_machine_as_test
 
 from tests.server.client import Participant, Running, running
+from tests.server.fuzz.answers import ErrorLog, improper, judged
 from tests.server.fuzz.odd_messages import odd_message
-from tests.server.fuzz.odd_offers import odd_offer
+from tests.server.fuzz.odd_offers import odd_offer, odd_viewer_offer
 from tests.server.fuzz.odd_requests import odd_request
 from tests.server.fuzz.odd_uploads import Upload, odd_upload
+from tests.server.fuzz.order import PLACES, Order
+from tests.server.fuzz.tabs import LIMIT_S, served
 
-LIMIT_S = 30.0  # a machine shared by many; the slowest case takes a second alone
-BLAMED = ("internal", "server_error", "engine_error")
 UPLOADS = {"portrait": "/api/portrait", "photo": "/api/lights/from-photo", "hdri": "/api/lights/from-hdri"}
-KINDS = (*UPLOADS, "offer", "whip", "message", "api")
+KINDS = (*UPLOADS, "offer", "whip", "whep", "message", "api", "order")
 Case = Callable[[random.Random], Awaitable[tuple[str, str]]]  # draws and does one: what came, and "" or the finding
-
-
-class _Errors(logging.Handler):
-    """Keeps what the server logs as an error."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.told: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.told.append(logging.Formatter("%(name)s: %(message)s").format(record)[-1500:])
 
 
 async def run(kind: str, begin: int, end: int, show: bool = False) -> tuple[Counter[str], list[str]]:
     """Does the cases `begin` to `end` - 1; returns how often each answer came, and the findings."""
     came: Counter[str] = Counter()
     findings: list[str] = []
-    errors = _Errors()
+    errors = ErrorLog()
     logging.getLogger().addHandler(errors)
     limits = {"messages_per_s": 10**6, "message_burst": 10**6, "max_sessions": 4, "open": True}
     try:
@@ -65,9 +60,8 @@ async def run(kind: str, begin: int, end: int, show: bool = False) -> tuple[Coun
                 except TimeoutError:
                     what, finding = "no answer", f"no answer within {LIMIT_S:.0f} s"
                 came[what] += 1
-                if errors.told:
-                    finding += "; logged: " + " | ".join(errors.told)
-                    errors.told.clear()
+                if told := errors.take():
+                    finding += "; logged: " + " | ".join(told)
                 if finding:
                     findings.append(f"{kind} {number} ({time.monotonic() - began:.1f} s): {finding}")
                 if number % 100 == 99:
@@ -88,7 +82,12 @@ async def _cases(kind: str, server: Running) -> AsyncIterator[Case]:
                 session = welcome["session"] if kind == "portrait" else None
                 yield lambda rng: _upload(client, UPLOADS[kind], odd_upload(rng, session))
         elif kind == "whip":
-            yield lambda rng: _publish(client, odd_offer(rng))
+            yield lambda rng: _exchange(client, "/whip", odd_offer(rng))
+        elif kind == "whep":
+            async with Participant(server.ws) as owner:
+                view = (await owner.wait(type="welcome"))["view"]
+                await owner.offer(sound=AudioStreamTrack())
+                yield lambda rng: _exchange(client, f"/whep/{view}", odd_viewer_offer(rng))
         elif kind == "api":
             routes = _routes(server)
             yield lambda rng: _request(client, server, routes, rng)
@@ -107,10 +106,9 @@ async def _upload(client: httpx.AsyncClient, path: str, upload: Upload) -> tuple
     return what, f"{finding}: {upload.story}" if finding else ""
 
 
-async def _publish(client: httpx.AsyncClient, sdp: str) -> tuple[str, str]:
-    answer = await client.post(
-        "/whip", content=sdp.encode("utf-8", "replace"), headers={"content-type": "application/sdp"}
-    )
+async def _exchange(client: httpx.AsyncClient, path: str, sdp: str) -> tuple[str, str]:
+    headers = {"content-type": "application/sdp"}
+    answer = await client.post(path, content=sdp.encode("utf-8", "replace"), headers=headers)
     if answer.status_code == 201:
         ended = await client.delete(answer.headers["location"])
         if ended.status_code not in (200, 204):
@@ -148,23 +146,6 @@ async def _request(
         return "not HTTP", ""  # uvicorn's own answer to what is no HTTP
     what, finding = judged(answer)
     return what, f"{finding}: {drawn}" if finding else ""
-
-
-def judged(answer: httpx.Response) -> tuple[str, str]:
-    """Returns what came, and why it is no proper answer, else ""."""
-    if answer.status_code < 300:
-        return str(answer.status_code), ""
-    try:
-        body = answer.json()
-        lacking = [name for name in ("code", "message", "hint") if not isinstance(body.get(name), str)]
-    except (ValueError, AttributeError):
-        return str(answer.status_code), f"{answer.status_code} without JSON: {answer.text[:200]!r}"
-    what = f"{answer.status_code} {body.get('code')}"
-    if lacking or not body["message"]:
-        return what, f"{answer.status_code} without {lacking or 'a message'}: {answer.text[:300]}"
-    if body["code"] in BLAMED or answer.status_code == 500:
-        return what, f"{answer.status_code} {answer.text[:300]}"
-    return what, ""
 
 
 class _Talk:
@@ -215,16 +196,40 @@ class _Talk:
         (reply,) = heard
         if reply["type"] != "error":
             return reply["type"], ""
-        lacking = [name for name in ("code", "message", "hint") if not isinstance(reply.get(name), str)]
-        if lacking or reply["code"] in BLAMED or not reply["message"]:
-            return f"error {reply['code']}", f"error without {lacking}, or the server's fault: {reply}"
-        return f"error {reply['code']}", ""
+        return f"error {reply.get('code')}", improper(reply)
+
+
+def run_order(stories: int, seed: int) -> Counter[str]:
+    """Has hypothesis draw `stories` and raises what it found, the shortest one; returns how often each step was taken.
+
+    The same seed draws the same stories.
+    """
+    log = ErrorLog()
+    logging.getLogger().addHandler(log)
+    try:
+        with served(max_sessions=PLACES) as server:
+            steps: Counter[str] = Counter()
+            machine = type("Order", (Order,), {"server": server, "log": log, "steps": steps})
+            chosen = settings(
+                max_examples=stories, stateful_step_count=25, deadline=None, database=None,
+                phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
+            )  # fmt: skip
+            run_state_machine_as_test(seeded(seed)(machine), settings=chosen)
+            return steps
+    finally:
+        logging.getLogger().removeHandler(log)
 
 
 def main() -> int:
     """Runs what the command line asks for; the exit status is the number of findings, at most 100."""
     kind, begin, end = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    if kind not in KINDS:
+        raise SystemExit(f"{kind!r} is none of {', '.join(KINDS)}")
     began = time.monotonic()
+    if kind == "order":
+        steps = run_order(end - begin, begin)  # raises what it finds
+        print(f"order: {sum(steps.values())} steps in {time.monotonic() - began:.0f} s, none wrong; {dict(steps)}")
+        return 0
     came, findings = asyncio.run(run(kind, begin, end, show=True))
     for finding in findings:
         print(finding)
