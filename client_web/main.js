@@ -48,7 +48,8 @@ const chosen = () => lights().find((light) => light.name === store.now.light) ??
 
 // A code of its own, and it stays: the refused connection that follows would replace the reason by "a token is needed".
 const token = await takeToken(({ message, hint }) => trouble({ code: "link_refused", message, hint, stays: true }));
-const relit = /** @type {import("./sdk/relit.js").Relit} */ (await relight(null, { sound: "page", token }));
+const network = /** @type {import("./sdk/relight.js").Network} */ (new URLSearchParams(location.search).get("network") ?? "all");
+const relit = /** @type {import("./sdk/relit.js").Relit} */ (await relight(null, { sound: "page", token, network }));
 stage.relit(relit);
 
 relit.on("connection", ({ state, why }) => {

@@ -3,6 +3,7 @@
 // whoever got the link. Options stand in its query: ?muted, ?fit=contain|cover, ?ground=black|transparent, ?clean.
 
 import { find, write } from "./dom.js";
+import { iceConfiguration } from "./sdk/ice.js";
 import { WhepPlayer } from "./sdk/whep.js";
 import { takeToken } from "./token.js";
 
@@ -82,17 +83,17 @@ document.addEventListener("keydown", (event) => {
 const address = new URL(`../whep/${location.pathname.split("/").pop() ?? ""}`, location.href);
 address.search = address.hash = "";
 
-/** @returns {Promise<RTCIceServer[]>} */
-async function iceServers() {
+/** @returns {Promise<RTCConfiguration>} */
+async function configuration() {
   const headers = /** @type {Record<string, string>} */ (token ? { authorization: `Bearer ${token}` } : {});
   const response = await fetch(new URL("../api/ice", location.href), { headers });
-  return response.ok ? (await response.json()).ice_servers : [];
+  return iceConfiguration(response.ok ? await response.json() : {}, "all");
 }
 
 video.muted = muted;
 const player = new WhepPlayer(
   address.href,
-  { token, sound: !muted, iceServers },
+  { token, sound: !muted, configuration },
   {
     stream(stream) {
       video.srcObject = stream;

@@ -239,6 +239,7 @@ class Welcome(ServerMessage):
     engines: list[EngineChoice]
     engine: str
     ice_servers: list[dict[str, Any]]
+    ice_policy: Literal["all", "relay"] = "all"
     lighting: Light
 
 

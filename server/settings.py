@@ -53,6 +53,9 @@ class Settings(BaseSettings):
         default_factory=list,
         description='STUN and TURN as JSON: [{"urls": "turn:host", "username": …, "credential": …}].',
     )
+    ice_policy: Literal["all", "relay"] = Field(
+        default="all", description="relay: pages connect through a TURN server alone, and no address is told to them."
+    )
     turn_urls: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Addresses (comma or JSON) of a TURN server that shares `turn_secret`: turn:host:port, turns:…",
@@ -197,6 +200,14 @@ class Settings(BaseSettings):
         if bool(self.turn_urls) != (self.turn_secret is not None):
             given, lacks = ("turn_urls", "turn_secret") if self.turn_urls else ("turn_secret", "turn_urls")
             raise ValueError(f"{given} is set and {lacks} is not: set RELIGHT_{lacks.upper()} too, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _relay_possible(self) -> "Settings":
+        named = [each.get("urls") or [] for each in self.ice_servers]
+        urls = [*self.turn_urls, *(url for each in named for url in ([each] if isinstance(each, str) else each))]
+        if self.ice_policy == "relay" and not any(url.startswith(("turn:", "turns:")) for url in urls):
+            raise ValueError("ice_policy is relay and no TURN server is named: set RELIGHT_TURN_URLS and its secret")
         return self
 
     @field_validator("ice_servers")

@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,8 @@ def run(case: Case, net: Network) -> tuple[Raw, float, float]:
     net.become(Conditions())
     words = net.command("client", sys.executable, "-m", "bench.network.client", URL)
     with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
-        assert client.stdin is not None and client.stdout is not None
+        assert client.stdin is not None
+        assert client.stdout is not None
         if client.stdout.readline().strip() != "live":
             raise SystemExit(f"bench.network: {case.name}: no relit picture came")
         time.sleep(SETTLE_S + BEFORE_S)

@@ -5,6 +5,7 @@
 Each line holds the fields of `Conditions`, both directions alike. Root only. Started by `bench.network.namespaces`.
 """
 
+import contextlib
 import heapq
 import json
 import os
@@ -52,10 +53,8 @@ def carry(first: str, second: str) -> None:
         now_s = time.monotonic()
         while due and due[0][0] <= now_s:
             _, _, side, frame = heapq.heappop(due)
-            try:
+            with contextlib.suppress(OSError):  # an interface that is down, or full: lost
                 sockets[side].send(frame)
-            except OSError:
-                pass  # an interface that is down, or full: lost
 
 
 def _read(opened: socket.socket) -> bytes | None:

@@ -5,6 +5,7 @@ import ctypes
 import fcntl
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -62,7 +63,7 @@ def network(prefix: str = "rl") -> Iterator[Network]:
     try:
         for side, address in sides.items():
             name, ours, theirs = f"{prefix}{side}", f"{prefix}{side[0]}0", f"{prefix}{side[0]}1"
-            ip("netns", "del", name, missing_ok=True)
+            _remove(prefix, side)  # what an interrupted run left
             ip("netns", "add", name)
             ip("link", "add", ours, "type", "veth", "peer", "name", theirs)
             _plain(theirs)
@@ -82,8 +83,17 @@ def network(prefix: str = "rl") -> Iterator[Network]:
             bridge.kill()
             bridge.wait()
         for side in sides:
-            ip("netns", "del", f"{prefix}{side}", missing_ok=True)
-            ip("link", "del", f"{prefix}{side[0]}0", missing_ok=True)
+            _remove(prefix, side)
+
+
+def _remove(prefix: str, side: str) -> None:
+    """Takes a namespace away, with what still runs in it, if there is one."""
+    listed = subprocess.run(["ip", "netns", "pids", f"{prefix}{side}"], capture_output=True, text=True)
+    for pid in listed.stdout.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    ip("netns", "del", f"{prefix}{side}", missing_ok=True)
+    ip("link", "del", f"{prefix}{side[0]}0", missing_ok=True)
 
 
 def _plain(device: str) -> None:

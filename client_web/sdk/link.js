@@ -3,6 +3,7 @@
 // No other file reconnects. Everything it learns it passes on to its handlers.
 
 import { Channel, Disconnected, Refused } from "./protocol.js";
+import { iceConfiguration, whyUnreachable } from "./ice.js";
 import { Peer } from "./peer.js";
 
 /** @typedef {"connecting" | "live" | "reconnecting" | "resting"} LinkState */
@@ -30,10 +31,12 @@ export class Link {
   #retryTimer = 0;
   #watchTimer = 0;
   #server;
+  #network;
   #on;
 
   /**
    * @param {import("./server.js").Server} server
+   * @param {import("./relight.js").Network} network the ways that media may take
    * @param {object} on
    * @param {(state: LinkState, message: string) => void} on.state
    * @param {(welcome: import("./relight.js").Welcome) => Promise<void>} on.welcome restores the choices; our picture waits for it
@@ -42,8 +45,9 @@ export class Link {
    * @param {(message: Message) => void} on.message stats and notices
    * @param {(error: Error) => void} on.error
    */
-  constructor(server, on) {
+  constructor(server, network, on) {
     this.#server = server;
+    this.#network = network;
     this.#on = on;
     window.addEventListener("online", () => this.#retryNow());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#retryNow());
@@ -115,7 +119,7 @@ export class Link {
       const channel = this.#channel;
       const connect = async () => {
         await this.#on.welcome(welcome);
-        if (channel === this.#channel) await this.#connect(welcome.ice_servers ?? []);
+        if (channel === this.#channel) await this.#connect(iceConfiguration(welcome, this.#network));
       };
       connect().catch((error) => {
         if (channel !== this.#channel) return;
@@ -131,15 +135,17 @@ export class Link {
     }
   }
 
-  /** @param {RTCIceServer[]} iceServers */
-  async #connect(iceServers) {
+  /** @param {RTCConfiguration} configuration */
+  async #connect(configuration) {
+    const unreachable = whyUnreachable(configuration);
+    if (unreachable) throw new Error(unreachable);
     const channel = /** @type {Channel} */ (this.#channel);
     /** @type {(value?: unknown) => void} */
     let markOffered = () => {};
     const offered = new Promise((resolve) => (markOffered = resolve));
     /** @type {Peer} */
     const peer = new Peer({
-      iceServers,
+      configuration,
       sound: this.#sound,
       onSound: (receiver) => this.#on.sound(receiver),
       onTrack: (track, receiver) => peer === this.#peer && this.#on.track(track, receiver),

@@ -40,15 +40,15 @@ export class Peer {
 
   /**
    * @param {object} options
-   * @param {RTCIceServer[]} options.iceServers
+   * @param {RTCConfiguration} options.configuration the ways that media may take
    * @param {MediaStreamTrack | null} options.sound sent along, and returned in step with the picture
    * @param {(receiver: RTCRtpReceiver) => void} options.onSound called at once with the receiver of the sound that will come back
    * @param {(track: MediaStreamTrack, receiver: RTCRtpReceiver) => void} options.onTrack
    * @param {(candidate: RTCIceCandidate | null) => void} options.onCandidate
    * @param {(why: string) => void} options.onLost
    */
-  constructor({ iceServers, sound, onSound, onTrack, onCandidate, onLost }) {
-    this.#pc = new RTCPeerConnection({ iceServers });
+  constructor({ configuration, sound, onSound, onTrack, onCandidate, onLost }) {
+    this.#pc = new RTCPeerConnection(configuration);
     this.#transceiver = this.#pc.addTransceiver("video", { direction: "sendrecv" });
     const known = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
     const wanted = CODECS.flatMap((mime) => known.filter((codec) => codec.mimeType.toLowerCase() === mime));

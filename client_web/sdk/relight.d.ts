@@ -41,6 +41,9 @@ export interface Adjust {
 /** *page*: the microphone stays on this machine and is delayed here. *server*: it goes through the connection and is delayed there. */
 export type Sound = "page" | "server" | "none";
 
+/** *relay*: through a TURN server alone, so that neither side learns the other's address. *relay-tcp*: that over TCP or TLS. */
+export type Network = "all" | "relay" | "relay-tcp";
+
 export interface Options {
   /** Address of the server; the one that this module came from where it is left out. */
   server?: string | URL;
@@ -52,6 +55,8 @@ export interface Options {
   strength?: number;
   /** Default: "page". */
   sound?: Sound;
+  /** The ways that media may take; default: "all". */
+  network?: Network;
   /** A portrait: from the first moment on it is seen in place of the camera. */
   avatar?: Blob;
   /** Name of the preferred engine; the server's own choice where it is left out. */
@@ -94,6 +99,8 @@ export interface Welcome {
   engines: EngineInfo[];
   engine: string;
   ice_servers: RTCIceServer[];
+  /** *relay*: the operator admits relayed connections only. */
+  ice_policy?: RTCIceTransportPolicy;
 }
 
 export interface StageTimes {

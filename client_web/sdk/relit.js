@@ -5,6 +5,7 @@ import { AvatarGate } from "./avatar_gate.js";
 import { EngineChoice } from "./engine_choice.js";
 import { EngineList } from "./engines.js";
 import { Events } from "./events.js";
+import { checkNetwork } from "./ice.js";
 import { Link } from "./link.js";
 import { PictureOutput } from "./picture_output.js";
 import { Portrait } from "./portrait.js";
@@ -86,8 +87,9 @@ export class Relit extends MediaStream {
   /** @param {MediaStream | null} stream @param {Options} [options] throws TypeError */
   constructor(stream, options = {}) {
     super();
-    const { server = new URL("..", import.meta.url), token = "", sound = "page", transport } = options;
+    const { server = new URL("..", import.meta.url), token = "", sound = "page", network = "all", transport } = options;
     checkWay(sound);
+    checkNetwork(network);
     this.#server = new Server(server, token, transport);
     this.#soundWay = sound;
     this.#picture = new PictureOutput({
@@ -98,7 +100,7 @@ export class Relit extends MediaStream {
     this.#picture.admit((rtp) => !this.#covered || this.#gate.admits(rtp, performance.now()));
     this.addTrack(this.#picture.track);
     this.portrait = new Portrait(this.#server, () => this.#update());
-    this.#link = new Link(this.#server, {
+    this.#link = new Link(this.#server, network, {
       state: (state, why) => this.#connected(state, why),
       welcome: (welcome) => this.#welcome(welcome),
       sound: (receiver) => this.#sound?.prepare(receiver),

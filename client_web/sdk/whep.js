@@ -35,7 +35,7 @@ export class WhepPlayer {
    * @param {string} url of the WHEP endpoint, https://…/whep/NAME
    * @param {object} options
    * @param {string} [options.token] @param {boolean} [options.sound] false asks for the picture alone
-   * @param {() => Promise<RTCIceServer[]>} [options.iceServers]
+   * @param {() => Promise<RTCConfiguration>} [options.configuration] the ways that media may take
    * @param {object} on
    * @param {(stream: MediaStream) => void} on.stream a connection brings a stream of its own
    * @param {(state: WhepState, reason: Reason | null) => void} on.state
@@ -56,12 +56,12 @@ export class WhepPlayer {
 
   async #connect() {
     this.#discard();
-    const { sound = true, iceServers = async () => [] } = this.#options;
+    const { sound = true, configuration = async () => ({}) } = this.#options;
     if (this.state !== "waiting" && this.state !== "refused") this.#set("connecting", null);
     /** @type {RTCPeerConnection | null} */
     let pc = null;
     try {
-      pc = new RTCPeerConnection({ iceServers: await iceServers().catch(() => []) });
+      pc = new RTCPeerConnection(await configuration().catch(() => ({})));
       if (this.#closed) return pc.close();
       this.#pc = pc;
       const stream = new MediaStream();

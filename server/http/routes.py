@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -54,6 +54,7 @@ class IceBody(BaseModel):
     """STUN and TURN servers for the browser's RTCPeerConnection."""
 
     ice_servers: list[dict[str, Any]]
+    ice_policy: Literal["all", "relay"] = "all"
 
 
 class HealthBody(BaseModel):
@@ -177,7 +178,8 @@ async def avatar(
 @needs("view")
 async def ice(server: TheServer) -> IceBody:
     """List the STUN and TURN servers that the browser should use."""
-    return IceBody(ice_servers=ice_servers(server.settings, "http"))
+    settings = server.settings
+    return IceBody(ice_servers=ice_servers(settings, "http"), ice_policy=settings.ice_policy)
 
 
 @router.get("/healthz", tags=["health"], summary="Alive")

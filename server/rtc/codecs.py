@@ -80,7 +80,7 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet", "_send_rtcp")),
     (RTCRtpReceiver, ("_handle_rtcp_packet",)),
     (OpusEncoder, ("encode", "pack")),
-    (Connection, ("query_consent", "data_received", "build_request")),
+    (Connection, ("query_consent", "data_received", "build_request", "get_component_candidates")),
     (RTCDtlsTransport, ("start", "_do_handshake", "_validate_peer_identity", "_setup_srtp", "_RTCDtlsTransport__run")),
 )
 # (class, names that Python mangles): attributes that its constructor makes and we read or replace.

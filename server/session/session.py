@@ -104,6 +104,7 @@ class Session:
                 engines=self._engines.menu(),
                 engine=self._requested.engine,
                 ice_servers=ice_servers(self._settings, self.label),
+                ice_policy=self._settings.ice_policy,
                 lighting=Light.of(self._requested.light.lighting),
             )
         )

@@ -308,3 +308,26 @@ def test_kept_events(call: Page) -> None:
     )
     assert 1 < len(told) < 50
     assert told == list(range(1001 - len(told), 1001))
+
+
+def test_relayed_connections(page: Page, late: LateServing) -> None:
+    """The narrower of the server's word and the page's counts; where no relay is left, that is said."""
+    page.goto(f"{late.url}sdk/package.json")
+    servers = [
+        {"urls": "stun:s.example"},
+        {"urls": ["turn:t.example?transport=udp", "turns:t.example?transport=tcp"], "username": "u", "credential": "c"},
+    ]
+    ask = """async ([given, network]) => {
+      const { iceConfiguration, whyUnreachable } = await import("/sdk/ice.js");
+      const made = iceConfiguration(given, network);
+      return [made.iceTransportPolicy, made.iceServers.map(({ urls }) => urls).flat(), whyUnreachable(made) === ""];
+    }"""
+    every = ["stun:s.example", *servers[1]["urls"]]
+    given = {"ice_servers": servers}
+    assert page.evaluate(ask, [given, "all"]) == ["all", every, True]
+    assert page.evaluate(ask, [{**given, "ice_policy": "relay"}, "all"]) == ["relay", every, True]
+    assert page.evaluate(ask, [given, "relay"]) == ["relay", every, True]
+    assert page.evaluate(ask, [given, "relay-tcp"]) == ["relay", every[2:], True]
+    assert page.evaluate(ask, [{"ice_servers": servers[:1]}, "relay"]) == ["relay", every[:1], False]
+    wrong = "async () => (await import('/sdk/relight.js')).relight(null, { network: 'udp' }).catch(String)"
+    assert "relay-tcp" in page.evaluate(wrong)

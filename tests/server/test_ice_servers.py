@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
+import socket
 from pathlib import Path
 
 import httpx
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 
 from server.http.serve import run
 from server.ice_servers import ice_servers, turn_password
+from server.rtc.transport.ice import LiveIceConnection
 from server.settings import Settings
 from tests.server.client import CameraTrack, Participant, moving_square, running
 from tests.server.coturn import SECRET, coturn, needs_coturn
@@ -119,3 +122,40 @@ async def test_coturn_relays_for_nobody_whose_password_is_old_or_made_up(tmp_pat
         assert "typ relay" not in pc.localDescription.sdp
         await pc.close()
     assert "Cannot find credentials" in (tmp_path / "coturn.log").read_text()
+
+
+async def test_a_silent_turn_server_delays_one_connection_by_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers at its port: the first connection waits, the next does not, and later it is asked again."""
+    monkeypatch.setattr(LiveIceConnection, "silent_until_s", {})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        server = silent.getsockname()
+
+        async def asked() -> bool:
+            """Gathers once; returns True where the server was asked."""
+            connection = LiveIceConnection(False, turn_server=server, turn_username="u", turn_password="p")
+            await connection.gather_candidates()
+            assert connection.local_candidates
+            assert connection.turn_server == server  # for the next gathering
+            await connection.close()
+            silent.setblocking(False)
+            requests = 0
+            with contextlib.suppress(BlockingIOError):
+                while silent.recv(2048):
+                    requests += 1
+            return requests > 0
+
+        assert await asked()
+        assert not await asked()
+        LiveIceConnection.silent_until_s[server] = 0.0
+        assert await asked()
+
+
+async def test_a_relay_policy_reaches_pages_and_needs_a_turn_server() -> None:
+    """`welcome` and /api/ice say so; without a TURN server nobody could connect, so the server does not start."""
+    async with running(**TURN, turn_secret=SECRET, ice_policy="relay") as server, Participant(server.ws) as tab:
+        assert (await tab.wait(type="welcome"))["ice_policy"] == "relay"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(server.http + "/api/ice")).json()["ice_policy"] == "relay"
+    with pytest.raises(ValidationError, match="RELIGHT_TURN_URLS"):
+        Settings(ice_policy="relay", ice_servers=[{"urls": "stun:stun.example.org"}])
