@@ -72,20 +72,30 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (aiortc.rtcicetransport, "Connection", LiveIceConnection),
 )
 _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
-    (JitterBuffer, ("add", "remove", "_remove_frame", "capacity")),
+    (JitterBuffer, ("add", "remove", "smart_remove", "_remove_frame", "capacity")),
     (Vp8Encoder, ("encode", "pack", "_packetize", "target_bitrate")),
     (H264Encoder, ("encode", "pack", "_packetize", "_split_bitstream", "target_bitrate")),
     (Vp8Decoder, ("decode",)),
     (H264Decoder, ("decode",)),
     (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet", "_send_rtcp")),
-    (RTCRtpReceiver, ("_handle_rtcp_packet",)),
+    (RTCRtpReceiver, ("_handle_rtcp_packet", "_handle_rtp_packet", "_send_rtcp_pli")),
     (OpusEncoder, ("encode", "pack")),
     (Connection, ("query_consent", "data_received", "build_request", "get_component_candidates")),
     (RTCDtlsTransport, ("start", "_do_handshake", "_validate_peer_identity", "_setup_srtp", "_RTCDtlsTransport__run")),
 )
 # (class, names that Python mangles): attributes that its constructor makes and we read or replace.
 _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
-    (RTCRtpReceiver, ("__decoder_queue", "__decoder_error", "__jitter_buffer", "__timestamp_mapper", "__codecs")),
+    (
+        RTCRtpReceiver,
+        (
+            "__decoder_queue",
+            "__decoder_error",
+            "__jitter_buffer",
+            "__timestamp_mapper",
+            "__codecs",
+            "__nack_generator",
+        ),
+    ),
     (RTCDtlsTransport, ("__local_certificate",)),
     (RTCRtpSender, ("__encoder", "__rtp_timestamp", "__rtp_header_extensions_map")),
 )

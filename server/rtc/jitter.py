@@ -19,9 +19,13 @@ from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtp import RtcpSrPacket
 from aiortc.utils import uint16_add
 
+from server.rtc.nacks import RepeatedNacks
+
 MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
 REPORTS = 8  # of the sender, a second apart: their median counts
 REPORT_STEP_S = 0.03  # so far from them a report is of another clock: a microphone that left out sound
+KEYFRAME_EVERY_S = 0.5  # a request, or its answer, may be lost too
+KEYFRAME_PATIENCE_S = 4.0
 AUDIO_REORDER = 3  # packets that come after a missing one before it is given up; aiortc holds every sound for 4
 
 
@@ -33,13 +37,24 @@ class PromptJitterBuffer(JitterBuffer):
     """
 
     payload_type: int | None = None  # of the newest packet
+    ssrc: int | None = None  # of it, or of the one that it repeats
+    broken_s: float | None = None  # since when only a key frame can be decoded: something before it is lost
 
     def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
-        self.payload_type = packet.payload_type
+        self.payload_type, self.ssrc = packet.payload_type, packet.ssrc
         return super().add(packet)
 
+    def give_up(self) -> None:
+        """Waits no longer for what is missing; the next picture is a key frame."""
+        if self.broken_s is None:
+            self.broken_s = time.monotonic()
+
+    def smart_remove(self, count: int) -> bool:
+        self.give_up()  # aiortc makes room for a packet far ahead
+        return super().smart_remove(count)
+
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
-        complete = self._take_complete() if self._is_video else self._take_in_order()
+        complete = self._take_pictures() if self._is_video else self._take_in_order()
         if not complete:
             return None
         first = PromptFrame(*complete[0])
@@ -65,6 +80,31 @@ class PromptJitterBuffer(JitterBuffer):
             self.remove(self._capacity)
         return frames
 
+    def _take_pictures(self) -> list[tuple[bytes, int]]:
+        """Removes the pictures that can be decoded by now; where one is lost, those from the next key frame on."""
+        if self.broken_s is not None and time.monotonic() - self.broken_s > KEYFRAME_PATIENCE_S:
+            self.broken_s = None  # a source that makes none: a spoilt picture is more than none
+        if self.broken_s is None and (complete := self._take_complete()):
+            return complete
+        if (count := self._key_frame()) is None:
+            return []
+        self.remove(count)
+        self.broken_s = None
+        return self._take_complete()
+
+    def _key_frame(self) -> int | None:
+        """Returns how far ahead a complete key frame begins; None: there is none."""
+        begin: int | None = None
+        for count in range(self.capacity):
+            packet: Any = self._packets[uint16_add(self._origin or 0, count) % self._capacity]
+            if packet is None:
+                begin = None
+            elif begin is None and starts_key_frame(packet._data):
+                begin = count
+            if packet is not None and packet.marker and begin is not None:
+                return begin
+        return None
+
     def _take_complete(self) -> list[tuple[bytes, int]]:
         """Removes the leading frames that are complete; returns them as (data, timestamp)."""
         frames: list[tuple[bytes, int]] = []
@@ -85,6 +125,13 @@ class PromptJitterBuffer(JitterBuffer):
                 parts, timestamp, taken = [], None, count + 1
         self.remove(taken)
         return frames
+
+
+def starts_key_frame(data: bytes) -> bool:
+    """True for the begin of a VP8 key frame (RFC 6386, 9.1), or of an H.264 one (SPS or IDR) in Annex B."""
+    if data[:4] == b"\0\0\0\1":
+        return len(data) > 4 and data[4] & 31 in (5, 7)
+    return data[3:6] == b"\x9d\x01\x2a" and not data[0] & 1
 
 
 class PromptFrame(JitterFrame):
@@ -137,11 +184,27 @@ class LiveReceiver(RTCRtpReceiver):
         if kind == "video":
             error: threading.Event = getattr(self, "_RTCRtpReceiver__decoder_error")  # noqa: B009
             self._RTCRtpReceiver__decoder_queue = BoundedDecoderQueue(error)
+            self._nacks: RepeatedNacks | None = RepeatedNacks()
+            self._RTCRtpReceiver__nack_generator = self._nacks
+        else:
+            self._nacks = None
+        self._asked_s = float("-inf")  # when a key frame was asked for
 
     @property
     def capture_s(self) -> float | None:
         """What to add to a PTS (s) for the sender's clock at that moment (s since 1900); None before a report came."""
         return statistics.median(self._captures) if self._captures else None
+
+    async def _handle_rtp_packet(self, packet: Any, arrival_time_ms: int) -> None:
+        await super()._handle_rtp_packet(packet, arrival_time_ms)
+        if self._nacks is None:
+            return
+        jitter: PromptJitterBuffer = getattr(self, "_RTCRtpReceiver__jitter_buffer")  # noqa: B009
+        if self._nacks.give_up():
+            jitter.give_up()
+        if jitter.broken_s is not None and time.monotonic() - self._asked_s > KEYFRAME_EVERY_S and jitter.ssrc:
+            self._asked_s = time.monotonic()
+            await self._send_rtcp_pli(jitter.ssrc)
 
     async def _handle_rtcp_packet(self, packet: Any) -> None:
         await super()._handle_rtcp_packet(packet)
