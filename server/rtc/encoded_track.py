@@ -15,12 +15,19 @@ CAPACITY = 64  # packets: two seconds of pictures, more of sound; a viewer that 
 class EncodedTrack(MediaStreamTrack):
     """One viewer's share of a feed. Begins with a key frame, and again after packets were dropped."""
 
-    def __init__(self, kind: str, request_keyframe: Callable[[], None], rate_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        request_keyframe: Callable[[], None],
+        rate_changed: Callable[[], None],
+        sent_bps: Callable[[], int | None] = lambda: None,
+    ) -> None:
         super().__init__()
         self.kind = kind
         self.request_keyframe = request_keyframe
         self.bitrate: int | None = None  # the viewer's last estimate, bits a second
         self.packets = 0  # handed to the sender
+        self.sent_bps = sent_bps  # of the encoder
         self._rate_changed = rate_changed
         self._packets: asyncio.Queue[av.Packet | None] = asyncio.Queue()
         self._broken = True  # what comes cannot be decoded before the next key frame

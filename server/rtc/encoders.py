@@ -14,14 +14,20 @@ from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
 from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
 
-from server.rtc.frames import yuv_picture
+from server.rtc.frames import resized, yuv_picture
 
 START_BITRATE = 1_500_000
-MIN_BITRATE = 250_000
+MIN_BITRATE = 120_000
 MAX_BITRATE = 4_000_000
 # A new rate costs a key frame: follow a falling network at once, a rising one in steps.
 FALL_RATIO, RISE_RATIO, RISE_EVERY_S = 0.8, 1.35, 4.0
+FALL_EVERY_S, AT_ONCE_RATIO = 1.0, 0.5  # an estimate that falls comes down in many reports: one key frame a second
 FRAME_RATE = 30
+# A rate too low for the picture makes a smaller one: below 1 bit a second for 1.6 px (0.025 a pixel) VP8 smears.
+PX_PER_BIT = 1.6
+SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
+MIN_SIDE_PX = 96
+HALF_RATE_BITRATE = 180_000  # below it every second picture is left out
 
 
 class BitrateControl:
@@ -42,10 +48,11 @@ class BitrateControl:
         ratio = self.target / self.current
         now_s = self._clock()
         top = self.target == MAX_BITRATE and ratio > 1.1
+        since_s = now_s - self._changed_s
         if (
             (free and ratio != 1)
-            or ratio < FALL_RATIO
-            or ((ratio > RISE_RATIO or top) and now_s - self._changed_s >= RISE_EVERY_S)
+            or (ratio < FALL_RATIO and (since_s >= FALL_EVERY_S or ratio < AT_ONCE_RATIO))
+            or ((ratio > RISE_RATIO or top) and since_s >= RISE_EVERY_S)
         ):
             self.current = self.target
             self._changed_s = now_s
@@ -58,8 +65,18 @@ def encoder_threads(width: int, height: int) -> int:
     return 1 if width * height <= 1920 * 1088 else 2
 
 
+def encoded_size(width: int, height: int, bitrate: int) -> tuple[int, int]:
+    """Returns the (even) size at which a picture is encoded for `bitrate`: its own, or a smaller one of like shape."""
+    fitting = (scale for scale in SCALES if width * height * scale**2 <= bitrate * PX_PER_BIT)
+    smallest = max(SCALES[-1], min(1.0, MIN_SIDE_PX / min(width, height)))
+    scale = max(next(fitting, smallest), smallest)
+    return (width, height) if scale == 1 else (round(width * scale / 2) * 2, round(height * scale / 2) * 2)
+
+
 class LiveEncoder:
-    """Shared by the encoders: a bit rate followed in steps, and a codec made anew for another rate or size."""
+    """Shared by the encoders: rate and size are followed in steps, each by a codec made anew; below a rate, every
+    second picture is left out.
+    """
 
     codec: Any
     _make: Callable[[int, int, int], Any]  # (width, height, bitrate) → codec
@@ -67,6 +84,8 @@ class LiveEncoder:
     def __init__(self) -> None:
         super().__init__()
         self.rate = BitrateControl()
+        self._source = (0, 0)  # size of the pictures that come
+        self._left_out = False  # the last picture was
         self.took_s = 0.0  # of the last picture, colour conversion included
 
     @property
@@ -78,13 +97,20 @@ class LiveEncoder:
         self.rate.request(bitrate)
 
     def compress(self, frame: Any, force_keyframe: bool = False) -> tuple[bytes, bool]:
-        """Returns the bytes of a picture (rgb24 or yuv420p), and whether a decoder can start there."""
+        """Returns the bytes of a picture (rgb24 or yuv420p), and whether a decoder can start there.
+
+        There are none where the picture is left out.
+        """
         started_s = time.perf_counter()
-        frame = yuv_picture(frame)
-        size = (frame.width, frame.height)
-        codec = self.codec
-        if self.rate.adopt(free=codec is None) or codec is None or size != (codec.width, codec.height):
-            codec = self.codec = type(self)._make(*size, self.rate.current)
+        codec, size = self.codec, (frame.width, frame.height)
+        if self.rate.adopt(free=codec is None) or codec is None or size != self._source:
+            self._source = size
+            codec = self.codec = type(self)._make(*encoded_size(*size, self.rate.current), self.rate.current)
+        elif self.rate.current < HALF_RATE_BITRATE and not force_keyframe and not self._left_out:
+            self._left_out = True
+            return b"", False
+        self._left_out = False
+        frame = resized(yuv_picture(frame), codec.width, codec.height)
         frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
         packets = codec.encode(frame)
         self.took_s = time.perf_counter() - started_s
@@ -100,8 +126,8 @@ class LiveVp8Encoder(LiveEncoder, Vp8Encoder):
 
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         data, _ = self.compress(frame, force_keyframe)
-        payloads = self._packetize(data, self.picture_id)
-        self.picture_id = (self.picture_id + 1) % (1 << 15)
+        payloads = self._packetize(data, self.picture_id) if data else []
+        self.picture_id = (self.picture_id + bool(data)) % (1 << 15)
         return payloads, convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
 
 

@@ -37,6 +37,13 @@ def yuv_picture(picture: av.VideoFrame) -> av.VideoFrame:
     return _timed_as(picture, converted)
 
 
+def resized(picture: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """Returns a picture of that size and of the same pts: `picture` itself where it has it."""
+    if (picture.width, picture.height) == (width, height):
+        return picture
+    return _timed_as(picture, picture.reformat(width=width, height=height))
+
+
 def _timed_as(picture: av.VideoFrame, converted: av.VideoFrame) -> av.VideoFrame:
     converted.pts = picture.pts
     if picture.time_base is not None:  # a picture that no decoder made has none, and PyAV takes no None

@@ -12,14 +12,24 @@ from collections.abc import Callable
 from typing import Any
 
 from aiortc.rtcrtpsender import RTCRtpSender
-from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpPsfbPacket, RtcpSenderInfo, RtcpSrPacket, unpack_remb_fci
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    AnyRtcpPacket,
+    RtcpPsfbPacket,
+    RtcpRrPacket,
+    RtcpSenderInfo,
+    RtcpSrPacket,
+    unpack_remb_fci,
+)
 from aiortc.utils import uint32_add
 
 from server.rtc.codec_timer import CodecTimer, codec_of, untimed
 from server.rtc.encoded_track import EncodedTrack
 from server.rtc.encoders import LiveEncoder
+from server.rtc.path_rate import PathRate
 from server.rtc.playout_delay import PromptExtensions
 
+MAX_EXPECTED = 1 << 16  # packets between two reports
 NTP_TO_UNIX_S = 2_208_988_800
 MediaClock = Callable[[float], float | None]  # time.monotonic → PTS in seconds of what leaves then
 
@@ -33,6 +43,8 @@ class LiveSender(RTCRtpSender):
         self._encoded: int | None = None  # timestamp of the frame before, from its track's own zero
         self._origin: int | None = None
         self._clock_rate = 0
+        self._path = PathRate()
+        self._reported: tuple[int, int] | None = None  # by the receiver last: lost in all, highest sequence number
         self.media_s: MediaClock | None = None  # of the track; None: reports are aiortc's
         self.on_coded: CodecTimer = untimed
 
@@ -47,13 +59,48 @@ class LiveSender(RTCRtpSender):
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         await super()._handle_rtcp_packet(packet)
-        if isinstance(self.track, EncodedTrack) and isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
+        if self.kind != "video":
+            return
+        if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
             try:
                 bitrate, ssrcs = unpack_remb_fci(packet.fci)
             except ValueError:
                 return  # not REMB
             if self._ssrc in ssrcs:
-                self.track.estimate(bitrate)
+                self._path.remb(bitrate)
+                self._follow()
+        elif isinstance(packet, (RtcpRrPacket, RtcpSrPacket)) and (sent := self._sent_bps()):
+            for report in packet.reports:
+                if report.ssrc == self._ssrc:
+                    self._note_loss(report.packets_lost, report.highest_sequence, sent)
+                    self._follow()
+
+    def _note_loss(self, lost: int, highest: int, sent: int) -> None:
+        """Takes a report's two running numbers: how many packets never came, and the newest that did."""
+        if self._reported is not None:
+            lost_before, highest_before = self._reported
+            expected = (highest - highest_before) & 0xFFFFFFFF
+            if 0 < expected < MAX_EXPECTED:  # else the report is older than the one before
+                self._path.loss(max(0, lost - lost_before), expected, sent)
+        self._reported = lost, highest
+
+    def _sent_bps(self) -> int | None:
+        """Returns the bit rate of the encoder whose pictures are sent; None before there is one."""
+        if isinstance(self.track, EncodedTrack):
+            return self.track.sent_bps()
+        encoder = self._RTCRtpSender__encoder  # type: ignore[attr-defined]
+        return encoder.rate.current if isinstance(encoder, LiveEncoder) else None
+
+    def _follow(self) -> None:
+        """Hands on what the receiver's network carries."""
+        estimate = self._path.estimate
+        encoder = self._RTCRtpSender__encoder  # type: ignore[attr-defined]
+        if estimate is None:
+            return
+        if isinstance(self.track, EncodedTrack):
+            self.track.estimate(estimate)
+        elif isinstance(encoder, LiveEncoder):
+            encoder.target_bitrate = estimate
 
     async def _next_encoded_frame(self, codec: Any) -> Any:
         # aiortc asks for the next frame when every packet of the one before is sent: these two belong together.

@@ -1,0 +1,73 @@
+"""The bit rate that one receiver's network carries: its own estimate (REMB), and what its reports say of loss.
+
+REMB (draft-alvestrand-rmcat-remb-03) is made of delays and of the rate that came, and so it fails in two ways: a short
+queue that overflows shows in no delay, and after a pause the estimate is far below what the network carries and climbs
+by 8 % a second. The loss in receiver reports mends the first, as in draft-ietf-rmcat-gcc-02, section 6; for the second
+a rate above a stale estimate is tried while nothing is lost. No sockets; the clock is an argument.
+"""
+
+import time
+from collections.abc import Callable
+
+MUCH_LOSS, LITTLE_LOSS = 0.10, 0.06  # radio loses 5 % whatever is sent
+COUNTED, COUNTED_S, FEWEST = 100, 2.0, 20  # packets of one verdict: receivers report as often as every tenth packet
+FALL_RATIO = 0.95  # an estimate under that share of the one before has fallen
+TRY_RATIO = 1.5  # one that is followed: `server.rtc.encoders` rises in steps of 1.35
+FIRST_CALM_S, LONGEST_CALM_S = 4.0, 32.0  # without loss or a falling estimate, before more is tried
+CLIMB = 1.25  # of the limit that loss has set, at each verdict
+
+
+class PathRate:
+    """One receiver. `estimate` is None until it has said anything."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._remb: int | None = None
+        self._limit: float | None = None  # by loss
+        self._tried = 0.0  # a rate above the estimate
+        self._calm_since_s = self._judged_s = clock()
+        self._lost = self._expected = 0  # since the last verdict
+        self._calm_s = FIRST_CALM_S
+
+    @property
+    def estimate(self) -> int | None:
+        """Bits a second; None: unknown."""
+        if self._remb is None:
+            return None if self._limit is None else int(self._limit)
+        carried = max(self._remb, self._tried)
+        return int(carried if self._limit is None else min(carried, self._limit))
+
+    def remb(self, bitrate: int) -> None:
+        """Takes the receiver's estimate, bits a second."""
+        if self._remb is not None and bitrate < FALL_RATIO * self._remb:
+            self._trouble()
+        self._remb = bitrate
+
+    def loss(self, lost: int, expected: int, sent: int) -> None:
+        """Takes the packets lost of those expected since the last report, while `sent` bits a second were sent."""
+        now_s = self._clock()
+        self._lost, self._expected = self._lost + lost, self._expected + expected
+        enough = FEWEST if now_s - self._judged_s >= COUNTED_S else COUNTED
+        if self._expected >= enough:
+            fraction, self._judged_s = self._lost / self._expected, now_s
+            self._lost = self._expected = 0
+            self._judge(fraction, sent, now_s)
+
+    def _judge(self, fraction: float, sent: int, now_s: float) -> None:
+        if fraction > MUCH_LOSS:
+            self._limit = min(sent, self._limit or sent) * (1 - fraction)  # what came through
+        elif fraction < LITTLE_LOSS and self._limit is not None:
+            self._limit *= CLIMB
+            if self._remb is not None and self._limit > 1.5 * self._remb:
+                self._limit = None
+        if fraction >= LITTLE_LOSS:
+            self._trouble()
+        elif self._remb is not None and self._remb < sent and now_s - self._calm_since_s > self._calm_s:
+            self._tried = TRY_RATIO * sent
+            self._calm_since_s = now_s
+
+    def _trouble(self) -> None:
+        """Tries nothing for a while, for longer where it was tried just now."""
+        if self._tried:
+            self._calm_s = min(LONGEST_CALM_S, 2 * self._calm_s)
+        self._tried, self._calm_since_s = 0.0, self._clock()
