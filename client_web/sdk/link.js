@@ -9,11 +9,19 @@ import { Peer } from "./peer.js";
 /** @typedef {"connecting" | "live" | "reconnecting" | "resting"} LinkState */
 /** @typedef {import("./relight.js").Message} Message */
 
+/** Before the attempts that follow the first, which comes at once: by half longer each time. */
 const FIRST_PAUSE_MS = 400;
+const PAUSE_GROWTH = 1.5;
 const LONGEST_PAUSE_MS = 8000;
 const STALL_TIMEOUT_MS = 6000;
 /** A server that has not answered by then hangs. */
 const ANSWER_TIMEOUT_MS = 15000;
+/** No picture for so long: the server is asked over the socket, and where it does not answer in turn, the network has changed. */
+const SUSPICIOUS_MS = 500;
+const PONG_TIMEOUT_MS = 700;
+const POLL_MS = 250;
+/** A socket that says nothing by then is tried anew: a network that came back is noticed sooner than by TCP's own pauses. */
+const FIRST_WORD_MS = 2000;
 /** Close codes: for good, and to come back at once, for which the server keeps the choices. */
 const LEAVING = 1000;
 const RETURNING = 4000;
@@ -29,6 +37,7 @@ export class Link {
   #sound = null;
   #attempts = 0;
   #retryTimer = 0;
+  #wordTimer = 0;
   #watchTimer = 0;
   #server;
   #network;
@@ -50,7 +59,7 @@ export class Link {
     this.#network = network;
     this.#on = on;
     window.addEventListener("online", () => this.#retryNow());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#retryNow());
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && !this.#channel && this.#retryNow());
   }
 
   /**
@@ -99,11 +108,17 @@ export class Link {
     }
     /** @type {Channel} */
     const channel = new Channel(socket, {
-      onMessage: (message) => channel === this.#channel && this.#dispatch(message),
+      onMessage: (message) => {
+        if (channel !== this.#channel) return;
+        clearTimeout(this.#wordTimer);
+        this.#dispatch(message);
+      },
       onClose: (reason) => channel === this.#channel && this.#reconnect(reason),
     });
     this.#channel = channel;
-    this.#watchTimer = window.setTimeout(() => this.#reconnect("The server does not answer."), ANSWER_TIMEOUT_MS);
+    const silent = () => this.#reconnect("The server does not answer.");
+    this.#watchTimer = window.setTimeout(silent, ANSWER_TIMEOUT_MS);
+    this.#wordTimer = window.setTimeout(silent, FIRST_WORD_MS * PAUSE_GROWTH ** Math.min(4, this.#attempts));
   }
 
   /** Disconnects for good. @returns {void} */
@@ -169,6 +184,13 @@ export class Link {
   #watch(peer) {
     let frames = -1;
     let since = performance.now();
+    let asking = false;
+    const ask = async () => {
+      asking = true;
+      if (!(await this.#answers()) && peer === this.#peer && performance.now() - since > SUSPICIOUS_MS)
+        this.#reconnect("The network has changed, or is gone.");
+      asking = false;
+    };
     const poll = async () => {
       if (peer !== this.#peer) return;
       const report = await peer.report().catch(() => null);
@@ -185,9 +207,17 @@ export class Link {
       }
       const timeout_ms = frames > 0 ? STALL_TIMEOUT_MS : ANSWER_TIMEOUT_MS;
       if (performance.now() - since > timeout_ms) return this.#reconnect("No picture arrives.");
-      this.#watchTimer = window.setTimeout(poll, frames > 0 ? 500 : 150);
+      if (frames > 0 && !asking && performance.now() - since > SUSPICIOUS_MS) ask();
+      this.#watchTimer = window.setTimeout(poll, frames > 0 ? POLL_MS : 150);
     };
     poll();
+  }
+
+  /** Asks the server over the socket whether it is there. @returns {Promise<boolean>} */
+  async #answers() {
+    const late = new Promise((resolve) => window.setTimeout(resolve, PONG_TIMEOUT_MS, false));
+    const answer = this.request("ping", { t: 0 }).then(() => true, (error) => error instanceof Refused);
+    return Promise.race([answer, late]);
   }
 
   /** @type {((report: import("./peer.js").NetworkReport) => void) | null} */
@@ -196,6 +226,7 @@ export class Link {
   /** @param {number} code */
   #discard(code) {
     clearTimeout(this.#watchTimer);
+    clearTimeout(this.#wordTimer);
     const [channel, peer] = [this.#channel, this.#peer];
     this.#channel = this.#peer = null;
     peer?.close();
@@ -207,14 +238,16 @@ export class Link {
     this.#discard(RETURNING);
     if (!this.#track) return;
     // Random pauses keep a room of clients from all coming back at the same moment after a restart.
-    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#attempts) * (0.5 + Math.random() / 2);
+    const longest = this.#attempts ? FIRST_PAUSE_MS * PAUSE_GROWTH ** this.#attempts : FIRST_PAUSE_MS / 2;
+    const pause = Math.min(LONGEST_PAUSE_MS, longest) * (this.#attempts ? 0.5 + Math.random() / 2 : Math.random());
     this.#attempts += 1;
     this.#on.state("reconnecting", why);
     clearTimeout(this.#retryTimer);
     this.#retryTimer = window.setTimeout(() => this.open(), pause);
   }
 
+  /** Tries at once where there is no picture: an attempt that began on a network that is gone leads nowhere. */
   #retryNow() {
-    if (!this.#channel && this.#track) this.open();
+    if (this.#attempts && this.#track) this.open();
   }
 }

@@ -71,8 +71,9 @@ export class Peer {
       clearTimeout(disconnectTimer);
       const state = this.#pc.connectionState;
       if (state === "failed") onLost("The connection failed.");
-      // "disconnected" often ends by itself within a second or two (a lift, a change of Wi-Fi cell).
-      if (state === "disconnected") disconnectTimer = window.setTimeout(() => onLost("The connection was lost."), 3000);
+      // Nothing came for some seconds, or the address is gone. A new connection, with all that was chosen, is here sooner than this
+      // one comes back by itself, as it may after a short hole.
+      if (state === "disconnected") disconnectTimer = window.setTimeout(() => onLost("The connection was lost."), 1000);
     });
   }
 
