@@ -3,7 +3,7 @@
 // whoever got the link. Options stand in its query: ?muted, ?fit=contain|cover, ?ground=black|transparent, ?clean.
 
 import { find, write } from "./dom.js";
-import { iceConfiguration } from "./sdk/ice.js";
+import { iceConfiguration } from "./sdk/network/ice.js";
 import { WhepPlayer } from "./sdk/whep.js";
 import { takeToken } from "./token.js";
 

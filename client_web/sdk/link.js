@@ -3,7 +3,7 @@
 // No other file reconnects. Everything it learns it passes on to its handlers.
 
 import { Channel, Disconnected, Refused } from "./protocol.js";
-import { iceConfiguration, whyUnreachable } from "./ice.js";
+import { iceConfiguration, whyUnreachable } from "./network/ice.js";
 import { Peer } from "./peer.js";
 
 /** @typedef {"connecting" | "live" | "reconnecting" | "resting"} LinkState */

@@ -5,7 +5,7 @@ import { AvatarGate } from "./avatar_gate.js";
 import { EngineChoice } from "./engine_choice.js";
 import { EngineList } from "./engines.js";
 import { Events } from "./events.js";
-import { checkNetwork } from "./ice.js";
+import { checkNetwork } from "./network/ice.js";
 import { Link } from "./link.js";
 import { PictureOutput } from "./picture_output.js";
 import { Portrait } from "./portrait.js";

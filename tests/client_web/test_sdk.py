@@ -318,7 +318,7 @@ def test_relayed_connections(page: Page, late: LateServing) -> None:
         {"urls": ["turn:t.example?transport=udp", "turns:t.example?transport=tcp"], "username": "u", "credential": "c"},
     ]
     ask = """async ([given, network]) => {
-      const { iceConfiguration, whyUnreachable } = await import("/sdk/ice.js");
+      const { iceConfiguration, whyUnreachable } = await import("/sdk/network/ice.js");
       const made = iceConfiguration(given, network);
       return [made.iceTransportPolicy, made.iceServers.map(({ urls }) => urls).flat(), whyUnreachable(made) === ""];
     }"""

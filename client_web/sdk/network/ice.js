@@ -1,7 +1,7 @@
 // @ts-check
 // The ways that media may take: straight or relayed, as the server hands them out and the page narrows them down.
 
-/** @typedef {import("./relight.js").Network} Network */
+/** @typedef {import("../relight.js").Network} Network */
 
 /** @type {Network[]} */
 const NETWORKS = ["all", "relay", "relay-tcp"];
