@@ -1,7 +1,7 @@
 """Parts that WHIP (RFC 9725) and WHEP share: offers and fragments in, answers out, with the headers they ask for."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -23,6 +23,12 @@ class SdpResponse(Response):
 
 
 ANSWER = {"type": "string", "description": "A session description (RFC 8866) with all of the server's candidates."}
+RESTARTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "ICE restarts: the server's side. Header: ETag.",
+        "content": {FRAGMENT: {"schema": {"type": "string", "description": "A fragment of SDP (RFC 8840)."}}},
+    }
+}
 ANSWERED: dict[int | str, dict[str, Any]] = {201: {"content": {SDP: {"schema": ANSWER}}}}
 
 
@@ -73,11 +79,28 @@ def ice_links(servers: Iterable[IceServer]) -> list[str]:
     return links
 
 
-def candidates_of(text: str, if_match: str | None, ice: IceSession) -> list[IceCandidate | None]:
-    """Returns the candidates of a PATCH. Raises BadMessage, Conflict, UnusableOffer as `IceSession.check`."""
-    fragment = SdpFragment.parse(text)
-    ice.check(if_match, fragment)
-    return fragment.candidates
+class Restartable(Protocol):
+    """What has an ICE session: a published session, or a viewer."""
+
+    async def add_candidate(self, candidate: IceCandidate | None) -> None: ...
+
+    async def restart_ice(self, ufrag: str, password: str, candidates: list[IceCandidate | None]) -> str: ...
+
+
+async def patched(request: Request, if_match: str | None, ice: IceSession, target: Restartable) -> Response:
+    """Carries out a PATCH: 204 for candidates, 200 with our side of a restart and the new ETag (RFC 9725, 4.3).
+
+    Raises WrongType, TooLarge, BadMessage, Conflict, UnusableOffer; the media then go on as they are.
+    """
+    fragment = SdpFragment.parse(await read_text(request, FRAGMENT))
+    if ice.check(if_match, fragment):
+        ufrag, password = fragment.ufrag or "", fragment.password or ""  # both are there, or check had raised
+        ours = await target.restart_ice(ufrag, password, fragment.candidates)
+        ice.restarted(ufrag)
+        return Response(ours, 200, headers={"etag": ice.etag}, media_type=FRAGMENT)
+    for candidate in fragment.candidates:
+        await target.add_candidate(candidate)
+    return Response(status_code=204)
 
 
 def options(accept: str, media_type: str) -> Response:

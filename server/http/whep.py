@@ -16,12 +16,13 @@ from server.http.scopes import needs
 from server.http.sdp import (
     ANSWERED,
     FRAGMENT,
+    RESTARTED,
     SDP,
     body_of,
-    candidates_of,
     created,
     near,
     options,
+    patched,
     read_text,
 )
 from server.ice_servers import ice_servers
@@ -63,15 +64,19 @@ async def view(server: TheServer, request: Request, name: str) -> Response:
 
 @router.patch(
     "/whep/{name}/{viewer}",
-    summary="Trickle candidates of a viewer",
+    summary="Trickle candidates of a viewer, or restart ICE",
     status_code=204,
     openapi_extra=body_of(FRAGMENT, "Candidates of the viewer."),
-    responses=errors(
-        s400="A candidate cannot be read.",
+    response_class=Response,  # of a type of its own where ICE restarts
+    responses=RESTARTED
+    | errors(
+        s400="A candidate, or the name and password of a restart, cannot be read.",
         s404="There is no such viewer.",
         s412="If-Match is another ICE session.",
         s415="The content type is another one.",
-        s422="ICE cannot be restarted here.",
+        s409="ICE cannot be restarted before it is connected.",
+        s413="The body is over 64 KiB.",
+        s422="ICE cannot be restarted: the sections are not bundled.",
         s428="If-Match is missing.",
     ),
 )
@@ -79,12 +84,9 @@ async def view(server: TheServer, request: Request, name: str) -> Response:
 async def trickle(
     server: TheServer, request: Request, name: str, viewer: str, if_match: Annotated[str | None, Header()] = None
 ) -> Response:
-    """Add candidates. ICE is not restarted: a fragment that asks for it is refused, and the picture goes on."""
+    """Add candidates, or restart ICE where the fragment has another ice-ufrag: the picture goes on meanwhile."""
     viewing = _viewing(_session(server, name), viewer)
-    text = await read_text(request, FRAGMENT)
-    for candidate in candidates_of(text, if_match, viewing.ice):
-        await viewing.viewer.add_candidate(candidate)
-    return Response(status_code=204)
+    return await patched(request, if_match, viewing.ice, viewing.viewer)
 
 
 @router.delete(

@@ -18,12 +18,13 @@ from server.http.scopes import needs
 from server.http.sdp import (
     ANSWERED,
     FRAGMENT,
+    RESTARTED,
     SDP,
     body_of,
-    candidates_of,
     created,
     near,
     options,
+    patched,
     read_text,
 )
 from server.ice_servers import ice_servers
@@ -109,15 +110,19 @@ async def publish(server: TheServer, request: Request, wishes: Annotated[Wishes,
 
 @router.patch(
     "/whip/{session}",
-    summary="Trickle candidates of a publisher",
+    summary="Trickle candidates of a publisher, or restart ICE",
     status_code=204,
     openapi_extra=body_of(FRAGMENT, "Candidates of the publisher."),
-    responses=errors(
-        s400="A candidate cannot be read.",
+    response_class=Response,  # of a type of its own where ICE restarts
+    responses=RESTARTED
+    | errors(
+        s400="A candidate, or the name and password of a restart, cannot be read.",
         s404="Nothing of that name is published.",
         s412="If-Match is another ICE session.",
         s415="The content type is another one.",
-        s422="ICE cannot be restarted here.",
+        s409="ICE cannot be restarted before it is connected.",
+        s413="The body is over 64 KiB.",
+        s422="ICE cannot be restarted: the sections are not bundled.",
         s428="If-Match is missing.",
     ),
 )
@@ -125,12 +130,9 @@ async def publish(server: TheServer, request: Request, wishes: Annotated[Wishes,
 async def trickle(
     server: TheServer, request: Request, session: str, if_match: Annotated[str | None, Header()] = None
 ) -> Response:
-    """Add candidates. ICE is not restarted: a fragment that asks for it is refused, and the picture goes on."""
+    """Add candidates, or restart ICE where the fragment has another ice-ufrag: the picture goes on meanwhile."""
     publication = _publication(server, session)
-    text = await read_text(request, FRAGMENT)
-    for candidate in candidates_of(text, if_match, publication.ice):
-        await publication.session.add_candidate(candidate)
-    return Response(status_code=204)
+    return await patched(request, if_match, publication.ice, publication)
 
 
 @router.delete(

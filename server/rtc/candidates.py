@@ -1,5 +1,6 @@
 """ICE candidates: those a peer trickles, and the order of our own in an answer."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 from aiortc import RTCIceCandidate
@@ -38,6 +39,11 @@ def parsed_candidate(candidate: IceCandidate | None) -> RTCIceCandidate | None:
     if parsed.sdpMid is None and parsed.sdpMLineIndex is None:
         parsed.sdpMLineIndex = 0
     return None if parsed.protocol.lower() != "udp" or parsed.ip.endswith(".local") else parsed
+
+
+def parsed_candidates(candidates: Iterable[IceCandidate | None]) -> list[RTCIceCandidate]:
+    """Returns those of a fragment that are of use. Raises BadMessage."""
+    return [parsed for each in candidates if (parsed := parsed_candidate(each)) is not None]
 
 
 def with_first_candidate(answer: str, host: str) -> str:

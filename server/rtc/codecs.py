@@ -18,6 +18,7 @@ from aiortc.codecs.opus import OpusEncoder
 from aiortc.codecs.vpx import Vp8Decoder, Vp8Encoder
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
@@ -81,6 +82,7 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (RTCRtpReceiver, ("_handle_rtcp_packet", "_handle_rtp_packet", "_send_rtcp_pli")),
     (OpusEncoder, ("encode", "pack")),
     (Connection, ("query_consent", "data_received", "build_request", "get_component_candidates")),
+    (RTCIceTransport, ("_monitor",)),
     (RTCDtlsTransport, ("start", "_do_handshake", "_validate_peer_identity", "_setup_srtp", "_RTCDtlsTransport__run")),
 )
 # (class, names that Python mangles): attributes that its constructor makes and we read or replace.
@@ -97,6 +99,7 @@ _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
         ),
     ),
     (RTCDtlsTransport, ("__local_certificate",)),
+    (RTCIceTransport, ("__iceGatherer", "__monitor_task")),
     (RTCRtpSender, ("__encoder", "__rtp_timestamp", "__rtp_header_extensions_map")),
 )
 

@@ -12,21 +12,19 @@ from contextlib import suppress
 from typing import Any
 
 from aiortc import (
-    RTCConfiguration,
-    RTCIceServer,
     RTCRtpReceiver,
     RTCRtpSender,
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.rtcicetransport import RTCIceParameters
 
 from engine.live.controls import Controls
 from engine.live.stream import LiveStream, OutputFrame
 from server.errors import BadOffer
-from server.ice_servers import ice_servers
 from server.protocol import IceCandidate, Sync
 from server.rtc.audio_delay import AudioDelay
-from server.rtc.candidates import parsed_candidate, with_first_candidate
+from server.rtc.candidates import parsed_candidate, parsed_candidates, with_first_candidate
 from server.rtc.codec_timer import CodecTimer, untimed
 from server.rtc.frames import VIDEO_CLOCK_HZ
 from server.rtc.hub import Hub, TappedTrack
@@ -39,7 +37,7 @@ from server.rtc.sound.delay_line import OUT_RATE
 from server.rtc.sound.reported_way import ReportedWay
 from server.rtc.transport.dtls import LiveDtlsTransport
 from server.rtc.transport.ice import LiveIceConnection
-from server.rtc.transport.peer_connection import LivePeerConnection
+from server.rtc.transport.peer_connection import LivePeerConnection, configuration
 from server.rtc.video_input import VideoInput
 from server.rtc.video_output import VideoOutput
 from server.settings import FrameLimits, Settings
@@ -67,6 +65,7 @@ class Peer:
         on_coded: CodecTimer = untimed,
     ) -> None:
         """`hub` gets what leaves; `ends_silent` ends a connection whose pictures stop, not only one that never sent."""
+        self._settings = settings
         self._limits: FrameLimits = settings.frame_limits
         self._media_timeout_s = settings.media_timeout_s
         self._on_end = on_end
@@ -85,9 +84,7 @@ class Peer:
         self.output = VideoOutput(on_sent)
         self.live = LiveStream(controls, self.output.wake)
         self.output.attach(self.live)
-        servers = [RTCIceServer(**server) for server in ice_servers(settings, "server")]  # type: ignore[arg-type]
-        # An explicit list, empty too: aiortc's default asks a public STUN server.
-        self._pc = LivePeerConnection(RTCConfiguration(iceServers=servers))
+        self._pc = LivePeerConnection(configuration(settings))
         self._pc.on("track", self._on_track)
         self._pc.on("connectionstatechange", self._on_state)
 
@@ -141,6 +138,11 @@ class Peer:
         """Adds a trickled candidate; None comes after the last. Raises BadMessage."""
         if (parsed := parsed_candidate(candidate)) is not None:
             await self._pc.addIceCandidate(parsed)
+
+    async def restart_ice(self, ufrag: str, password: str, candidates: list[IceCandidate | None]) -> str:
+        """Returns our side of an ICE restart as a fragment of SDP. Raises BadMessage, Conflict, UnusableOffer."""
+        known, remote = parsed_candidates(candidates), RTCIceParameters(ufrag, password)
+        return await self._pc.restart_ice(remote, known, configuration(self._settings))
 
     def sync(self) -> Sync | None:
         """Returns what ties the RTP timestamps of the returned picture to this server's clock; None before one left."""

@@ -8,21 +8,21 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from aiortc import RTCConfiguration, RTCIceServer, RTCRtpSender, RTCSessionDescription
+from aiortc import RTCRtpSender, RTCSessionDescription
 from aiortc.codecs import is_rtx
+from aiortc.rtcicetransport import RTCIceParameters
 from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 from aiortc.sdp import SessionDescription
 
 from server.errors import BadOffer
-from server.ice_servers import ice_servers
 from server.protocol import IceCandidate
-from server.rtc.candidates import parsed_candidate, with_first_candidate
+from server.rtc.candidates import parsed_candidate, parsed_candidates, with_first_candidate
 from server.rtc.encoded_track import EncodedTrack
 from server.rtc.hub import Hub
 from server.rtc.offer import checked_viewer_offer, rejected_sections, with_rejected
 from server.rtc.report import ConnectionReport, report_of
 from server.rtc.sender import LiveSender, MediaClock
-from server.rtc.transport.peer_connection import LivePeerConnection
+from server.rtc.transport.peer_connection import LivePeerConnection, configuration
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -35,13 +35,13 @@ class Viewer:
 
     def __init__(self, hub: Hub, settings: Settings, on_end: Callable[["Viewer", str], None]) -> None:
         self._hub = hub
+        self._settings = settings
         self._media_timeout_s = settings.media_timeout_s
         self._on_end = on_end
         self._tracks: list[EncodedTrack] = []
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
-        servers = [RTCIceServer(**server) for server in ice_servers(settings, "server")]  # type: ignore[arg-type]
-        self._pc = LivePeerConnection(RTCConfiguration(iceServers=servers))
+        self._pc = LivePeerConnection(configuration(settings))
         self._pc.on("connectionstatechange", self._on_state)
 
     @property
@@ -93,6 +93,11 @@ class Viewer:
         """Adds a trickled candidate. Raises BadMessage."""
         if (parsed := parsed_candidate(candidate)) is not None:
             await self._pc.addIceCandidate(parsed)
+
+    async def restart_ice(self, ufrag: str, password: str, candidates: list[IceCandidate | None]) -> str:
+        """Returns our side of an ICE restart as a fragment of SDP. Raises BadMessage, Conflict, UnusableOffer."""
+        known, remote = parsed_candidates(candidates), RTCIceParameters(ufrag, password)
+        return await self._pc.restart_ice(remote, known, configuration(self._settings))
 
     async def close(self) -> None:
         """Frees the connection. Again: nothing happens."""

@@ -6,14 +6,86 @@ stays open, and whoever closes again waits for ever.
 """
 
 import logging
+from collections.abc import Iterable
 
-from aiortc import RTCPeerConnection
+from aiortc import RTCConfiguration, RTCIceCandidate, RTCIceServer, RTCPeerConnection
+from aiortc.rtcicetransport import RTCIceParameters, RTCIceTransport
+from aiortc.sdp import candidate_to_sdp
+
+from server.errors import Conflict, UnusableOffer
+from server.ice_servers import ice_servers
+from server.rtc.transport.ice_restart import IceRestart
+from server.settings import Settings
+
+ANEW = "connect anew"
 
 logger = logging.getLogger(__name__)
 
 
+def configuration(settings: Settings) -> RTCConfiguration:
+    """Returns the STUN and TURN servers for our own side, as of now: passwords expire."""
+    servers = [RTCIceServer(**server) for server in ice_servers(settings, "server")]  # type: ignore[arg-type]
+    # An explicit list, empty too: aiortc's default asks a public STUN server.
+    return RTCConfiguration(iceServers=servers)
+
+
+def _check_connected(transport: RTCIceTransport) -> None:
+    if transport.state != "completed":
+        raise Conflict(f"ICE cannot be restarted while it is {transport.state}", f"wait for it, or {ANEW}")
+
+
 class LivePeerConnection(RTCPeerConnection):
     """Ends itself where it cannot be set up, so that `connectionstatechange` tells; closes whatever state it is in."""
+
+    _restart: IceRestart | None = None
+
+    async def restart_ice(
+        self, remote: RTCIceParameters, candidates: Iterable[RTCIceCandidate], servers: RTCConfiguration
+    ) -> str:
+        """Begins to move the media to other addresses; returns our side as a fragment of SDP (RFC 8840, section 9).
+
+        Until the other side has moved, and where it never does, they go on as they are. Raises Conflict before the
+        first connection came about, UnusableOffer where sections have transports of their own.
+        """
+        transports = {each.receiver.transport.transport for each in self.getTransceivers()}
+        if len(transports) != 1:
+            raise UnusableOffer("ICE cannot be restarted: the sections are not bundled", ANEW)
+        transport = transports.pop()
+        _check_connected(transport)
+        restart = IceRestart(transport, servers)
+        try:
+            await restart.gather()
+            _check_connected(transport)
+        except BaseException:
+            await restart.close()
+            raise
+        before, self._restart = self._restart, restart
+        if before is not None:
+            await before.close()
+        restart.begin(remote)
+        for candidate in candidates:
+            await restart.add_candidate(candidate)
+        return self._fragment(restart)
+
+    async def addIceCandidate(self, candidate: RTCIceCandidate | None) -> None:
+        """Adds a candidate of the other side, to the newest ICE session."""
+        if candidate is not None and self._restart is not None and not self._restart.over:
+            await self._restart.add_candidate(candidate)
+        else:
+            await super().addIceCandidate(candidate)
+
+    def _fragment(self, restart: IceRestart) -> str:
+        local = restart.gatherer.getLocalParameters()
+        first = min(self.getTransceivers(), key=lambda each: each._get_mline_index() or 0)
+        lines = [
+            f"m={first.kind} 9 UDP/TLS/RTP/SAVPF 0",
+            f"a=mid:{first.mid}",
+            f"a=ice-ufrag:{local.usernameFragment}",
+            f"a=ice-pwd:{local.password}",
+            *(f"a=candidate:{candidate_to_sdp(each)}" for each in restart.gatherer.getLocalCandidates()),
+            "a=end-of-candidates",
+        ]
+        return "".join(f"{line}\r\n" for line in lines)
 
     # aiortc's own calls of `self.__connect` arrive here.
     async def _RTCPeerConnection__connect(self) -> None:
@@ -26,6 +98,8 @@ class LivePeerConnection(RTCPeerConnection):
 
     async def close(self) -> None:
         """Frees every transport. Again: waits for the same end."""
+        if self._restart is not None:
+            await self._restart.close()
         try:
             await super().close()
         except AttributeError as error:

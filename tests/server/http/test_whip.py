@@ -1,17 +1,25 @@
 """server.http.whip and whep over real HTTP and WebRTC: publishing, viewing, refusals in words, and what is freed."""
 
+from typing import Any
+
 import httpx
 import numpy as np
 import pytest
-from aiortc import RTCSessionDescription
+from aiortc import RTCConfiguration, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
+from aiortc.rtcicetransport import RTCIceParameters
+from aiortc.sdp import candidate_to_sdp
 
 from engine.passthrough import PassthroughEngine
 from server.http.sdp import ice_links
+from server.rtc.candidates import parsed_candidates
+from server.rtc.transport import ice_restart
+from server.rtc.transport.ice_restart import IceRestart
+from server.session.ice_session import SdpFragment
 from server.session.viewers import viewing_name
 from tests.engine.fakes import FakeEngine
 from tests.server.client import CameraTrack, Participant, moving_square, running
-from tests.server.players import SDP, publisher, viewer
+from tests.server.players import SDP, Resource, publisher, viewer
 
 FRAGMENT = "application/trickle-ice-sdpfrag"
 PICTURE = moving_square((240, 320))
@@ -203,8 +211,8 @@ async def test_a_second_publisher_a_full_server_and_a_wrong_token_are_refused() 
                 await watching.more_pictures(2)
 
 
-async def test_trickled_candidates_are_added_and_an_ice_restart_is_refused() -> None:
-    """RFC 9725, section 4.3: 204; 428 and 412 for the precondition; 422 for a restart, and the picture goes on."""
+async def test_trickled_candidates_are_added() -> None:
+    """RFC 9725, section 4.3: 204; 428 and 412 for the precondition; a restart waits for the first connection."""
     async with running() as server, publisher(f"{server.http}/whip?view=me", CameraTrack(PICTURE)) as source:
         # The offer goes without candidates; they come by PATCH.
         await source.pc.setLocalDescription(await source.pc.createOffer())
@@ -228,19 +236,72 @@ async def test_trickled_candidates_are_added_and_an_ice_restart_is_refused() -> 
         many = "\r\n".join(f"a=candidate:1 1 udp 1 192.0.2.1 {port} typ host" for port in range(1000, 1065))
         assert await patch(many, **kind, **{"if-match": etag}) == (400, "bad_message")
         assert await patch("nonsense", **kind, **{"if-match": etag}) == (400, "bad_message")
+        restart = "a=ice-ufrag:newer\r\na=ice-pwd:0123456789012345678901\r\n"
+        assert await patch(restart, **kind, **{"if-match": "*"}) == (409, "conflict")
+        assert await patch(restart.replace("0123", ""), **kind, **{"if-match": "*"}) == (400, "bad_message")
         assert await patch(fragment, **kind, **{"if-match": etag}) == (204, "")
         await source.pc.setRemoteDescription(RTCSessionDescription(source.response.text, "answer"))
         await source.until(lambda: source.pc.connectionState == "connected", "the connection")
-        restart = "a=ice-ufrag:new\r\na=ice-pwd:0123456789012345678901\r\n"
-        assert await patch(restart, **kind, **{"if-match": "*"}) == (422, "bad_offer")
-        async with viewer(f"{server.http}/whep/me") as watching:
+
+
+async def restart_ice(resource: Resource) -> None:
+    """Moves an aiortc client to other addresses by a PATCH, as a program does that finds its network changed."""
+    transport = resource.pc.getTransceivers()[0].receiver.transport.transport
+    before, ours = transport._connection, IceRestart(transport, RTCConfiguration(iceServers=[]))
+    await ours.gather()
+    local = ours.gatherer.getLocalParameters()
+    lines = [f"a=ice-ufrag:{local.usernameFragment}", f"a=ice-pwd:{local.password}", "m=video 9 X 0", "a=mid:0"]
+    lines += [f"a=candidate:{candidate_to_sdp(each)}" for each in ours.gatherer.getLocalCandidates()]
+    answer = await resource.http.patch(
+        resource.location, content="\r\n".join(lines), headers={"content-type": FRAGMENT, "if-match": '"*"'}
+    )
+    assert (answer.status_code, answer.headers["content-type"]) == (200, FRAGMENT), answer.text
+    assert answer.headers["etag"] != resource.response.headers["etag"]
+    theirs = SdpFragment.parse(answer.text)
+    assert theirs.ufrag not in resource.response.text
+    ours.begin(RTCIceParameters(theirs.ufrag, theirs.password))
+    for candidate in parsed_candidates(theirs.candidates):
+        await ours.add_candidate(candidate)
+    await resource.until(lambda: ours.over, "the restart")
+    assert transport._connection is not before
+
+
+async def test_ice_is_restarted_below_the_media(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publisher and a viewer move twice; one that asks and never comes leaves everything as it was."""
+    async with running() as server, publisher(f"{server.http}/whip?view=me", CameraTrack(PICTURE)) as source:
+        await source.connect()
+        await source.until(lambda: source.pc.connectionState == "connected", "the connection")
+        peer = server.server.find("me").peer
+        async with viewer(f"{server.http}/whep/me", sound=False) as watching:
             await watching.connect()
             await watching.more_pictures(3)
-            answer = await watching.http.patch(
-                watching.location, content=restart, headers={**kind, "if-match": watching.response.headers["etag"]}
-            )
-            assert answer.status_code == 422
-            await watching.more_pictures(3)
+            viewed = server.server.find("me").viewers.all()[0]
+            for resource, ours in ((source, peer), (watching, viewed)) * 2:
+                (transport,) = transports(ours)
+                before = transport._connection
+                await restart_ice(resource)
+                await resource.until(lambda before=before: before._closed, "the end of the old connection")
+                assert transport._connection is not before
+                assert transport.state == "completed"
+                await watching.more_pictures(5)
+            monkeypatch.setattr(ice_restart, "CHECK_LIMIT_S", 0.3)
+            nobody = "a=ice-ufrag:newer\r\na=ice-pwd:0123456789012345678901\r\n"
+            connections = [transport._connection for transport in transports(peer, viewed)]
+            for resource in (source, watching):
+                headers = {"content-type": FRAGMENT, "if-match": "*"}
+                asked = await resource.http.patch(resource.location, content=nobody, headers=headers)
+                assert asked.status_code == 200, asked.text
+            restarts = [ours._pc._restart for ours in (peer, viewed)]
+            await source.until(lambda: all(restart.over for restart in restarts), "the end of both")
+            assert [transport._connection for transport in transports(peer, viewed)] == connections
+            await watching.more_pictures(10)
+            assert (await watching.http.delete(watching.location)).status_code == 200
+        assert (await source.http.delete(source.location)).status_code == 200
+
+
+def transports(*ends: Any) -> list[Any]:
+    """The ICE transports of connections of ours."""
+    return [end._pc.getTransceivers()[0].receiver.transport.transport for end in ends]
 
 
 @pytest.mark.parametrize("path", ["/whip", "/whip/x", "/whep/x", "/whep/x/y"])
