@@ -83,12 +83,14 @@ async def test_the_gallery_lists_the_presets_in_order() -> None:
 
 
 async def test_ice_servers_are_those_of_the_settings() -> None:
-    """GET /api/ice gives what the operator set, by default nothing."""
+    """GET /api/ice gives what the operator set, by default no server and every way."""
     servers = [{"urls": "turn:turn.example.org", "username": "u", "credential": "p"}]
     async with running(ice_servers=servers) as server:
-        assert (await get(server.http + "/api/ice")).json() == {"ice_servers": servers}
+        assert (await get(server.http + "/api/ice")).json() == {"ice_servers": servers, "ice_policy": "all"}
     async with running() as server:
-        assert (await get(server.http + "/api/ice")).json() == {"ice_servers": []}
+        assert (await get(server.http + "/api/ice")).json() == {"ice_servers": [], "ice_policy": "all"}
+    async with running(ice_policy="relay", ice_servers=servers) as server:
+        assert (await get(server.http + "/api/ice")).json() == {"ice_servers": servers, "ice_policy": "relay"}
 
 
 async def test_another_method_is_told_which_one_is_meant() -> None:
