@@ -28,6 +28,7 @@ from server.logs import LogFormat
 _STRINGS = TypeAdapter(list[str])
 SELF_SIGNED = "self-signed"
 IceServer = dict[str, str | list[str]]  # urls, and for TURN username and credential
+MAX_PLACES = 128  # of a server whose places are measured
 TRACEBACK = "RELIGHT_TRACEBACK"  # 1: a command shows where an unforeseen error happened
 
 
@@ -47,7 +48,9 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 admits other machines.")
     port: int = Field(default=8080, ge=0, le=65535, description="TCP port of the page; 0 picks a free one.")
     engine: str = Field(default="ratio", description="Engine a new session starts with (see `relight doctor`).")
-    max_sessions: PositiveInt = Field(default=4, description="Participants relit at the same time.")
+    max_sessions: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="Participants relit at the same time; auto: as many as this machine holds."
+    )
     max_viewers: NonNegativeInt = Field(default=8, description="Viewers (WHEP) of each participant; 0 admits none.")
     ice_servers: list[IceServer] = Field(
         default_factory=list,
@@ -229,9 +232,14 @@ class Settings(BaseSettings):
         return bool(self.token or self.secret is not None or self.private)
 
     @property
+    def most_places(self) -> int:
+        """The number of participants that there are never more of."""
+        return MAX_PLACES if self.max_sessions == "auto" else self.max_sessions
+
+    @property
     def max_sockets(self) -> int:
         """The number of WebSockets admitted: more than sessions, since an open page need not be live."""
-        return self.max_sessions * 4 + 8
+        return self.most_places * 4 + 8
 
     def engine_config(self) -> EngineConfig:
         """Returns what engines are made with."""

@@ -55,12 +55,14 @@ class Session:
         *,
         view: str = "",
         on_ended: Callable[[], None] | None = None,
+        on_picture: Callable[[int], None] = lambda pixels: None,
         take_over: Callable[[str], Awaitable[LostSession]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         make_peer: Callable[..., Peer] = Peer,
     ) -> None:
         """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP).
 
+        `on_picture` hears of the pixels of each picture that leaves.
         `take_over` ends the session of a name and returns what goes on of it, or raises NoSession.
         """
         self.id = uuid.uuid4().hex if on_ended is not None else uuid.uuid4().hex[:12]
@@ -71,6 +73,7 @@ class Session:
         self._engines = engines
         self._metrics = metrics
         self._on_ended = on_ended
+        self._on_picture = on_picture
         self._take_over = take_over
         self._make_peer = make_peer
         self._requested = Requested(engines.default)
@@ -357,14 +360,10 @@ class Session:
             self._on_ended()
 
     def _bad_size(self, width: int, height: int) -> None:
-        limits = self._settings.frame_limits
-        self._notices.send(
-            "frame_size",
-            f"The picture of {width} × {height} cannot be used.",
-            f"send sides of {limits.min_side_px} to {limits.max_side_px} px, at most {limits.max_pixels / 1e6:.1f} MP",
-        )
+        self._notices.frame_size(width, height, self._settings.frame_limits)
 
     def _sent(self, frame: OutputFrame, now_s: float) -> None:
+        self._on_picture(frame.rgb.shape[0] * frame.rgb.shape[1])
         self._metrics.observe_frame(frame.showing, frame.relit, max(0.0, now_s - frame.arrived_s))
 
     # ---- to the client

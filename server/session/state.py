@@ -16,10 +16,10 @@ from engine.protocols import Engine
 from server.errors import Busy, Conflict, NoSession, NotReady
 from server.logs import session_id
 from server.metrics import Load, Metrics
-from server.session.admission import Admission
 from server.session.engines import Engines
 from server.session.ice_session import IceSession, ufrag_of
 from server.session.lost_sessions import LostSession, LostSessions
+from server.session.places import Places
 from server.session.publication import Publication, PublishRequest
 from server.session.session import Session
 from server.settings import Settings
@@ -41,7 +41,8 @@ class Server:
         self.publications: dict[str, Publication] = {}  # of the sessions, those that came by WHIP
         self._ending: set[asyncio.Task[None]] = set()
         self.metrics = Metrics(self._snapshots, self._load)
-        self.admission = Admission(settings.max_sessions)
+        self.places = Places(settings)
+        self.admission = self.places.admission
         self.lost = LostSessions(settings.resume_s, settings.max_sockets)
         self.stopping = False
         # One upload at a time: a second of numpy must not starve the pictures.
@@ -61,11 +62,21 @@ class Server:
             queues.update(session.queues)
         return Load(
             ready=self.engines.ready and not self.stopping,
-            capacity=self.settings.max_sessions,
+            capacity=self.admission.limit,
+            places=self.places.table,
+            frame_cpu_s=self.places.frame_cpu_s,
             publishers=len(self.publications),
             waiting_uploads=self._waiting,
             queues=dict(queues),
         )
+
+    def measure(self) -> None:
+        """Measures what a participant costs here, with the engine that is warm; takes some seconds, not on the loop."""
+        self.places.measure(self.engines.device(self.engines.camera_engine).engine)
+
+    def adapt(self) -> None:
+        """Corrects the capacity by what the process needed since the last call."""
+        self.places.adapt(self.engines.avatar_places())
 
     def new_session(self, view: str = "", on_ended: Callable[[], None] | None = None) -> Session:
         """Returns a session that has begun; whoever asked for it ends it by `end`."""
@@ -76,6 +87,7 @@ class Server:
             self.admission,
             view=view,
             on_ended=on_ended,
+            on_picture=self.places.capacity.sent,
             take_over=None if on_ended is not None else self.take_over,  # what WHIP published ends with its connection
         )
         self.sessions[session.id] = session
