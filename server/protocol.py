@@ -250,6 +250,22 @@ class Answer(ServerMessage):
     sdp: str
 
 
+class Waiting(ServerMessage):
+    """The answer to an offer while all places are taken, and what follows unsolicited when it changes."""
+
+    type: Literal["waiting"] = "waiting"
+    id: MessageId | None = None
+    place: int  # 1: next
+    of: int
+    estimate_s: int | None  # null: nobody has left yet
+
+
+class PlaceFree(ServerMessage):
+    """A place is held for the session, for ten seconds: it has to offer again."""
+
+    type: Literal["place_free"] = "place_free"
+
+
 class Ack(ServerMessage):
     type: Literal["ack"] = "ack"
     id: MessageId | None = None

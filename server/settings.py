@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     max_sessions: PositiveInt | Literal["auto"] = Field(
         default="auto", description="Participants relit at the same time; auto: as many as this machine holds."
     )
+    max_waiting: NonNegativeInt = Field(
+        default=16, le=1000, description="Participants who may wait for a place; 0: the next one is refused."
+    )
     max_viewers: NonNegativeInt = Field(default=8, description="Viewers (WHEP) of each participant; 0 admits none.")
     ice_servers: list[IceServer] = Field(
         default_factory=list,
@@ -239,7 +242,7 @@ class Settings(BaseSettings):
     @property
     def max_sockets(self) -> int:
         """The number of WebSockets admitted: more than sessions, since an open page need not be live."""
-        return self.most_places * 4 + 8
+        return self.most_places * 4 + 8 + self.max_waiting
 
     def engine_config(self) -> EngineConfig:
         """Returns what engines are made with."""

@@ -63,6 +63,7 @@ class HealthBody(BaseModel):
     status: str
     sessions: int = 0
     max_sessions: int = 0
+    waiting: int = Field(default=0, description="Participants who wait for a place.")
     engine: str = ""
     places: dict[str, int] = Field(default_factory=dict, description="Participants at 30 pictures a second, by size.")
 
@@ -207,6 +208,7 @@ def _health(server: Server, engine: str = "") -> HealthBody:
         status="ok",
         sessions=len(admission),
         max_sessions=admission.limit,
+        waiting=admission.waiting,
         engine=engine,
         places=server.places.table,
     )

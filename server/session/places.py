@@ -34,7 +34,7 @@ class Places:
         self._measured_s: float | None = None
         self.capacity = Capacity()
         fixed = settings.max_sessions
-        self.admission = Admission(1 if fixed == "auto" else fixed)
+        self.admission = Admission(1 if fixed == "auto" else fixed, settings.max_waiting, clock)
 
     @property
     def table(self) -> dict[str, int]:

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.live.stream import LiveSnapshot, OutputFrame
-from server import VERSION, protocol
+from server import protocol
 from server.errors import BadMessage, Busy, Problem, ServerError, explain
-from server.ice_servers import ice_servers
 from server.light_message import Light
 from server.logs import log_name
 from server.metrics import Metrics
@@ -35,7 +34,9 @@ from server.session.notices import Notices
 from server.session.requested import Requested
 from server.session.saved_state import SavedState
 from server.session.tasks import Tasks
+from server.session.turn import Turn
 from server.session.viewers import Viewers, viewing_name
+from server.session.welcome import welcome
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -56,14 +57,14 @@ class Session:
         view: str = "",
         on_ended: Callable[[], None] | None = None,
         on_picture: Callable[[int], None] = lambda pixels: None,
-        take_over: Callable[[str], Awaitable[LostSession]] | None = None,
+        take_over: Callable[[str, str], Awaitable[LostSession]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         make_peer: Callable[..., Peer] = Peer,
     ) -> None:
         """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP).
 
         `on_picture` hears of the pixels of each picture that leaves.
-        `take_over` ends the session of a name and returns what goes on of it, or raises NoSession.
+        `take_over` ends the session of a name and returns what goes on in that of another, or raises NoSession.
         """
         self.id = uuid.uuid4().hex if on_ended is not None else uuid.uuid4().hex[:12]
         self.opened_s = clock()
@@ -82,6 +83,7 @@ class Session:
         self.viewers = Viewers(settings, metrics)
         self._control: Control | None = None
         self._notices = Notices(self._send, clock)
+        self._turn = Turn(self.id, admission, self._send, clock)
         self._tasks = Tasks("a session", self._task_failed)
         self._reconciling = asyncio.Lock()
         self.ending = False
@@ -99,18 +101,7 @@ class Session:
         self.hang_up(1008, "another socket controls this session now")
         self._control = control
         control.start()
-        control.send(
-            protocol.Welcome(
-                session=self.id,
-                view=self.view,
-                version=VERSION,
-                engines=self._engines.menu(),
-                engine=self._requested.engine,
-                ice_servers=ice_servers(self._settings, self.label),
-                ice_policy=self._settings.ice_policy,
-                lighting=Light.of(self._requested.light.lighting),
-            )
-        )
+        control.send(welcome(self.id, self.label, self.view, self._requested, self._engines, self._settings))
         if self._engines.degraded_reason:
             self._notices.fallback_at_start(self._engines.degraded_reason)
 
@@ -216,7 +207,7 @@ class Session:
             case protocol.Offer():
                 if self._on_ended is not None:
                     raise BadMessage("this session's picture comes by WHIP", "offer it on a WebSocket of its own, /ws")
-                return protocol.Answer(id=message.id, sdp=await self.connect(message.sdp))
+                return await self._turn.answer(message.id, self.connect(message.sdp))
             case protocol.Candidate():
                 await self.add_candidate(message.candidate)
             case protocol.Resume():
@@ -277,7 +268,7 @@ class Session:
         """Goes on with the choices and the viewers of a session that was lost. Raises NoSession, BadMessage."""
         if self._take_over is None or self.peer is not None or message.session == self.id:
             raise BadMessage("this session cannot go on as another one", "resume on a new WebSocket, before the offer")
-        lost = await self._take_over(message.session)
+        lost = await self._take_over(message.session, self.id)
         previous, self.viewers = self.viewers, lost.viewers
         await previous.close()
         await self.restore(lost.state)
@@ -378,6 +369,8 @@ class Session:
             await asyncio.sleep(STATS_EVERY_S)
             peer, control = self.peer, self._control
             if peer is None:
+                if self._turn.update():
+                    continue
                 if self._settings.idle_timeout_s and self._connection.idle_s > self._settings.idle_timeout_s:
                     if control is not None:
                         control.hang_up(1001, "idle")
@@ -393,5 +386,6 @@ class Session:
 
     def _task_failed(self) -> None:
         if not self.ending:
-            message = "Something went wrong on the server."
-            self._notices.send("internal", message, "reload the page if the picture stops")
+            self._notices.send(
+                "internal", "Something went wrong on the server.", "reload the page if the picture stops"
+            )

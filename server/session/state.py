@@ -63,6 +63,7 @@ class Server:
         return Load(
             ready=self.engines.ready and not self.stopping,
             capacity=self.admission.limit,
+            waiting=self.admission.waiting,
             places=self.places.table,
             frame_cpu_s=self.places.frame_cpu_s,
             publishers=len(self.publications),
@@ -131,13 +132,14 @@ class Server:
     async def lose(self, session: Session) -> None:
         """Ends a session whose socket was lost; its choices and viewers are kept for a while."""
         if self.sessions.get(session.id) is session and not (self.stopping or session.ending):
-            lost = LostSession(session.save(), session.release_viewers())
+            had_place = self.admission.lose(session.id) if self.settings.resume_s else False
+            lost = LostSession(session.save(), session.release_viewers(), had_place)
             if not self.lost.keep(session.id, lost):
                 await lost.viewers.close()
         await self.end(session)
 
-    async def take_over(self, name: str) -> LostSession:
-        """Ends the session of this name, whose socket may seem alive still, and returns what goes on of it.
+    async def take_over(self, name: str, heir: str) -> LostSession:
+        """Ends the session of this name, whose socket may seem alive still, and returns what goes on of it in `heir`.
 
         Raises NoSession where there is none, or it came by WHIP.
         """
@@ -147,8 +149,9 @@ class Server:
                 raise NoSession("that session is not known any more", "send the choices and the portrait again")
             lost = LostSession(session.save(), session.release_viewers())
             session.hang_up(1008, "resumed on another socket")
+        self.admission.hand_over(name, heir, lost.had_place)
         if session is not None:
-            await self.end(session)  # its place is free then
+            await self.end(session)
         return lost
 
     async def end(self, session: Session) -> None:
