@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     max_sessions: PositiveInt | Literal["auto"] = Field(
         default="auto", description="Participants relit at the same time; auto: as many as this machine holds."
     )
+    step_down: bool = Field(
+        default=True, description="Make pictures smaller and fewer before anybody has to wait for a place."
+    )
     max_waiting: NonNegativeInt = Field(
         default=16, le=1000, description="Participants who may wait for a place; 0: the next one is refused."
     )

@@ -63,6 +63,7 @@ class HealthBody(BaseModel):
     status: str
     sessions: int = 0
     max_sessions: int = 0
+    step: int = Field(default=0, description="How far sizes and rates are stepped down: 0 to 3.")
     waiting: int = Field(default=0, description="Participants who wait for a place.")
     engine: str = ""
     places: dict[str, int] = Field(default_factory=dict, description="Participants at 30 pictures a second, by size.")
@@ -208,6 +209,7 @@ def _health(server: Server, engine: str = "") -> HealthBody:
         status="ok",
         sessions=len(admission),
         max_sessions=admission.limit,
+        step=server.places.steps.level,
         waiting=admission.waiting,
         engine=engine,
         places=server.places.table,

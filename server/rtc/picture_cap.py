@@ -3,6 +3,7 @@
 Both happen on the decoder's thread, before the engine sees a picture. Times are the source's own.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 EARLY = 0.25  # of a period: a picture that comes so much too soon is jitter, not a higher rate
@@ -31,6 +32,14 @@ class PictureCap(NamedTuple):
             return width, height
         scale: float = (self.pixels / (width * height)) ** 0.5
         return max(2, int(width * scale) & ~1), max(2, int(height * scale) & ~1)
+
+
+CapSource = Callable[[], PictureCap | None]  # what counts now; None: every picture as it is
+
+
+def uncapped() -> PictureCap | None:
+    """A CapSource that asks for nothing."""
+    return None
 
 
 class Thinner:

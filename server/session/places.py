@@ -1,20 +1,19 @@
-"""The places of one server: how many there are, by what was set or measured, and who has one."""
+"""The places of one server: how many there are, by what was set or measured, who has one, and at which size."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.protocols import Engine
 from server.errors import explain
 from server.rtc.bench.frame_cost import MIDDLE, measure
-from server.rtc.picture_cap import PictureCap
 from server.session.admission import Admission
 from server.session.capacity import Capacity
+from server.session.step_down import StepDown
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FULL = PictureCap(1280, 720, 30)
 OUTDATED_S = 600.0  # what was measured so long ago is measured again while nobody is there: neighbours come and go
 
 
@@ -33,6 +32,7 @@ class Places:
         self._cpu_s = cpu_clock()
         self._measured_s: float | None = None
         self.capacity = Capacity()
+        self.steps = StepDown(self.capacity, settings.step_down, clock)
         fixed = settings.max_sessions
         self.admission = Admission(1 if fixed == "auto" else fixed, settings.max_waiting, clock)
 
@@ -54,7 +54,7 @@ class Places:
 
     def measure(self, engine: Engine) -> None:
         """Measures what a picture costs with `engine`; nothing happens where no setting asks for it. Never raises."""
-        if self._settings.max_sessions != "auto":
+        if self._settings.max_sessions != "auto" and not self._settings.step_down:
             return
         try:
             measured = measure(engine)
@@ -65,16 +65,22 @@ class Places:
             self._measured_s = self._clock()
         self._cpu_s = self._cpu_clock()
         self._set_limit(None)
+        if self._measured_s is None:
+            return
         told = ", ".join(f"{size}: {places}" for size, places in self.capacity.table.items())
-        logger.info("this machine holds %d participants; at 30 pictures a second, %s", self.admission.limit, told)
+        logger.info("%d places; at 30 pictures a second this machine holds %s", self.admission.limit, told)
 
-    def adapt(self, avatar_places: int | None) -> None:
-        """Corrects the capacity by the CPU time since the last call; an avatar engine has `avatar_places`."""
+    def adapt(self, sources: Sequence[int], avatar_places: int | None) -> None:
+        """Corrects the capacity by the CPU time since the last call, and chooses the size and rate of all pictures.
+
+        `sources` are the pixels of each participant's own pictures; an avatar engine has `avatar_places`.
+        """
         before_s, self._cpu_s = self._cpu_s, self._cpu_clock()
         self.capacity.observe(self._cpu_s - before_s)
+        self.steps.update(sources)
         self._set_limit(avatar_places)
 
     def _set_limit(self, avatar_places: int | None) -> None:
         if self._settings.max_sessions == "auto":
-            places = self.capacity.places(FULL)
+            places = self.capacity.places(self.steps.smallest)
             self.admission.limit = places if avatar_places is None else min(places, avatar_places)

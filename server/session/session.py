@@ -24,6 +24,7 @@ from server.light_message import Light
 from server.logs import log_name
 from server.metrics import Metrics
 from server.rtc.peer import Peer
+from server.rtc.picture_cap import CapSource, uncapped
 from server.session.admission import Admission
 from server.session.avatar_settings import DEFAULT_FPS, NO_PORTRAIT
 from server.session.connection import Connection
@@ -57,13 +58,14 @@ class Session:
         view: str = "",
         on_ended: Callable[[], None] | None = None,
         on_picture: Callable[[int], None] = lambda pixels: None,
+        cap: CapSource = uncapped,
         take_over: Callable[[str, str], Awaitable[LostSession]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         make_peer: Callable[..., Peer] = Peer,
     ) -> None:
         """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP).
 
-        `on_picture` hears of the pixels of each picture that leaves.
+        `on_picture` hears of the pixels of each picture that leaves; `cap` says at which size they are handled.
         `take_over` ends the session of a name and returns what goes on in that of another, or raises NoSession.
         """
         self.id = uuid.uuid4().hex if on_ended is not None else uuid.uuid4().hex[:12]
@@ -75,6 +77,7 @@ class Session:
         self._metrics = metrics
         self._on_ended = on_ended
         self._on_picture = on_picture
+        self._cap = cap
         self._take_over = take_over
         self._make_peer = make_peer
         self._requested = Requested(engines.default)
@@ -336,6 +339,7 @@ class Session:
             hub=self.viewers.hub,
             ends_silent=self._on_ended is not None,
             on_coded=self._metrics.observe_coding,
+            cap=self._cap,
         )
         self._running = running.name
         return peer

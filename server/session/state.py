@@ -66,6 +66,7 @@ class Server:
             waiting=self.admission.waiting,
             places=self.places.table,
             frame_cpu_s=self.places.frame_cpu_s,
+            level=self.places.steps.level,
             publishers=len(self.publications),
             waiting_uploads=self._waiting,
             queues=dict(queues),
@@ -76,8 +77,9 @@ class Server:
         self.places.measure(self.engines.device(self.engines.camera_engine).engine)
 
     def adapt(self) -> None:
-        """Corrects the capacity by what the process needed since the last call."""
-        self.places.adapt(self.engines.avatar_places())
+        """Corrects the capacity by what the process needed since the last call; chooses size and rate of pictures."""
+        sources = [session.peer.source_pixels for session in self.sessions.values() if session.peer is not None]
+        self.places.adapt(sources, self.engines.avatar_places())
 
     def new_session(self, view: str = "", on_ended: Callable[[], None] | None = None) -> Session:
         """Returns a session that has begun; whoever asked for it ends it by `end`."""
@@ -89,6 +91,7 @@ class Server:
             view=view,
             on_ended=on_ended,
             on_picture=self.places.capacity.sent,
+            cap=lambda: self.places.steps.cap,
             take_over=None if on_ended is not None else self.take_over,  # what WHIP published ends with its connection
         )
         self.sessions[session.id] = session

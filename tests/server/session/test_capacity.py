@@ -111,9 +111,9 @@ def test_a_container_has_the_cores_of_its_quota(
 
 def test_a_number_of_the_operator_counts() -> None:
     """Nothing is measured, and the limit stays."""
-    places = Places(Settings(max_sessions=3))
+    places = Places(Settings(max_sessions=3, step_down=False))
     places.measure(PassthroughEngine())
-    places.adapt(None)
+    places.adapt([], None)
     assert (places.admission.limit, places.table, places.outdated) == (3, {}, False)
 
 
@@ -159,7 +159,7 @@ def test_an_avatar_engine_has_the_places_that_it_predicts() -> None:
     assert engines.avatar_places() == 2
     places = Places(Settings())
     places.admission.limit = 9
-    places.adapt(engines.avatar_places())
+    places.adapt([], engines.avatar_places())
     assert places.admission.limit <= 2
     engines.close()
 
