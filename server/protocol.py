@@ -375,6 +375,14 @@ class Sync(BaseModel):
     sound_rtp: int | None = None  # of the returned sound that belongs to the picture; None: no sound, or none left yet
 
 
+class Cap(BaseModel):
+    """The size, counted in pixels, and the rate at which everybody's pictures are handled."""
+
+    width: int
+    height: int
+    fps: float
+
+
 class Stats(ServerMessage):
     type: Literal["stats"] = "stats"
     fps_in: float
@@ -387,3 +395,4 @@ class Stats(ServerMessage):
     face: Literal["ok", "no_face", "move_closer", "turn_to_camera"]
     engine: EngineState
     sync: Sync | None = None  # null until the first relit or untouched picture has left
+    cap: Cap | None = None  # null: their own

@@ -100,8 +100,8 @@ class Peer:
 
     @property
     def source_pixels(self) -> int:
-        """The pixels of the pictures that the participant sends, before any are made smaller; 0 before the first."""
-        return self._input.source[0] * self._input.source[1] if self._input else 0
+        """The pixels of the largest picture that the participant has sent; 0 before the first."""
+        return self._input.source_pixels if self._input else 0
 
     @property
     def decode_s(self) -> float:

@@ -41,7 +41,9 @@ class VideoInput:
         self._on_bad_size = on_bad_size
         self._on_coded = on_coded
         self.frames = 0
-        self.source = (0, 0)  # width and height of the newest picture, before it was made smaller
+        self.source_pixels = (
+            0  # of the largest picture so far, as it came: pages send smaller ones while there is a cap
+        )
         self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
         self.arrivals = ArrivalLine()  # of the times that the live stream gets
         self.shift_s = 0.0  # these times − PTS: a source that jumps back goes on, for us
@@ -62,10 +64,11 @@ class VideoInput:
                 return
             self.last_s = time.monotonic()
             decoded = picture.opaque if isinstance(picture.opaque, Decoded) else None
-            self.source = decoded.source if decoded is not None else (picture.width, picture.height)
-            if not self._fits(*self.source):
-                self._on_bad_size(*self.source)
+            width, height = decoded.source if decoded is not None else (picture.width, picture.height)
+            if not self._fits(width, height):
+                self._on_bad_size(width, height)
                 continue
+            self.source_pixels = max(self.source_pixels, width * height)
             if picture.format.name != "rgb24":  # a decoder that is not ours
                 picture = await asyncio.to_thread(rgb_picture, picture)
             self.frames += 1

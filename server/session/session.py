@@ -386,7 +386,9 @@ class Session:
                 self._notices.avatar_state(snapshot.engine, self._engines.degraded_reason)
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and control is not None and control.idle:
-                control.send(protocol.Stats(**asdict(snapshot), sync=peer.sync()))
+                cap = self._cap()
+                told = protocol.Cap(**cap._asdict()) if cap is not None else None
+                control.send(protocol.Stats(**asdict(snapshot), sync=peer.sync(), cap=told))
 
     def _task_failed(self) -> None:
         if not self.ending:
