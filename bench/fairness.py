@@ -5,7 +5,8 @@
 Two modest participants send 640x480 at 30 pictures a second; the greedy one sends 1920x1080 at 60, encoded beforehand
 and whatever the server asks for, and changes its light as often as the server lets it. It runs in a process of its own,
 as does the server, which is new for each measurement; all share this machine's cores, so what the greedy one's own
-sending takes counts too. `--tree PATH` measures the server of another checkout. The last line of stdout is one JSON document.
+sending takes counts too. `--tree PATH` measures the server of another checkout. The last line of stdout is one JSON
+document.
 """
 
 import argparse

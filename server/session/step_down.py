@@ -5,7 +5,13 @@ from collections.abc import Callable, Sequence
 from server.rtc.picture_cap import PictureCap
 from server.session.capacity import Capacity, Demand
 
-LEVELS = (PictureCap(1280, 720, 30), PictureCap(640, 480, 30), PictureCap(480, 360, 24), PictureCap(320, 240, 15))
+INTAKE_PX_S = 1.2 * 1280 * 720 * 30  # of a machine that is short: who sends more than the first level stutters
+LEVELS = (
+    PictureCap(1280, 720, 30),
+    PictureCap(640, 480, 30, INTAKE_PX_S),
+    PictureCap(480, 360, 24, INTAKE_PX_S),
+    PictureCap(320, 240, 15, INTAKE_PX_S),
+)
 ASSUMED_PIXELS = 640 * 480  # of who has sent no picture yet
 UP_LOAD = 0.85  # a milder level has to fit with room to spare …
 UP_AFTER_S = 10.0  # … for so long, before it is taken: each change of size is seen
