@@ -48,6 +48,17 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535, description="TCP port of the page; 0 picks a free one.")
     engine: str = Field(default="ratio", description="Engine a new session starts with (see `relight doctor`).")
     max_sessions: PositiveInt = Field(default=4, description="Participants relit at the same time.")
+    workers: str = Field(
+        default="",
+        pattern=r"^(|auto|[1-9]\d{0,2}|ray://\S+)$",
+        description="Processes that relight: a number, auto, or ray://HOST:PORT of a cluster; empty: this one alone.",
+    )
+    worker_timeout_s: float = Field(
+        default=1.0, ge=0.2, le=30, description="A worker that does not answer for so long is ended and replaced."
+    )
+    drain_s: float = Field(
+        default=20.0, ge=0, le=3600, description="Time that participants get to leave a worker that is drained."
+    )
     max_viewers: NonNegativeInt = Field(default=8, description="Viewers (WHEP) of each participant; 0 admits none.")
     ice_servers: list[IceServer] = Field(
         default_factory=list,

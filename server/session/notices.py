@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from server.protocol import Notice
+from server.settings import FrameLimits
 
 NOTICE_EVERY_S = 5.0  # the same notice at most this often
 START_HINT = "run `relight doctor` on the server"
@@ -24,6 +25,14 @@ class Notices:
         if now_s - self._sent_s.get(code, float("-inf")) >= NOTICE_EVERY_S:
             self._sent_s[code] = now_s
             self._send(Notice(code=code, message=message, hint=hint))
+
+    def bad_size(self, width: int, height: int, limits: FrameLimits) -> None:
+        """Says which pictures can be used, where one of this size came."""
+        self.send(
+            "frame_size",
+            f"The picture of {width} × {height} cannot be used.",
+            f"send sides of {limits.min_side_px} to {limits.max_side_px} px, at most {limits.max_pixels / 1e6:.1f} MP",
+        )
 
     def fallback_at_start(self, reason: str) -> None:
         """Says that another engine runs than the one the operator configured."""

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,7 @@ class Session:
         self._take_over = take_over
         self._make_peer = make_peer
         self._requested = Requested(engines.default)
+        self.changed = asyncio.Event()  # what `save` returns is another than before; whoever waits for it clears it
         self._running = ""  # the engine of the connection: not the requested one, while that waits for a portrait
         self._connection = Connection(self.id, admission, metrics, clock)
         self.viewers = Viewers(settings, metrics)
@@ -201,7 +203,7 @@ class Session:
 
     async def set_portrait(self, rgb: NDArray[np.uint8], placeholder: NDArray[np.uint8] | None = None) -> None:
         """Gives the avatar a portrait [H,W,3], with the settings requested so far, and its placeholder crop."""
-        self._requested = self._requested.with_portrait(rgb, placeholder)
+        self._request(self._requested.with_portrait(rgb, placeholder))
         await self._reconcile()
 
     # ---- messages
@@ -250,7 +252,7 @@ class Session:
             prediction = self._engines.predict(settings.avatar_of(NO_PORTRAIT), fps or DEFAULT_FPS)
         except ValueError as error:  # of an engine that knows what its model can do
             raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
-        self._requested = self._requested.with_avatar_settings(settings)
+        self._request(self._requested.with_avatar_settings(settings))
         if self._requested.avatar is not None:
             await self._reconcile()
         return protocol.Predicted.of(prediction)
@@ -259,6 +261,7 @@ class Session:
         """Goes on under another viewing name; who views under the old one is ended."""
         if view != self.view:
             self.view = view
+            self.changed.set()
             await self.viewers.end_all()
         return view
 
@@ -267,7 +270,7 @@ class Session:
         device = await asyncio.to_thread(self._engines.device, name)
         if self._requested.avatar is None and device.traits.shows_avatar:
             raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
-        self._requested = replace(self._requested, engine=name)
+        self._request(replace(self._requested, engine=name))
         await self._reconcile()
 
     async def _resume(self, message: protocol.Resume) -> protocol.ResumeAck:
@@ -285,10 +288,14 @@ class Session:
 
     # ---- requested settings → connection
 
+    def _request(self, requested: Requested) -> None:
+        self._requested = requested
+        self.changed.set()
+
     def _apply(self, requested: Requested) -> None:
         """Takes over `requested` and brings the live stream's light, view, mirror and pause to it."""
         before, lighting = self._requested, requested.light.lighting  # raises before anything changed
-        self._requested = requested
+        self._request(requested)
         if self.peer is not None:
             live = self.peer.live
             if requested.light is before.light:
@@ -337,7 +344,7 @@ class Session:
             requested.controls(running.engine),
             self._settings,
             on_end=lambda reason: self._peer_ended(peer, reason),
-            on_bad_size=self._bad_size,
+            on_bad_size=partial(self._notices.bad_size, limits=self._settings.frame_limits),
             on_sent=self._sent,
             hub=self.viewers.hub,
             ends_silent=self._on_ended is not None,
@@ -355,14 +362,6 @@ class Session:
         self._tasks.spawn(self._connection.end(peer))
         if self._on_ended is not None:
             self._on_ended()
-
-    def _bad_size(self, width: int, height: int) -> None:
-        limits = self._settings.frame_limits
-        self._notices.send(
-            "frame_size",
-            f"The picture of {width} × {height} cannot be used.",
-            f"send sides of {limits.min_side_px} to {limits.max_side_px} px, at most {limits.max_pixels / 1e6:.1f} MP",
-        )
 
     def _sent(self, frame: OutputFrame, now_s: float) -> None:
         self._metrics.observe_frame(frame.showing, frame.relit, max(0.0, now_s - frame.arrived_s))
