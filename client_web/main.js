@@ -71,6 +71,7 @@ relit.on("stats", (stats) => {
   engineMenu.show(stats.engine);
   avatar.stats(stats);
 });
+relit.on("waiting", (waiting) => stage.waiting(waiting));
 relit.on("report", (report) => readOut.network(report));
 relit.on("trouble", (problem) => {
   if (!SHOWN_ELSEWHERE.has(problem.code)) troubleFrom(problem);

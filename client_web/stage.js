@@ -3,6 +3,7 @@
 // no relit one, so the stage is never empty.
 
 import { find, write } from "./dom.js";
+import { waitingText } from "./waiting.js";
 
 /** @typedef {import("./sdk/link.js").LinkState} LinkState */
 /** @typedef {import("./source.js").Picture} Picture */
@@ -28,6 +29,8 @@ export class Stage {
   #paused = false;
   #avatar = false;
   #framing = false;
+  /** @type {import("./sdk/relight.js").Waiting | null} */
+  #waiting = null;
 
   constructor() {
     for (const video of [this.#local, this.#remote]) {
@@ -82,6 +85,12 @@ export class Stage {
     this.#renderStatus();
   }
 
+  /** Tells of a place in line, over the untouched picture. @param {import("./sdk/relight.js").Waiting | null} waiting @returns {void} */
+  waiting(waiting) {
+    this.#waiting = waiting;
+    this.#renderStatus();
+  }
+
   /** Mirrors the local picture. @param {boolean} mirrored @returns {void} */
   mirror(mirrored) {
     this.#local.classList.toggle("mirrored", mirrored);
@@ -126,20 +135,23 @@ export class Stage {
       ? ["idle", "Off"]
       : this.#link === "connecting"
         ? ["busy", "Connecting…"]
-        : this.#link === "reconnecting"
-          ? ["warn", "Reconnecting…"]
-          : this.#paused
-            ? ["idle", "Paused"]
-            : engine === "warming"
-              ? ["busy", "Warming up…"]
-              : engine === "behind"
-                ? ["warn", "Catching up…"]
-                : engine === "failed"
-                  ? ["warn", this.#avatar ? "Trouble" : "Untouched picture"]
-                  : ["live", "Live"];
+        : this.#link === "waiting"
+          ? ["busy", "In line"]
+          : this.#link === "reconnecting"
+            ? ["warn", "Reconnecting…"]
+            : this.#paused
+              ? ["idle", "Paused"]
+              : engine === "warming"
+                ? ["busy", "Warming up…"]
+                : engine === "behind"
+                  ? ["warn", "Catching up…"]
+                  : engine === "failed"
+                    ? ["warn", this.#avatar ? "Trouble" : "Untouched picture"]
+                    : ["live", "Live"];
     find("#status").dataset.tone = tone;
     write(find("#status-text"), text);
-    const advice = this.#link === "live" && !off && !this.#paused ? ADVICE[this.#stats?.face ?? "ok"] : "";
+    const waiting = this.#waiting ? waitingText(this.#waiting) : "";
+    const advice = waiting || (this.#link === "live" && !off && !this.#paused ? ADVICE[this.#stats?.face ?? "ok"] : "");
     write(find("#coach-text"), advice ?? "");
     find("#coach").classList.toggle("shown", Boolean(advice));
   }

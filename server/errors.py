@@ -94,9 +94,13 @@ class WrongType(ServerError):
 
 
 class Busy(ServerError):
-    """No room for another participant."""
+    """No room for another participant. `retry_after_s`: when there may be."""
 
     code, status = "busy", 503
+
+    def __init__(self, message: str, hint: str = "", retry_after_s: int = 10) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
 
 
 class TooFast(ServerError):

@@ -29,6 +29,10 @@ class Load:
 
     ready: bool = False
     capacity: int = 0  # participants
+    places: dict[str, int] = field(default_factory=dict)  # participants at 30 pictures a second, by their size
+    frame_cpu_s: float = 0.0  # of one picture of 640x480
+    level: int = 0  # of the step-down
+    waiting: int = 0  # participants
     publishers: int = 0
     waiting_uploads: int = 0
     queues: dict[str, int] = field(default_factory=dict)  # items that wait in all sessions, by queue
@@ -155,6 +159,15 @@ class _Live(Collector):
 def _load_metrics(load: Load) -> Iterable[Metric]:
     yield GaugeMetricFamily("relight_ready", "1 while the engine is warm and the server admits people.", load.ready)
     yield GaugeMetricFamily("relight_max_sessions", "Participants admitted at once.", load.capacity)
+    family = GaugeMetricFamily(
+        "relight_places", "Participants that this machine holds at 30 pictures a second, by size.", labels=("size",)
+    )
+    for size, count in load.places.items():
+        family.add_metric((size,), count)
+    yield family
+    yield GaugeMetricFamily("relight_frame_cpu_seconds", "CPU time of one picture of 640x480, now.", load.frame_cpu_s)
+    yield GaugeMetricFamily("relight_step", "Step-down of sizes and rates: 0 none, 3 the most.", load.level)
+    yield GaugeMetricFamily("relight_waiting_participants", "Participants who wait for a place.", load.waiting)
     yield GaugeMetricFamily("relight_publishers", "Sessions that came by WHIP.", load.publishers)
     yield GaugeMetricFamily("relight_waiting_uploads", "Uploads that are read or wait.", load.waiting_uploads)
     family = GaugeMetricFamily(

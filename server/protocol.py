@@ -250,6 +250,22 @@ class Answer(ServerMessage):
     sdp: str
 
 
+class Waiting(ServerMessage):
+    """The answer to an offer while all places are taken, and what follows unsolicited when it changes."""
+
+    type: Literal["waiting"] = "waiting"
+    id: MessageId | None = None
+    place: int  # 1: next
+    of: int
+    estimate_s: int | None  # null: nobody has left yet
+
+
+class PlaceFree(ServerMessage):
+    """A place is held for the session, for ten seconds: it has to offer again."""
+
+    type: Literal["place_free"] = "place_free"
+
+
 class Ack(ServerMessage):
     type: Literal["ack"] = "ack"
     id: MessageId | None = None
@@ -359,6 +375,14 @@ class Sync(BaseModel):
     sound_rtp: int | None = None  # of the returned sound that belongs to the picture; None: no sound, or none left yet
 
 
+class Cap(BaseModel):
+    """The size, counted in pixels, and the rate at which everybody's pictures are handled."""
+
+    width: int
+    height: int
+    fps: float
+
+
 class Stats(ServerMessage):
     type: Literal["stats"] = "stats"
     fps_in: float
@@ -371,3 +395,4 @@ class Stats(ServerMessage):
     face: Literal["ok", "no_face", "move_closer", "turn_to_camera"]
     engine: EngineState
     sync: Sync | None = None  # null until the first relit or untouched picture has left
+    cap: Cap | None = None  # null: their own

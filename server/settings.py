@@ -28,6 +28,7 @@ from server.logs import LogFormat
 _STRINGS = TypeAdapter(list[str])
 SELF_SIGNED = "self-signed"
 IceServer = dict[str, str | list[str]]  # urls, and for TURN username and credential
+MAX_PLACES = 128  # of a server whose places are measured
 TRACEBACK = "RELIGHT_TRACEBACK"  # 1: a command shows where an unforeseen error happened
 
 
@@ -47,7 +48,18 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 admits other machines.")
     port: int = Field(default=8080, ge=0, le=65535, description="TCP port of the page; 0 picks a free one.")
     engine: str = Field(default="ratio", description="Engine a new session starts with (see `relight doctor`).")
-    max_sessions: PositiveInt = Field(default=4, description="Participants relit at the same time.")
+    max_sessions: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="Participants relit at the same time; auto: as many as this machine holds."
+    )
+    step_down: bool = Field(
+        default=True, description="Make pictures smaller and fewer before anybody has to wait for a place."
+    )
+    max_waiting: NonNegativeInt = Field(
+        default=16, le=1000, description="Participants who may wait for a place; 0: the next one is refused."
+    )
+    cores: float | None = Field(
+        default=None, gt=0, description="Cores that participants can keep busy; default: those this process may use."
+    )
     workers: str = Field(
         default="",
         pattern=r"^(|auto|[1-9]\d{0,2}|ray://\S+)$",
@@ -240,9 +252,14 @@ class Settings(BaseSettings):
         return bool(self.token or self.secret is not None or self.private)
 
     @property
+    def most_places(self) -> int:
+        """The number of participants that there are never more of."""
+        return MAX_PLACES if self.max_sessions == "auto" else self.max_sessions
+
+    @property
     def max_sockets(self) -> int:
         """The number of WebSockets admitted: more than sessions, since an open page need not be live."""
-        return self.max_sessions * 4 + 8
+        return self.most_places * 4 + 8 + self.max_waiting
 
     def engine_config(self) -> EngineConfig:
         """Returns what engines are made with."""

@@ -6,7 +6,7 @@ import { Channel, Disconnected, Refused } from "./protocol.js";
 import { iceConfiguration, whyUnreachable } from "./network/ice.js";
 import { Peer } from "./peer.js";
 
-/** @typedef {"connecting" | "live" | "reconnecting" | "resting"} LinkState */
+/** @typedef {"connecting" | "waiting" | "live" | "reconnecting" | "resting"} LinkState waiting: for a place on the server */
 /** @typedef {import("./relight.js").Message} Message */
 
 /** Before the attempts that follow the first, which comes at once: by half longer each time. */
@@ -22,6 +22,9 @@ const PONG_TIMEOUT_MS = 700;
 const POLL_MS = 250;
 /** A socket that says nothing by then is tried anew: a network that came back is noticed sooner than by TCP's own pauses. */
 const FIRST_WORD_MS = 2000;
+/** While we wait for a place the server says nothing for minutes: it is asked whether it is still there. */
+const WAITING_POLL_MS = 10000;
+const WAITING_PONG_MS = 5000;
 /** Close codes: for good, and to come back at once, for which the server keeps the choices. */
 const LEAVING = 1000;
 const RETURNING = 4000;
@@ -44,6 +47,8 @@ export class Link {
   #server;
   #network;
   #on;
+  /** @type {RTCConfiguration} */
+  #configuration = {};
 
   /**
    * @param {import("./server.js").Server} server
@@ -53,6 +58,7 @@ export class Link {
    * @param {(welcome: import("./relight.js").Welcome) => Promise<void>} on.welcome restores the choices; our picture waits for it
    * @param {(receiver: RTCRtpReceiver) => void} on.sound a receiver was made for the sound that will come back
    * @param {(track: MediaStreamTrack, receiver: RTCRtpReceiver) => void} on.track picture or sound that comes back
+   * @param {(waiting: import("./relight.js").Waiting) => void} on.waiting our place in line, in the state "waiting"
    * @param {(message: Message) => void} on.message stats and notices
    * @param {(error: Error) => void} on.error
    */
@@ -155,13 +161,18 @@ export class Link {
       const channel = this.#channel;
       const connect = async () => {
         await this.#on.welcome(welcome);
-        if (channel === this.#channel) await this.#connect(iceConfiguration(welcome, this.#network));
+        this.#configuration = iceConfiguration(welcome, this.#network);
+        if (channel === this.#channel) await this.#connect();
       };
-      connect().catch((error) => {
-        if (channel !== this.#channel) return;
-        if (error instanceof Refused) this.#on.error(error);
-        if (!(error instanceof Disconnected)) this.#reconnect(error.message);
-      });
+      this.#follow(connect());
+    } else if (message.type === "waiting") {
+      if (!this.#peer) this.#on.waiting(/** @type {any} */ (message));
+    } else if (message.type === "place_free") {
+      if (this.#peer) return;
+      clearTimeout(this.#watchTimer);
+      this.#on.state("connecting", "");
+      this.#watchTimer = window.setTimeout(() => this.#reconnect("The server does not answer."), ANSWER_TIMEOUT_MS);
+      this.#follow(this.#connect());
     } else if (message.type === "candidate") {
       this.#peer?.candidate(message.candidate).catch(() => {}); // of a network that this machine does not have
     } else if (message.type === "notice" && message.code === "moving") {
@@ -169,12 +180,23 @@ export class Link {
     } else if (message.type === "notice" && message.code === "connection_ended") {
       this.#reconnect(message.message);
     } else {
+      if (message.type === "stats") this.#peer?.limit(message.cap ?? null).catch(() => {}); // of a peer that was closed meanwhile
       this.#on.message(message);
     }
   }
 
-  /** @param {RTCConfiguration} configuration */
-  async #connect(configuration) {
+  /** Tries anew where an attempt fails, unless another one is under way. @param {Promise<void>} connecting */
+  #follow(connecting) {
+    const channel = this.#channel;
+    connecting.catch((error) => {
+      if (channel !== this.#channel) return;
+      if (error instanceof Refused) this.#on.error(error);
+      if (!(error instanceof Disconnected)) this.#reconnect(error.message);
+    });
+  }
+
+  async #connect() {
+    const configuration = this.#configuration;
     const unreachable = whyUnreachable(configuration);
     if (unreachable) throw new Error(unreachable);
     const channel = /** @type {Channel} */ (this.#channel);
@@ -197,10 +219,31 @@ export class Link {
     await peer.send(this.#track);
     const answer = channel.request("offer", { sdp: await peer.offer() });
     markOffered();
-    await peer.accept((await answer).sdp);
+    const reply = await answer;
+    if (reply.type === "waiting") return this.#wait(peer, /** @type {any} */ (reply));
+    await peer.accept(reply.sdp);
     await peer.send(this.#track); // the track may have changed, and bitrates can be set only now
     clearTimeout(this.#watchTimer);
     this.#watch(peer);
+  }
+
+  /** Waits until the server has a place. @param {Peer} peer it did not take @param {import("./relight.js").Waiting} waiting */
+  #wait(peer, waiting) {
+    peer.close();
+    if (peer !== this.#peer) return;
+    this.#peer = null;
+    this.#attempts = 0;
+    clearTimeout(this.#watchTimer);
+    this.#on.state("waiting", "");
+    this.#on.waiting(waiting);
+    const channel = this.#channel;
+    const poll = async () => {
+      const there = await this.#answers(WAITING_PONG_MS);
+      if (channel !== this.#channel || this.#peer) return;
+      if (!there) return this.#reconnect("The server does not answer.");
+      this.#watchTimer = window.setTimeout(poll, WAITING_POLL_MS);
+    };
+    this.#watchTimer = window.setTimeout(poll, WAITING_POLL_MS);
   }
 
   /** Reconnects when no frame was decoded for a while, for whatever reason. @param {Peer} peer */
@@ -237,9 +280,9 @@ export class Link {
     poll();
   }
 
-  /** Asks the server over the socket whether it is there. @returns {Promise<boolean>} */
-  async #answers() {
-    const late = new Promise((resolve) => window.setTimeout(resolve, PONG_TIMEOUT_MS, false));
+  /** Asks the server over the socket whether it is there. @param {number} [patience_ms] @returns {Promise<boolean>} */
+  async #answers(patience_ms = PONG_TIMEOUT_MS) {
+    const late = new Promise((resolve) => window.setTimeout(resolve, patience_ms, false));
     const answer = this.request("ping", { t: 0 }).then(() => true, (error) => error instanceof Refused);
     return Promise.race([answer, late]);
   }

@@ -16,6 +16,8 @@ const START_KBPS = 1500;
 const MAX_BITRATE = 2_000_000;
 const MAX_BITRATE_LARGE = 3_500_000; // over LARGE_PX
 const LARGE_PX = 900 * 600;
+/** Sides are rounded to whole pixels, and one too many would be scaled once more on the server. */
+const ROUNDING = 1.005;
 
 /**
  * Adds Chromium's own parameter for the first bitrate to an answer; other browsers ignore it.
@@ -37,6 +39,8 @@ export class Peer {
   #pending = [];
   /** @type {Record<string, number>} */
   #last = {};
+  /** @type {import("./relight.js").Cap | null} */
+  #cap = null;
 
   /**
    * @param {object} options
@@ -84,11 +88,31 @@ export class Peer {
   async send(track) {
     if (this.#pc.signalingState === "closed") return;
     await this.#transceiver.sender.replaceTrack(track);
+    await this.#configure();
+  }
+
+  /**
+   * Sends no larger and no more pictures than the server handles.
+   * @param {import("./relight.js").Cap | null} cap null: as large as they are @returns {Promise<void>}
+   */
+  async limit(cap) {
+    if (JSON.stringify(cap) === JSON.stringify(this.#cap)) return;
+    this.#cap = cap;
+    if (this.#pc.signalingState !== "closed") await this.#configure();
+  }
+
+  async #configure() {
+    const { track } = this.#transceiver.sender;
     const parameters = this.#transceiver.sender.getParameters();
     if (!parameters.encodings?.length) return;
     const { width = 0, height = 0 } = track?.getSettings() ?? {};
-    parameters.encodings[0].scaleResolutionDownBy = scaleOf(width, height);
-    parameters.encodings[0].maxBitrate = width * height > LARGE_PX ? MAX_BITRATE_LARGE : MAX_BITRATE;
+    const [encoding] = parameters.encodings;
+    const cap = this.#cap;
+    const capped = cap ? Math.sqrt((width * height) / (cap.width * cap.height)) * ROUNDING : 1;
+    encoding.scaleResolutionDownBy = capped > ROUNDING ? Math.max(scaleOf(width, height), capped) : scaleOf(width, height);
+    if (cap) encoding.maxFramerate = cap.fps;
+    else delete encoding.maxFramerate;
+    encoding.maxBitrate = width * height > LARGE_PX ? MAX_BITRATE_LARGE : MAX_BITRATE;
     await this.#transceiver.sender.setParameters(parameters);
   }
 

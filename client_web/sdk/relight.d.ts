@@ -127,6 +127,25 @@ export interface Stats {
   };
   /** A returned picture's RTP timestamp, and when the picture it was made from had arrived at the server (s since 1970). */
   sync?: { rtp: number; arrived_s: number; decode_ms?: number; sound_rtp?: number | null } | null;
+  /** The size and rate at which everybody's pictures are handled now; null: their own. This module sends no more. */
+  cap?: Cap | null;
+}
+
+/** The size, counted in pixels, and the rate above which the server makes pictures smaller and leaves some out. */
+export interface Cap {
+  width: number;
+  height: number;
+  fps: number;
+}
+
+/** All places on the server are taken. */
+export interface Waiting {
+  /** 1: next. */
+  place: number;
+  /** How many wait. */
+  of: number;
+  /** Seconds until there may be a place; null: not known yet. */
+  estimate_s: number | null;
 }
 
 export interface Prediction {
@@ -167,6 +186,8 @@ export interface RelitEvents {
   state: State;
   stats: Stats;
   trouble: Trouble;
+  /** Our place in line, whenever it changes, while the camera (of an avatar the portrait) goes on; null: the wait is over. */
+  waiting: Waiting | null;
   /** A session began: once a connection. */
   welcome: Welcome;
   /** Every other message of the server that answers nothing. */

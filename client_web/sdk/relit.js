@@ -105,6 +105,7 @@ export class Relit extends MediaStream {
       welcome: (welcome) => this.#welcome(welcome),
       sound: (receiver) => this.#sound?.prepare(receiver),
       track: (track, receiver) => this.#returned(track, receiver),
+      waiting: ({ place, of, estimate_s }) => this.#events.emit("waiting", { place, of, estimate_s }),
       message: (message) => this.#message(message),
       error: (error) => this.#once(error),
     });
@@ -294,6 +295,7 @@ export class Relit extends MediaStream {
 
   /** @param {LinkState} state @param {string} why */
   #connected(state, why) {
+    if (this.#connection === "waiting" && state !== "waiting") this.#events.emit("waiting", null);
     this.#connection = state;
     if (state !== "live") this.#gate.close();
     if (state === "live") this.#told.clear();

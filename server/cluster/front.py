@@ -33,6 +33,7 @@ from server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+EVEN_OUT_S = 1.0
 ATTEMPTS = 3  # workers that a socket is offered to
 MOVING = Notice(
     code="moving",
@@ -89,6 +90,18 @@ class Front:
         assert worker is not None
         return worker
 
+    async def even_out(self) -> None:
+        """Calls those who wait at one worker to another one that has places, a participant a second."""
+        while True:
+            await asyncio.sleep(EVEN_OUT_S)
+            room = [
+                worker for worker in self.pool if worker.available and worker.free > 0 and not worker.status.waiting
+            ]
+            line = next((worker.status.waiting for worker in self.pool if worker.status.waiting), [])
+            relay = next((relay for relay in self.relays if line and relay.name == line[0]), None)
+            if room and relay is not None:
+                relay.call_back()
+
     def _ask_to_leave(self, worker: Worker) -> None:
         for relay in self.relays:
             if relay.worker is worker:
@@ -109,10 +122,12 @@ def create_front(settings: Settings, launcher: Launcher, secret: str) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await front.pool.start()
+        evening_out = asyncio.create_task(front.even_out())
         try:
             yield
         finally:
             front.stopping = True
+            evening_out.cancel()
             await front.pool.close()
 
     app = assemble(front, lifespan, websocket, front.forwarder, first=router)

@@ -12,6 +12,7 @@ from engine.protocols import Engine
 from server.cluster.launcher import Launched
 from server.cluster.worker_process import WorkerProcess
 from server.errors import WorkersUnavailable
+from server.rtc.bench.frame_cost import available_cores
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class RayLauncher:
             raise WorkersUnavailable("Ray is not installed, and --workers needs it", INSTALL) from error
         logging.getLogger("ray").setLevel(logging.ERROR)
         self._ray: Any = ray
-        self._settings = settings
+        self._settings = self._shared = settings
         self._secret = secret
         self._make = make
         self._gpus = self._cores = 0.0
@@ -61,9 +62,10 @@ class RayLauncher:
                 f"Ray cannot be reached or started {place}: {_sentence(error)}", "ray status"
             ) from error
         self._gpus, self._cores = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
-        if wanted.isdecimal():
-            return int(wanted)
-        return max(1, int(self._gpus or self._cores // CORES))
+        count = int(wanted) if wanted.isdecimal() else max(1, int(self._gpus or self._cores // CORES))
+        if not self._remote and self._settings.cores is None:  # each counts on its share of this machine
+            self._shared = self._settings.model_copy(update={"cores": available_cores() / count})
+        return count
 
     def launch(self, number: int) -> Launched:
         """Starts worker `number`; returns once it listens. Raises WorkersUnavailable."""
@@ -75,7 +77,7 @@ class RayLauncher:
         try:
             host = "127.0.0.1" if not self._remote else ""
             actor = actor_class.options(max_restarts=0, **share, **spread).remote(
-                self._settings, self._secret, host, self._make
+                self._shared, self._secret, host, self._make
             )
             url, process = ray.get(actor.address.remote(), timeout=LAUNCH_LIMIT_S)
         except Exception as error:  # Ray's boundary

@@ -40,6 +40,7 @@ class Relay:
         self._known: Known | None = None
         self._closed_by: int | None = None  # the participant's close code
         self._closing: tuple[int, str] | None = None  # from here
+        self._called = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -55,6 +56,10 @@ class Relay:
         """Sends the participant a message of the front."""
         await self._client.send_text(json.dumps(message))
 
+    def call_back(self) -> None:
+        """Ends the socket so that the participant comes back, to a worker that has a place."""
+        self._called.set()
+
     async def run(self) -> None:
         """Relays until either side ends. Raises Unreachable before anything was relayed."""
         try:
@@ -64,7 +69,12 @@ class Relay:
         try:
             pumps = [
                 asyncio.ensure_future(work)
-                for work in (self._to_worker(backend), self._to_client(backend), self._worker.gone.wait())
+                for work in (
+                    self._to_worker(backend),
+                    self._to_client(backend),
+                    self._worker.gone.wait(),
+                    self._called.wait(),
+                )
             ]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             for pump in pumps:

@@ -11,7 +11,6 @@ from starlette.types import ASGIApp
 from engine.protocols import Engine
 from server.cluster.front_header import FrontOnly
 from server.cluster.state_message import decoded, encoded, merged
-from server.errors import NoSession
 from server.http.app import create_app
 from server.session.lost_sessions import LostSession
 from server.session.session import Session
@@ -27,6 +26,7 @@ class WorkerStatus(BaseModel):
     engine: str = ""
     inside: int = 0  # participants
     limit: int = 0
+    waiting: list[str] = []  # sessions that wait for a place, the first first
     sessions: list[str] = []  # every one, those without a connection too
 
 
@@ -43,17 +43,13 @@ def create_worker_app(
     async def put_lost(name: str, request: Request) -> Response:
         """Keeps the choices of a session that was another worker's, for the participant who resumes it here."""
         state = decoded(merged(None, await request.body()))
-        server.lost.keep(name, LostSession(state, Viewers(settings, server.metrics)))
+        server.lost.keep(name, LostSession(state, Viewers(settings, server.metrics), had_place=True))
         return Response(status_code=204)
 
     @internal.post("/release/{name}", status_code=204)
     async def release(name: str) -> Response:
         """Ends a session that goes on in another worker; one that is gone already is no error."""
-        try:
-            lost = await server.take_over(name)
-        except NoSession:
-            return Response(status_code=204)
-        await lost.viewers.close()
+        await server.give_up(name)
         return Response(status_code=204)
 
     return FrontOnly(app, internal, secret), app
@@ -66,6 +62,7 @@ async def status(server: Server) -> WorkerStatus:
         engine=server.engines.default,
         inside=len(server.admission),
         limit=server.admission.limit,
+        waiting=[name for name in server.admission.line if name in server.sessions],
         sessions=list(server.sessions),
     )
 

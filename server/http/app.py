@@ -46,6 +46,7 @@ from server.settings import Settings
 logger = logging.getLogger(__name__)
 
 RECOVER_EVERY_S = 60.0
+ADAPT_EVERY_S = 1.0
 
 
 Beside = Callable[[Session, WebSocket], Coroutine[Any, Any, None]]
@@ -68,16 +69,18 @@ def create_app(
         # aiortc encodes on the loop's default pool: room for a picture and a sound of everyone, for those of the
         # viewers (two codecs, one sound), and what else comes.
         asyncio.get_running_loop().set_default_executor(
-            ThreadPoolExecutor(5 * settings.max_sessions + 4, "relight-encode")
+            ThreadPoolExecutor(5 * settings.most_places + 4, "relight-encode")
         )
         await asyncio.to_thread(server.engines.warm)
         if server.engines.ready:  # not where it was stopped meanwhile
             logger.info("engine %s is warm", server.engines.camera_engine)
-        recovering = asyncio.create_task(_recover(server))
+            await asyncio.to_thread(server.measure)
+        tasks = [asyncio.create_task(work(server)) for work in (_recover, _adapt)]
         try:
             yield
         finally:
-            recovering.cancel()
+            for task in tasks:
+                task.cancel()
             await server.close()
 
     app = assemble(server, lifespan, websocket)
@@ -125,6 +128,15 @@ async def _recover(server: Server) -> None:
     while not server.engines.healthy:
         await asyncio.sleep(RECOVER_EVERY_S)
         await asyncio.to_thread(server.engines.recover)
+
+
+async def _adapt(server: Server) -> None:
+    """Corrects, once a second, what the server knows of its capacity."""
+    while True:
+        await asyncio.sleep(ADAPT_EVERY_S)
+        if server.places.outdated:
+            await asyncio.to_thread(server.measure)
+        server.adapt()
 
 
 def uvicorn_config(settings: Settings, app: ASGIApp | None = None, **changes: Any) -> uvicorn.Config:

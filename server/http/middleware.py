@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from engine.errors import EngineError
 from lcvd.errors import LcvdError
-from server.errors import Problem, ServerError, explain
+from server.errors import Busy, Problem, ServerError, explain
 from server.http import uploads
 from server.http.access import AccessControl
 from server.http.cors import PREFLIGHT, cors_headers, is_preflight
@@ -91,7 +91,7 @@ async def on_error(request: Request, error: Exception) -> Response:
     if problem.status == 500:
         route = getattr(request.scope.get("route"), "path", "a page")  # the path itself may hold a session's name
         logger.error("%s %s failed", request.method, route, exc_info=error)
-    return _response(problem)
+    return _response(problem, {"retry-after": str(error.retry_after_s)} if isinstance(error, Busy) else None)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -123,4 +123,4 @@ def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSO
     more = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "60"}, 503: {"retry-after": "10"}}.get(
         problem.status, {}
     )
-    return JSONResponse(problem.as_dict(), problem.status, headers={**(headers or {}), **more})
+    return JSONResponse(problem.as_dict(), problem.status, headers={**more, **(headers or {})})

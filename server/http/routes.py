@@ -63,7 +63,10 @@ class HealthBody(BaseModel):
     status: str
     sessions: int = 0
     max_sessions: int = 0
+    step: int = Field(default=0, description="How far sizes and rates are stepped down: 0 to 3.")
+    waiting: int = Field(default=0, description="Participants who wait for a place.")
     engine: str = ""
+    places: dict[str, int] = Field(default_factory=dict, description="Participants at 30 pictures a second, by size.")
 
 
 UPLOAD_ERRORS = errors(
@@ -186,7 +189,7 @@ async def ice(server: TheServer) -> IceBody:
 @needs(None)
 async def healthz(server: TheServer) -> HealthBody:
     """Answer while the process is alive."""
-    return HealthBody(status="ok", sessions=len(server.admission), max_sessions=server.settings.max_sessions)
+    return _health(server)
 
 
 @router.get("/readyz", tags=["health"], summary="Ready", responses=errors(s503="Not now."))
@@ -196,12 +199,20 @@ async def readyz(server: TheServer) -> HealthBody:
     if server.stopping or not server.engines.ready:
         raise NotReady("the engine is not warm", "try again in a few seconds")
     if server.admission.full:
-        raise Busy(f"all {server.settings.max_sessions} places are taken", "raise RELIGHT_MAX_SESSIONS")
+        raise Busy(f"all {server.admission.limit} places are taken", "add a machine, or set RELIGHT_MAX_SESSIONS")
+    return _health(server, server.engines.default)
+
+
+def _health(server: Server, engine: str = "") -> HealthBody:
+    admission = server.admission
     return HealthBody(
         status="ok",
-        sessions=len(server.admission),
-        max_sessions=server.settings.max_sessions,
-        engine=server.engines.default,
+        sessions=len(admission),
+        max_sessions=admission.limit,
+        step=server.places.steps.level,
+        waiting=admission.waiting,
+        engine=engine,
+        places=server.places.table,
     )
 
 

@@ -9,8 +9,9 @@ from aiortc.codecs.h264 import H264Decoder
 from aiortc.codecs.vpx import Vp8Decoder
 from aiortc.jitterbuffer import JitterFrame
 
-from server.rtc.frames import rgb_picture
+from server.rtc.frames import MAX_PIXELS, VIDEO_CLOCK_HZ, resized, rgb_picture
 from server.rtc.jitter import PromptFrame
+from server.rtc.picture_cap import PictureCap, Thinner
 
 
 def frames_of(encoded_frame: JitterFrame) -> list[JitterFrame]:
@@ -34,6 +35,7 @@ class Decoded(NamedTuple):
     completed_s: float | None  # monotonic time of its last packet
     took_s: float  # decoder and colour conversion
     codec: str
+    source: tuple[int, int]  # width and height as they came
 
 
 class _RgbPictures:
@@ -41,14 +43,31 @@ class _RgbPictures:
 
     codec_name = ""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._thinner = Thinner()
+
     def decode(self, encoded_frame: JitterFrame) -> list[Any]:
         decode = super().decode  # type: ignore[misc]
         started_s = time.perf_counter()
-        pictures = [rgb_picture(picture) for one in frames_of(encoded_frame) for picture in decode(one)]
+        cap: PictureCap | None = getattr(encoded_frame, "cap", None)
+        came = [picture for one in frames_of(encoded_frame) for picture in decode(one) if self._admits(picture, cap)]
+        pictures = [rgb_picture(_capped(picture, cap)) for picture in came]
         took_s = (time.perf_counter() - started_s) / max(1, len(pictures))
-        for picture in pictures:
-            picture.opaque = Decoded(getattr(encoded_frame, "completed_s", None), took_s, self.codec_name)
+        completed_s = getattr(encoded_frame, "completed_s", None)
+        for picture, source in zip(pictures, came, strict=True):
+            picture.opaque = Decoded(completed_s, took_s, self.codec_name, (source.width, source.height))
         return pictures
+
+    def _admits(self, picture: av.VideoFrame, cap: PictureCap | None) -> bool:
+        return cap is None or self._thinner.admits((picture.pts or 0) / VIDEO_CLOCK_HZ, cap.fps)
+
+
+def _capped(picture: av.VideoFrame, cap: PictureCap | None) -> av.VideoFrame:
+    """Returns the picture at the size at which it is handled; one of impossible size stays as it is."""
+    if cap is None or picture.width * picture.height > MAX_PIXELS:
+        return picture
+    return resized(picture, *cap.fitted(picture.width, picture.height))
 
 
 class LiveVp8Decoder(_RgbPictures, Vp8Decoder):

@@ -20,6 +20,7 @@ from aiortc.rtp import RtcpSrPacket
 from aiortc.utils import uint16_add
 
 from server.rtc.nacks import RepeatedNacks
+from server.rtc.picture_cap import CapSource, PictureCap, uncapped
 
 MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
 REPORTS = 8  # of the sender, a second apart: their median counts
@@ -144,6 +145,7 @@ class PromptFrame(JitterFrame):
         self.completed_s = time.monotonic()  # its last packet came; PromptJitterBuffer makes it at that moment
         self.arrived_timestamp = timestamp  # before aiortc maps `timestamp` to the track's own origin
         self.later = []
+        self.cap: PictureCap | None = None  # at which its pictures are handled
 
     def each(self) -> list[JitterFrame]:
         """Returns this and the later frames, timestamps mapped alike."""
@@ -158,6 +160,7 @@ class BoundedDecoderQueue(queue.Queue):
         super().__init__()
         self._decode_error = decode_error
         self.dropped = 0
+        self.cap: CapSource = uncapped
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if item is None:
@@ -165,6 +168,8 @@ class BoundedDecoderQueue(queue.Queue):
         elif self.qsize() >= MAX_QUEUED_FRAMES:
             self.dropped += self._clear()
             self._decode_error.set()  # the receiver turns it into a PLI
+        if isinstance(item, tuple) and isinstance(item[1], PromptFrame):  # with its codec
+            item[1].cap = self.cap()
         super().put(item)
 
     def _clear(self) -> int:
@@ -183,12 +188,21 @@ class LiveReceiver(RTCRtpReceiver):
         self.on_report: Callable[[float], None] | None = None  # takes that of each
         if kind == "video":
             error: threading.Event = getattr(self, "_RTCRtpReceiver__decoder_error")  # noqa: B009
-            self._RTCRtpReceiver__decoder_queue = BoundedDecoderQueue(error)
+            self._frames = self._RTCRtpReceiver__decoder_queue = BoundedDecoderQueue(error)
             self._nacks: RepeatedNacks | None = RepeatedNacks()
             self._RTCRtpReceiver__nack_generator = self._nacks
         else:
             self._nacks = None
         self._asked_s = float("-inf")  # when a key frame was asked for
+
+    @property
+    def cap(self) -> CapSource:
+        """The size and rate at which the decoder's pictures are handled; of a receiver of pictures."""
+        return self._frames.cap
+
+    @cap.setter
+    def cap(self, cap: CapSource) -> None:
+        self._frames.cap = cap
 
     @property
     def capture_s(self) -> float | None:

@@ -31,6 +31,7 @@ from server.rtc.hub import Hub, TappedTrack
 from server.rtc.jitter import LiveReceiver
 from server.rtc.lip_sync import LipSync
 from server.rtc.offer import checked_offer, is_ffmpeg, rejected_sections, with_rejected
+from server.rtc.picture_cap import CapSource, uncapped
 from server.rtc.report import ConnectionReport, report_of
 from server.rtc.sender import LiveSender
 from server.rtc.sound.delay_line import OUT_RATE
@@ -63,8 +64,12 @@ class Peer:
         hub: Hub | None = None,
         ends_silent: bool = False,
         on_coded: CodecTimer = untimed,
+        cap: CapSource = uncapped,
     ) -> None:
-        """`hub` gets what leaves; `ends_silent` ends a connection whose pictures stop, not only one that never sent."""
+        """`hub` gets what leaves; `ends_silent` ends a connection whose pictures stop, not only one that never sent.
+
+        `cap` is the size and rate at which pictures are handled.
+        """
         self._settings = settings
         self._limits: FrameLimits = settings.frame_limits
         self._media_timeout_s = settings.media_timeout_s
@@ -78,6 +83,7 @@ class Peer:
         self._hub = hub or Hub()
         self._ends_silent = ends_silent
         self._on_coded = on_coded
+        self._cap = cap
         self.was_connected = False
         self._closed = False
         self._resting = False
@@ -91,6 +97,11 @@ class Peer:
     @property
     def frames_in(self) -> int:
         return self._input.frames if self._input else 0
+
+    @property
+    def source_pixels(self) -> int:
+        """The pixels of the largest picture that the participant has sent; 0 before the first."""
+        return self._input.source_pixels if self._input else 0
 
     @property
     def decode_s(self) -> float:
@@ -209,6 +220,8 @@ class Peer:
         if track.kind == "video" and self._input is None:
             self._input = VideoInput(track, self.live, self._limits, self._bad_size, self._on_coded)
             self._spawn(self._input.run())
+            if isinstance(receiver := self._receiver("video"), LiveReceiver):
+                receiver.cap = self._cap
             self._spawn(self._watch())
         elif track.kind == "audio" and self._audio is None:
             self._audio = AudioDelay(track)

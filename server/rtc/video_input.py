@@ -41,6 +41,9 @@ class VideoInput:
         self._on_bad_size = on_bad_size
         self._on_coded = on_coded
         self.frames = 0
+        self.source_pixels = (
+            0  # of the largest picture so far, as it came: pages send smaller ones while there is a cap
+        )
         self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
         self.arrivals = ArrivalLine()  # of the times that the live stream gets
         self.shift_s = 0.0  # these times − PTS: a source that jumps back goes on, for us
@@ -60,13 +63,16 @@ class VideoInput:
             except MediaStreamError:
                 return
             self.last_s = time.monotonic()
-            if not self._fits(picture.width, picture.height):
-                self._on_bad_size(picture.width, picture.height)
+            decoded = picture.opaque if isinstance(picture.opaque, Decoded) else None
+            width, height = decoded.source if decoded is not None else (picture.width, picture.height)
+            if not self._fits(width, height):
+                self._on_bad_size(width, height)
                 continue
+            self.source_pixels = max(self.source_pixels, width * height)
             if picture.format.name != "rgb24":  # a decoder that is not ours
                 picture = await asyncio.to_thread(rgb_picture, picture)
             self.frames += 1
-            if isinstance(decoded := picture.opaque, Decoded):
+            if decoded is not None:
                 self._on_coded("decode", decoded.codec, decoded.took_s)
                 if decoded.completed_s is not None:
                     self._decode_s.append(time.monotonic() - decoded.completed_s)

@@ -74,11 +74,11 @@ class Connection:
         await self.peer.add_candidate(candidate)
 
     async def end(self, peer: Peer | None = None) -> None:
-        """Ends `peer` (None: whichever there is) and frees its place, unless a newer one took it over."""
+        """Ends `peer`, which was lost, unless a newer one took over: its place is kept for a while. None: all ends."""
         async with self._changing:
             if peer is None or peer is self.peer:
                 await self._end_peer()
-                self._admission.leave(self._session)
+                (self._admission.leave if peer is None else self._admission.hold)(self._session)
 
     async def close(self) -> None:
         """Ends the present peer and waits for those that are still closing."""

@@ -21,6 +21,8 @@ from lcvd.networks.student import staggered_of
 from lcvd.weights.location import weights_manifest
 from server.errors import BadMessage, explain
 from server.protocol import EngineChoice
+from server.session.avatar_settings import DEFAULT_FPS
+from server.settings import MAX_PLACES
 
 logger = logging.getLogger(__name__)
 
@@ -195,6 +197,21 @@ class Engines:
             if found is not None:
                 return found
         return None
+
+    def avatar_places(self) -> int | None:
+        """Returns how many participants the default engine animates in time; None where it does not say."""
+        device = self._devices.get(self.default)
+        if device is None or not device.ready or not device.traits.shows_avatar:
+            return None
+        found = 0
+        while found < MAX_PLACES:
+            prediction = device.engine.predict(None, DEFAULT_FPS, found + 1)
+            if prediction is None:
+                return None
+            if not prediction.keeps_up:
+                break
+            found += 1
+        return max(1, found)
 
     @property
     def quality(self) -> str:

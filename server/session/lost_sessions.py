@@ -19,6 +19,7 @@ class LostSession:
 
     state: SavedState
     viewers: Viewers
+    had_place: bool = False  # to come before those who never had one
 
 
 class LostSessions:

@@ -26,8 +26,8 @@ class Notices:
             self._sent_s[code] = now_s
             self._send(Notice(code=code, message=message, hint=hint))
 
-    def bad_size(self, width: int, height: int, limits: FrameLimits) -> None:
-        """Says which pictures can be used, where one of this size came."""
+    def frame_size(self, width: int, height: int, limits: FrameLimits) -> None:
+        """Says that pictures of this size cannot be used."""
         self.send(
             "frame_size",
             f"The picture of {width} × {height} cannot be used.",

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.live.stream import LiveSnapshot, OutputFrame
-from server import VERSION, protocol
+from server import protocol
 from server.errors import BadMessage, Busy, Problem, ServerError, explain
-from server.ice_servers import ice_servers
 from server.light_message import Light
 from server.logs import log_name
 from server.metrics import Metrics
 from server.rtc.peer import Peer
+from server.rtc.picture_cap import CapSource, uncapped
 from server.session.admission import Admission
 from server.session.avatar_settings import DEFAULT_FPS, NO_PORTRAIT
 from server.session.connection import Connection
@@ -36,7 +36,9 @@ from server.session.notices import Notices
 from server.session.requested import Requested
 from server.session.saved_state import SavedState
 from server.session.tasks import Tasks
+from server.session.turn import Turn
 from server.session.viewers import Viewers, viewing_name
+from server.session.welcome import welcome
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -56,13 +58,16 @@ class Session:
         *,
         view: str = "",
         on_ended: Callable[[], None] | None = None,
-        take_over: Callable[[str], Awaitable[LostSession]] | None = None,
+        on_picture: Callable[[int], None] = lambda pixels: None,
+        cap: CapSource = uncapped,
+        take_over: Callable[[str, str], Awaitable[LostSession]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         make_peer: Callable[..., Peer] = Peer,
     ) -> None:
         """`view` is the viewing name (default: a random one); `on_ended` hears of the connection's end (WHIP).
 
-        `take_over` ends the session of a name and returns what goes on of it, or raises NoSession.
+        `on_picture` hears of the pixels of each picture that leaves; `cap` says at which size they are handled.
+        `take_over` ends the session of a name and returns what goes on in that of another, or raises NoSession.
         """
         self.id = uuid.uuid4().hex if on_ended is not None else uuid.uuid4().hex[:12]
         self.opened_s = clock()
@@ -72,6 +77,8 @@ class Session:
         self._engines = engines
         self._metrics = metrics
         self._on_ended = on_ended
+        self._on_picture = on_picture
+        self._cap = cap
         self._take_over = take_over
         self._make_peer = make_peer
         self._requested = Requested(engines.default)
@@ -81,6 +88,7 @@ class Session:
         self.viewers = Viewers(settings, metrics)
         self._control: Control | None = None
         self._notices = Notices(self._send, clock)
+        self._turn = Turn(self.id, admission, self._send, clock)
         self._tasks = Tasks("a session", self._task_failed)
         self._reconciling = asyncio.Lock()
         self.ending = False
@@ -98,18 +106,7 @@ class Session:
         self.hang_up(1008, "another socket controls this session now")
         self._control = control
         control.start()
-        control.send(
-            protocol.Welcome(
-                session=self.id,
-                view=self.view,
-                version=VERSION,
-                engines=self._engines.menu(),
-                engine=self._requested.engine,
-                ice_servers=ice_servers(self._settings, self.label),
-                ice_policy=self._settings.ice_policy,
-                lighting=Light.of(self._requested.light.lighting),
-            )
-        )
+        control.send(welcome(self.id, self.label, self.view, self._requested, self._engines, self._settings))
         if self._engines.degraded_reason:
             self._notices.fallback_at_start(self._engines.degraded_reason)
 
@@ -215,7 +212,7 @@ class Session:
             case protocol.Offer():
                 if self._on_ended is not None:
                     raise BadMessage("this session's picture comes by WHIP", "offer it on a WebSocket of its own, /ws")
-                return protocol.Answer(id=message.id, sdp=await self.connect(message.sdp))
+                return await self._turn.answer(message.id, self.connect(message.sdp))
             case protocol.Candidate():
                 await self.add_candidate(message.candidate)
             case protocol.Resume():
@@ -277,7 +274,7 @@ class Session:
         """Goes on with the choices and the viewers of a session that was lost. Raises NoSession, BadMessage."""
         if self._take_over is None or self.peer is not None or message.session == self.id:
             raise BadMessage("this session cannot go on as another one", "resume on a new WebSocket, before the offer")
-        lost = await self._take_over(message.session)
+        lost = await self._take_over(message.session, self.id)
         previous, self.viewers = self.viewers, lost.viewers
         await previous.close()
         await self.restore(lost.state)
@@ -344,11 +341,12 @@ class Session:
             requested.controls(running.engine),
             self._settings,
             on_end=lambda reason: self._peer_ended(peer, reason),
-            on_bad_size=partial(self._notices.bad_size, limits=self._settings.frame_limits),
+            on_bad_size=partial(self._notices.frame_size, limits=self._settings.frame_limits),
             on_sent=self._sent,
             hub=self.viewers.hub,
             ends_silent=self._on_ended is not None,
             on_coded=self._metrics.observe_coding,
+            cap=self._cap,
         )
         self._running = running.name
         return peer
@@ -364,6 +362,7 @@ class Session:
             self._on_ended()
 
     def _sent(self, frame: OutputFrame, now_s: float) -> None:
+        self._on_picture(frame.rgb.shape[0] * frame.rgb.shape[1])
         self._metrics.observe_frame(frame.showing, frame.relit, max(0.0, now_s - frame.arrived_s))
 
     # ---- to the client
@@ -378,6 +377,8 @@ class Session:
             await asyncio.sleep(STATS_EVERY_S)
             peer, control = self.peer, self._control
             if peer is None:
+                if self._turn.update():
+                    continue
                 if self._settings.idle_timeout_s and self._connection.idle_s > self._settings.idle_timeout_s:
                     if control is not None:
                         control.hang_up(1001, "idle")
@@ -389,7 +390,9 @@ class Session:
                 self._notices.avatar_state(snapshot.engine, self._engines.degraded_reason)
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and control is not None and control.idle:
-                control.send(protocol.Stats(**asdict(snapshot), sync=peer.sync()))
+                cap = self._cap()
+                told = protocol.Cap(**cap._asdict()) if cap is not None else None
+                control.send(protocol.Stats(**asdict(snapshot), sync=peer.sync(), cap=told))
 
     def _task_failed(self) -> None:
         if not self.ending:

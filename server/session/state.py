@@ -16,10 +16,10 @@ from engine.protocols import Engine
 from server.errors import Busy, Conflict, NoSession, NotReady
 from server.logs import session_id
 from server.metrics import Load, Metrics
-from server.session.admission import Admission
 from server.session.engines import Engines
 from server.session.ice_session import IceSession, ufrag_of
 from server.session.lost_sessions import LostSession, LostSessions
+from server.session.places import Places
 from server.session.publication import Publication, PublishRequest
 from server.session.session import Session
 from server.settings import Settings
@@ -41,7 +41,8 @@ class Server:
         self.publications: dict[str, Publication] = {}  # of the sessions, those that came by WHIP
         self._ending: set[asyncio.Task[None]] = set()
         self.metrics = Metrics(self._snapshots, self._load)
-        self.admission = Admission(settings.max_sessions)
+        self.places = Places(settings)
+        self.admission = self.places.admission
         self.lost = LostSessions(settings.resume_s, settings.max_sockets)
         self.stopping = False
         # One upload at a time: a second of numpy must not starve the pictures.
@@ -61,11 +62,24 @@ class Server:
             queues.update(session.queues)
         return Load(
             ready=self.engines.ready and not self.stopping,
-            capacity=self.settings.max_sessions,
+            capacity=self.admission.limit,
+            waiting=self.admission.waiting,
+            places=self.places.table,
+            frame_cpu_s=self.places.frame_cpu_s,
+            level=self.places.steps.level,
             publishers=len(self.publications),
             waiting_uploads=self._waiting,
             queues=dict(queues),
         )
+
+    def measure(self) -> None:
+        """Measures what a participant costs here, with the engine that is warm; takes some seconds, not on the loop."""
+        self.places.measure(self.engines.device(self.engines.camera_engine).engine)
+
+    def adapt(self) -> None:
+        """Corrects the capacity by what the process needed since the last call; chooses size and rate of pictures."""
+        sources = [session.peer.source_pixels for session in self.sessions.values() if session.peer is not None]
+        self.places.adapt(sources, self.engines.avatar_places())
 
     def new_session(self, view: str = "", on_ended: Callable[[], None] | None = None) -> Session:
         """Returns a session that has begun; whoever asked for it ends it by `end`."""
@@ -76,6 +90,8 @@ class Server:
             self.admission,
             view=view,
             on_ended=on_ended,
+            on_picture=self.places.capacity.sent,
+            cap=lambda: self.places.steps.cap,
             take_over=None if on_ended is not None else self.take_over,  # what WHIP published ends with its connection
         )
         self.sessions[session.id] = session
@@ -119,13 +135,14 @@ class Server:
     async def lose(self, session: Session) -> None:
         """Ends a session whose socket was lost; its choices and viewers are kept for a while."""
         if self.sessions.get(session.id) is session and not (self.stopping or session.ending):
-            lost = LostSession(session.save(), session.release_viewers())
+            had_place = self.admission.lose(session.id) if self.settings.resume_s else False
+            lost = LostSession(session.save(), session.release_viewers(), had_place)
             if not self.lost.keep(session.id, lost):
                 await lost.viewers.close()
         await self.end(session)
 
-    async def take_over(self, name: str) -> LostSession:
-        """Ends the session of this name, whose socket may seem alive still, and returns what goes on of it.
+    async def take_over(self, name: str, heir: str) -> LostSession:
+        """Ends the session of this name, whose socket may seem alive still, and returns what goes on of it in `heir`.
 
         Raises NoSession where there is none, or it came by WHIP.
         """
@@ -135,9 +152,19 @@ class Server:
                 raise NoSession("that session is not known any more", "send the choices and the portrait again")
             lost = LostSession(session.save(), session.release_viewers())
             session.hang_up(1008, "resumed on another socket")
+        self.admission.hand_over(name, heir, lost.had_place)
         if session is not None:
-            await self.end(session)  # its place is free then
+            await self.end(session)
         return lost
+
+    async def give_up(self, name: str) -> None:
+        """Ends the session of this name, or what is kept of it, since it goes on in another process."""
+        lost, session = self.lost.take(name), self.sessions.get(name)
+        if lost is not None:
+            await lost.viewers.close()
+        if session is not None and name not in self.publications:
+            session.hang_up(1008, "resumed on another socket")
+            await self.end(session)
 
     async def end(self, session: Session) -> None:
         """Ends a session and frees its place. Again: waits for the same end."""

@@ -18,21 +18,26 @@ WARM_UP_S = 180.0  # the first start on a fresh machine compiles every kernel
 class Serving:
     """Runs `relight serve` on a free port of the loopback, with `environment` added to our own."""
 
-    def __init__(self, log: Path, engine: str, **environment: str) -> None:
+    def __init__(self, log: Path, engine: str, places: int = 6, **environment: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"{'https' if 'RELIGHT_TLS' in environment else 'http'}://localhost:{self.port}/"
         self._log, self._engine, self._environment = log, engine, environment
+        self._places = places
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns once the server admits participants."""
-        options = ["--port", str(self.port), "--engine", self._engine, "--max-sessions", "6"]
+        options = ["--port", str(self.port), "--engine", self._engine, "--max-sessions", str(self._places)]
         command = [sys.executable, "-m", "server.cli.main", "serve", *options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, **self._environment}, stdout=log, stderr=log
+                command,
+                cwd=ROOT,
+                env={**os.environ, "RELIGHT_STEP_DOWN": "false", **self._environment},
+                stdout=log,
+                stderr=log,
             )
         self.wait_ready()
 

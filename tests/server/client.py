@@ -192,7 +192,7 @@ async def running(
     make: Any = None, uvicorn_options: dict[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[Running]:
     """Runs the real application under the real uvicorn, by default with the passthrough engine."""
-    chosen = Settings(**{"engine": "passthrough", "port": 0, **settings})
+    chosen = Settings(**{"engine": "passthrough", "port": 0, "max_sessions": 4, "step_down": False, **settings})
     app = create_app(chosen, make)
     server = uvicorn.Server(uvicorn_config(chosen, app, **(uvicorn_options or {})))
     task = asyncio.create_task(server._serve())  # `serve` would take the test runner's signals

@@ -80,7 +80,7 @@ def test_two_servers_in_one_process_do_not_share_numbers() -> None:
 
 async def test_codecs_viewers_and_refusals_are_counted_and_no_label_names_anybody() -> None:
     """Encoders of participant and viewers by codec, decoders, WHEP, who is turned away; label values are ours alone."""
-    async with running(max_viewers=1, max_sessions=1) as server, Participant(server.ws) as tab:
+    async with running(max_viewers=1, max_sessions=1, max_waiting=0) as server, Participant(server.ws) as tab:
         welcome = await tab.wait(type="welcome")
         await tab.offer(codec="VP8")
         url = f"{server.http}/whep/{welcome['view']}"

@@ -160,6 +160,8 @@ class Client:
             kind = message.get("type")
             if kind == "answer" and self._answer is not None and not self._answer.done():
                 self._answer.set_result(message["sdp"])
+            elif kind == "waiting" and self._answer is not None and not self._answer.done():
+                self._answer.set_exception(EngineError("all places are taken", "start the server with more of them"))
             elif kind == "error" and self._answer is not None and not self._answer.done():
                 self._answer.set_exception(EngineError(message["message"], message.get("hint", "")))
             elif kind == "welcome" and self._welcome is not None and not self._welcome.done():

@@ -279,8 +279,8 @@ async def test_two_participants_share_the_server() -> None:
 
 
 async def test_a_full_server_says_busy_and_recovers() -> None:
-    """The participant too many gets `busy` with a hint and is closed with 1013; a place given back is free."""
-    async with running(max_sessions=1) as server, Participant(server.ws) as first:
+    """Where nobody may wait, the next gets `busy` with a hint and is closed with 1013; a place given back is free."""
+    async with running(max_sessions=1, max_waiting=0) as server, Participant(server.ws) as first:
         await first.offer()
         async with Participant(server.ws) as second:
             reply = await second.offer()

@@ -1,0 +1,53 @@
+"""Chooses the size and rate at which everybody's pictures are handled, so that all who are there fit."""
+
+from collections.abc import Callable, Sequence
+
+from server.rtc.picture_cap import PictureCap
+from server.session.capacity import Capacity, Demand
+
+LEVELS = (PictureCap(1280, 720, 30), PictureCap(640, 480, 30), PictureCap(480, 360, 24), PictureCap(320, 240, 15))
+ASSUMED_PIXELS = 640 * 480  # of who has sent no picture yet
+UP_LOAD = 0.85  # a milder level has to fit with room to spare …
+UP_AFTER_S = 10.0  # … for so long, before it is taken: each change of size is seen
+
+
+class StepDown:
+    """The level of one server. It falls at once and rises one step at a time."""
+
+    def __init__(self, capacity: Capacity, allowed: bool, clock: Callable[[], float]) -> None:
+        """Where it is not `allowed`, everybody is handled at the first level."""
+        self._capacity = capacity
+        self._clock = clock
+        self._levels = LEVELS if allowed else LEVELS[:1]
+        self._fits_since_s: float | None = None
+        self._alone = True
+        self.level = 0  # 0: the mildest
+
+    @property
+    def cap(self) -> PictureCap | None:
+        """The cap of each participant; None for one who is alone at the mildest level: nobody else suffers."""
+        return None if self._alone and self.level == 0 else LEVELS[self.level]
+
+    @property
+    def smallest(self) -> PictureCap:
+        """The last cap before people wait."""
+        return self._levels[-1]
+
+    def update(self, sources: Sequence[int]) -> None:
+        """Takes the pixels of the pictures that each participant sends (0: unknown yet), and chooses the level."""
+        self._alone = len(sources) < 2
+        fitting = 0 if self._alone else self._fitting(sources)
+        if fitting >= self.level:
+            self.level, self._fits_since_s = fitting, None
+        elif self._fits_since_s is None:
+            self._fits_since_s = self._clock()
+        elif self._clock() - self._fits_since_s >= UP_AFTER_S:
+            self.level, self._fits_since_s = self.level - 1, None
+
+    def _fitting(self, sources: Sequence[int]) -> int:
+        """Returns the mildest level at which `sources` fit, else the last."""
+        for level, cap in enumerate(self._levels):
+            demands = [Demand(min(pixels or ASSUMED_PIXELS, cap.pixels), cap.fps) for pixels in sources]
+            if self._capacity.load(demands) <= (1.0 if level >= self.level else UP_LOAD):
+                return level
+        return len(self._levels) - 1
