@@ -17,6 +17,8 @@ ServerError (HintedError)
 ├── Unauthorized        a token is needed, or is wrong
 ├── Forbidden           the token is right and does not reach so far
 ├── StateError          the folder with the server's secrets, or a certificate, cannot be used
+├── WorkersUnavailable  Ray is missing, or worker processes cannot be started
+├── NoWorker            there is no such worker, or it is the only one
 ├── CameraError         a camera, or what its picture goes to, cannot be used
 └── NotReady            warming up or shutting down
 
@@ -153,6 +155,18 @@ class StateError(ServerError):
     """The folder with the server's secrets, or a certificate, cannot be used."""
 
     code = "state"
+
+
+class WorkersUnavailable(ServerError):
+    """Ray is missing, or worker processes cannot be started."""
+
+    code, status = "workers_unavailable", 503
+
+
+class NoWorker(ServerError):
+    """There is no such worker, or it is the only one."""
+
+    code, status = "no_worker", 404
 
 
 class CameraError(ServerError):

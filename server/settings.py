@@ -57,6 +57,20 @@ class Settings(BaseSettings):
     max_waiting: NonNegativeInt = Field(
         default=16, le=1000, description="Participants who may wait for a place; 0: the next one is refused."
     )
+    cores: float | None = Field(
+        default=None, gt=0, description="Cores that participants can keep busy; default: those this process may use."
+    )
+    workers: str = Field(
+        default="",
+        pattern=r"^(|auto|[1-9]\d{0,2}|ray://\S+)$",
+        description="Processes that relight: a number, auto, or ray://HOST:PORT of a cluster; empty: this one alone.",
+    )
+    worker_timeout_s: float = Field(
+        default=1.0, ge=0.2, le=30, description="A worker that does not answer for so long is ended and replaced."
+    )
+    drain_s: float = Field(
+        default=20.0, ge=0, le=3600, description="Time that participants get to leave a worker that is drained."
+    )
     max_viewers: NonNegativeInt = Field(default=8, description="Viewers (WHEP) of each participant; 0 admits none.")
     ice_servers: list[IceServer] = Field(
         default_factory=list,

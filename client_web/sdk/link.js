@@ -38,6 +38,8 @@ export class Link {
   #track = null;
   /** @type {MediaStreamTrack | null} */
   #sound = null;
+  /** The connection before, while the server moves the session: its pictures go on until the next one has some. */
+  #leaving = { channel: /** @type {Channel | null} */ (null), peer: /** @type {Peer | null} */ (null) };
   #attempts = 0;
   #retryTimer = 0;
   #wordTimer = 0;
@@ -105,6 +107,25 @@ export class Link {
     clearTimeout(this.#retryTimer);
     this.#discard(RETURNING);
     this.#on.state(this.#attempts ? "reconnecting" : "connecting", "");
+    this.#join();
+  }
+
+  /** Begins a session in another process of the server, beside the one there is, which ends once there are pictures. */
+  #move() {
+    if (this.#leaving.channel || !this.#peer) return;
+    clearTimeout(this.#watchTimer);
+    this.#leaving = { channel: this.#channel, peer: this.#peer };
+    this.#channel = this.#peer = null;
+    this.#join();
+  }
+
+  #leave() {
+    this.#leaving.peer?.close();
+    this.#leaving.channel?.close(LEAVING);
+    this.#leaving = { channel: null, peer: null };
+  }
+
+  #join() {
     /** @type {import("./relight.js").SocketLike} */
     let socket;
     try {
@@ -154,6 +175,8 @@ export class Link {
       this.#follow(this.#connect());
     } else if (message.type === "candidate") {
       this.#peer?.candidate(message.candidate).catch(() => {}); // of a network that this machine does not have
+    } else if (message.type === "notice" && message.code === "moving") {
+      this.#move();
     } else if (message.type === "notice" && message.code === "connection_ended") {
       this.#reconnect(message.message);
     } else {
@@ -243,6 +266,7 @@ export class Link {
         if (report.frames !== frames || this.#track?.muted || document.hidden) since = performance.now();
         if (frames <= 0 && report.frames > 0) {
           this.#attempts = 0;
+          this.#leave();
           this.#on.state("live", "");
         }
         frames = report.frames;
@@ -274,6 +298,7 @@ export class Link {
     this.#channel = this.#peer = null;
     peer?.close();
     channel?.close(code);
+    this.#leave();
   }
 
   /** @param {string} why */

@@ -71,20 +71,34 @@ export class PictureOutput {
     this.#stopCamera = readPictures(track, (frame) => this.#switch.camera(frame, performance.now()), this.#on.ended);
   }
 
-  /** Reads relit pictures from this track from now on. @param {MediaStreamTrack | null} track @param {RTCRtpReceiver} [receiver] its own */
-  setRelit(track, receiver) {
-    this.#stopRelit();
+  /**
+   * Reads relit pictures from this track from now on; those of the track before go on until its first one is there.
+   * @param {MediaStreamTrack | null} track @param {RTCRtpReceiver} [receiver] its own
+   * @param {() => void} [onFirst] its first picture is about to be shown
+   */
+  setRelit(track, receiver, onFirst = () => {}) {
+    const stopBefore = this.#stopRelit;
     this.#stopRelit = () => {};
-    if (!track) return;
-    this.#stopRelit = readPictures(
+    if (!track) return stopBefore();
+    let first = true;
+    const stop = readPictures(
       track,
       (frame, rtp) => {
+        if (first) {
+          first = false;
+          stopBefore();
+          onFirst();
+        }
         this.#rtp = rtp;
         this.#switch.relit(frame, rtp, performance.now());
       },
       () => {}, // of a connection that was closed
       receiver,
     );
+    this.#stopRelit = () => {
+      stopBefore();
+      stop();
+    };
   }
 
   /** Mirrors the camera as the server mirrors the relit picture. @param {boolean} on @returns {void} */

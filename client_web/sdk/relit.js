@@ -288,7 +288,8 @@ export class Relit extends MediaStream {
 
   /** @param {MediaStreamTrack} track @param {RTCRtpReceiver} receiver */
   #returned(track, receiver) {
-    if (track.kind === "video") this.#picture.setRelit(track, receiver);
+    // What the server said it shows was of the connection before.
+    if (track.kind === "video") this.#picture.setRelit(track, receiver, () => this.#gate.close());
     else this.#sound?.setReturned(track, receiver);
   }
 

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from server.cli.camera import camera
 from server.cli.data import data
 from server.cli.distill import distill
 from server.cli.doctor import doctor
+from server.cli.drain import drain
 from server.cli.engine import engine
 from server.cli.evaluate import evaluate
 from server.cli.extension import extension
@@ -28,7 +29,14 @@ from server.cli.token import token
 from server.cli.train import train
 from server.cli.video import video
 from server.cli.weights import weights
+from server.errors import WorkersUnavailable
 from server.settings import TRACEBACK
+
+if TYPE_CHECKING:
+    from server.http.serve import Service
+    from server.settings import Settings
+
+CLUSTER = "pip install -e '.[cluster]'"
 
 OS_REMEDIES = {
     errno.ENOSPC: "free some disk, or name another folder",
@@ -57,6 +65,9 @@ def serve(
     ] = None,
     engine: Annotated[str | None, typer.Option(help=f"Engine a session starts with: {', '.join(ENGINES)}.")] = None,
     max_sessions: Annotated[int | None, typer.Option(min=1, help="Participants admitted at once.")] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes that relight: a number, auto, or ray://HOST:PORT. Default: this one.")
+    ] = None,
     models: Annotated[Path | None, typer.Option(help="Folder that holds the tracking models already.")] = None,
     weights: Annotated[str | None, typer.Option(help="LCVD's weights: a folder, or a name known to `weights`.")] = None,
     backend: Annotated[str | None, typer.Option(help="What LCVD's networks run on. Default: auto.")] = None,
@@ -79,6 +90,7 @@ def serve(
         "port": port,
         "engine": engine,
         "max_sessions": max_sessions,
+        "workers": workers,
         "models_dir": models,
         "lcvd_weights": weights,
         "lcvd_backend": backend,
@@ -87,7 +99,16 @@ def serve(
         "tls": None if tls is None else [part for part in (tls, key) if part is not None],
         "log_level": log_level,
     }
-    raise typer.Exit(run({name: value for name, value in given.items() if value is not None}))
+    raise typer.Exit(run({name: value for name, value in given.items() if value is not None}, front=_front))
+
+
+def _front(settings: "Settings") -> "Service":
+    """Returns the front of several workers; its packages are an extra."""
+    try:
+        from server.cluster.service import front_service
+    except ImportError as error:
+        raise WorkersUnavailable(f"{error.name} is not installed, and --workers needs it", CLUSTER) from error
+    return front_service(settings)
 
 
 app.command()(camera)
@@ -100,6 +121,7 @@ app.command()(lights)
 app.command()(doctor)
 app.command()(extension)
 app.command()(token)
+app.command()(drain)
 bench.command()(lcvd)
 bench.command()(viewers)
 app.add_typer(bench)

@@ -7,18 +7,18 @@ warm-up, image decoding and light estimation run on threads of their own, encode
 import asyncio
 import logging
 import mimetypes
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, WebSocket
+from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from engine.protocols import Engine
@@ -40,6 +40,7 @@ from server.security.grant import Grant
 from server.session.control import Control
 from server.session.session import Session
 from server.session.state import Server
+from server.session.tasks import Tasks
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -48,8 +49,17 @@ RECOVER_EVERY_S = 60.0
 ADAPT_EVERY_S = 1.0
 
 
-def create_app(settings: Settings | None = None, make: Callable[[str], Engine] | None = None) -> FastAPI:
-    """Returns the application. `make(name)` builds engines (tests inject fakes). `app.state.server` is the Server."""
+Beside = Callable[[Session, WebSocket], Coroutine[Any, Any, None]]
+Inner = Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]
+
+
+def create_app(
+    settings: Settings | None = None, make: Callable[[str], Engine] | None = None, *, beside: Beside | None = None
+) -> FastAPI:
+    """Returns the application. `make(name)` builds engines (tests inject fakes). `app.state.server` is the Server.
+
+    `beside` runs as long as a session of its own socket does (`server.cluster.worker_app`).
+    """
     settings = settings or Settings()
     server = Server(settings, make)
 
@@ -73,6 +83,24 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
                 task.cancel()
             await server.close()
 
+    app = assemble(server, lifespan, websocket)
+    app.state.beside = beside
+    return app
+
+
+def assemble(
+    server: Any,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    socket: Callable[[WebSocket], Awaitable[None]],
+    inner: Inner | None = None,
+    first: APIRouter | None = None,
+) -> FastAPI:
+    """Returns an application with every route, the page, access control, and `socket` for /ws.
+
+    `inner` sees each request that access control has admitted, before its route does; routes of `first` come before
+    others of the same path.
+    """
+    settings: Settings = server.settings
     app = FastAPI(
         title="relight-live",
         version=VERSION,
@@ -83,10 +111,14 @@ def create_app(settings: Settings | None = None, make: Callable[[str], Engine] |
         openapi_url=None,  # a route of our own
     )
     app.state.server = server
+    if inner is not None:
+        app.middleware("http")(inner)
     install_middleware(app)
+    if first is not None:
+        app.include_router(first)
     for each in (router, debug_router, links_router, viewing_router, whip_router, whep_router):
         app.include_router(each)
-    app.add_api_websocket_route("/ws", websocket)
+    app.add_api_websocket_route("/ws", socket)
     _add_page(app, settings.client_dir)
     return app
 
@@ -107,7 +139,7 @@ async def _adapt(server: Server) -> None:
         server.adapt()
 
 
-def uvicorn_config(settings: Settings, app: FastAPI | None = None, **changes: Any) -> uvicorn.Config:
+def uvicorn_config(settings: Settings, app: ASGIApp | None = None, **changes: Any) -> uvicorn.Config:
     """Returns uvicorn's configuration: message limits, heartbeat, and an end within 5 s of SIGTERM."""
     options: dict[str, Any] = {
         "host": settings.host,
@@ -147,13 +179,18 @@ async def websocket(socket: WebSocket) -> None:
     session_id.set(session.id)
     server.metrics.sockets.inc()
     control = Control(socket, server.settings, grant)
+    beside: Beside | None = socket.app.state.beside
+    tasks = Tasks("a control socket")
     lost = False
     try:
         session.attach(control)
+        if beside is not None and named is None:
+            tasks.spawn(beside(session, socket))
         lost = await _converse(socket, session, control) not in LEFT
     finally:
         server.metrics.sockets.dec()
         session.detach(control)
+        await tasks.cancel()
         try:
             if named is None:
                 await (server.lose(session) if lost else server.end(session))

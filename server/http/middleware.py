@@ -56,6 +56,8 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
             address = request.client.host if request.client is not None else ""
             access.check(request.headers, scope, address=address, view=view)
         response = await call_next(request)
+    except HTTPException as error:
+        response = await on_http_exception(request, error)
     except Exception as error:  # the boundary of HTTP: the client gets {code, message, hint} whatever happened
         response = await on_error(request, error)
     response.headers.update(cors_headers(request.headers, path, settings))

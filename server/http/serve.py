@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.markup import escape
 
 from engine import ENGINES
 from engine.protocols import Engine
-from server.errors import StateError
+from server.errors import StateError, WorkersUnavailable
 from server.http.announcement import Announcement
 from server.http.app import create_app, uvicorn_config
 from server.logs import configure
@@ -32,37 +33,63 @@ WHO_MAY_COME_IN = (
 JSON_HINT = """lists are JSON, as in RELIGHT_ALLOWED_ORIGINS='["https://example.org"]'"""
 
 
-class _Server(uvicorn.Server):
-    """Announces the page's address and the engine once that is warm and the socket open."""
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An application to serve, and what is said and done around it."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, announcement: Announcement) -> None:
+    app: FastAPI
+    greet: Callable[[Console, str], None]  # prints what runs, once it does, at this address
+    give_up: Callable[[], None]  # ends a start under way; may wait
+
+
+class _Server(uvicorn.Server):
+    """Announces the page's address and what runs there once that is warm and the socket open."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, announcement: Announcement) -> None:
         super().__init__(config)
-        self._app, self._announcement = app, announcement
-        self._engines: Engines = app.state.server.engines
+        self._service, self._announcement = service, announcement
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.should_exit:
             return
         console = Console(soft_wrap=True, highlight=False)
-        if self._engines.degraded_reason:
-            console.print(f"[yellow]fallback:[/] {escape(self._engines.degraded_reason)} (see relight doctor)")
-        engine, url = self._engines.camera_engine, self._announcement.urls[0]
-        console.print(f"relight-live: engine [bold]{engine}[/] ready at [bold]{escape(url)}[/]")
-        self._announcement.show(console, self._app.state.access)
-        if (default := self._engines.default) != engine:
-            console.print(f"[dim]{default} warms up in the background; portraits sent now are animated once it is[/]")
+        self._service.greet(console, self._announcement.urls[0])
+        self._announcement.show(console, self._service.app.state.access)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if not self.started:
             # The warm-up compiles for half a minute, or waits for a download: give it up. A thread of its own, since
             # a signal handler may not wait for locks.
-            threading.Thread(target=self._engines.close, name="relight-free", daemon=True).start()
+            threading.Thread(target=self._service.give_up, name="relight-free", daemon=True).start()
 
 
-def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) -> int:
-    """Serves until a signal; returns the exit status. `make(name)` builds engines (tests inject fakes)."""
+def one_process(settings: Settings, make: Callable[[str], Engine] | None = None) -> Service:
+    """Returns the service of this process alone. `make(name)` builds engines (tests inject fakes)."""
+    app = create_app(settings, make)
+    engines: Engines = app.state.server.engines
+
+    def greet(console: Console, url: str) -> None:
+        if engines.degraded_reason:
+            console.print(f"[yellow]fallback:[/] {escape(engines.degraded_reason)} (see relight doctor)")
+        console.print(f"relight-live: engine [bold]{engines.camera_engine}[/] ready at [bold]{escape(url)}[/]")
+        if (default := engines.default) != engines.camera_engine:
+            console.print(f"[dim]{default} warms up in the background; portraits sent now are animated once it is[/]")
+
+    return Service(app, greet, engines.close)
+
+
+def run(
+    overrides: dict[str, Any],
+    make: Callable[[str], Engine] | None = None,
+    *,
+    front: Callable[[Settings], Service] | None = None,
+) -> int:
+    """Serves until a signal; returns the exit status. `make(name)` builds engines (tests inject fakes).
+
+    `front` makes the service where the settings ask for workers.
+    """
     console = Console(stderr=True, soft_wrap=True, highlight=False)
 
     def refuse(message: str, hint: str = "") -> int:
@@ -93,8 +120,8 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
     configure(settings.log_level, settings.log_format)
     try:
         tls = tls_files(settings)
-        app = create_app(settings, make)
-    except StateError as error:
+        service = front(settings) if front is not None and settings.workers else one_process(settings, make)
+    except (StateError, WorkersUnavailable) as error:
         return refuse(error.message, error.hint)
     # Bound and listening before the warm-up, so that a taken port is an error at once (two that are bound with
     # SO_REUSEADDR and not yet listening would not see each other) and a page opened early waits instead of failing.
@@ -115,12 +142,12 @@ def run(overrides: dict[str, Any], make: Callable[[str], Engine] | None = None) 
     console.print(f"[dim]warming up engine {escape(settings.engine)} …[/]")
     config = uvicorn_config(
         settings,
-        app,
+        service.app,
         log_level="debug" if settings.log_level == "debug" else "warning",
         ssl_certfile=tls and tls.certificate,
         ssl_keyfile=tls and tls.key,
     )
     port = listener.getsockname()[1]
-    server = _Server(config, app, Announcement(settings, port, tls.fingerprint if tls else ""))
+    server = _Server(config, service, Announcement(settings, port, tls.fingerprint if tls else ""))
     server.run(sockets=[listener])
     return 0 if server.started else 1

@@ -56,6 +56,12 @@ class Admission:
         self._advance()
         return len(self._waiting)
 
+    @property
+    def line(self) -> list[str]:
+        """Those who wait, in their order."""
+        self._advance()
+        return list(self._waiting)
+
     def enter(self, session: str) -> None:
         """Takes a place; a session that has one, or for which one is held, gets it."""
         self._advance()

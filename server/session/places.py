@@ -57,7 +57,7 @@ class Places:
         if self._settings.max_sessions != "auto" and not self._settings.step_down:
             return
         try:
-            measured = measure(engine)
+            measured = measure(engine, self._settings.cores)
         except Exception as error:  # the engine's boundary: a server that knows less of itself still serves
             logger.warning("the capacity could not be measured: %s", explain(error).message)
         else:

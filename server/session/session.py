@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,7 @@ class Session:
         self._take_over = take_over
         self._make_peer = make_peer
         self._requested = Requested(engines.default)
+        self.changed = asyncio.Event()  # what `save` returns is another than before; whoever waits for it clears it
         self._running = ""  # the engine of the connection: not the requested one, while that waits for a portrait
         self._connection = Connection(self.id, admission, metrics, clock)
         self.viewers = Viewers(settings, metrics)
@@ -198,7 +200,7 @@ class Session:
 
     async def set_portrait(self, rgb: NDArray[np.uint8], placeholder: NDArray[np.uint8] | None = None) -> None:
         """Gives the avatar a portrait [H,W,3], with the settings requested so far, and its placeholder crop."""
-        self._requested = self._requested.with_portrait(rgb, placeholder)
+        self._request(self._requested.with_portrait(rgb, placeholder))
         await self._reconcile()
 
     # ---- messages
@@ -247,7 +249,7 @@ class Session:
             prediction = self._engines.predict(settings.avatar_of(NO_PORTRAIT), fps or DEFAULT_FPS)
         except ValueError as error:  # of an engine that knows what its model can do
             raise BadMessage(str(error), "docs/lcvd.md says what each mode needs") from error
-        self._requested = self._requested.with_avatar_settings(settings)
+        self._request(self._requested.with_avatar_settings(settings))
         if self._requested.avatar is not None:
             await self._reconcile()
         return protocol.Predicted.of(prediction)
@@ -256,6 +258,7 @@ class Session:
         """Goes on under another viewing name; who views under the old one is ended."""
         if view != self.view:
             self.view = view
+            self.changed.set()
             await self.viewers.end_all()
         return view
 
@@ -264,7 +267,7 @@ class Session:
         device = await asyncio.to_thread(self._engines.device, name)
         if self._requested.avatar is None and device.traits.shows_avatar:
             raise BadMessage(f"engine={name!r} needs a portrait", "upload one first: POST /api/portrait")
-        self._requested = replace(self._requested, engine=name)
+        self._request(replace(self._requested, engine=name))
         await self._reconcile()
 
     async def _resume(self, message: protocol.Resume) -> protocol.ResumeAck:
@@ -282,10 +285,14 @@ class Session:
 
     # ---- requested settings → connection
 
+    def _request(self, requested: Requested) -> None:
+        self._requested = requested
+        self.changed.set()
+
     def _apply(self, requested: Requested) -> None:
         """Takes over `requested` and brings the live stream's light, view, mirror and pause to it."""
         before, lighting = self._requested, requested.light.lighting  # raises before anything changed
-        self._requested = requested
+        self._request(requested)
         if self.peer is not None:
             live = self.peer.live
             if requested.light is before.light:
@@ -334,7 +341,7 @@ class Session:
             requested.controls(running.engine),
             self._settings,
             on_end=lambda reason: self._peer_ended(peer, reason),
-            on_bad_size=self._bad_size,
+            on_bad_size=partial(self._notices.frame_size, limits=self._settings.frame_limits),
             on_sent=self._sent,
             hub=self.viewers.hub,
             ends_silent=self._on_ended is not None,
@@ -353,9 +360,6 @@ class Session:
         self._tasks.spawn(self._connection.end(peer))
         if self._on_ended is not None:
             self._on_ended()
-
-    def _bad_size(self, width: int, height: int) -> None:
-        self._notices.frame_size(width, height, self._settings.frame_limits)
 
     def _sent(self, frame: OutputFrame, now_s: float) -> None:
         self._on_picture(frame.rgb.shape[0] * frame.rgb.shape[1])
@@ -392,6 +396,5 @@ class Session:
 
     def _task_failed(self) -> None:
         if not self.ending:
-            self._notices.send(
-                "internal", "Something went wrong on the server.", "reload the page if the picture stops"
-            )
+            message = "Something went wrong on the server."
+            self._notices.send("internal", message, "reload the page if the picture stops")

@@ -157,6 +157,15 @@ class Server:
             await self.end(session)
         return lost
 
+    async def give_up(self, name: str) -> None:
+        """Ends the session of this name, or what is kept of it, since it goes on in another process."""
+        lost, session = self.lost.take(name), self.sessions.get(name)
+        if lost is not None:
+            await lost.viewers.close()
+        if session is not None and name not in self.publications:
+            session.hang_up(1008, "resumed on another socket")
+            await self.end(session)
+
     async def end(self, session: Session) -> None:
         """Ends a session and frees its place. Again: waits for the same end."""
         self.publications.pop(session.id, None)

@@ -23,7 +23,7 @@ from server.http import serve
 def test_options_become_settings(monkeypatch: pytest.MonkeyPatch, arguments: list[str], given: dict[str, Any]) -> None:
     """What is not given is left to the environment; --tls takes one word or two."""
     heard: list[dict[str, Any]] = []
-    monkeypatch.setattr(serve, "run", lambda overrides: heard.append(overrides) or 0)
+    monkeypatch.setattr(serve, "run", lambda overrides, front: heard.append(overrides) or 0)
     assert CliRunner().invoke(app, ["serve", *arguments]).exit_code == 0
     assert heard == [given]
 

@@ -133,7 +133,7 @@ def test_the_avatars_weights_and_backend_are_options(monkeypatch: pytest.MonkeyP
     from server.cli.main import app
 
     given: list[dict] = []
-    monkeypatch.setattr("server.http.serve.run", lambda overrides: given.append(overrides) or 0)
+    monkeypatch.setattr("server.http.serve.run", lambda overrides, front: given.append(overrides) or 0)
     result = CliRunner().invoke(app, ["serve", "--engine", "lcvd", "--weights", "tiny", "--backend", "eager"])
     assert result.exit_code == 0, result.output
     assert given == [{"engine": "lcvd", "lcvd_weights": "tiny", "lcvd_backend": "eager"}]

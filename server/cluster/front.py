@@ -1,0 +1,252 @@
+"""The application of a front: page, access, signalling and placement. It relights nothing.
+
+Every request and socket is checked as in a single server, then passed on to a worker; media go straight between the
+participant and that worker.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Query, Request, WebSocket
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from server.cluster.directory import Directory
+from server.cluster.forward import Forwarder, merged_lists
+from server.cluster.front_metrics import scrape
+from server.cluster.launcher import Launcher
+from server.cluster.pool import WorkerPool
+from server.cluster.relay import Relay, Unreachable
+from server.cluster.worker import Worker
+from server.errors import Busy, NotReady, ServerError, explain
+from server.http.access import AccessControl, chosen_subprotocol
+from server.http.app import assemble
+from server.http.error_body import WRONG_PART, errors
+from server.http.routes import HealthBody
+from server.http.scopes import needs
+from server.metrics import Metrics
+from server.protocol import ErrorReply, Notice
+from server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EVEN_OUT_S = 1.0
+ATTEMPTS = 3  # workers that a socket is offered to
+MOVING = Notice(
+    code="moving",
+    message="The server moves this session to another process.",
+    hint="connect again and resume; close this socket once the new picture is there",
+)
+
+
+class Front:
+    """The state of one front: in the place of a single server's, as far as its routes ask for it."""
+
+    def __init__(self, settings: Settings, launcher: Launcher, secret: str) -> None:
+        """`secret` is shared with the workers, which admit nobody else."""
+        self.settings = settings
+        self.metrics = Metrics()
+        self.stopping = False
+        self.pool = WorkerPool(launcher, secret, settings.worker_timeout_s, settings.drain_s)
+        self.directory = Directory(settings.resume_s)
+        self.forwarder = Forwarder(self.pool, self.directory)
+        self.relays: set[Relay] = set()
+        self._telling: set[asyncio.Task[None]] = set()
+        self.pool.on_drain = self._ask_to_leave
+
+    @property
+    def health(self) -> HealthBody:
+        """The participants and places of all workers."""
+        workers = list(self.pool)
+        return HealthBody(
+            status="ok",
+            sessions=sum(worker.status.inside for worker in workers),
+            max_sessions=sum(worker.status.limit for worker in workers if worker.available),
+            engine=next((worker.status.engine for worker in workers if worker.status.ready), ""),
+        )
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Brings an accepted socket to a worker. Raises NotReady, NoSession."""
+        named = socket.query_params.get("session")
+        for _ in range(ATTEMPTS):
+            worker = self.pool.choose() if named is None else await self._owner(socket, named)
+            relay = Relay(socket, worker, self.directory)
+            self.relays.add(relay)
+            try:
+                await relay.run()
+                return
+            except Unreachable as error:
+                logger.warning("worker %d is not reached: %s", worker.number, error)
+                await asyncio.sleep(0.05)  # the pool is about to notice
+            finally:
+                self.relays.discard(relay)
+        raise NotReady("no worker is ready", "try again in a few seconds")
+
+    async def _owner(self, socket: WebSocket, name: str) -> Worker:
+        worker = await self.forwarder.of_name(Request({**socket.scope, "type": "http"}), name)
+        assert worker is not None
+        return worker
+
+    async def even_out(self) -> None:
+        """Calls those who wait at one worker to another one that has places, a participant a second."""
+        while True:
+            await asyncio.sleep(EVEN_OUT_S)
+            room = [
+                worker for worker in self.pool if worker.available and worker.free > 0 and not worker.status.waiting
+            ]
+            line = next((worker.status.waiting for worker in self.pool if worker.status.waiting), [])
+            relay = next((relay for relay in self.relays if line and relay.name == line[0]), None)
+            if room and relay is not None:
+                relay.call_back()
+
+    def _ask_to_leave(self, worker: Worker) -> None:
+        for relay in self.relays:
+            if relay.worker is worker:
+                task = asyncio.ensure_future(relay.tell(MOVING.model_dump()))
+                self._telling.add(task)
+                task.add_done_callback(self._told)
+
+    def _told(self, task: "asyncio.Task[None]") -> None:
+        self._telling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.debug("a participant could not be told: %r", error)  # it has left
+
+
+def create_front(settings: Settings, launcher: Launcher, secret: str) -> FastAPI:
+    """Returns the application of a front. `app.state.server` is the Front."""
+    front = Front(settings, launcher, secret)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await front.pool.start()
+        evening_out = asyncio.create_task(front.even_out())
+        try:
+            yield
+        finally:
+            front.stopping = True
+            evening_out.cancel()
+            await front.pool.close()
+
+    app = assemble(front, lifespan, websocket, front.forwarder, first=router)
+    return app
+
+
+@needs("control")
+async def websocket(socket: WebSocket) -> None:
+    """Relays `socket` to a worker; a refused one gets the reason and is closed."""
+    front: Front = socket.app.state.server
+    await socket.accept(chosen_subprotocol(socket.headers))
+    access: AccessControl = socket.app.state.access
+    try:
+        access.check(socket.headers, "control", address=socket.client.host if socket.client is not None else "")
+        if front.stopping:
+            raise NotReady("the server is shutting down", "reload the page in a moment")
+        front.metrics.sockets.inc()
+        try:
+            await front.serve(socket)
+        finally:
+            front.metrics.sockets.dec()
+    except ServerError as refusal:
+        front.metrics.refused.labels(refusal.code).inc()
+        await socket.send_text(ErrorReply.about(explain(refusal)).text())
+        await socket.close(1013 if isinstance(refusal, (Busy, NotReady)) else 1008, refusal.code)
+
+
+router = APIRouter()
+
+
+class WorkerLine(BaseModel):
+    """One worker."""
+
+    worker: int
+    place: str = Field(description="Number of its process.")
+    ready: bool
+    draining: bool
+    engine: str
+    sessions: int = Field(description="Participants.")
+    max_sessions: int
+
+
+REFUSED = {
+    "s401": "The server asks for a token.",
+    "s403": "The token is not the operator's, or this is another machine.",
+}
+
+
+@router.get("/healthz", tags=["health"], summary="Alive")
+@needs(None)
+async def healthz(request: Request) -> HealthBody:
+    """Answer while the front is alive."""
+    return _front(request).health
+
+
+@router.get("/readyz", tags=["health"], summary="Ready", responses=errors(s503="Not now."))
+@needs(None)
+async def readyz(request: Request) -> HealthBody:
+    """Answer 200 while a worker is warm and has a place."""
+    front = _front(request)
+    front.pool.choose()
+    if not any(worker.available and worker.status.inside < worker.status.limit for worker in front.pool):
+        raise Busy(f"all {front.health.max_sessions} places are taken", "start more workers")
+    return front.health
+
+
+@router.get("/metrics", tags=["health"], summary="Metrics", response_class=Response)
+@needs(None)
+async def metrics(request: Request) -> Response:
+    """Write the metrics of all workers as Prometheus text, with the label worker."""
+    text = await scrape(_front(request).pool)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/debug/sessions", include_in_schema=False)
+@needs("operate")
+async def sessions(request: Request) -> Response:
+    """Lists the sessions of all workers."""
+    return await merged_lists(await _front(request).forwarder.everywhere(request))
+
+
+@router.get("/api/workers", tags=["operations"], summary="Workers", responses=errors(**REFUSED))
+@needs("operate")
+async def workers(request: Request) -> list[WorkerLine]:
+    """List the worker processes."""
+    return [
+        WorkerLine(
+            worker=each.number,
+            place=each.launched.place,
+            ready=each.status.ready,
+            draining=each.draining,
+            engine=each.status.engine,
+            sessions=each.status.inside,
+            max_sessions=each.status.limit,
+        )
+        for each in _front(request).pool
+    ]
+
+
+@router.post(
+    "/api/workers/{worker}/drain",
+    tags=["operations"],
+    summary="Drain a worker",
+    status_code=204,
+    responses=errors(**REFUSED, s404="There is no such worker, or it is the only one.", s422=WRONG_PART),
+)
+@needs("operate")
+async def drain(
+    request: Request,
+    worker: int,
+    replace: Annotated[
+        bool, Query(description="After a successor is warm; without one: only where others are.")
+    ] = True,
+) -> Response:
+    """Move a worker's participants to others, without a gap in their picture, and end it."""
+    await _front(request).pool.drain(worker, replace)
+    return Response(status_code=204)
+
+
+def _front(request: Request) -> Front:
+    front: Front = request.app.state.server
+    return front

@@ -1,0 +1,167 @@
+"""The workers of one front: started, asked for their health, replaced when they die or hang, drained on request."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import httpx
+
+from server.cluster.launcher import Launcher
+from server.cluster.worker import Worker
+from server.errors import NotReady, NoWorker, ServerError
+from server.session.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+ASK_EVERY_S = 0.25
+LATE_S = 0.25  # by so much the front itself was late: then it judges nobody
+WARM_LIMIT_S = 600.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between attempts to replace a worker
+
+
+class WorkerPool:
+    """Owns the workers. Everything on the event loop; the launcher's calls on threads."""
+
+    def __init__(self, launcher: Launcher, secret: str, timeout_s: float, drain_s: float) -> None:
+        self._launcher = launcher
+        self._secret = secret
+        self._timeout_s = timeout_s
+        self._drain_s = drain_s
+        self._workers: dict[int, Worker] = {}
+        self._next = 0
+        self._tasks = Tasks("the workers")
+        self._closing = False
+        self.died = 0  # workers that were lost
+        self.on_drain: Callable[[Worker], None] = lambda worker: None  # asks its participants to leave
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(list(self._workers.values()))
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    async def start(self) -> None:
+        """Starts the workers and returns once the first is warm. Raises ServerError."""
+        count = await asyncio.to_thread(self._launcher.start)
+        starting = [asyncio.ensure_future(self._launch()) for _ in range(count)]
+        done, _ = await asyncio.wait(starting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        self._tasks.spawn(self._all_of(starting))
+        deadline_s = time.monotonic() + WARM_LIMIT_S
+        while not any(worker.status.ready for worker in self) and time.monotonic() < deadline_s and not self._closing:
+            await asyncio.sleep(ASK_EVERY_S / 2)
+
+    async def close(self) -> None:
+        """Ends every worker."""
+        self._closing = True
+        await self._tasks.cancel()
+        await asyncio.gather(*(worker.end() for worker in self), return_exceptions=True)
+        self._workers.clear()
+        await asyncio.to_thread(self._launcher.stop)
+
+    def choose(self) -> Worker:
+        """Returns the worker with most places free. Raises NotReady where none is ready."""
+        able = [worker for worker in self if worker.available]
+        if not able:
+            raise NotReady("no worker is ready", "try again in a few seconds")
+        return max(able, key=lambda worker: (worker.free, -worker.number))
+
+    def any(self) -> Worker:
+        """Returns the worker that is the least busy, also one that is being drained. Raises NotReady."""
+        able = [worker for worker in self if worker.status.ready and not worker.gone.is_set()]
+        if not able:
+            raise NotReady("no worker is ready", "try again in a few seconds")
+        return max(able, key=lambda worker: worker.free)
+
+    async def drain(self, number: int, replace: bool = True) -> None:
+        """Moves everyone off a worker and ends it, after its successor is warm where it gets one. Raises NoWorker."""
+        worker = self._workers.get(number)
+        if worker is None or worker.gone.is_set():
+            raise NoWorker(f"worker={number} does not exist", f"one of {', '.join(map(str, self._workers)) or 'none'}")
+        if worker.draining:
+            return
+        worker.draining = True
+        try:
+            if replace:
+                successor = await self._launch()
+                await self._warm(successor)
+            elif not any(each.available for each in self):
+                raise NoWorker(f"worker={number} is the only one", "drain it with a successor: without --retire")
+        except BaseException:
+            worker.draining = False
+            raise
+        logger.info("worker %d is drained: %d sessions", number, len(worker.sessions))
+        self.on_drain(worker)
+        deadline_s = time.monotonic() + self._drain_s
+        while worker.sessions and time.monotonic() < deadline_s and not worker.gone.is_set():
+            await asyncio.sleep(ASK_EVERY_S / 5)
+        if not worker.gone.is_set():
+            self._workers.pop(number, None)
+            await worker.end()
+            logger.info("worker %d has ended", number)
+
+    async def _all_of(self, starting: Sequence[asyncio.Future[Worker]]) -> None:
+        for result in await asyncio.gather(*starting, return_exceptions=True):
+            if isinstance(result, ServerError):
+                logger.error("%s; %s", result.message, result.hint)
+                self._tasks.spawn(self._replace())
+
+    async def _launch(self) -> Worker:
+        number, self._next = self._next, self._next + 1
+        launched = await asyncio.to_thread(self._launcher.launch, number)
+        worker = Worker(number, launched, self._secret)
+        if self._closing:
+            await worker.end()
+            raise NotReady("the server is shutting down", "start it again")
+        self._workers[number] = worker
+        self._tasks.spawn(self._watch(worker))
+        return worker
+
+    async def _warm(self, worker: Worker) -> None:
+        deadline_s = time.monotonic() + WARM_LIMIT_S
+        while not worker.status.ready:
+            if worker.gone.is_set() or time.monotonic() > deadline_s:
+                raise NotReady("the worker's successor did not get warm", "see the log of the workers")
+            await asyncio.sleep(ASK_EVERY_S / 2)
+
+    async def _watch(self, worker: Worker) -> None:
+        """Asks a worker for its status until it does not answer, which ends it."""
+        allowed_s = WARM_LIMIT_S  # it answers nothing before its engine is warm
+        while not worker.gone.is_set():
+            asked_s = time.monotonic()
+            try:
+                await worker.ask(allowed_s)
+                allowed_s = self._timeout_s
+            except httpx.HTTPError as error:
+                if worker.gone.is_set():
+                    return
+                took_s = time.monotonic() - asked_s
+                if isinstance(error, httpx.TimeoutException) and took_s > allowed_s + LATE_S:
+                    continue  # it may be the front that slept
+                await self.lose(worker, "does not answer" if isinstance(error, httpx.TimeoutException) else "has died")
+                return
+            await asyncio.sleep(ASK_EVERY_S)
+
+    async def lose(self, worker: Worker, why: str) -> None:
+        """Ends a worker that died or hangs, and starts another in its place."""
+        if self._workers.pop(worker.number, None) is None:
+            return
+        logger.error("worker %d (%s) %s", worker.number, worker.launched.place, why)
+        self.died += 1
+        worker.gone.set()  # before anything that takes time: its participants leave now
+        if not self._closing:
+            self._tasks.spawn(self._replace())
+        await worker.end()
+
+    async def _replace(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._closing:
+            try:
+                await self._launch()
+                return
+            except ServerError as error:
+                logger.error("%s; next attempt in %.0f s", error.message, pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)

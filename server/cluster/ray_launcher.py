@@ -1,0 +1,99 @@
+"""Workers as Ray actors: on this machine, or spread over the nodes of a cluster.
+
+Each worker takes a whole GPU where there are any, else CORES cores, so that Ray places as many on a node as it carries.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from engine.protocols import Engine
+from server.cluster.launcher import Launched
+from server.cluster.worker_process import WorkerProcess
+from server.errors import WorkersUnavailable
+from server.rtc.bench.frame_cost import available_cores
+from server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CORES = 2  # of one worker without a GPU: the engine's thread, and codecs beside it
+OBJECT_STORE_BYTES = 80 * 2**20  # the least that Ray takes; nothing of ours goes through it
+LAUNCH_LIMIT_S = 120.0
+INSTALL = "pip install -e '.[cluster]'"
+
+
+class RayLauncher:
+    """Starts workers by Ray. `settings.workers` says how many and where."""
+
+    def __init__(self, settings: Settings, secret: str, make: Callable[[str], Engine] | None = None) -> None:
+        """Raises WorkersUnavailable without Ray."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's next default, which it warns of
+        try:
+            import ray
+        except ImportError as error:
+            raise WorkersUnavailable("Ray is not installed, and --workers needs it", INSTALL) from error
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        self._ray: Any = ray
+        self._settings = self._shared = settings
+        self._secret = secret
+        self._make = make
+        self._gpus = self._cores = 0.0
+
+    @property
+    def _remote(self) -> bool:
+        return self._settings.workers.startswith("ray://")
+
+    def start(self) -> int:
+        """Joins the cluster, or starts Ray on this machine; returns how many workers are wanted."""
+        ray, wanted = self._ray, self._settings.workers
+        local = {
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "configure_logging": False,
+        }
+        try:
+            ray.init(address=wanted if self._remote else "local", **({} if self._remote else local))
+            resources = ray.cluster_resources()
+        except Exception as error:  # Ray's boundary: it raises errors of many kinds
+            place = wanted if self._remote else "on this machine"
+            raise WorkersUnavailable(
+                f"Ray cannot be reached or started {place}: {_sentence(error)}", "ray status"
+            ) from error
+        self._gpus, self._cores = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
+        count = int(wanted) if wanted.isdecimal() else max(1, int(self._gpus or self._cores // CORES))
+        if not self._remote and self._settings.cores is None:  # each counts on its share of this machine
+            self._shared = self._settings.model_copy(update={"cores": available_cores() / count})
+        return count
+
+    def launch(self, number: int) -> Launched:
+        """Starts worker `number`; returns once it listens. Raises WorkersUnavailable."""
+        ray = self._ray
+        # A number that was asked for is not held back by cores that Ray does not see free.
+        share = {"num_gpus": 1} if self._gpus else {"num_cpus": 0 if self._settings.workers.isdecimal() else CORES}
+        spread: dict[str, Any] = {"scheduling_strategy": "SPREAD"} if self._remote else {}
+        actor_class = ray.remote(WorkerProcess)
+        try:
+            host = "127.0.0.1" if not self._remote else ""
+            actor = actor_class.options(max_restarts=0, **share, **spread).remote(
+                self._shared, self._secret, host, self._make
+            )
+            url, process = ray.get(actor.address.remote(), timeout=LAUNCH_LIMIT_S)
+        except Exception as error:  # Ray's boundary
+            raise WorkersUnavailable(f"worker {number} cannot be started: {_sentence(error)}", "ray status") from error
+        return Launched(url, str(process), lambda: self._kill(actor))
+
+    def stop(self) -> None:
+        """Ends every worker, and Ray where it was started here."""
+        self._ray.shutdown()
+
+    def _kill(self, actor: Any) -> None:
+        try:
+            self._ray.kill(actor, no_restart=True)
+        except Exception as error:  # Ray's boundary: it is gone already
+            logger.debug("a worker cannot be killed: %r", error)
+
+
+def _sentence(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]

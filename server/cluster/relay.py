@@ -1,0 +1,169 @@
+"""Carries one WebSocket between a participant and the worker that has the session, both ways, unchanged.
+
+Binary messages of the worker are for the front: the session's state. When the worker is gone the participant is told to
+come back (1012, service restart), which finds another worker; a participant who is gone is gone for the worker too.
+"""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from fastapi import WebSocket
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from server.cluster.directory import Directory, Known
+from server.cluster.front_header import passed_on
+from server.cluster.worker import Worker
+from server.cluster.worker_process import MAX_MESSAGE_BYTES
+from server.http.access import subprotocols
+
+logger = logging.getLogger(__name__)
+
+RESTART, LOST = 1012, 4001  # close codes: to the participant; to the worker, which then keeps the choices
+PASSABLE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
+LEFT = (1000, 1001)
+
+
+class Unreachable(Exception):
+    """The worker cannot be reached: another one may be tried."""
+
+
+class Relay:
+    """One participant's socket."""
+
+    def __init__(self, client: WebSocket, worker: Worker, directory: Directory) -> None:
+        self._client = client
+        self._worker = worker
+        self._directory = directory
+        self._known: Known | None = None
+        self._closed_by: int | None = None  # the participant's close code
+        self._closing: tuple[int, str] | None = None  # from here
+        self._called = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        """The session's name; "" before its welcome."""
+        return self._known.name if self._known is not None else ""
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that has the session."""
+        return self._worker
+
+    async def tell(self, message: dict[str, Any]) -> None:
+        """Sends the participant a message of the front."""
+        await self._client.send_text(json.dumps(message))
+
+    def call_back(self) -> None:
+        """Ends the socket so that the participant comes back, to a worker that has a place."""
+        self._called.set()
+
+    async def run(self) -> None:
+        """Relays until either side ends. Raises Unreachable before anything was relayed."""
+        try:
+            backend = await self._connect()
+        except (OSError, InvalidHandshake, TimeoutError, ConnectionClosed) as error:
+            raise Unreachable(str(error)) from error
+        try:
+            pumps = [
+                asyncio.ensure_future(work)
+                for work in (
+                    self._to_worker(backend),
+                    self._to_client(backend),
+                    self._worker.gone.wait(),
+                    self._called.wait(),
+                )
+            ]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in pumps:
+                pump.cancel()
+            for result in await asyncio.gather(*pumps, return_exceptions=True):
+                if isinstance(result, Exception) and not isinstance(result, ConnectionClosed):
+                    logger.error("a socket could not be relayed", exc_info=result)
+        finally:
+            await self._end(backend)
+
+    async def _connect(self) -> ClientConnection:
+        headers = passed_on(self._client.scope, self._worker.secret)
+        url = self._worker.launched.url.replace("http", "ws", 1) + "/ws"
+        if query := self._client.scope.get("query_string"):
+            url += f"?{query.decode('latin-1')}"
+        return await connect(
+            url,
+            additional_headers=headers,
+            subprotocols=subprotocols(self._client.headers) or None,  # type: ignore[arg-type]
+            max_size=MAX_MESSAGE_BYTES,
+            compression=None,
+            proxy=None,
+            ping_interval=None,  # the pool knows whether the worker lives
+            close_timeout=1.0,
+            open_timeout=5.0,
+        )
+
+    async def _to_worker(self, backend: ClientConnection) -> None:
+        while True:
+            message = await self._client.receive()
+            if message["type"] == "websocket.disconnect":
+                self._closed_by = int(message.get("code") or 1006)
+                return
+            text = message.get("text") or ""
+            if '"resume"' in text:
+                await self._move(text)
+            await backend.send(text)
+
+    async def _to_client(self, backend: ClientConnection) -> None:
+        try:
+            async for message in backend:
+                if isinstance(message, bytes):
+                    if self._known is not None:
+                        self._known.update(message)
+                    continue
+                if self._known is None:
+                    self._welcome(message)
+                await self._client.send_text(message)
+        except ConnectionClosed as closed:
+            logger.debug("a worker's socket ended: %s", closed)
+        received = backend.close_code
+        if received in PASSABLE:
+            self._closing = received, backend.close_reason or ""
+
+    def _welcome(self, text: str) -> None:
+        message = json.loads(text)
+        # A control socket beside a publication is no session of its own; a refusal is none at all.
+        if message.get("type") == "welcome" and "session" not in self._client.query_params:
+            self._known = self._directory.add(message["session"], self._worker, message["view"])
+
+    async def _move(self, text: str) -> None:
+        """Brings the session that is about to be resumed to this worker, where another one had it."""
+        try:
+            asked = json.loads(text)
+            name = asked["session"] if asked["type"] == "resume" else ""
+        except (ValueError, KeyError, TypeError):
+            return  # the worker says what is wrong with it
+        known = self._directory.get(name) if isinstance(name, str) else None
+        if known is None or known.worker is self._worker or known.state is None:
+            return
+        before = known.worker
+        if not (before.gone.is_set() or before.draining):
+            await before.release(known.name)
+        await self._worker.put_lost(known.name, known.state)
+        if not before.draining:
+            self._directory.forget(known.name)
+
+    async def _end(self, backend: ClientConnection) -> None:
+        lost = self._closed_by is None or self._closed_by not in LEFT
+        if self._known is not None:
+            self._directory.leave(self._known, lost)
+        if self._closed_by is not None:
+            code = self._closed_by if self._closed_by in LEFT else LOST
+            if not self._worker.gone.is_set():
+                await backend.close(code)
+            return
+        backend.transport.abort()
+        code, reason = self._closing or (RESTART, "the worker has ended; come back")
+        try:
+            await self._client.close(code, reason)
+        except RuntimeError as error:  # the participant has closed meanwhile
+            logger.debug("closing a socket: %r", error)

@@ -1,0 +1,72 @@
+"""One worker as the front knows it: where it is, how full, whether it answers, and what the front asks of it."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+
+from server.cluster.front_header import INTERNAL, SECRET
+from server.cluster.launcher import Launched
+from server.cluster.state_message import Message
+from server.cluster.worker_app import WorkerStatus
+
+TIMEOUT_S = 30.0  # of what is passed on: an upload may be read for a while
+
+
+class Worker:
+    """A worker process. `gone` is set once it died, hangs, or was ended."""
+
+    def __init__(
+        self, number: int, launched: Launched, secret: str, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.number = number
+        self.launched = launched
+        self.status = WorkerStatus()
+        self.draining = False
+        self.gone = asyncio.Event()
+        self.sessions: set[str] = set()  # that the front has brought here
+        self.secret = secret
+        self.http = httpx.AsyncClient(
+            base_url=launched.url,
+            timeout=TIMEOUT_S,
+            transport=transport,
+            limits=httpx.Limits(max_connections=None),
+            trust_env=False,  # no proxy stands between
+        )
+
+    @property
+    def free(self) -> int:
+        """The places that nobody has; sessions that are about to connect count."""
+        return self.status.limit - max(self.status.inside, len(self.sessions))
+
+    @property
+    def available(self) -> bool:
+        """True where it takes another participant."""
+        return self.status.ready and not self.draining and not self.gone.is_set()
+
+    async def ask(self, timeout_s: float) -> None:
+        """Reads `status`. Raises httpx.HTTPError where the worker does not answer."""
+        answer = await self.http.get(f"{INTERNAL}/status", headers=self._secret, timeout=timeout_s)
+        answer.raise_for_status()
+        self.status = WorkerStatus.model_validate(answer.json())
+
+    async def put_lost(self, name: str, state: Message) -> None:
+        """Gives it a session's choices, to be resumed there. Raises httpx.HTTPError."""
+        body = await asyncio.to_thread(json.dumps, state)
+        answer = await self.http.put(f"{INTERNAL}/lost/{name}", content=body, headers=self._secret)
+        answer.raise_for_status()
+
+    async def release(self, name: str) -> None:
+        """Ends a session there that goes on elsewhere. Raises httpx.HTTPError."""
+        (await self.http.post(f"{INTERNAL}/release/{name}", headers=self._secret)).raise_for_status()
+
+    async def end(self) -> None:
+        """Ends the process."""
+        self.gone.set()
+        await asyncio.to_thread(self.launched.kill)
+        await self.http.aclose()
+
+    @property
+    def _secret(self) -> dict[str, Any]:
+        return {SECRET: self.secret}

@@ -1,0 +1,57 @@
+"""Workers as plain child processes: the stand-in for Ray, with the engines that never need a model."""
+
+import multiprocessing
+from multiprocessing.connection import Connection
+
+from engine.passthrough import PassthroughEngine
+from engine.protocols import Engine
+from server.cluster.launcher import Launched
+from server.cluster.worker_process import WorkerProcess
+from server.settings import Settings
+
+START_S = 60.0
+
+
+def passthrough(name: str) -> Engine:
+    """Returns an engine that shows the camera as it is, whatever was asked for."""
+    return PassthroughEngine()
+
+
+def work(settings: Settings, secret: str, pipe: Connection) -> None:
+    """Runs a worker until the other end of `pipe` is closed."""
+    worker = WorkerProcess(settings, secret, "127.0.0.1", passthrough)
+    pipe.send(worker.address())
+    try:
+        pipe.recv()
+    except EOFError:
+        worker.stop()
+
+
+class ProcessLauncher:
+    """Launches `count` workers, and more where the front asks for them."""
+
+    def __init__(self, settings: Settings, secret: str, count: int) -> None:
+        self._settings = settings
+        self._secret = secret
+        self._count = count
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+
+    def start(self) -> int:
+        return self._count
+
+    def launch(self, number: int) -> Launched:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=work, args=(self._settings, self._secret, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        self._processes.append(process)
+        assert ours.poll(START_S), "the worker did not start"
+        url, pid = ours.recv()
+        process.kept = ours  # type: ignore[attr-defined]  # its end is the worker's
+        return Launched(url, str(pid), process.kill)
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.join()
