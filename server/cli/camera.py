@@ -160,8 +160,8 @@ def _requested(
     from engine.errors import PortraitError
     from lcvd.lighting.presets import PRESETS
     from server.camera.control import BACKGROUNDS
-    from server.cli.input_file import read_input
-    from server.cli.light_argument import lighting_from_argument
+    from server.cli.arguments.input_file import read_input
+    from server.cli.arguments.light import lighting_from_argument
     from server.http.uploads import portrait_of
     from server.light_message import RequestedLight
     from server.protocol import SetBackground

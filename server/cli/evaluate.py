@@ -147,7 +147,7 @@ def evaluate_clip(
     from lcvd.metrics import Request, metrics_for
     from lcvd.metrics.evaluation import evaluate as run
     from lcvd.tracking.mesh import MeshTracker
-    from server.cli.light_argument import lighting_from_argument
+    from server.cli.arguments.light import lighting_from_argument
     from server.settings import Settings
 
     for folder in weights_dir or []:
@@ -194,7 +194,7 @@ def read_portrait(path: Path) -> "tuple[Picture, Face]":
     """Returns the portrait and its face. Raises ImageError."""
     from lcvd.errors import ImageError
     from lcvd.tracking.mesh import MeshTracker
-    from server.cli.input_file import read_input
+    from server.cli.arguments.input_file import read_input
     from server.http.uploads import open_photo
     from server.settings import Settings
 

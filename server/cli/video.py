@@ -22,7 +22,7 @@ from engine.offline.video_file import ClipInfo, ClipReader
 from lcvd.errors import LightError
 from lcvd.types import Lighting
 from lcvd.weights.shipped_plan import shipped_plan
-from server.cli.input_file import read_input
+from server.cli.arguments.input_file import read_input
 from server.cli.plain import print_plain
 from server.cli.weights import DEFAULT_NAME
 
@@ -162,7 +162,7 @@ def _report(output: Path, clip: FinishedClip, engine: str, console: Console) -> 
 
 
 def _lighting(light: str, strength: float, background: str) -> Lighting:
-    from server.cli.light_argument import lighting_from_argument
+    from server.cli.arguments.light import lighting_from_argument
 
     lighting = lighting_from_argument(light)
     if light != "original":

@@ -77,10 +77,12 @@ class Front:
             self.relays.add(relay)
             try:
                 await relay.run()
+                if relay.broken:
+                    await self.pool.check(worker)
                 return
             except Unreachable as error:
                 logger.warning("worker %d is not reached: %s", worker.number, error)
-                await asyncio.sleep(0.05)  # the pool is about to notice
+                await self.pool.check(worker)
             finally:
                 self.relays.discard(relay)
         raise NotReady("no worker is ready", "try again in a few seconds")

@@ -144,6 +144,15 @@ class WorkerPool:
                 return
             await asyncio.sleep(ASK_EVERY_S)
 
+    async def check(self, worker: Worker) -> None:
+        """Asks a worker at once whose socket broke: the next participant is not to be sent to a dead one."""
+        try:
+            await worker.ask(self._timeout_s)
+        except httpx.TimeoutException:
+            return  # the watch judges that
+        except httpx.HTTPError:
+            await self.lose(worker, "has died")
+
     async def lose(self, worker: Worker, why: str) -> None:
         """Ends a worker that died or hangs, and starts another in its place."""
         if self._workers.pop(worker.number, None) is None:

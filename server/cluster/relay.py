@@ -9,6 +9,7 @@ import json
 import logging
 from typing import Any
 
+import httpx
 from fastapi import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -51,6 +52,11 @@ class Relay:
     def worker(self) -> Worker:
         """The worker that has the session."""
         return self._worker
+
+    @property
+    def broken(self) -> bool:
+        """True where the worker ended the socket without a word."""
+        return self._closed_by is None and self._closing is None and not self._called.is_set()
 
     async def tell(self, message: dict[str, Any]) -> None:
         """Sends the participant a message of the front."""
@@ -147,7 +153,10 @@ class Relay:
             return
         before = known.worker
         if not (before.gone.is_set() or before.draining):
-            await before.release(known.name)
+            try:
+                await before.release(known.name)
+            except httpx.HTTPError as error:
+                logger.debug("worker %d does not release a session: %r", before.number, error)  # it has died
         await self._worker.put_lost(known.name, known.state)
         if not before.draining:
             self._directory.forget(known.name)

@@ -14,7 +14,7 @@ async def test_a_front_answers_as_one_server() -> None:
     """Publishing, viewing, uploads, links and the operator's lists find the worker that has the session."""
     async with fronted() as running, httpx.AsyncClient(base_url=running.http, trust_env=False, timeout=60) as http:
         health = (await http.get("/readyz")).json()
-        assert health == {"status": "ok", "sessions": 0, "max_sessions": 8, "engine": "passthrough"}
+        assert (health["sessions"], health["max_sessions"], health["engine"]) == (0, 8, "passthrough")
         camera = CameraTrack(moving_square((240, 320)))
         async with (
             connected(running) as (tab, session),

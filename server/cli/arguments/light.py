@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from lcvd.errors import LightError
 from lcvd.lighting.presets import preset
 from lcvd.types import Lighting
-from server.cli.input_file import read_input
+from server.cli.arguments.input_file import read_input
 from server.http.uploads import light_of_panorama, light_of_photo
 from server.light_message import Light
 from server.settings import Settings
