@@ -41,10 +41,12 @@ class PromptJitterBuffer(JitterBuffer):
 
     payload_type: int | None = None  # of the newest packet
     ssrc: int | None = None  # of it, or of the one that it repeats
+    key_begins = False  # one may be in the buffer: only then is it searched, which takes longer than all else
     broken_s: float | None = None  # since when only a key frame can be decoded: something before it is lost
 
     def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
         self.payload_type, self.ssrc = packet.payload_type, packet.ssrc
+        self.key_begins |= self._is_video and starts_key_frame(packet._data)
         return super().add(packet)
 
     def give_up(self) -> None:
@@ -89,7 +91,7 @@ class PromptJitterBuffer(JitterBuffer):
             self.broken_s = None  # a source that makes none: a spoilt picture is more than none
         if self.broken_s is None and (complete := self._take_complete()):
             return complete
-        if (count := self._key_frame()) is None:
+        if not self.key_begins or (count := self._key_frame()) is None:
             return []
         self.remove(count)
         self.broken_s = None
@@ -98,12 +100,13 @@ class PromptJitterBuffer(JitterBuffer):
     def _key_frame(self) -> int | None:
         """Returns how far ahead a complete key frame begins; None: there is none."""
         begin: int | None = None
+        self.key_begins = False
         for count in range(self.capacity):
             packet: Any = self._packets[uint16_add(self._origin or 0, count) % self._capacity]
             if packet is None:
                 begin = None
             elif begin is None and starts_key_frame(packet._data):
-                begin = count
+                begin, self.key_begins = count, True
             if packet is not None and packet.marker and begin is not None:
                 return begin
         return None
