@@ -6,6 +6,7 @@ first.
 `server.rtc.codecs.tune` puts these classes in aiortc's place.
 """
 
+import math
 import queue
 import statistics
 import threading
@@ -19,6 +20,7 @@ from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtp import RtcpSrPacket
 from aiortc.utils import uint16_add
 
+from server.rtc.intake import Intake
 from server.rtc.nacks import RepeatedNacks
 from server.rtc.picture_cap import CapSource, PictureCap, uncapped
 
@@ -161,6 +163,8 @@ class BoundedDecoderQueue(queue.Queue):
         self._decode_error = decode_error
         self.dropped = 0
         self.cap: CapSource = uncapped
+        self.source_pixels: Callable[[], int] = int  # of one picture, as it comes
+        self.intake = Intake()
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if item is None:
@@ -170,6 +174,7 @@ class BoundedDecoderQueue(queue.Queue):
             self._decode_error.set()  # the receiver turns it into a PLI
         if isinstance(item, tuple) and isinstance(item[1], PromptFrame):  # with its codec
             item[1].cap = self.cap()
+            self.intake.took(self.source_pixels())
         super().put(item)
 
     def _clear(self) -> int:
@@ -195,14 +200,9 @@ class LiveReceiver(RTCRtpReceiver):
             self._nacks = None
         self._asked_s = float("-inf")  # when a key frame was asked for
 
-    @property
-    def cap(self) -> CapSource:
-        """The size and rate at which the decoder's pictures are handled; of a receiver of pictures."""
-        return self._frames.cap
-
-    @cap.setter
-    def cap(self, cap: CapSource) -> None:
-        self._frames.cap = cap
+    def handle(self, cap: CapSource, source_pixels: Callable[[], int]) -> None:
+        """Handles pictures, which have `source_pixels` as they come, at the size and rate of `cap`."""
+        self._frames.cap, self._frames.source_pixels = cap, source_pixels
 
     @property
     def capture_s(self) -> float | None:
@@ -210,6 +210,8 @@ class LiveReceiver(RTCRtpReceiver):
         return statistics.median(self._captures) if self._captures else None
 
     async def _handle_rtp_packet(self, packet: Any, arrival_time_ms: int) -> None:
+        if self._nacks is not None and self._rests():
+            return
         await super()._handle_rtp_packet(packet, arrival_time_ms)
         if self._nacks is None:
             return
@@ -219,6 +221,21 @@ class LiveReceiver(RTCRtpReceiver):
         if jitter.broken_s is not None and time.monotonic() - self._asked_s > KEYFRAME_EVERY_S and jitter.ssrc:
             self._asked_s = time.monotonic()
             await self._send_rtcp_pli(jitter.ssrc)
+
+    def _rests(self) -> bool:
+        """Returns True where this packet is not looked at; after a pause begins anew, with a key frame."""
+        cap, intake = self._frames.cap(), self._frames.intake
+        rested = intake.resting
+        intake.set_limit(cap.intake_px_s if cap is not None else math.inf)
+        if not intake.admits():
+            return True
+        if rested:
+            self._nacks = self._RTCRtpReceiver__nack_generator = (
+                RepeatedNacks()
+            )  # what was not looked at is not missing
+            jitter: PromptJitterBuffer = getattr(self, "_RTCRtpReceiver__jitter_buffer")  # noqa: B009
+            jitter.give_up()
+        return False
 
     async def _handle_rtcp_packet(self, packet: Any) -> None:
         await super()._handle_rtcp_packet(packet)

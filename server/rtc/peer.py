@@ -221,7 +221,7 @@ class Peer:
             self._input = VideoInput(track, self.live, self._limits, self._bad_size, self._on_coded)
             self._spawn(self._input.run())
             if isinstance(receiver := self._receiver("video"), LiveReceiver):
-                receiver.cap = self._cap
+                receiver.handle(self._cap, lambda: self.source_pixels)
             self._spawn(self._watch())
         elif track.kind == "audio" and self._audio is None:
             self._audio = AudioDelay(track)

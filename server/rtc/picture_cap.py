@@ -3,6 +3,7 @@
 Both happen on the decoder's thread, before the engine sees a picture. Times are the source's own.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ class PictureCap(NamedTuple):
     width: int
     height: int
     fps: float
+    intake_px_s: float = math.inf  # pixels a second that are decoded (`server.rtc.intake`)
 
     @property
     def pixels(self) -> int:

@@ -42,8 +42,8 @@ class Capacity:
         self._frames, self._expected_s = 0, 0.0
 
     def take(self, measured: MachineCost) -> None:
-        """Takes over what was measured."""
-        self._measured, self.factor = measured, 1.0
+        """Takes over what was measured; the correction, which is for what cannot be measured so, stays."""
+        self._measured = measured
 
     @property
     def cores(self) -> float:

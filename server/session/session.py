@@ -391,7 +391,7 @@ class Session:
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and control is not None and control.idle:
                 cap = self._cap()
-                told = protocol.Cap(**cap._asdict()) if cap is not None else None
+                told = protocol.Cap(width=cap.width, height=cap.height, fps=cap.fps) if cap else None
                 control.send(protocol.Stats(**asdict(snapshot), sync=peer.sync(), cap=told))
 
     def _task_failed(self) -> None:

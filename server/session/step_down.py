@@ -5,7 +5,16 @@ from collections.abc import Callable, Sequence
 from server.rtc.picture_cap import PictureCap
 from server.session.capacity import Capacity, Demand
 
-LEVELS = (PictureCap(1280, 720, 30), PictureCap(640, 480, 30), PictureCap(480, 360, 24), PictureCap(320, 240, 15))
+# Pixels a second that are decoded of one source, beside others: who sends more stutters. Pages send up to the cap.
+INTAKE_PX_S = 1.1 * 1920 * 1080 * 30
+SHORT_INTAKE_PX_S = 1.2 * 1280 * 720 * 30  # of a machine that has much to do
+MUCH_LOAD = 0.3  # at the first level
+LEVELS = (
+    PictureCap(1280, 720, 30, INTAKE_PX_S),
+    PictureCap(640, 480, 30, SHORT_INTAKE_PX_S),
+    PictureCap(480, 360, 24, SHORT_INTAKE_PX_S),
+    PictureCap(320, 240, 15, SHORT_INTAKE_PX_S),
+)
 ASSUMED_PIXELS = 640 * 480  # of who has sent no picture yet
 UP_LOAD = 0.85  # a milder level has to fit with room to spare …
 UP_AFTER_S = 10.0  # … for so long, before it is taken: each change of size is seen
@@ -21,12 +30,15 @@ class StepDown:
         self._levels = LEVELS if allowed else LEVELS[:1]
         self._fits_since_s: float | None = None
         self._alone = True
+        self._much = False  # at the first level
         self.level = 0  # 0: the mildest
 
     @property
     def cap(self) -> PictureCap | None:
         """The cap of each participant; None for one who is alone at the mildest level: nobody else suffers."""
-        return None if self._alone and self.level == 0 else LEVELS[self.level]
+        if self.level:
+            return LEVELS[self.level]
+        return None if self._alone else LEVELS[0]._replace(intake_px_s=SHORT_INTAKE_PX_S) if self._much else LEVELS[0]
 
     @property
     def smallest(self) -> PictureCap:
@@ -36,6 +48,7 @@ class StepDown:
     def update(self, sources: Sequence[int]) -> None:
         """Takes the pixels of the pictures that each participant sends (0: unknown yet), and chooses the level."""
         self._alone = len(sources) < 2
+        self._much = self._load(LEVELS[0], sources) > MUCH_LOAD
         fitting = 0 if self._alone else self._fitting(sources)
         if fitting >= self.level:
             self.level, self._fits_since_s = fitting, None
@@ -46,8 +59,9 @@ class StepDown:
 
     def _fitting(self, sources: Sequence[int]) -> int:
         """Returns the mildest level at which `sources` fit, else the last."""
-        for level, cap in enumerate(self._levels):
-            demands = [Demand(min(pixels or ASSUMED_PIXELS, cap.pixels), cap.fps) for pixels in sources]
-            if self._capacity.load(demands) <= (1.0 if level >= self.level else UP_LOAD):
-                return level
-        return len(self._levels) - 1
+        loads = [self._load(cap, sources) for cap in self._levels]
+        fits = (load <= (1.0 if level >= self.level else UP_LOAD) for level, load in enumerate(loads))
+        return next((level for level, fit in enumerate(fits) if fit), len(self._levels) - 1)
+
+    def _load(self, cap: PictureCap, sources: Sequence[int]) -> float:
+        return self._capacity.load(Demand(min(pixels or ASSUMED_PIXELS, cap.pixels), cap.fps) for pixels in sources)
