@@ -128,6 +128,8 @@ def _runs(alpha, low):  # type: ignore[no-untyped-def]
             while stop < cols and cell[stop] == cell[k]:
                 stop += 1
             kind = cell[k] if stop - k >= LEAST_CELLS else MIXED
+            if kind == NOBODY and k > 0 and stop < cols:
+                kind = MIXED  # a gap, as under an arm: contours around it may spill their rim's light into it
             if count > 0 and kinds[i, count - 1] == kind:
                 count -= 1
             ends[i, count], kinds[i, count] = starts[stop], kind
