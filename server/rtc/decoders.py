@@ -9,6 +9,7 @@ from aiortc.codecs.h264 import H264Decoder
 from aiortc.codecs.vpx import Vp8Decoder
 from aiortc.jitterbuffer import JitterFrame
 
+from engine.cpu_time import CPU
 from server.rtc.frames import rgb_picture
 from server.rtc.jitter import PromptFrame
 
@@ -44,7 +45,10 @@ class _RgbPictures:
     def decode(self, encoded_frame: JitterFrame) -> list[Any]:
         decode = super().decode  # type: ignore[misc]
         started_s = time.perf_counter()
-        pictures = [rgb_picture(picture) for one in frames_of(encoded_frame) for picture in decode(one)]
+        with CPU.part("decode"):
+            decoded = [picture for one in frames_of(encoded_frame) for picture in decode(one)]
+        with CPU.part("convert"):
+            pictures = [rgb_picture(picture) for picture in decoded]
         took_s = (time.perf_counter() - started_s) / max(1, len(pictures))
         for picture in pictures:
             picture.opaque = Decoded(getattr(encoded_frame, "completed_s", None), took_s, self.codec_name)
