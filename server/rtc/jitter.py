@@ -43,8 +43,14 @@ class PromptJitterBuffer(JitterBuffer):
     ssrc: int | None = None  # of it, or of the one that it repeats
     broken_s: float | None = None  # since when only a key frame can be decoded: something before it is lost
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._key_starts: set[int] = set()  # sequence numbers of packets that begin a key frame, some of them long gone
+
     def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
         self.payload_type, self.ssrc = packet.payload_type, packet.ssrc
+        if self._is_video and starts_key_frame(packet._data):
+            self._key_starts.add(packet.sequence_number)
         return super().add(packet)
 
     def give_up(self) -> None:
@@ -97,6 +103,10 @@ class PromptJitterBuffer(JitterBuffer):
 
     def _key_frame(self) -> int | None:
         """Returns how far ahead a complete key frame begins; None: there is none."""
+        # Asked for at every packet of an incomplete picture, and nearly always there is no key frame to look for.
+        self._key_starts = {number for number in self._key_starts if self._holds(number)}
+        if not self._key_starts:
+            return None
         begin: int | None = None
         for count in range(self.capacity):
             packet: Any = self._packets[uint16_add(self._origin or 0, count) % self._capacity]
@@ -107,6 +117,10 @@ class PromptJitterBuffer(JitterBuffer):
             if packet is not None and packet.marker and begin is not None:
                 return begin
         return None
+
+    def _holds(self, number: int) -> bool:
+        packet: Any = self._packets[number % self._capacity]
+        return packet is not None and packet.sequence_number == number
 
     def _take_complete(self) -> list[tuple[bytes, int]]:
         """Removes the leading frames that are complete; returns them as (data, timestamp)."""
