@@ -192,7 +192,10 @@ def _got(client: Client, start_s: float, end_s: float) -> dict[str, float]:
 
 def measure(kind: str, count: int, seconds: float, engine: str) -> dict[str, float]:
     """Returns the medians of the modest participants, alone or beside a third."""
-    with serving(engine, count + 1, {"PYTHONPATH": os.getcwd()}) as (url, pid), joined(url, kind) as third:
+    with (
+        serving(engine, count + 1, {"PYTHONPATH": os.getcwd(), "RELIGHT_STEP_DOWN": "true"}) as (url, pid),
+        joined(url, kind) as third,
+    ):
         pids = {"server_cores": pid} | ({"third_cores": third} if third is not None else {})
         got = asyncio.run(modest(url, pids, count, seconds))
     return {name: round(statistics.median(each[name] for each in got), 2) for name in got[0]} | {

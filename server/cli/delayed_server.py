@@ -31,7 +31,7 @@ def main(delays: list[float]) -> None:
     def make(name: str) -> Engine:
         return engines.get(name, engines[first])
 
-    settings = Settings(host="127.0.0.1", port=0, engine=first, log_level="warning")
+    settings = Settings(host="127.0.0.1", port=0, engine=first, max_sessions=4, step_down=False, log_level="warning")
     configure(settings.log_level, settings.log_format)
     app = create_app(settings, make)
     for name in engines:

@@ -62,4 +62,4 @@ def make(name: str) -> Engine:
 
 
 if __name__ == "__main__":
-    sys.exit(run({"port": int(sys.argv[1]), "engine": "ratio", "max_sessions": 6}, make))
+    sys.exit(run({"port": int(sys.argv[1]), "engine": "ratio", "max_sessions": 6, "step_down": False}, make))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from aiortc.jitterbuffer import JitterFrame
 
 from engine.bench.sample_clip import sample_frames
+from engine.errors import EngineError
 from engine.frames import Frame
 from engine.protocols import Engine, StreamConfig
 from lcvd.lighting.presets import preset
@@ -58,7 +59,10 @@ def available_cores() -> float:
 
 
 def measure(engine: Engine, cores: float | None = None) -> MachineCost:
-    """Returns what a picture of `engine`, which is warm, costs; takes 2 to 4 s. Raises what the engine raises."""
+    """Returns what a picture of `engine`, which is warm, costs; takes 2 to 4 s.
+
+    Raises what the engine raises, and EngineError where it gives a picture for a few only.
+    """
     cores = cores or available_cores()
     return MachineCost(tuple(_cost(engine, *size) for size in SIZES), _usable(engine, cores))
 
@@ -67,10 +71,14 @@ def _cost(engine: Engine, width: int, height: int) -> FrameCost:
     pictures = _handled(engine, width, height)
     list(islice(pictures, WARM))
     started_s = time.process_time()
-    device_s = sum(islice(pictures, MEASURED))
+    devices_s = list(islice(pictures, MEASURED))
     cpu_s = time.process_time() - started_s
     pictures.close()
-    return FrameCost(width * height, cpu_s / MEASURED, device_s / MEASURED)
+    if len(devices_s) < MEASURED:
+        raise EngineError(
+            f"engine {engine.name} gave {len(devices_s)} pictures of {MEASURED}", "set RELIGHT_MAX_SESSIONS"
+        )
+    return FrameCost(width * height, cpu_s / MEASURED, sum(devices_s) / MEASURED)
 
 
 def _usable(engine: Engine, cores: float) -> float:

@@ -35,6 +35,8 @@ WARM_S = 4.0  # after the first picture: the bit rate and the light settle
 GRACE_S = 1.5  # for pictures still under way at the end
 STOP_LIMIT_S = 8.0
 MINUTE_S = 60.0
+# Of every server: what is measured is the size that was asked for.
+FOR_ALL = {"COLUMNS": "400", "RELIGHT_TOKEN": "", "RELIGHT_STEP_DOWN": "false"}
 Series = list[tuple[float, float]]  # (s since the start, glass-to-glass s)
 
 
@@ -203,7 +205,7 @@ def server_process(module: list[str], environment: Mapping[str, str] | None = No
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "COLUMNS": "400", "RELIGHT_TOKEN": "", **(environment or {})},
+            env={**os.environ, **FOR_ALL, **(environment or {})},
         )
         try:
             yield _announced(process, log), process.pid

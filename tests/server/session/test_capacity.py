@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import EngineError
 from engine.passthrough import PassthroughEngine
 from engine.protocols import EngineTraits, Prediction
 from server.rtc.bench import frame_cost
@@ -95,6 +96,12 @@ def test_this_machine_is_measured() -> None:
     assert [cost.pixels for cost in found.frames] == [SMALL, MIDDLE, LARGE]
     assert all(cost.cpu_s > 0 and cost.device_s >= 0 for cost in found.frames)
     assert 1.0 <= found.cores <= max(1.0, available_cores())
+
+
+def test_an_engine_that_holds_pictures_back_is_not_measured() -> None:
+    """What it seems to cost would be far too little."""
+    with pytest.raises(EngineError, match="gave 0 pictures"):
+        measure(FakeEngine(window=100))
 
 
 @pytest.mark.parametrize(("quota", "most"), [("50000 100000", 0.5), ("max 100000", None), ("?", None)])
