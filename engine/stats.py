@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from engine.cpu_time import CPU
+
 RING = 512  # 17 s at 30 fps: long enough for a p99, short enough to follow a change
 RATE_WINDOW_S = 2.0
 
@@ -41,10 +43,11 @@ class Stats:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block of code as one sample of stage `name`, also when it raises."""
+        """Time a block of code as one sample of stage `name`, also when it raises; its CPU time counts in CPU."""
         start = self.clock()
         try:
-            yield
+            with CPU.part(name):
+                yield
         finally:
             self.add(name, self.clock() - start)
 

@@ -4,14 +4,16 @@ Counters and histograms are fed as things happen; gauges of live sessions (stage
 label has a value that somebody outside chooses, so their number is bounded: docs/operations/README.md lists them all.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from engine.cpu_time import CPU
 from engine.live.stream import LiveSnapshot
 from server import VERSION
 
@@ -94,6 +96,7 @@ class Metrics:
         self.errors.labels("internal")
         Gauge("relight_build_info", "1, with the version.", ("version",), registry=self.registry).labels(VERSION).set(1)
         self.registry.register(_Live(snapshots, load))
+        self.registry.register(_CpuTimes())
 
     def observe_frame(self, showing: str, relit: bool, latency_s: float) -> None:
         """Counts one picture that leaves, and its time from arrival to the encoder."""
@@ -153,6 +156,21 @@ class _Live(Collector):
         )
         for showing, count in sorted(shown.items()):
             family.add_metric((showing,), count)
+        yield family
+
+
+class _CpuTimes(Collector):
+    """Collects the CPU seconds of the process by part of the work."""
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "relight_cpu_seconds",
+            "CPU time by part of the work: decode, convert, encode, the engine's stages, transport (the event loop).",
+            labels=("part",),
+        )
+        # /metrics is answered on the event loop's thread, which does nothing but transport and its Python.
+        for part, seconds in sorted({**CPU.seconds(), "transport": time.thread_time()}.items()):
+            family.add_metric((part,), seconds)
         yield family
 
 

@@ -60,10 +60,9 @@ class Settings(BaseSettings):
     cores: float | None = Field(
         default=None, gt=0, description="Cores that participants can keep busy; default: those this process may use."
     )
-    workers: str = Field(
-        default="",
-        pattern=r"^(|auto|[1-9]\d{0,2}|ray://\S+)$",
-        description="Processes that relight: a number, auto, or ray://HOST:PORT of a cluster; empty: this one alone.",
+    workers: str | None = Field(
+        default=None,
+        description="Processes that relight: a number, auto, or ray://HOST:PORT of a cluster; none: this one alone.",
     )
     worker_timeout_s: float = Field(
         default=1.0, ge=0.2, le=30, description="A worker that does not answer for so long is ended and replaced."
@@ -194,6 +193,13 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"[A-Za-z0-9\-._~+/]+=*", token.get_secret_value()):
                 raise ValueError(f"token {place} is empty or has other characters than letters, digits and -._~+/=")
         return tokens
+
+    @field_validator("workers")
+    @classmethod
+    def _countable(cls, given: str | None) -> str | None:
+        if given and not re.fullmatch(r"auto|[1-9]\d{0,2}|ray://\S+", given):
+            raise ValueError("give a number from 1 to 999, auto, or ray://HOST:PORT")
+        return given or None
 
     @field_validator("tls")
     @classmethod

@@ -55,6 +55,8 @@ class BenchResult:
     rss_mb: float
     commit: str
     codec: str | None = None
+    cpu_parts_ms: dict[str, float] | None = None  # CPU a frame by part of the work; loopback alone
+    cpu_floor_ms: dict[str, float] | None = None  # the least that some of them could take
     engine_states: dict[str, int] | None = None  # how often `stats` said ok, behind …
     unreadable: int | None = None  # pictures that came back without a timecode to trust
     rss_growth_mb: float | None = None  # after the first minute

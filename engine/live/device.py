@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.cpu_time import CPU
 from engine.errors import EngineError
 from engine.frames import Frame, Work
 from engine.protocols import Engine, EngineTraits, Stream
@@ -209,7 +210,8 @@ class DeviceThread:
         lane, job = taken
         result: list[Frame] | Exception
         try:
-            result = job.stream.render(job.work)
+            with CPU.part("render"):
+                result = job.stream.render(job.work)
         except Exception as error:  # the worker boundary
             result = error
         self._finish(lane, job, result)

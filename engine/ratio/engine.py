@@ -19,9 +19,10 @@ from engine.protocols import Engine, EngineTraits, StreamConfig
 from engine.ratio.company import Company, LitFace, mixed
 from engine.ratio.person_mask import PersonMask
 from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size, mean_within
-from engine.relighting.apply import MAX_WIDTH_PX, apply_gain
+from engine.relighting.apply import apply_gain
 from engine.relighting.background import background_gain
 from engine.relighting.grid import WorkingGrid, grid_around
+from engine.relighting.pixels import MAX_WIDTH_PX
 from engine.relighting.shading import Surface, shade, source_shade
 from engine.relighting.shadow import cast_shadows
 from engine.relighting.source_light import SourceLight

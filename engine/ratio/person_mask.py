@@ -2,7 +2,8 @@
 
 The network costs as much as everything else in `prepare`. It runs every third frame while the head is still, and at
 once when the head moved by more than 0.012 face widths or when a hand waves, because a stale mask leaves ghosts beside
-them. While nothing moves, new masks are averaged in, so that the contour stays steady.
+them. What changes far from the person does not count. While nothing moves, new masks are averaged in, so that the
+contour stays steady.
 """
 
 from collections.abc import Collection
@@ -19,6 +20,7 @@ EVERY = 3
 STILL_BLEND = 0.5  # share of a new mask while the head is still
 CHANGED_LEVEL, CHANGED_SHARE = 24, 0.015  # a waving hand changes this share of the picture by this many code values
 THUMBNAIL_STEP_PX = 16
+PERSON, NEAR_STEPS = 0.1, 5  # changes further from the mask are not the person's
 COVERED = 0.8  # a further face of which the mask holds less is looked at alone
 CROP_FW = 2.2  # reach of that crop from the face's middle, in face widths
 RIM = 0.15  # of the crop
@@ -36,6 +38,7 @@ class PersonMask:
         self._mask: FloatArray | None = None
         self._points: FloatArray | None = None
         self._thumbnail: NDArray[np.int16] | None = None
+        self._near: NDArray[np.bool_] | None = None  # samples of the thumbnail that may concern the mask
         self._age = 0
 
     def segment(self, rgb: NDArray[np.uint8], face: Face, others: Collection[Face] = ()) -> FloatArray:
@@ -45,7 +48,8 @@ class PersonMask:
         took one for the background, it is shown that part of the frame alone.
         """
         self._age += 1
-        thumbnail = rgb[::THUMBNAIL_STEP_PX, ::THUMBNAIL_STEP_PX, 1].astype(np.int16)
+        middle = THUMBNAIL_STEP_PX // 2
+        thumbnail = rgb[middle::THUMBNAIL_STEP_PX, middle::THUMBNAIL_STEP_PX, 1].astype(np.int16)
         moved = self._moved(face) or self._changed(thumbnail)
         if self._mask is not None and not moved and self._age < EVERY:
             return self._mask
@@ -55,6 +59,7 @@ class PersonMask:
         if self._mask is not None and not moved and self._mask.shape == mask.shape:
             mask = self._mask + STILL_BLEND * (mask - self._mask)
         self._mask, self._points, self._thumbnail, self._age = mask, face.vertices_px, thumbnail, 0
+        self._near = _around(mask, thumbnail.shape)
         return mask
 
     def _with(self, mask: FloatArray, rgb: NDArray[np.uint8], other: Face) -> FloatArray:
@@ -89,7 +94,15 @@ class PersonMask:
     def _changed(self, thumbnail: NDArray[np.int16]) -> bool:
         if self._thumbnail is None or self._thumbnail.shape != thumbnail.shape:
             return True
-        return bool((np.abs(thumbnail - self._thumbnail) > CHANGED_LEVEL).mean() > CHANGED_SHARE)
+        changed = (np.abs(thumbnail - self._thumbnail) > CHANGED_LEVEL) & self._near
+        return bool(changed.mean() > CHANGED_SHARE)
+
+
+def _around(mask: FloatArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return where a thumbnail of `shape` shows the person, or what is within NEAR_STEPS of it."""
+    seen = cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_AREA) > PERSON
+    side = 2 * NEAR_STEPS + 1
+    return cv2.dilate(seen.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
 
 
 def _rim(u: NDArray[np.floating], low: bool, high: bool) -> NDArray[np.floating]:

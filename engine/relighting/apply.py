@@ -2,8 +2,11 @@
 
 Pixels are relit as squares of their code values: decoding is a product, encoding is one square root, a gain of 1 gives
 every byte back exactly, and with gains raised to 2/2.2 (engine.relighting.shading) the result is that of a 2.2 display.
-Coarse fields are first stretched along the rows and then blended between rows inside the pass, so every inner loop runs
+Inside the pass coarse fields are first stretched along the rows and then blended between rows, so every inner loop runs
 over contiguous floats. Highlights roll off above a knee by one factor for all channels, so they keep their hue.
+
+A row is taken in runs of one kind: beside the person only the background counts, well inside the person alpha is 1,
+and only around the contour is alpha worth its cost.
 """
 
 import numba
@@ -11,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.relighting.grid import WorkingGrid
+from engine.relighting.pixels import STRIDE, load, store
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
 
 ALPHA_LOW, ALPHA_RANGE = 0.25, 0.73  # nearly opaque counts as opaque, because local colours scatter
+OPAQUE = ALPHA_LOW + ALPHA_RANGE
 KNEE = 0.8
 DESATURATION = 0.1  # deep shade loses this share of its colour: a display's shadows look more saturated than skin's
 SPECULAR_BASE = 0.008  # squared code value: darker hair gets the specular term of hair this bright
 RIM_SPILL = 0.1  # share of the rim's specular term that falls on the background beside it, as lens glare does
-MAX_WIDTH_PX = 8192
-STRIDE = MAX_WIDTH_PX + 16  # not a multiple of 4 KiB, so that the scratch's rows do not share cache sets
 DARK = 0.004  # squared code value (16/255) below which a gain > 1 fades: it would only lift noise
+NOBODY, INSIDE, MIXED = 0, 1, 2  # kinds of a run: nothing of the person, the person alone, what only alpha can tell
+LEAST_CELLS = 6  # a shorter run does not pay for a loop of its own
 
 
 def apply_gain(
@@ -39,11 +44,14 @@ def apply_gain(
     y_field, wy_field = taps(height, grid.y0, grid.height, grid.rows)
     x_alpha, wx_alpha = taps(width, 0, width, alpha.shape[1])
     y_alpha, wy_alpha = taps(height, 0, height, alpha.shape[0])
-    wide_fields = stretch(fields.transpose(1, 2, 0), x_field, wx_field)
-    wide_alpha = stretch(alpha, x_alpha, wx_alpha)
-    out = np.empty_like(rgb)
-    spans = _spans(alpha, width)
-    _apply(rgb, wide_fields, y_field, wy_field, wide_alpha, y_alpha, wy_alpha, spans, background, out)
+    ends, kinds, spans = _runs(alpha, x_alpha)
+    out = np.empty_like(rgb, order="C")
+    _apply(
+        np.ascontiguousarray(rgb).reshape(height, -1),
+        fields.transpose(1, 2, 0), x_field, wx_field, y_field, wy_field, _used(spans, y_alpha, y_field, grid.rows),
+        alpha, x_alpha, wx_alpha, y_alpha, wy_alpha, _used(spans, y_alpha, y_alpha, alpha.shape[0]),
+        ends, kinds, background, out.reshape(height, -1),
+    )  # fmt: skip
     return out
 
 
@@ -56,83 +64,156 @@ def taps(count: int, start: int, length: int, cells: int) -> tuple[NDArray[np.ui
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def stretch(field, low, weight):  # type: ignore[no-untyped-def]
-    """Interpolate [rows,cols,C] linearly along the rows: [rows,C,W]."""
-    rows, cols, count = field.shape
-    width = low.shape[0]
-    out = np.empty((rows, count, width), np.float32)
+def stretch(field, row, low, weight, span, held, wide):  # type: ignore[no-untyped-def]
+    """Interpolate row `row` of `field` [rows,cols,C] linearly to the pixel columns of `span` [2].
+
+    `wide` [2,C,W] keeps the last even and the last odd row, `held` [2] says which they are: a pixel row needs two
+    neighbours, and most pixel rows need the two of the row before.
+    """
+    slot = row % 2
+    held[slot] = row
+    cols, (first, stop) = field.shape[1], (span[0], span[1])
     line = np.empty(cols, np.float32)
-    step = np.empty(cols, np.float32)
-    for i in range(rows):
-        for c in range(count):
-            for k in range(cols):
-                line[k] = field[i, k, c]
-            for k in range(cols - 1):
-                step[k] = line[k + 1] - line[k]
-            step[cols - 1] = np.float32(0.0)
-            for j in range(width):
-                out[i, c, j] = line[low[j]] + weight[j] * step[low[j]]
-    return out
+    step = np.zeros(cols, np.float32)
+    at, by = low[first:stop], weight[first:stop]
+    for c in range(field.shape[2]):
+        for k in range(cols):
+            line[k] = field[row, k, c]
+        for k in range(cols - 1):
+            step[k] = line[k + 1] - line[k]
+        out = wide[slot, c][first:stop]
+        for j in range(at.shape[0]):
+            out[j] = line[at[j]] + by[j] * step[at[j]]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _holds_person(a):  # type: ignore[no-untyped-def]
-    """Return True where a coarse cell's alpha can exceed ALPHA_LOW."""
-    return a[0] != 0 or a[1] != 0 or a[2] != 0 or a[3] > np.float32(0.9 * ALPHA_LOW)
+def _kind(a):  # type: ignore[no-untyped-def]
+    """Return the kind of a coarse cell with alpha's coefficients `a` [7]."""
+    if a[0] != 0 or a[1] != 0 or a[2] != 0:
+        return MIXED
+    if a[3] >= np.float32(OPAQUE):
+        return INSIDE
+    return MIXED if a[3] > np.float32(0.9 * ALPHA_LOW) else NOBODY
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _spans(alpha, width):  # type: ignore[no-untyped-def]
-    """Return [rows,2]: the first and one past the last pixel column in which a coarse row holds any of the person.
+def _runs(alpha, low):  # type: ignore[no-untyped-def]
+    """Return the runs of the pixels between each coarse row and the next: ends and kinds [rows,cols], spans [rows,2].
 
-    The rim's specular term (engine.relighting.surface.RIM_FW) ends within alpha's band unless the face fills the frame.
+    A run ends before pixel column `ends`; the last one ends at W. `spans` is the first and one past the last column
+    in which a row holds any of the person. `low` [W] is the coarse cell left of each column. The rim's specular term
+    (engine.relighting.surface.RIM_FW) ends within alpha's band unless the face fills the frame.
     """
-    rows, cols = alpha.shape[0], alpha.shape[1]
-    out = np.empty((rows, 2), np.int64)
+    rows, cols, width = alpha.shape[0], alpha.shape[1], low.shape[0]
+    ends = np.full((rows, cols), width, np.int64)
+    kinds = np.zeros((rows, cols), np.uint8)
+    spans = np.zeros((rows, 2), np.int64)
+    starts = np.zeros(cols + 1, np.int64)  # first pixel column at or beyond the centre of each cell
+    for j in range(width):
+        starts[low[j] + 1] = j + 1
+    for k in range(cols):
+        starts[k + 1] = max(starts[k + 1], starts[k])
+    cell = np.empty(cols, np.uint8)
     for i in range(rows):
-        first, last = 0, cols - 1
-        while first < cols and not _holds_person(alpha[i, first]):
-            first += 1
-        while last >= first and not _holds_person(alpha[i, last]):
-            last -= 1
-        # Interpolation carries a cell as far as the centres of its neighbours.
-        out[i, 0] = max(int((first - 0.5) * width / cols) - 1, 0) if first < cols else width
-        out[i, 1] = min(int((last + 1.5) * width / cols) + 2, width) if first < cols else 0
+        below = min(i + 1, rows - 1)
+        for k in range(cols):
+            upper, lower = _kind(alpha[i, k]), _kind(alpha[below, k])
+            cell[k] = upper if upper == lower else MIXED
+        for k in range(cols - 1):  # from here on: of the pixels between this cell and the next
+            if cell[k] != cell[k + 1]:
+                cell[k] = MIXED
+        count, k = 0, 0
+        while k < cols:
+            stop = k + 1
+            while stop < cols and cell[stop] == cell[k]:
+                stop += 1
+            kind = cell[k] if stop - k >= LEAST_CELLS else MIXED
+            if kind == NOBODY and k > 0 and stop < cols:
+                kind = MIXED  # a gap, as under an arm: contours around it may spill their rim's light into it
+            if count > 0 and kinds[i, count - 1] == kind:
+                count -= 1
+            ends[i, count], kinds[i, count] = starts[stop], kind
+            count += 1
+            k = stop
+        first, last = 0, 0
+        for run in range(count):
+            if kinds[i, run] != NOBODY:
+                first = first if last > 0 else (ends[i, run - 1] if run > 0 else 0)
+                last = ends[i, run]
+        spans[i, 0], spans[i, 1] = first, last
+    return ends, kinds, spans
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _used(spans, y_alpha, y_field, rows):  # type: ignore[no-untyped-def]
+    """Return [rows,2]: the columns of a field's rows that pixels of the person lie between."""
+    out = np.zeros((rows, 2), np.int64)
+    for i in range(y_field.shape[0]):
+        first, stop = spans[y_alpha[i], 0], spans[y_alpha[i], 1]
+        if first < stop:
+            for k in range(y_field[i], min(y_field[i] + 2, rows)):
+                out[k, 0] = first if out[k, 1] == 0 else min(out[k, 0], first)
+                out[k, 1] = max(out[k, 1], stop)
     return out
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _apply(rgb, fields, y_field, wy_field, alpha, y_alpha, wy_alpha, spans, background, out):  # type: ignore[no-untyped-def]
-    height, width = rgb.shape[0], rgb.shape[1]
+def _apply(  # type: ignore[no-untyped-def]
+    rgb, fields, x_field, wx_field, y_field, wy_field, field_spans,
+    alpha, x_alpha, wx_alpha, y_alpha, wy_alpha, alpha_spans, ends, kinds, background, out,
+):  # fmt: skip
+    height, width = rgb.shape[0], rgb.shape[1] // 3
     # One scratch array of constant shape, and all callees inlined: LLVM can then prove that its rows do not overlap,
     # and vectorises.
     line = np.empty((16, STRIDE), np.float32)
+    bytes_ = np.empty((3, STRIDE), np.uint8)
     gain = np.empty((2, 3), np.float32)
+    wide_fields, wide_alpha = np.empty((2, 6, width), np.float32), np.empty((2, 7, width), np.float32)
+    held_fields, held_alpha = np.full(2, -1), np.full(2, -1)
     last_field, last_alpha = fields.shape[0] - 1, alpha.shape[0] - 1
     per_px = np.float32(2.0) / np.float32(width)
     for i in range(height):
-        f0, f1, fv = y_field[i], min(y_field[i] + 1, last_field), wy_field[i]
-        a0, a1, av = y_alpha[i], min(y_alpha[i] + 1, last_alpha), wy_alpha[i]
+        f0, fv = int(y_field[i]), wy_field[i]
+        f1 = min(f0 + 1, last_field)
+        a0, av = int(y_alpha[i]), wy_alpha[i]
+        a1 = min(a0 + 1, last_alpha)
+        for row in range(f0, f1 + 1):
+            if held_fields[row % 2] != row:
+                stretch(fields, row, x_field, wx_field, field_spans[row], held_fields, wide_fields)
+        for row in range(a0, a1 + 1):
+            if held_alpha[row % 2] != row:
+                stretch(alpha, row, x_alpha, wx_alpha, alpha_spans[row], held_alpha, wide_alpha)
         up = np.float32(1.0) - np.float32(2.0) * (np.float32(i) + np.float32(0.5)) / np.float32(height)
-        first = min(spans[a0, 0], spans[a1, 0])
-        stop = max(spans[a0, 1], spans[a1, 1])
-        if first >= stop:
-            first, stop = width, width
-        for start, end in ((0, first), (stop, width)):
-            if start < end:
-                _background_gain_at(background, up, start, per_px, gain)
-                _light_background(rgb[i][start:end], gain, line, out[i][start:end])
-        if first < stop:
-            for c in range(6):
-                upper, lower = fields[f0, c][first:stop], fields[f1, c][first:stop]
-                for j in range(upper.shape[0]):
-                    line[c, j] = upper[j] + fv * (lower[j] - upper[j])
-            for c in range(7):
-                upper, lower = alpha[a0, c][first:stop], alpha[a1, c][first:stop]
-                for j in range(upper.shape[0]):
-                    line[6 + c, j] = upper[j] + av * (lower[j] - upper[j])
-            _background_gain_at(background, up, first, per_px, gain)
-            _light_person(rgb[i][first:stop], gain, line, out[i][first:stop])
+        first, run = 0, 0
+        while first < width:
+            stop, kind = ends[a0, run], kinds[a0, run]
+            run += 1
+            if stop <= first:
+                continue
+            count = stop - first
+            load(rgb[i][3 * first : 3 * stop], bytes_, line, 13)
+            if kind != INSIDE:
+                _background_gain_at(background, up, first, per_px, gain)
+            if kind == NOBODY:
+                if _only_dims(gain, count):
+                    _dim_background(count, gain, line)
+                else:
+                    _light_background(count, gain, line)
+            else:
+                for c in range(6):
+                    upper, lower = wide_fields[f0 % 2, c][first:stop], wide_fields[f1 % 2, c][first:stop]
+                    for j in range(count):
+                        line[c, j] = upper[j] + fv * (lower[j] - upper[j])
+                if kind == INSIDE:
+                    _light_inside(count, line)
+                else:
+                    for c in range(7):
+                        upper, lower = wide_alpha[a0 % 2, c][first:stop], wide_alpha[a1 % 2, c][first:stop]
+                        for j in range(count):
+                            line[6 + c, j] = upper[j] + av * (lower[j] - upper[j])
+                    _light_mixed(count, gain, line)
+            store(line, 13, bytes_, out[i][3 * first : 3 * stop])
+            first = stop
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
@@ -142,25 +223,6 @@ def _background_gain_at(background, up, start, per_px, gain):  # type: ignore[no
         right = (np.float32(start) + np.float32(0.5)) * per_px - np.float32(1.0)
         gain[0, c] = background[0, c] + up * background[2, c] + right * background[1, c]
         gain[1, c] = background[1, c] * per_px
-
-
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _load(pixels, line):  # type: ignore[no-untyped-def]
-    for j in range(pixels.shape[0]):
-        line[13, j] = np.float32(pixels[j, 0]) * np.float32(1 / 255)
-        line[14, j] = np.float32(pixels[j, 1]) * np.float32(1 / 255)
-        line[15, j] = np.float32(pixels[j, 2]) * np.float32(1 / 255)
-
-
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _store(line, relit):  # type: ignore[no-untyped-def]
-    for c in range(13, 16):
-        for j in range(relit.shape[0]):
-            line[c, j] = min(np.sqrt(line[c, j]) * np.float32(255.0) + np.float32(0.5), np.float32(255.0))
-    for j in range(relit.shape[0]):
-        relit[j, 0] = np.uint8(line[13, j])
-        relit[j, 1] = np.uint8(line[14, j])
-        relit[j, 2] = np.uint8(line[15, j])
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
@@ -175,13 +237,32 @@ def roll_off(r, g, b, gain):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _light_background(pixels, gain, line, relit):  # type: ignore[no-untyped-def]
+def _only_dims(gain, count):  # type: ignore[no-untyped-def]
+    """Return True where a gain that is `gain` [2,3] (value, change) at a run's begin lies in 0…1 all along it."""
+    dims = True
+    for c in range(3):
+        end = gain[0, c] + np.float32(count - 1) * gain[1, c]
+        dims = dims and min(gain[0, c], end) >= 0 and max(gain[0, c], end) <= 1
+    return dims
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _dim_background(count, gain, line):  # type: ignore[no-untyped-def]
+    """Relight a run of the background where no channel gets brighter: nothing fades or rolls off."""
+    for c in range(3):
+        begin, step = gain[0, c], gain[1, c]
+        for j in range(count):
+            value = line[13 + c, j]
+            line[13 + c, j] = value * value * (begin + np.float32(j) * step)
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _light_background(count, gain, line):  # type: ignore[no-untyped-def]
     """Relight a run of pixels that holds nothing of the person, by the background's gain alone."""
     one, zero = np.float32(1.0), np.float32(0.0)
     wr, wg, wb = gain[0, 0], gain[0, 1], gain[0, 2]
     dr, dg, db = gain[1, 0], gain[1, 1], gain[1, 2]
-    _load(pixels, line)
-    for j in range(pixels.shape[0]):
+    for j in range(count):
         x = np.float32(j)
         r, g, b = line[13, j] * line[13, j], line[14, j] * line[14, j], line[15, j] * line[15, j]
         luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
@@ -193,20 +274,41 @@ def _light_background(pixels, gain, line, relit):  # type: ignore[no-untyped-def
         r, g, b = r * gr, g * gg, b * gb
         keep = roll_off(r, g, b, max(max(gr, gg), gb))
         line[13, j], line[14, j], line[15, j] = r * keep, g * keep, b * keep
-    _store(line, relit)
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _light_person(pixels, gain, line, relit):  # type: ignore[no-untyped-def]
-    """Relight a run of pixels that may hold the person.
+def _light_inside(count, line):  # type: ignore[no-untyped-def]
+    """Relight a run of pixels that holds the person alone; rows 0…5 of `line` are gain and specular term."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    for j in range(count):
+        r, g, b = line[13, j] * line[13, j], line[14, j] * line[14, j], line[15, j] * line[15, j]
+        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
+        trust = luma / (luma + np.float32(DARK))
+        gr, gg, gb = line[0, j], line[1, j], line[2, j]
+        gr = min(gr, one) + trust * max(gr - one, zero)
+        gg = min(gg, one) + trust * max(gg - one, zero)
+        gb = min(gb, one) + trust * max(gb - one, zero)
+        r, g, b = r * gr, g * gg, b * gb
+        grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
+        paler = np.float32(DESATURATION) * max(luma - grey, zero) / (luma + np.float32(1e-4))
+        highlight = luma + np.float32(SPECULAR_BASE)
+        r += paler * (grey - r) + highlight * line[3, j]
+        g += paler * (grey - g) + highlight * line[4, j]
+        b += paler * (grey - b) + highlight * line[5, j]
+        keep = roll_off(r, g, b, max(max(gr, gg), gb) + highlight * line[4, j])
+        line[13, j], line[14, j], line[15, j] = r * keep, g * keep, b * keep
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _light_mixed(count, gain, line):  # type: ignore[no-untyped-def]
+    """Relight a run of pixels that may hold the person and the background.
 
     Rows of `line`: gain (3), specular (3), alpha's colour coefficients and offset (4), ratio (3), the pixels (3).
     """
     one, zero = np.float32(1.0), np.float32(0.0)
     wr, wg, wb = gain[0, 0], gain[0, 1], gain[0, 2]
     dr, dg, db = gain[1, 0], gain[1, 1], gain[1, 2]
-    _load(pixels, line)
-    for j in range(pixels.shape[0]):
+    for j in range(count):
         x = np.float32(j)
         r, g, b = line[13, j], line[14, j], line[15, j]
         alpha = line[6, j] * r + line[7, j] * g + line[8, j] * b + line[9, j]
@@ -239,4 +341,3 @@ def _light_person(pixels, gain, line, relit):  # type: ignore[no-untyped-def]
         b += paler * (grey - b) + highlight * line[5, j]
         keep = roll_off(r, g, b, max(max(gr, gg), gb) + highlight * line[4, j])
         line[13, j], line[14, j], line[15, j] = r * keep, g * keep, b * keep
-    _store(line, relit)

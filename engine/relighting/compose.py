@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.relighting.apply import DARK, DESATURATION, SPECULAR_BASE, roll_off, stretch, taps
+from engine.relighting.pixels import STRIDE, load, load_rgba, store
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
-
-STRIDE = 1040  # floats of a scratch row: constant, so LLVM can prove that rows do not overlap; not a multiple of 4 KiB
 
 
 def compose(
@@ -22,59 +21,58 @@ def compose(
 
     `fields` [6,rows,cols] over the whole picture holds the person's RGB gain and RGB specular term
     (engine.relighting.shading). `background_gain` [3,3] holds the RGB gain at the picture's centre, its change to the
-    right edge and its change to the top edge, a row each (engine.relighting.background). W is at most 1024.
+    right edge and its change to the top edge, a row each (engine.relighting.background). W is at most MAX_WIDTH_PX.
     """
     height, width = background.shape[:2]
     x, wx = taps(width, 0, width, fields.shape[2])
     y, wy = taps(height, 0, height, fields.shape[1])
-    out = np.empty_like(background)
-    _compose(person, background, stretch(fields.transpose(1, 2, 0), x, wx), y, wy, background_gain, out)
+    out = np.empty_like(background, order="C")
+    _compose(
+        np.ascontiguousarray(person).reshape(height, -1), np.ascontiguousarray(background).reshape(height, -1),
+        fields.transpose(1, 2, 0), x, wx, y, wy, background_gain, out.reshape(height, -1),
+    )  # fmt: skip
     return out
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _compose(person, background, fields, low, weight, gain, out):  # type: ignore[no-untyped-def]
-    height, width = out.shape[0], out.shape[1]
+def _compose(person, background, fields, x, wx, y, wy, gain, out):  # type: ignore[no-untyped-def]
+    height, width = out.shape[0], out.shape[1] // 3
     line = np.empty((13, STRIDE), np.float32)
+    bytes_ = np.empty((4, STRIDE), np.uint8)
+    wide, held, span = np.empty((2, 6, width), np.float32), np.full(2, -1), np.array([0, width])
     last = fields.shape[0] - 1
     for i in range(height):
         first, stop = 0, width
-        while first < width and person[i, first, 3] == 0:
+        while first < width and person[i, 4 * first + 3] == 0:
             first += 1
-        while stop > first and person[i, stop - 1, 3] == 0:
+        while stop > first and person[i, 4 * stop - 1] == 0:
             stop -= 1
-        _light_background(background[i], gain, np.float32(1.0) - (np.float32(2.0) * i + np.float32(1.0)) / height, line)
+        load(background[i], bytes_, line, 0)
+        _light_background(width, gain, np.float32(1.0) - (np.float32(2.0) * i + np.float32(1.0)) / height, line)
         if first < stop:
-            f0, f1, fv = low[i], min(low[i] + 1, last), weight[i]
+            f0, fv = int(y[i]), wy[i]
+            f1 = min(f0 + 1, last)
+            for row in range(f0, f1 + 1):
+                if held[row % 2] != row:
+                    stretch(fields, row, x, wx, span, held, wide)
             for c in range(6):
-                upper, lower = fields[f0, c][first:stop], fields[f1, c][first:stop]
+                upper, lower = wide[f0 % 2, c][first:stop], wide[f1 % 2, c][first:stop]
                 for j in range(upper.shape[0]):
                     line[3 + c, j] = upper[j] + fv * (lower[j] - upper[j])
-            _lay_person(person[i][first:stop], first, line)
-        for c in range(3):
-            for j in range(width):
-                line[c, j] = min(np.sqrt(line[c, j]) * np.float32(255.0) + np.float32(0.5), np.float32(255.0))
-        row = out[i]
-        for j in range(width):
-            row[j, 0] = np.uint8(line[0, j])
-            row[j, 1] = np.uint8(line[1, j])
-            row[j, 2] = np.uint8(line[2, j])
+            load_rgba(person[i][4 * first : 4 * stop], bytes_, line, 9)
+            _lay_person(stop - first, first, line)
+        store(line, 0, bytes_, out[i])
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _light_background(pixels, gain, up, line):  # type: ignore[no-untyped-def]
-    """Write a row of the background, lit, as squares into rows 0…2 of `line`."""
-    one, zero, byte = np.float32(1.0), np.float32(0.0), np.float32(1 / 255)
-    width = pixels.shape[0]
+def _light_background(width, gain, up, line):  # type: ignore[no-untyped-def]
+    """Light the background in rows 0…2 of `line`: code values in, squares out."""
+    one, zero = np.float32(1.0), np.float32(0.0)
     wr = gain[0, 0] + up * gain[2, 0] - gain[1, 0]
     wg = gain[0, 1] + up * gain[2, 1] - gain[1, 1]
     wb = gain[0, 2] + up * gain[2, 2] - gain[1, 2]
     per_px = np.float32(2.0) / np.float32(width)
     dr, dg, db = gain[1, 0] * per_px, gain[1, 1] * per_px, gain[1, 2] * per_px
-    for j in range(width):
-        line[0, j] = np.float32(pixels[j, 0]) * byte
-        line[1, j] = np.float32(pixels[j, 1]) * byte
-        line[2, j] = np.float32(pixels[j, 2]) * byte
     for j in range(width):
         x = np.float32(j) + np.float32(0.5)
         r, g, b = line[0, j] * line[0, j], line[1, j] * line[1, j], line[2, j] * line[2, j]
@@ -90,15 +88,9 @@ def _light_background(pixels, gain, up, line):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _lay_person(pixels, start, line):  # type: ignore[no-untyped-def]
-    """Lay a run of the person, lit by rows 3…8 of `line` (gain, specular), over rows 0…2 from `start` on."""
-    one, zero, byte = np.float32(1.0), np.float32(0.0), np.float32(1 / 255)
-    count = pixels.shape[0]
-    for j in range(count):
-        line[9, j] = np.float32(pixels[j, 0]) * byte
-        line[10, j] = np.float32(pixels[j, 1]) * byte
-        line[11, j] = np.float32(pixels[j, 2]) * byte
-        line[12, j] = np.float32(pixels[j, 3]) * byte
+def _lay_person(count, start, line):  # type: ignore[no-untyped-def]
+    """Lay a run of the person (rows 9…12 of `line`), lit by rows 3…8, over rows 0…2 from `start` on."""
+    one, zero = np.float32(1.0), np.float32(0.0)
     red, green, blue = line[0][start : start + count], line[1][start : start + count], line[2][start : start + count]
     for j in range(count):
         r, g, b = line[9, j] * line[9, j], line[10, j] * line[10, j], line[11, j] * line[11, j]

@@ -128,77 +128,94 @@ def _shade(  # type: ignore[no-untyped-def]
     out,
 ):
     one, zero = np.float32(1.0), np.float32(0.0)
-    target = np.empty(3, np.float32)
-    added = np.empty(3, np.float32)
+    height, width = rim.shape
     sh_rgb = np.ascontiguousarray(sh.T)
     lit_by_sh = False
     for k in range(9):
         for c in range(3):
             lit_by_sh = lit_by_sh or sh[k, c] != zero
-    for i in range(rim.shape[0]):
-        for j in range(rim.shape[1]):
-            x, y, z = normal[i, j, 0], normal[i, j, 1], normal[i, j, 2]
-            grazing = max(one - z, zero)
-            for c in range(3):
-                target[c] = ambient[c]
-                added[c] = zero
-                if lit_by_sh:
-                    target[c] += basis_dot(x, y, z, sh_rgb[c])
-            for k in range(count):
-                lx, ly, lz = directions[k, 0], directions[k, 1], directions[k, 2]
-                cosine = x * lx + y * ly + z * lz
-                # Light from below mostly comes from a table or a screen and is broad; a hard one would blacken the
-                # bridge of the nose.
-                below = min(max((-ly - np.float32(0.25)) * np.float32(1.5), zero), np.float32(0.8))
-                wrap = max(max(wraps[k], below), np.float32(1e-6))
-                response = cosine
-                if cosine < wrap:
-                    response = max(cosine + wrap, zero) ** 2 / (np.float32(4.0) * wrap)
-                visible = one
-                if k < shadows.shape[0]:
-                    visible = one - strengths[k] * (one - np.float32(0.7) * below) * shadows[k, i, j]
-                # A light from behind reaches grazing surfaces only, and not the mesh's inner cheek.
-                behind = min(max(-lz * np.float32(2.5), zero), one)
-                response *= one + behind * (grazing * grazing * np.float32(1.6) - one)
-                side = max(x * lx + y * ly, zero)
-                edge = behind * rim[i, j] * side * side * (one - np.float32(0.4) * skin[i, j])
-                highlight = zero
-                if specular > zero and lz > np.float32(-0.2):
-                    length = np.sqrt(max(np.float32(2.0) + np.float32(2.0) * lz, np.float32(1e-3)))
-                    half = (x * lx + y * ly + z * (lz + one)) / length
-                    if half > zero and cosine > zero:
-                        highlight = np.float32(SPECULAR) * specular * half**SHININESS * skin[i, j]
-                for c in range(3):
-                    target[c] += rgbs[k, c] * response * visible
-                    added[c] += rgbs[k, c] * (highlight * visible + edge * np.float32(RIM))
+    line = np.empty((5, width), np.float32)  # the normal's x, y, z; brightness as wanted, and within limits
+    x, y, z, bright, limited = line[0], line[1], line[2], line[3], line[4]
+    unshadowed = np.zeros(width, np.float32)
+    for i in range(height):
+        for j in range(width):
+            x[j], y[j], z[j] = normal[i, j, 0], normal[i, j, 1], normal[i, j, 2]
+        for c in range(3):
+            target = out[c, i]
+            for j in range(width):
+                target[j] = ambient[c]
+                out[3 + c, i, j] = zero
+            if lit_by_sh:
+                for j in range(width):
+                    target[j] += basis_dot(x[j], y[j], z[j], sh_rgb[c])
+        for k in range(count):
+            shadow = shadows[k, i] if k < shadows.shape[0] else unshadowed
+            _add_directional(
+                line, rim[i], skin[i], shadow, directions[k], rgbs[k], wraps[k], strengths[k], specular, i, out
+            )
+        for j in range(width):
             sure = confidence[i, j]
             floor = np.float32(SOURCE_FLOOR) + sure * np.float32(SURE_FLOOR - SOURCE_FLOOR)
             lift = source[i, j] - floor
             soft = np.float32(0.02 / SOURCE_FLOOR**2) * floor * floor
-            before = floor + np.float32(0.5) * (lift + np.sqrt(lift * lift + soft))
-            bright = zero
-            for c in range(3):
-                target[c] = max(target[c], zero) / before
-            bright = np.float32(LUMA_R) * target[0] + np.float32(LUMA_G) * target[1] + np.float32(LUMA_B) * target[2]
-            limited = bright
-            knee = np.float32(GAIN_KNEE) + sure * np.float32(SURE_KNEE - GAIN_KNEE)
-            room = np.float32(GAIN_CAP) + sure * np.float32(SURE_CAP - GAIN_CAP) - knee
-            if bright > knee:
-                limited = knee + room * (one - np.exp(-(bright - knee) / room))
-            # The specular term has the light's colour and the surface's texture, so it is given per local mean
-            # brightness. Where the picture is black it is reduced: that may be the night behind the hair, and black
-            # cloth reflects less.
-            mean = luma[i, j]
-            gloss = (mean + np.float32(0.002)) / ((mean + np.float32(0.014)) * (mean + base))
-            for c in range(3):
-                colour = target[c] / max(bright, np.float32(1e-4))
+            inverse = one / (floor + np.float32(0.5) * (lift + np.sqrt(lift * lift + soft)))
+            r, g, b = max(out[0, i, j], zero), max(out[1, i, j], zero), max(out[2, i, j], zero)
+            out[0, i, j], out[1, i, j], out[2, i, j] = r * inverse, g * inverse, b * inverse
+            bright[j] = inverse * (np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b)
+        for j in range(width):  # alone, since the exponential is no vector's work
+            knee = np.float32(GAIN_KNEE) + confidence[i, j] * np.float32(SURE_KNEE - GAIN_KNEE)
+            limited[j] = bright[j]
+            if bright[j] > knee:
+                room = np.float32(GAIN_CAP) + confidence[i, j] * np.float32(SURE_CAP - GAIN_CAP) - knee
+                limited[j] = knee + room * (one - np.exp(-(bright[j] - knee) / room))
+        for c in range(3):
+            row, added = out[c, i], out[3 + c, i]
+            for j in range(width):
+                colour = row[j] / max(bright[j], np.float32(1e-4))
                 colour += np.float32(LEAK) * (one - colour)
-                out[c, i, j] = max(limited * colour, np.float32(GAIN_FLOOR))
-                out[3 + c, i, j] = amount * added[c] * gloss
-    for c in range(3):
-        for i in range(out.shape[1]):
-            row = out[c, i]
-            for j in range(row.shape[0]):
-                eighth = np.sqrt(np.sqrt(np.sqrt(row[j])))
+                gain = max(limited[j] * colour, np.float32(GAIN_FLOOR))
+                eighth = np.sqrt(np.sqrt(np.sqrt(gain)))
                 sixteenth = np.sqrt(eighth)
-                row[j] = one + amount * (row[j] / (sixteenth * np.sqrt(sixteenth)) - one)
+                row[j] = one + amount * (gain / (sixteenth * np.sqrt(sixteenth)) - one)
+                # The specular term has the light's colour and the surface's texture, so it is given per local mean
+                # brightness. Where the picture is black it is reduced: that may be the night behind the hair, and
+                # black cloth reflects less.
+                mean = luma[i, j]
+                gloss = (mean + np.float32(0.002)) / ((mean + np.float32(0.014)) * (mean + base))
+                added[j] *= amount * gloss
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _add_directional(line, rim, skin, shadow, direction, rgb, wide, strength, specular, i, out):  # type: ignore[no-untyped-def]
+    """Add one light to row `i` of `out` [6,H,W]: what it gives surfaces, and its specular and rim terms."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    lx, ly, lz = direction[0], direction[1], direction[2]
+    # Light from below mostly comes from a table or a screen and is broad; a hard one would blacken the bridge of the
+    # nose.
+    below = min(max((-ly - np.float32(0.25)) * np.float32(1.5), zero), np.float32(0.8))
+    wrap = max(max(wide, below), np.float32(1e-6))
+    fourth = one / (np.float32(4.0) * wrap)
+    dark = strength * (one - np.float32(0.7) * below)
+    # A light from behind reaches grazing surfaces only, and not the mesh's inner cheek.
+    behind = min(max(-lz * np.float32(2.5), zero), one)
+    shine = np.float32(SPECULAR) * specular if lz > np.float32(-0.2) else zero
+    per_half = one / np.sqrt(max(np.float32(2.0) + np.float32(2.0) * lz, np.float32(1e-3)))
+    for j in range(rim.shape[0]):
+        x, y, z = line[0, j], line[1, j], line[2, j]
+        cosine = x * lx + y * ly + z * lz
+        wrapped = max(cosine + wrap, zero)
+        response = wrapped * wrapped * fourth if cosine < wrap else cosine
+        visible = one - dark * shadow[j]
+        grazing = max(one - z, zero)
+        response *= one + behind * (grazing * grazing * np.float32(1.6) - one)
+        side = max(x * lx + y * ly, zero)
+        edge = behind * rim[j] * side * side * (one - np.float32(0.4) * skin[j])
+        half = max((cosine + z) * per_half, zero) if cosine > zero else zero
+        highlight = shine * half**SHININESS * skin[j]
+        diffuse, extra = response * visible, highlight * visible + edge * np.float32(RIM)
+        out[0, i, j] += rgb[0] * diffuse
+        out[1, i, j] += rgb[1] * diffuse
+        out[2, i, j] += rgb[2] * diffuse
+        out[3, i, j] += rgb[0] * extra
+        out[4, i, j] += rgb[1] * extra
+        out[5, i, j] += rgb[2] * extra

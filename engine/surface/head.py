@@ -102,18 +102,23 @@ def _fade() -> FloatArray:
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _lay(own, mask, seen, source, light, normal, level, confidence):  # type: ignore[no-untyped-def]
-    one = np.float32(1.0)
+    one, zero = np.float32(1.0), np.float32(0.0)
+    width = level.shape[1]
+    line = np.empty((4, width), np.float32)  # a row of the normal, and of what the network is sure of
+    x, y, z, sure = line[0], line[1], line[2], line[3]
     for i in range(level.shape[0]):
-        for j in range(level.shape[1]):
-            sure = seen[i, j, 3]
-            x = own[i, j, 0] + sure * (seen[i, j, 0] - own[i, j, 0])
-            y = own[i, j, 1] + sure * (seen[i, j, 1] - own[i, j, 1])
-            z = own[i, j, 2] + sure * (seen[i, j, 2] - own[i, j, 2])
-            length = np.sqrt(x * x + y * y + z * z) + np.float32(1e-6)
-            x, y, z = x / length, y / length, z / length
-            normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = x, y, z
+        for j in range(width):
+            sure[j] = seen[i, j, 3]
+            x[j] = own[i, j, 0] + sure[j] * (seen[i, j, 0] - own[i, j, 0])
+            y[j] = own[i, j, 1] + sure[j] * (seen[i, j, 1] - own[i, j, 1])
+            z[j] = own[i, j, 2] + sure[j] * (seen[i, j, 2] - own[i, j, 2])
+        for j in range(width):
+            inverse = one / (np.sqrt(x[j] * x[j] + y[j] * y[j] + z[j] * z[j]) + np.float32(1e-6))
+            x[j], y[j], z[j] = x[j] * inverse, y[j] * inverse, z[j] * inverse
             # The wall behind has no light of its own here: there the engine's limits stay.
-            held = sure * min(max((mask[i, j] - np.float32(0.3)) * np.float32(2.5), np.float32(0.0)), one)
-            before = basis_dot(x, y, z, source)
-            level[i, j] = before + held * (basis_dot(x, y, z, light) - before)
+            held = sure[j] * min(max((mask[i, j] - np.float32(0.3)) * np.float32(2.5), zero), one)
+            before = basis_dot(x[j], y[j], z[j], source)
+            level[i, j] = before + held * (basis_dot(x[j], y[j], z[j], light) - before)
             confidence[i, j] = held
+        for j in range(width):
+            normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = x[j], y[j], z[j]

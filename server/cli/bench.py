@@ -249,6 +249,7 @@ def show(result: "BenchResult", console: Console) -> None:
     if result.engine_states and set(result.engine_states) != {"ok"}:
         console.print(f"[yellow]the engine was not always ok:[/] {result.engine_states}")
     load = f"CPU {result.cpu_ms_per_frame:.1f} ms a frame, {result.cpu_cores:.2f} of {cores:.0f} cores"
+    show_parts(result, console)
     memory = f"RSS {result.rss_mb:.0f} MB"
     if result.rss_growth_mb is not None:
         memory += f" ({result.rss_growth_mb:+.1f} MB since the first minute)"
@@ -260,6 +261,21 @@ def show(result: "BenchResult", console: Console) -> None:
         console.print(f"p95 first minute {result.first_minute_p95_ms:.1f} ms, last {result.last_minute_p95_ms:.1f} ms")
     used = result.cpu_ms_per_frame / (budget * cores)
     console.print(f"budget at 30 fps: {budget:.1f} ms x {cores:.0f} cores; a session uses {used:.0%} of it")
+
+
+def show_parts(result: "BenchResult", console: Console) -> None:
+    """Prints where each millisecond of the server's CPU went, a frame of a participant, and the least it could be."""
+    if result.cpu_parts_ms is None:
+        return
+    floor = result.cpu_floor_ms or {}
+    table = Table("CPU of the server", "ms a frame", "at least", title="a participant and a frame")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, ms in result.cpu_parts_ms.items():
+        table.add_row(name, f"{ms:.2f}", f"{floor[name]:.2f}" if name in floor else "")
+    table.add_section()
+    table.add_row("[bold]all[/]", f"{result.cpu_ms_per_frame:.2f}", "")
+    console.print(table)
 
 
 def check_plot(path: Path) -> None:

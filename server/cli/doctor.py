@@ -20,7 +20,7 @@ OPTIONAL = {
     "torch-tensorrt": ("LCVD compiled", "pip install -e '.[tensorrt]'"),
     "pytorch3d": ("DECA hints on the GPU", "build from source; without it the numba rasteriser runs"),
     "decalib": ("DECA tracker", "install the authors' code; without it the MediaPipe mesh runs"),
-    "ray": ("training on a cluster", "pip install -e '.[cluster]'"),
+    "ray": ("several workers (serve --workers)", "pip install -e '.[cluster]'"),
     "matplotlib": ("bench --plot", "pip install matplotlib"),
     "pyvirtualcam": ("camera, to a virtual camera", "pip install -e '.[camera]'"),
 }

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import psutil
+
 
 @dataclass(frozen=True, slots=True)
 class Launched:
@@ -12,14 +14,22 @@ class Launched:
     url: str  # http://ADDRESS:PORT
     place: str  # the node, for the operator
     kill: Callable[[], None]
+    cpu_s: Callable[[], float | None]  # seconds of CPU that it has used; None: unknown, as on another node
+
+
+def cpu_of(pid: int) -> float | None:
+    """Returns the seconds of CPU that a process of this machine has used; None where there is no such process."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return None
+    return float(times.user + times.system)
 
 
 class Launcher(Protocol):
     """Starts workers. Its methods block; the front calls them on threads."""
 
-    def start(self) -> int:
-        """Makes ready to launch; returns how many workers are wanted. Raises ServerError."""
-        ...
+    count: int  # workers that are wanted
 
     def launch(self, number: int) -> Launched:
         """Starts worker `number` and returns once it listens; its engine may still warm up. Raises ServerError."""

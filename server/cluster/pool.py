@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import httpx
 
+from server.cluster.hang import Hang
 from server.cluster.launcher import Launcher
 from server.cluster.worker import Worker
 from server.errors import NotReady, NoWorker, ServerError
@@ -43,8 +44,7 @@ class WorkerPool:
 
     async def start(self) -> None:
         """Starts the workers and returns once the first is warm. Raises ServerError."""
-        count = await asyncio.to_thread(self._launcher.start)
-        starting = [asyncio.ensure_future(self._launch()) for _ in range(count)]
+        starting = [asyncio.ensure_future(self._launch()) for _ in range(self._launcher.count)]
         done, _ = await asyncio.wait(starting, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
@@ -129,20 +129,23 @@ class WorkerPool:
     async def _watch(self, worker: Worker) -> None:
         """Asks a worker for its status until it does not answer, which ends it."""
         allowed_s = WARM_LIMIT_S  # it answers nothing before its engine is warm
+        hang = Hang(self._timeout_s, time.monotonic())
         while not worker.gone.is_set():
             asked_s = time.monotonic()
             try:
                 await worker.ask(allowed_s)
-                allowed_s = self._timeout_s
-            except httpx.HTTPError as error:
-                if worker.gone.is_set():
-                    return
-                took_s = time.monotonic() - asked_s
-                if isinstance(error, httpx.TimeoutException) and took_s > allowed_s + LATE_S:
-                    continue  # it may be the front that slept
-                await self.lose(worker, "does not answer" if isinstance(error, httpx.TimeoutException) else "has died")
-                return
-            await asyncio.sleep(ASK_EVERY_S)
+                allowed_s = self._timeout_s / 2  # two looks before a verdict
+                hang.answered(time.monotonic())
+            except httpx.TimeoutException:
+                now_s = time.monotonic()
+                front_slept = now_s - asked_s > allowed_s + LATE_S
+                if not front_slept and hang.silent(worker.launched.cpu_s(), now_s):
+                    await self.lose(worker, "does not answer")
+            except httpx.HTTPError:
+                if not worker.gone.is_set():
+                    await self.lose(worker, "has died")
+            else:
+                await asyncio.sleep(ASK_EVERY_S)
 
     async def check(self, worker: Worker) -> None:
         """Asks a worker at once whose socket broke: the next participant is not to be sent to a dead one."""

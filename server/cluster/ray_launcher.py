@@ -6,10 +6,12 @@ Each worker takes a whole GPU where there are any, else CORES cores, so that Ray
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from engine.protocols import Engine
-from server.cluster.launcher import Launched
+from server.cluster.launcher import Launched, cpu_of
 from server.cluster.worker_process import WorkerProcess
 from server.errors import WorkersUnavailable
 from server.rtc.bench.frame_cost import available_cores
@@ -23,31 +25,42 @@ LAUNCH_LIMIT_S = 120.0
 INSTALL = "pip install -e '.[cluster]'"
 
 
+class RayWorker(WorkerProcess):
+    """A worker that is found by its node's address; on the front's own machine only the front can reach it."""
+
+    def __init__(self, settings: Settings, secret: str, local: bool, make: Callable[[str], Engine] | None) -> None:
+        import ray
+
+        super().__init__(settings, secret, "127.0.0.1" if local else ray.util.get_node_ip_address(), make)
+
+
 class RayLauncher:
     """Starts workers by Ray. `settings.workers` says how many and where."""
 
     def __init__(self, settings: Settings, secret: str, make: Callable[[str], Engine] | None = None) -> None:
-        """Raises WorkersUnavailable without Ray."""
+        """Joins the cluster, or starts Ray on this machine. Raises WorkersUnavailable, also without Ray."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's next default, which it warns of
         try:
             import ray
         except ImportError as error:
             raise WorkersUnavailable("Ray is not installed, and --workers needs it", INSTALL) from error
-        logging.getLogger("ray").setLevel(logging.ERROR)
         self._ray: Any = ray
+        logging.getLogger("ray").setLevel(logging.ERROR)
         self._settings = self._shared = settings
         self._secret = secret
         self._make = make
-        self._gpus = self._cores = 0.0
+        self._gpus = 0.0
+        # On a thread of its own: in the main one Ray would take the signals that end the server.
+        with ThreadPoolExecutor(1) as thread:
+            self.count = thread.submit(self._start).result()
 
     @property
     def _remote(self) -> bool:
-        return self._settings.workers.startswith("ray://")
+        return (self._settings.workers or "").startswith("ray://")
 
-    def start(self) -> int:
-        """Joins the cluster, or starts Ray on this machine; returns how many workers are wanted."""
-        ray, wanted = self._ray, self._settings.workers
+    def _start(self) -> int:
+        ray, wanted = self._ray, self._settings.workers or "auto"
         local = {
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
@@ -61,8 +74,8 @@ class RayLauncher:
             raise WorkersUnavailable(
                 f"Ray cannot be reached or started {place}: {_sentence(error)}", "ray status"
             ) from error
-        self._gpus, self._cores = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
-        count = int(wanted) if wanted.isdecimal() else max(1, int(self._gpus or self._cores // CORES))
+        self._gpus = resources.get("GPU", 0.0)
+        count = int(wanted) if wanted.isdecimal() else max(1, int(self._gpus or resources.get("CPU", 1.0) // CORES))
         if not self._remote and self._settings.cores is None:  # each counts on its share of this machine
             self._shared = self._settings.model_copy(update={"cores": available_cores() / count})
         return count
@@ -71,18 +84,23 @@ class RayLauncher:
         """Starts worker `number`; returns once it listens. Raises WorkersUnavailable."""
         ray = self._ray
         # A number that was asked for is not held back by cores that Ray does not see free.
-        share = {"num_gpus": 1} if self._gpus else {"num_cpus": 0 if self._settings.workers.isdecimal() else CORES}
+        share = (
+            {"num_gpus": 1} if self._gpus else {"num_cpus": 0 if (self._settings.workers or "").isdecimal() else CORES}
+        )
         spread: dict[str, Any] = {"scheduling_strategy": "SPREAD"} if self._remote else {}
-        actor_class = ray.remote(WorkerProcess)
+        actor_class = ray.remote(RayWorker)
         try:
-            host = "127.0.0.1" if not self._remote else ""
             actor = actor_class.options(max_restarts=0, **share, **spread).remote(
-                self._shared, self._secret, host, self._make
+                self._shared, self._secret, not self._remote, self._make
             )
             url, process = ray.get(actor.address.remote(), timeout=LAUNCH_LIMIT_S)
         except Exception as error:  # Ray's boundary
-            raise WorkersUnavailable(f"worker {number} cannot be started: {_sentence(error)}", "ray status") from error
-        return Launched(url, str(process), lambda: self._kill(actor))
+            raise WorkersUnavailable(
+                f"worker {number} cannot be started: {_sentence(error)}",
+                "`ray status` tells whether the cluster has room; relight drain NUMBER --retire needs none",
+            ) from error
+        cpu_s: Callable[[], float | None] = (lambda: None) if self._remote else partial(cpu_of, process)
+        return Launched(url, str(process), lambda: self._kill(actor), cpu_s)
 
     def stop(self) -> None:
         """Ends every worker, and Ray where it was started here."""

@@ -9,6 +9,7 @@ from aiortc.codecs.h264 import H264Decoder
 from aiortc.codecs.vpx import Vp8Decoder
 from aiortc.jitterbuffer import JitterFrame
 
+from engine.cpu_time import CPU
 from server.rtc.frames import MAX_PIXELS, VIDEO_CLOCK_HZ, resized, rgb_picture
 from server.rtc.jitter import PromptFrame
 from server.rtc.picture_cap import PictureCap, Thinner
@@ -51,8 +52,11 @@ class _RgbPictures:
         decode = super().decode  # type: ignore[misc]
         started_s = time.perf_counter()
         cap: PictureCap | None = getattr(encoded_frame, "cap", None)
-        came = [picture for one in frames_of(encoded_frame) for picture in decode(one) if self._admits(picture, cap)]
-        pictures = [rgb_picture(_capped(picture, cap)) for picture in came]
+        with CPU.part("decode"):
+            decoded = [picture for one in frames_of(encoded_frame) for picture in decode(one)]
+        came = [picture for picture in decoded if self._admits(picture, cap)]
+        with CPU.part("convert"):
+            pictures = [rgb_picture(_capped(picture, cap)) for picture in came]
         took_s = (time.perf_counter() - started_s) / max(1, len(pictures))
         completed_s = getattr(encoded_frame, "completed_s", None)
         for picture, source in zip(pictures, came, strict=True):

@@ -41,12 +41,16 @@ class PromptJitterBuffer(JitterBuffer):
 
     payload_type: int | None = None  # of the newest packet
     ssrc: int | None = None  # of it, or of the one that it repeats
-    key_begins = False  # one may be in the buffer: only then is it searched, which takes longer than all else
     broken_s: float | None = None  # since when only a key frame can be decoded: something before it is lost
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._key_starts: set[int] = set()  # sequence numbers of packets that begin a key frame, some of them long gone
 
     def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
         self.payload_type, self.ssrc = packet.payload_type, packet.ssrc
-        self.key_begins |= self._is_video and starts_key_frame(packet._data)
+        if self._is_video and starts_key_frame(packet._data):
+            self._key_starts.add(packet.sequence_number)
         return super().add(packet)
 
     def give_up(self) -> None:
@@ -91,7 +95,7 @@ class PromptJitterBuffer(JitterBuffer):
             self.broken_s = None  # a source that makes none: a spoilt picture is more than none
         if self.broken_s is None and (complete := self._take_complete()):
             return complete
-        if not self.key_begins or (count := self._key_frame()) is None:
+        if (count := self._key_frame()) is None:
             return []
         self.remove(count)
         self.broken_s = None
@@ -99,17 +103,24 @@ class PromptJitterBuffer(JitterBuffer):
 
     def _key_frame(self) -> int | None:
         """Returns how far ahead a complete key frame begins; None: there is none."""
+        # Asked for at every packet of an incomplete picture, and nearly always there is no key frame to look for.
+        self._key_starts = {number for number in self._key_starts if self._holds(number)}
+        if not self._key_starts:
+            return None
         begin: int | None = None
-        self.key_begins = False
         for count in range(self.capacity):
             packet: Any = self._packets[uint16_add(self._origin or 0, count) % self._capacity]
             if packet is None:
                 begin = None
             elif begin is None and starts_key_frame(packet._data):
-                begin, self.key_begins = count, True
+                begin = count
             if packet is not None and packet.marker and begin is not None:
                 return begin
         return None
+
+    def _holds(self, number: int) -> bool:
+        packet: Any = self._packets[number % self._capacity]
+        return packet is not None and packet.sequence_number == number
 
     def _take_complete(self) -> list[tuple[bytes, int]]:
         """Removes the leading frames that are complete; returns them as (data, timestamp)."""

@@ -102,7 +102,7 @@ async def test_codecs_viewers_and_refusals_are_counted_and_no_label_names_anybod
     assert (now["relight_ready",], now["relight_max_sessions",]) == (1, 1)
     assert ("relight_queue_items", ("queue", "pacer")) in now
     labels = {name: {dict(key[1:])[name] for key in now if name in dict(key[1:])} for key in now for name, _ in key[1:]}
-    assert set(labels) <= {*BOUNDED, "le", "quantile", "version"}
+    assert set(labels) <= {*BOUNDED, "le", "quantile", "version", "part"}  # `part`: stages of every engine that ran
     assert all(values <= BOUNDED[name] for name, values in labels.items() if name in BOUNDED)
 
 

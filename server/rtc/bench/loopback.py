@@ -26,6 +26,7 @@ from engine import ENGINES
 from engine.bench.sample_clip import PORTRAIT
 from engine.bench.throughput import BUDGET_FPS, BenchResult, commit, machine, rss_mb, spread
 from engine.errors import EngineError
+from server.rtc.bench.cpu_parts import cpu_seconds, floor_ms, parts_ms
 from server.rtc.bench.loopback_client import Client
 from server.rtc.codecs import tune
 
@@ -88,6 +89,7 @@ async def _measure(
             client.counts.states.clear()
             client.counts.unreadable = 0
         traffic = [await client.traffic() for client in clients]
+        parts = await asyncio.to_thread(cpu_seconds, url)
         server_cpu, client_cpu = _cpu_s(server), time.process_time()
         start = time.perf_counter()
         memory: Series = []
@@ -96,6 +98,7 @@ async def _measure(
             memory.append((time.perf_counter() - start, rss_mb(pid)))
         end = time.perf_counter()
         server_cpu, client_cpu = _cpu_s(server) - server_cpu, time.process_time() - client_cpu
+        parts_after = await asyncio.to_thread(cpu_seconds, url)
         after = [await client.traffic() for client in clients]
         for client in clients:
             client.check()
@@ -131,6 +134,7 @@ async def _measure(
     last = [delay for t, delay in series if t >= wall - MINUTE_S]
     long = wall >= 2 * MINUTE_S
     height, width = loop[0].shape[:2]
+    received = sum(b[1] - a[1] for a, b in zip(traffic, after, strict=True))
     return (
         BenchResult(
             engine=engine,
@@ -151,13 +155,15 @@ async def _measure(
             rss_mb=memory[-1][1] if memory else 0.0,
             commit=commit(),
             codec=codec,
+            cpu_parts_ms=parts_ms(parts, parts_after, server_cpu, came),
+            cpu_floor_ms=floor_ms(loop, codec, 8 * received / wall / sessions),
             engine_states=dict(sum((client.counts.states for client in clients), Counter())),
             unreadable=None if avatar else sum(client.counts.unreadable for client in clients),
             rss_growth_mb=_growth(memory) if long else None,
             first_minute_p95_ms=spread(first)["p95"] if long else None,
             last_minute_p95_ms=spread(last)["p95"] if long else None,
             bytes_sent=sum(b[0] - a[0] for a, b in zip(traffic, after, strict=True)),
-            bytes_received=sum(b[1] - a[1] for a, b in zip(traffic, after, strict=True)),
+            bytes_received=received,
             client_cpu_ms_per_frame=round(client_cpu / max(1, came) * 1e3, 2),
             machine=machine(),
         ),

@@ -139,6 +139,14 @@ class Client:
                 received += report.bytesSent
         return sent, received
 
+    def vanish(self) -> None:
+        """Tears off the sockets without a word to the server; `close` frees the rest."""
+        self._socket.transport.abort()
+        for transceiver in self._pc.getTransceivers():
+            connection: Any = transceiver.sender.transport.transport._connection
+            for protocol in connection._protocols:
+                protocol.transport.abort()
+
     async def close(self) -> None:
         self._camera.stop()
         await self._pc.close()

@@ -44,7 +44,7 @@ class Fronted(Running):
 @contextlib.asynccontextmanager
 async def fronted(workers: int = 2, **settings: Any) -> AsyncIterator[Fronted]:
     """Runs a front whose `workers` are ready."""
-    chosen = Settings(**{"engine": "passthrough", "port": 0, "max_sessions": 4, **settings})
+    chosen = Settings(**{"engine": "passthrough", "port": 0, "max_sessions": 4, "step_down": False, **settings})
     app = create_front(chosen, ProcessLauncher(chosen, SECRET, workers), SECRET)
     server = uvicorn.Server(uvicorn_config(chosen, app))
     task = asyncio.create_task(server._serve())

@@ -1,11 +1,12 @@
 """Workers as plain child processes: the stand-in for Ray, with the engines that never need a model."""
 
 import multiprocessing
+from functools import partial
 from multiprocessing.connection import Connection
 
 from engine.passthrough import PassthroughEngine
 from engine.protocols import Engine
-from server.cluster.launcher import Launched
+from server.cluster.launcher import Launched, cpu_of
 from server.cluster.worker_process import WorkerProcess
 from server.settings import Settings
 
@@ -33,12 +34,9 @@ class ProcessLauncher:
     def __init__(self, settings: Settings, secret: str, count: int) -> None:
         self._settings = settings
         self._secret = secret
-        self._count = count
+        self.count = count
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[multiprocessing.process.BaseProcess] = []
-
-    def start(self) -> int:
-        return self._count
 
     def launch(self, number: int) -> Launched:
         ours, theirs = self._context.Pipe()
@@ -49,7 +47,7 @@ class ProcessLauncher:
         assert ours.poll(START_S), "the worker did not start"
         url, pid = ours.recv()
         process.kept = ours  # type: ignore[attr-defined]  # its end is the worker's
-        return Launched(url, str(pid), process.kill)
+        return Launched(url, str(pid), process.kill, partial(cpu_of, pid))
 
     def stop(self) -> None:
         for process in self._processes:

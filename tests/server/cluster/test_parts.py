@@ -9,6 +9,7 @@ import pytest
 
 from server.cluster.directory import Directory
 from server.cluster.forward import SESSION_FIELD, SESSION_JSON
+from server.cluster.hang import Hang
 from server.cluster.launcher import Launched
 from server.cluster.state_message import decoded, encoded, merged
 from server.cluster.worker import Worker
@@ -20,7 +21,7 @@ from tests.server.session.test_resume import PORTRAIT, chosen, comparable
 
 def worker(number: int = 0) -> Worker:
     """Returns a worker that nobody runs."""
-    return Worker(number, Launched("http://127.0.0.1:9", "0", lambda: None), "secret")
+    return Worker(number, Launched("http://127.0.0.1:9", "0", lambda: None, lambda: None), "secret")
 
 
 def test_a_state_goes_to_another_worker_whole() -> None:
@@ -87,3 +88,17 @@ def test_without_ray_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(WorkersUnavailable, match="Ray is not installed") as refused:
         RayLauncher(Settings(workers="2"), "secret")
     assert refused.value.hint == "pip install -e '.[cluster]'"
+
+
+def test_a_busy_worker_is_not_taken_for_one_that_hangs() -> None:
+    """Silence with CPU time used is borne five times longer than silence without; an answer begins anew."""
+    hang = Hang(timeout_s=1.0, now_s=0.0)
+    assert not hang.silent(10.0, 0.5)
+    assert hang.silent(10.0, 1.0), "stopped"
+    hang.answered(2.0)
+    assert not hang.silent(10.0, 2.5)
+    looks = [(10.0 + t / 2, 2.0 + t) for t in (1.0, 2.0, 3.0, 4.0, 4.9)]
+    assert not any(hang.silent(*look) for look in looks), "busy"
+    assert hang.silent(12.5, 7.0), "busy for too long"
+    unknown = Hang(timeout_s=1.0, now_s=0.0)
+    assert [unknown.silent(None, t) for t in (1.0, 2.0, 4.9, 5.0)] == [False, False, False, True]

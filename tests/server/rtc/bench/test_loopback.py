@@ -26,6 +26,11 @@ def test_a_few_seconds_through_webrtc(tmp_path: object) -> None:
     assert len(series) == result.frames
     assert (result.bytes_sent or 0) > 10_000
     assert result.cpu_ms_per_frame > 0
+    assert result.cpu_parts_ms is not None
+    assert {"decode", "convert", "encode", "transport", "rest"} <= set(result.cpu_parts_ms)
+    assert sum(result.cpu_parts_ms.values()) == pytest.approx(result.cpu_ms_per_frame, abs=0.2)
+    assert result.cpu_floor_ms is not None
+    assert all(ms > 0 for ms in result.cpu_floor_ms.values())
     assert result.rss_mb > 20
     assert {"prepare", "render"} <= set(result.stages)
     json.dumps(result.as_json())
