@@ -45,11 +45,14 @@ def parts_ms(before: dict[str, float], after: dict[str, float], process_s: float
     return {**shown, REST: round(1e3 * (process_s - sum(spent.values())) / max(1, frames), 2)}
 
 
-def floor_ms(loop: list[NDArray[np.uint8]], codec: str, bitrate: float) -> dict[str, float]:
-    """Returns the least CPU ms a frame of `decode`, `encode`, `convert` and `relight`, measured on this thread."""
+def floor_ms(loop: list[NDArray[np.uint8]], codec: str, up_bps: float, down_bps: float) -> dict[str, float]:
+    """Returns the least CPU ms a frame of `decode`, `encode`, `convert` and `relight`, measured on this thread.
+
+    `up_bps` is the bit rate of what the server decodes, `down_bps` of what it encodes.
+    """
     picture = loop[0].size * loop[0].itemsize
     a_byte_ms = _copy_ms(loop[0]) / (2 * picture)
-    decode, encode = _coded_ms(loop, codec, bitrate)
+    (decode, _), (_, encode) = _coded_ms(loop, codec, up_bps), _coded_ms(loop, codec, down_bps)
     return {
         "decode": round(decode, 2),
         "encode": round(encode, 2),

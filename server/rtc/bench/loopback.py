@@ -134,7 +134,8 @@ async def _measure(
     last = [delay for t, delay in series if t >= wall - MINUTE_S]
     long = wall >= 2 * MINUTE_S
     height, width = loop[0].shape[:2]
-    received = sum(b[1] - a[1] for a, b in zip(traffic, after, strict=True))
+    sent_bytes, received = (sum(b[k] - a[k] for a, b in zip(traffic, after, strict=True)) for k in (0, 1))
+    up_bps, down_bps = (8 * count / wall / sessions for count in (sent_bytes, received))
     return (
         BenchResult(
             engine=engine,
@@ -156,13 +157,13 @@ async def _measure(
             commit=commit(),
             codec=codec,
             cpu_parts_ms=parts_ms(parts, parts_after, server_cpu, came),
-            cpu_floor_ms=floor_ms(loop, codec, 8 * received / wall / sessions),
+            cpu_floor_ms=floor_ms(loop, codec, up_bps, down_bps),
             engine_states=dict(sum((client.counts.states for client in clients), Counter())),
             unreadable=None if avatar else sum(client.counts.unreadable for client in clients),
             rss_growth_mb=_growth(memory) if long else None,
             first_minute_p95_ms=spread(first)["p95"] if long else None,
             last_minute_p95_ms=spread(last)["p95"] if long else None,
-            bytes_sent=sum(b[0] - a[0] for a, b in zip(traffic, after, strict=True)),
+            bytes_sent=sent_bytes,
             bytes_received=received,
             client_cpu_ms_per_frame=round(client_cpu / max(1, came) * 1e3, 2),
             machine=machine(),

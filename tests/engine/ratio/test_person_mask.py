@@ -45,6 +45,17 @@ def test_waving_hand_runs_the_network_at_once():
     assert matte.calls == 2
 
 
+def test_what_changes_far_from_the_person_does_not_run_the_network():
+    """A wall that shows another film on every frame leaves the still head's mask to every third frame."""
+    matte = DrawnMatte()
+    mask = PersonMask(matte)
+    for i in range(7):
+        rgb = portrait()
+        rgb[:60, 270:] = (250 * (i % 2),) * 3
+        mask.segment(rgb, centred_face(SIZE, i / 30))
+    assert matte.calls == 3
+
+
 def test_still_masks_are_averaged():
     """While nothing moves the mask's variation is at least halved."""
     mask = PersonMask(Noisy())
