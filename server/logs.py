@@ -16,7 +16,8 @@ session_id: contextvars.ContextVar[str] = contextvars.ContextVar("relight_sessio
 
 FORMAT = "%(asctime)s %(levelname)-7s %(session)s %(name)s: %(message)s"
 # Their INFO speaks of every ICE check and every packet's codec: noise beside one line a session.
-NOISY = ("aioice", "aiortc", "websockets", "httpx", "numba")
+NOISY = ("aioice", "aiortc", "websockets", "numba")
+TELLTALE = ("httpx", "httpcore")  # they log addresses with sessions' names, and headers, from INFO or DEBUG on
 
 
 def log_name(session: str) -> str:
@@ -61,3 +62,5 @@ def configure(level: str = "info", log_format: LogFormat = "text") -> None:
     root.setLevel(level.upper())
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.INFO if level == "debug" else logging.WARNING)
+    for name in TELLTALE:
+        logging.getLogger(name).setLevel(logging.WARNING)

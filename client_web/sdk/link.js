@@ -112,7 +112,8 @@ export class Link {
 
   /** Begins a session in another process of the server, beside the one there is, which ends once there are pictures. */
   #move() {
-    if (this.#leaving.channel || !this.#peer) return;
+    if (this.#leaving.channel) return;
+    if (!this.#peer) return this.open(); // nothing is shown that could go on
     clearTimeout(this.#watchTimer);
     this.#leaving = { channel: this.#channel, peer: this.#peer };
     this.#channel = this.#peer = null;
@@ -140,7 +141,13 @@ export class Link {
         clearTimeout(this.#wordTimer);
         this.#dispatch(message);
       },
-      onClose: (reason) => channel === this.#channel && this.#reconnect(reason),
+      onClose: (reason) => {
+        if (channel === this.#channel) this.#reconnect(reason);
+        else if (channel === this.#leaving.channel) {
+          this.#leave();
+          this.#on.state("reconnecting", reason); // its pictures have ended before there were others
+        }
+      },
     });
     this.#channel = channel;
     const silent = () => this.#reconnect("The server does not answer.");
@@ -220,6 +227,7 @@ export class Link {
     const answer = channel.request("offer", { sdp: await peer.offer() });
     markOffered();
     const reply = await answer;
+    if (peer !== this.#peer) return peer.close();
     if (reply.type === "waiting") return this.#wait(peer, /** @type {any} */ (reply));
     await peer.accept(reply.sdp);
     await peer.send(this.#track); // the track may have changed, and bitrates can be set only now
@@ -230,7 +238,6 @@ export class Link {
   /** Waits until the server has a place. @param {Peer} peer it did not take @param {import("./relight.js").Waiting} waiting */
   #wait(peer, waiting) {
     peer.close();
-    if (peer !== this.#peer) return;
     this.#peer = null;
     this.#attempts = 0;
     clearTimeout(this.#watchTimer);
@@ -292,26 +299,32 @@ export class Link {
 
   /** @param {number} code */
   #discard(code) {
+    this.#drop(code);
+    this.#leave();
+  }
+
+  /** Ends the present attempt; what it is to replace goes on. @param {number} code */
+  #drop(code) {
     clearTimeout(this.#watchTimer);
     clearTimeout(this.#wordTimer);
     const [channel, peer] = [this.#channel, this.#peer];
     this.#channel = this.#peer = null;
     peer?.close();
     channel?.close(code);
-    this.#leave();
   }
 
   /** @param {string} why */
   #reconnect(why) {
-    this.#discard(RETURNING);
-    if (!this.#track) return;
+    this.#drop(RETURNING);
+    if (!this.#track) return this.#leave();
     // Random pauses keep a room of clients from all coming back at the same moment after a restart.
     const longest = this.#attempts ? FIRST_PAUSE_MS * PAUSE_GROWTH ** this.#attempts : FIRST_PAUSE_MS / 2;
     const pause = Math.min(LONGEST_PAUSE_MS, longest) * (this.#attempts ? 0.5 + Math.random() / 2 : Math.random());
     this.#attempts += 1;
-    this.#on.state("reconnecting", why);
+    const moving = this.#leaving.channel !== null;
+    if (!moving) this.#on.state("reconnecting", why);
     clearTimeout(this.#retryTimer);
-    this.#retryTimer = window.setTimeout(() => this.open(), pause);
+    this.#retryTimer = window.setTimeout(() => (this.#leaving.channel ? this.#join() : this.open()), pause);
   }
 
   /** Tries at once where there is no picture: an attempt that began on a network that is gone leads nowhere. */

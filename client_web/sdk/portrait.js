@@ -10,6 +10,8 @@ import { Refused } from "./protocol.js";
 /** @typedef {{name: string, photo: Photo, face: Box | null}} Held */
 /** @typedef {"none" | "reading" | "waiting" | "ready" | "refused"} PortraitState "waiting" is for a connection */
 
+/** The server reads another participant's picture, or the process that had the session has ended. */
+const AGAIN = ["busy", "not_ready"];
 const BUSY_ATTEMPTS = 4;
 const BUSY_PAUSE_MS = 700;
 
@@ -28,9 +30,9 @@ async function upload(server, { jpeg }, name, session) {
       throw new Refused({ code: "offline", message: "The server cannot be reached", hint: "Try again once the picture is live." });
     const answer = await response.json().catch(() => ({}));
     if (response.ok) return answer.face;
-    if (answer.code !== "busy" || attempt === BUSY_ATTEMPTS)
+    if (!AGAIN.includes(answer.code) || attempt === BUSY_ATTEMPTS)
       throw new Refused({ code: "upload", message: `The server refused the picture (${response.status})`, ...answer });
-    await new Promise((next) => setTimeout(next, attempt * BUSY_PAUSE_MS)); // it reads another participant's picture
+    await new Promise((next) => setTimeout(next, attempt * BUSY_PAUSE_MS));
   }
 }
 

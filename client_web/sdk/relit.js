@@ -81,6 +81,8 @@ export class Relit extends MediaStream {
   #sync;
   /** @type {LinkState} */
   #connection = "resting";
+  /** True while the session moves: pictures are still those of the connection before, what the server says is not. */
+  #moving = false;
   /** Name of the present session, or of the last one. */
   #session = "";
 
@@ -289,15 +291,24 @@ export class Relit extends MediaStream {
   /** @param {MediaStreamTrack} track @param {RTCRtpReceiver} receiver */
   #returned(track, receiver) {
     // What the server said it shows was of the connection before.
-    if (track.kind === "video") this.#picture.setRelit(track, receiver, () => this.#gate.close());
+    if (track.kind === "video") this.#picture.setRelit(track, receiver, () => this.#first());
     else this.#sound?.setReturned(track, receiver);
+  }
+
+  /** The first picture of a connection is about to be shown. */
+  #first() {
+    this.#moving = false;
+    this.#gate.close();
   }
 
   /** @param {LinkState} state @param {string} why */
   #connected(state, why) {
     if (this.#connection === "waiting" && state !== "waiting") this.#events.emit("waiting", null);
     this.#connection = state;
-    if (state !== "live") this.#gate.close();
+    if (state !== "live") {
+      this.#moving = false;
+      this.#gate.close();
+    }
     if (state === "live") this.#told.clear();
     if (state === "reconnecting" || state === "resting") {
       this.portrait.setSession("");
@@ -319,6 +330,7 @@ export class Relit extends MediaStream {
    */
   async #welcome(welcome) {
     const lost = this.#session;
+    this.#moving = this.#connection === "live";
     const resumed = await resume((type, fields) => this.#link.request(type, fields), lost);
     this.#session = welcome.session;
     this.#view = resumed?.view ?? welcome.view ?? "";
@@ -343,7 +355,7 @@ export class Relit extends MediaStream {
     if (message.type === "stats") {
       const stats = /** @type {Stats} */ (/** @type {unknown} */ (message));
       const showing = stats.engine.showing ?? stats.engine.name;
-      this.#gate.stats(showing === "portrait" || this.engines.isAvatar(showing), stats.sync, performance.now());
+      if (!this.#moving) this.#gate.stats(showing === "portrait" || this.engines.isAvatar(showing), stats.sync, performance.now());
       this.#timing.stats(stats);
       this.#returnedTiming.pair(stats.sync);
       this.#events.emit("stats", stats);

@@ -50,7 +50,8 @@ class MeshTracker:
         find = partial(model_path, directory=directory, cache_dir=cache_dir, download=download)
         self._near = BlazeFace.short_range(find("face_detection_short_range"))
         self._far = BlazeFace.full_range(find("face_detection_full_range"))
-        self._network = LandmarkNetwork(find("face_landmark"))
+        # No method of ours: a tracker with others would be in a circle, and its networks stay until Python looks there.
+        self._landmarks = partial(_landmarks, LandmarkNetwork(find("face_landmark")))
         self._solver = FaceSolver(smoothing)
         self._others = OtherFaces(self._landmarks, smoothing) if others else None
         self.reset()
@@ -100,14 +101,6 @@ class MeshTracker:
         found = self._landmarks(rgb, self._roi)
         self._roi = None if found is None else found[2]
         return None if found is None else found[:2]
-
-    def _landmarks(self, rgb: NDArray[np.uint8], roi: Roi) -> tuple[FloatArray, float, Roi] | None:
-        """The points in the square, their presence, and the next square; None where there is no face."""
-        points, presence = self._network(rgb, roi)
-        following = _next_roi(points)
-        if presence < MIN_PRESENCE or not _plausible(points, following, rgb.shape):
-            return None
-        return points, presence, following
 
     def _search(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, float] | None:
         for detection in self._candidates(self._detect(rgb)):
@@ -164,6 +157,15 @@ class MeshTracker:
             self._rival_looks = 0
             self._roi = max(rivals, key=lambda d: d.width_px).roi()
             self._solver.new_person()
+
+
+def _landmarks(network: LandmarkNetwork, rgb: NDArray[np.uint8], roi: Roi) -> tuple[FloatArray, float, Roi] | None:
+    """The points in the square, their presence, and the next square; None where there is no face."""
+    points, presence = network(rgb, roi)
+    following = _next_roi(points)
+    if presence < MIN_PRESENCE or not _plausible(points, following, rgb.shape):
+        return None
+    return points, presence, following
 
 
 def _next_roi(points: FloatArray) -> Roi:

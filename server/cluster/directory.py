@@ -11,6 +11,8 @@ from server.cluster.state_message import PICTURES, Message, merged
 from server.cluster.worker import Worker
 from server.session.lost_sessions import MAX_BYTES
 
+LARGE_BYTES = 2**16  # a message with a portrait: read beside the event loop
+
 
 @dataclass(slots=True, eq=False)
 class Known:
@@ -19,12 +21,16 @@ class Known:
     name: str
     worker: Worker
     view: str
+    published: bool = False  # by WHIP: no relay tells its end
     state: Message | None = None
     expiry: asyncio.TimerHandle | None = field(default=None, repr=False)
 
-    def update(self, message: bytes) -> None:
+    async def update(self, message: bytes) -> None:
         """Takes the worker's message of a changed state. Raises ValueError."""
-        self.state = merged(self.state, message)
+        if len(message) > LARGE_BYTES:
+            self.state = await asyncio.to_thread(merged, self.state, message)
+        else:
+            self.state = merged(self.state, message)
         self.view = str(self.state["view"])
 
     @property
@@ -45,9 +51,9 @@ class Directory:
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, name: str, worker: Worker, view: str) -> Known:
+    def add(self, name: str, worker: Worker, view: str, published: bool = False) -> Known:
         """Returns a new entry."""
-        known = self._known[name] = Known(name, worker, view)
+        known = self._known[name] = Known(name, worker, view, published)
         worker.sessions.add(name)
         return known
 
@@ -62,9 +68,23 @@ class Directory:
         seen = [known for known in self._known.values() if known.view == name and not known.worker.gone.is_set()]
         return next((known for known in reversed(seen) if known.expiry is None), seen[-1] if seen else None)
 
-    def of(self, worker: Worker) -> list[Known]:
-        """Returns the sessions of a worker."""
-        return [known for known in self._known.values() if known.worker is worker]
+    def take(self, name: str) -> Known | None:
+        """Returns the session of this name, which nobody else then gets: it goes on as another one."""
+        if (known := self._known.pop(name, None)) is not None and known.expiry is not None:
+            known.expiry.cancel()
+        return known
+
+    def put_back(self, known: Known) -> None:
+        """Keeps a session that was taken in vain, as one that was lost."""
+        self._known[known.name] = known
+        self.leave(known, lost=True)
+
+    def prune(self, worker: Worker, before: set[str]) -> None:
+        """Forgets the publications of a worker that it has no more: of `before` it was asked after they began."""
+        alive = () if worker.gone.is_set() else worker.status.sessions
+        for known in list(self._known.values()):
+            if known.published and known.worker is worker and known.name in before and known.name not in alive:
+                self.forget(known.name)
 
     def leave(self, known: Known, lost: bool) -> None:
         """Notes that a session's socket is gone; the choices of one that was lost are kept for a while."""

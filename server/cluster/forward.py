@@ -18,7 +18,8 @@ from server.cluster.pool import WorkerPool
 from server.cluster.worker import Worker
 from server.errors import NoSession, NotReady
 
-SESSION_FIELD = re.compile(rb'name="session"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,64})\r\n')
+# Bounded, since anybody who is admitted may send megabytes of what nearly matches.
+SESSION_FIELD = re.compile(rb'name="session"[^\r\n]{0,200}\r\n(?:[^\r\n]{1,200}\r\n){0,4}\r\n([^\r\n]{1,64})\r\n')
 SESSION_JSON = re.compile(rb'"session"\s*:\s*"([^"\\]{1,64})"')
 PUBLICATION = re.compile(r"/whip/([^/?#]+)$")
 
@@ -36,17 +37,18 @@ class Forwarder:
     async def __call__(self, request: Request, call_next: Next) -> Response:
         """Passes a request on where a rule says so. Raises NotReady and NoSession."""
         for methods, pattern, find in RULES:
-            if request.method in methods and (found := pattern.fullmatch(request.url.path)) is not None:
+            if request.method in methods and (found := pattern.fullmatch(request.scope["path"])) is not None:
                 worker = await find(self, request, found.groupdict().get("name", ""))
                 return await call_next(request) if worker is None else await self.forward(request, worker)
         return await call_next(request)
 
     async def forward(self, request: Request, worker: Worker) -> Response:
         """Returns the worker's answer. Raises NotReady where it gives none."""
-        url = httpx.URL(path=request.url.path, query=request.scope.get("query_string", b""))
+        path, query = request.scope["raw_path"].partition(b"?")[0], request.scope.get("query_string", b"")
+        target = path + b"?" + query if query else path
         headers = passed_on(request.scope, worker.secret)
         try:
-            answer = await worker.http.request(request.method, url, headers=headers, content=await request.body())
+            answer = await worker.request(request.method, target, headers=headers, content=await request.body())
         except httpx.HTTPError as error:
             raise NotReady("the worker of this session has ended", "try again in a few seconds") from error
         self._note(request, worker, answer)
@@ -59,12 +61,12 @@ class Forwarder:
 
     def _note(self, request: Request, worker: Worker, answer: httpx.Response) -> None:
         """Keeps track of the sessions that WHIP begins and ends."""
-        path, status = request.url.path, answer.status_code
+        path, status = request.scope["path"], answer.status_code
         if request.method == "POST" and path == "/whip" and status == 201:
             name = PUBLICATION.search(answer.headers.get("location", ""))
             if name is not None:
                 view = answer.headers.get("relight-view", "").removeprefix("/view/")
-                self._directory.add(name[1], worker, view)
+                self._directory.add(name[1], worker, view, published=True)
         elif (ended := PUBLICATION.search(path)) and (status == 404 or (request.method == "DELETE" and status == 200)):
             self._directory.forget(ended[1])
 
@@ -86,7 +88,11 @@ class Forwarder:
         form = request.headers.get("content-type", "").startswith("multipart/")
         found = (SESSION_FIELD if form else SESSION_JSON).search(body)
         known = self._directory.get(found[1].decode(errors="replace")) if found is not None else None
-        return self._pool.any() if known is None else known.worker
+        if known is None:
+            return self._pool.any()
+        if known.worker.gone.is_set():
+            raise NotReady("the worker of this session has ended", "connect again and send it once more")
+        return known.worker
 
     async def of_name(self, request: Request, name: str) -> Worker | None:
         """Returns the worker of the session that the path names. Raises NoSession."""
@@ -98,8 +104,7 @@ class Forwarder:
     async def placed(self, request: Request, _: str) -> Worker | None:
         """Returns the worker for a new publication: where its viewing name is in use, the one that will say so."""
         known = self._directory.find(request.query_params.get("view", ""))
-        taken = known is not None and not known.worker.gone.is_set()
-        return known.worker if known is not None and taken else self._pool.choose()
+        return known.worker if known is not None and known.worker.available else self._pool.choose()
 
     async def whichever(self, request: Request, _: str) -> Worker | None:
         """Returns a worker that has time."""

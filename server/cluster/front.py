@@ -56,6 +56,7 @@ class Front:
         self.relays: set[Relay] = set()
         self._telling: set[asyncio.Task[None]] = set()
         self.pool.on_drain = self._ask_to_leave
+        self.pool.on_status = self.directory.prune
 
     @property
     def health(self) -> HealthBody:

@@ -24,21 +24,31 @@ OURS = (SECRET, HOST, CLIENT, NEAR, SCHEME)
 INTERNAL = "/internal"
 # Of one connection (RFC 9110, 7.6.1), or made anew for the next one.
 CONNECTION = ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+OF_SOCKETS = ("authorization", "origin", "x-forwarded-for")
 HOP_BY_HOP = frozenset((*CONNECTION, "host", "content-length", "expect"))
 
 
-def passed_on(request: Mapping[str, Any], secret: str) -> dict[str, str]:
-    """Returns the headers of a request (an ASGI scope) as its worker gets them."""
+def passed_on(request: Mapping[str, Any], secret: str) -> list[tuple[bytes, bytes]]:
+    """Returns the headers of an HTTP request (an ASGI scope) as its worker gets them, byte for byte."""
+    kept = [
+        (name, value)
+        for name, value in request["headers"]
+        if (word := name.decode("latin-1").lower()) not in HOP_BY_HOP and word not in OURS
+    ]
+    return kept + [(name.encode(), value.encode("latin-1")) for name, value in _ours(request, secret).items()]
+
+
+def passed_on_by_socket(request: Mapping[str, Any], secret: str) -> dict[str, str]:
+    """Returns the headers of a WebSocket that say who asks, as its worker gets them."""
     headers = Headers(scope=dict(request))
-    kept = {
-        name: value
-        for name, value in headers.items()
-        if name not in HOP_BY_HOP and name not in OURS and not name.startswith("sec-websocket-")
-    }
+    return {name: headers[name] for name in OF_SOCKETS if name in headers} | _ours(request, secret)
+
+
+def _ours(request: Mapping[str, Any], secret: str) -> dict[str, str]:
     client, near = request.get("client"), request.get("server")
-    return kept | {
+    return {
         SECRET: secret,
-        HOST: headers.get("host", ""),
+        HOST: Headers(scope=dict(request)).get("host", ""),
         CLIENT: client[0] if client else "",
         NEAR: str(near[0] or "") if near else "",
         SCHEME: {"ws": "http", "wss": "https"}.get(request["scheme"], request["scheme"]),

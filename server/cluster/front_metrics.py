@@ -23,7 +23,7 @@ async def scrape(pool: WorkerPool) -> bytes:
     texts = []
     for worker in pool:
         try:
-            answer = await worker.http.get("/metrics", headers={SECRET: worker.secret}, timeout=SCRAPE_S)
+            answer = await worker.request("GET", "/metrics", headers={SECRET: worker.secret}, timeout=SCRAPE_S)
         except httpx.HTTPError as error:
             logger.debug("worker %d gives no metrics: %r", worker.number, error)
             continue

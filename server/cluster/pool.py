@@ -32,9 +32,11 @@ class WorkerPool:
         self._workers: dict[int, Worker] = {}
         self._next = 0
         self._tasks = Tasks("the workers")
+        self._drains: dict[int, asyncio.Task[None]] = {}
         self._closing = False
         self.died = 0  # workers that were lost
         self.on_drain: Callable[[Worker], None] = lambda worker: None  # asks its participants to leave
+        self.on_status: Callable[[Worker, set[str]], None] = lambda worker, asked: None  # and what it had when asked
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(list(self._workers.values()))
@@ -47,15 +49,23 @@ class WorkerPool:
         starting = [asyncio.ensure_future(self._launch()) for _ in range(self._launcher.count)]
         done, _ = await asyncio.wait(starting, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            task.result()
+            if not self._closing:
+                task.result()
         self._tasks.spawn(self._all_of(starting))
         deadline_s = time.monotonic() + WARM_LIMIT_S
         while not any(worker.status.ready for worker in self) and time.monotonic() < deadline_s and not self._closing:
             await asyncio.sleep(ASK_EVERY_S / 2)
 
+    def give_up(self) -> None:
+        """Ends a start that is under way; on any thread."""
+        self._closing = True
+        self._launcher.stop()
+
     async def close(self) -> None:
         """Ends every worker."""
         self._closing = True
+        for draining in self._drains.values():
+            draining.cancel()
         await self._tasks.cancel()
         await asyncio.gather(*(worker.end() for worker in self), return_exceptions=True)
         self._workers.clear()
@@ -76,31 +86,45 @@ class WorkerPool:
         return max(able, key=lambda worker: worker.free)
 
     async def drain(self, number: int, replace: bool = True) -> None:
-        """Moves everyone off a worker and ends it, after its successor is warm where it gets one. Raises NoWorker."""
+        """Moves everyone off a worker and ends it, after its successor is warm where it gets one.
+
+        Again: waits for the same end. Raises NoWorker, and WorkersUnavailable or NotReady of a successor.
+        """
         worker = self._workers.get(number)
         if worker is None or worker.gone.is_set():
             raise NoWorker(f"worker={number} does not exist", f"one of {', '.join(map(str, self._workers)) or 'none'}")
-        if worker.draining:
-            return
-        worker.draining = True
-        try:
-            if replace:
-                successor = await self._launch()
+        if (draining := self._drains.get(number)) is None:
+            draining = self._drains[number] = asyncio.ensure_future(self._drain(worker, replace))
+            draining.add_done_callback(lambda task: self._drained(number, task))
+        await asyncio.shield(draining)
+
+    async def _drain(self, worker: Worker, replace: bool) -> None:
+        if replace:
+            successor = await self._launch()
+            try:
                 await self._warm(successor)
-            elif not any(each.available for each in self):
-                raise NoWorker(f"worker={number} is the only one", "drain it with a successor: without --retire")
-        except BaseException:
-            worker.draining = False
-            raise
-        logger.info("worker %d is drained: %d sessions", number, len(worker.sessions))
+            except NotReady:
+                self._workers.pop(successor.number, None)
+                await successor.end()
+                raise
+        elif not any(each.available and each is not worker for each in self):
+            raise NoWorker(f"worker={worker.number} is the only one", "drain it with a successor: without --retire")
+        worker.draining = True
+        logger.info("worker %d is drained: %d sessions", worker.number, len(worker.sessions))
         self.on_drain(worker)
         deadline_s = time.monotonic() + self._drain_s
         while worker.sessions and time.monotonic() < deadline_s and not worker.gone.is_set():
             await asyncio.sleep(ASK_EVERY_S / 5)
         if not worker.gone.is_set():
-            self._workers.pop(number, None)
+            self._workers.pop(worker.number, None)
             await worker.end()
-            logger.info("worker %d has ended", number)
+            self.on_status(worker, set(worker.sessions))
+            logger.info("worker %d has ended", worker.number)
+
+    def _drained(self, number: int, task: "asyncio.Task[None]") -> None:
+        self._drains.pop(number, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("worker %d is not drained: %s", number, error)
 
     async def _all_of(self, starting: Sequence[asyncio.Future[Worker]]) -> None:
         for result in await asyncio.gather(*starting, return_exceptions=True):
@@ -131,9 +155,10 @@ class WorkerPool:
         allowed_s = WARM_LIMIT_S  # it answers nothing before its engine is warm
         hang = Hang(self._timeout_s, time.monotonic())
         while not worker.gone.is_set():
-            asked_s = time.monotonic()
+            asked_s, had = time.monotonic(), set(worker.sessions)
             try:
                 await worker.ask(allowed_s)
+                self.on_status(worker, had)
                 allowed_s = self._timeout_s / 2  # two looks before a verdict
                 hang.answered(time.monotonic())
             except httpx.TimeoutException:
@@ -149,6 +174,8 @@ class WorkerPool:
 
     async def check(self, worker: Worker) -> None:
         """Asks a worker at once whose socket broke: the next participant is not to be sent to a dead one."""
+        if worker.gone.is_set():
+            return
         try:
             await worker.ask(self._timeout_s)
         except httpx.TimeoutException:
@@ -163,9 +190,10 @@ class WorkerPool:
         logger.error("worker %d (%s) %s", worker.number, worker.launched.place, why)
         self.died += 1
         worker.gone.set()  # before anything that takes time: its participants leave now
-        if not self._closing:
+        if not self._closing and worker.number not in self._drains:  # a drain has its own successor, or wants none
             self._tasks.spawn(self._replace())
         await worker.end()
+        self.on_status(worker, set(worker.sessions))
 
     async def _replace(self) -> None:
         pause_s = FIRST_PAUSE_S

@@ -40,6 +40,8 @@ class RayLauncher:
     def __init__(self, settings: Settings, secret: str, make: Callable[[str], Engine] | None = None) -> None:
         """Joins the cluster, or starts Ray on this machine. Raises WorkersUnavailable, also without Ray."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if not (settings.workers or "").startswith("ray://"):
+            os.environ["RAY_AUTH_MODE"] = "token"  # Ray listens at this machine's own address, too
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's next default, which it warns of
         try:
             import ray
@@ -83,6 +85,8 @@ class RayLauncher:
     def launch(self, number: int) -> Launched:
         """Starts worker `number`; returns once it listens. Raises WorkersUnavailable."""
         ray = self._ray
+        if not ray.is_initialized():  # else it would start anew, with settings of its own
+            raise WorkersUnavailable(f"worker {number} is not started: the server is shutting down", "start it again")
         # A number that was asked for is not held back by cores that Ray does not see free.
         share = (
             {"num_gpus": 1} if self._gpus else {"num_cpus": 0 if (self._settings.workers or "").isdecimal() else CORES}
@@ -107,6 +111,8 @@ class RayLauncher:
         self._ray.shutdown()
 
     def _kill(self, actor: Any) -> None:
+        if not self._ray.is_initialized():
+            return
         try:
             self._ray.kill(actor, no_restart=True)
         except Exception as error:  # Ray's boundary: it is gone already

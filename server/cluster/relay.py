@@ -8,17 +8,20 @@ import asyncio
 import json
 import logging
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from fastapi import WebSocket
+from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from server.cluster.directory import Directory, Known
-from server.cluster.front_header import passed_on
+from server.cluster.front_header import passed_on_by_socket
 from server.cluster.worker import Worker
 from server.cluster.worker_process import MAX_MESSAGE_BYTES
 from server.http.access import subprotocols
+from server.protocol import Resume, parse
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class Relay:
         self._closed_by: int | None = None  # the participant's close code
         self._closing: tuple[int, str] | None = None  # from here
         self._called = asyncio.Event()
+        self._offered = False  # an offer was answered: nothing can be resumed any more
 
     @property
     def name(self) -> str:
@@ -92,10 +96,10 @@ class Relay:
             await self._end(backend)
 
     async def _connect(self) -> ClientConnection:
-        headers = passed_on(self._client.scope, self._worker.secret)
+        headers = passed_on_by_socket(self._client.scope, self._worker.secret)
         url = self._worker.launched.url.replace("http", "ws", 1) + "/ws"
         if query := self._client.scope.get("query_string"):
-            url += f"?{query.decode('latin-1')}"
+            url += f"?{quote(query, safe='=&%+')}"
         return await connect(
             url,
             additional_headers=headers,
@@ -124,10 +128,11 @@ class Relay:
             async for message in backend:
                 if isinstance(message, bytes):
                     if self._known is not None:
-                        self._known.update(message)
+                        await self._known.update(message)
                     continue
                 if self._known is None:
                     self._welcome(message)
+                self._offered |= message.startswith('{"type":"answer"')
                 await self._client.send_text(message)
         except ConnectionClosed as closed:
             logger.debug("a worker's socket ended: %s", closed)
@@ -144,22 +149,25 @@ class Relay:
     async def _move(self, text: str) -> None:
         """Brings the session that is about to be resumed to this worker, where another one had it."""
         try:
-            asked = json.loads(text)
-            name = asked["session"] if asked["type"] == "resume" else ""
-        except (ValueError, KeyError, TypeError):
+            asked = parse(text)
+        except ValidationError:
             return  # the worker says what is wrong with it
-        known = self._directory.get(name) if isinstance(name, str) else None
+        if not isinstance(asked, Resume) or self._known is None or self._offered or asked.session == self.name:
+            return
+        known = self._directory.take(asked.session)
         if known is None or known.worker is self._worker or known.state is None:
             return
         before = known.worker
         if not (before.gone.is_set() or before.draining):
             try:
                 await before.release(known.name)
-            except httpx.HTTPError as error:
-                logger.debug("worker %d does not release a session: %r", before.number, error)  # it has died
-        await self._worker.put_lost(known.name, known.state)
-        if not before.draining:
-            self._directory.forget(known.name)
+            except httpx.HTTPError as error:  # it has died
+                logger.debug("worker %d does not release a session: %s", before.number, type(error).__name__)
+        try:
+            await self._worker.put_lost(known.name, known.state)
+        except httpx.HTTPError as error:
+            self._directory.put_back(known)
+            logger.warning("worker %d does not take a session over: %s", self._worker.number, type(error).__name__)
 
     async def _end(self, backend: ClientConnection) -> None:
         lost = self._closed_by is None or self._closed_by not in LEFT

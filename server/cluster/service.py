@@ -28,7 +28,7 @@ def front_service(settings: Settings) -> Service:
             f"ready at [bold]{escape(url)}[/]"
         )
 
-    return Service(app, greet, launcher.stop)
+    return Service(app, greet, front.pool.give_up)
 
 
 def with_key(settings: Settings) -> Settings:

@@ -16,11 +16,9 @@ Message = dict[str, Any]
 
 def encoded(state: SavedState, pictures: bool = True) -> bytes:
     """Returns `state` as a message, with its pictures or without."""
-    saved = state.to_dict()
+    saved = state.to_dict(pictures)
     for name in PICTURES:
-        if not pictures:
-            del saved[name]
-        elif saved[name] is not None:
+        if saved.get(name) is not None:
             saved[name] = {**saved[name], "rgb": base64.b64encode(saved[name]["rgb"]).decode()}
     return json.dumps(saved).encode()
 

@@ -27,8 +27,8 @@ class Worker:
         self.gone = asyncio.Event()
         self.sessions: set[str] = set()  # that the front has brought here
         self.secret = secret
-        self.http = httpx.AsyncClient(
-            base_url=launched.url,
+        self._base = httpx.URL(launched.url)
+        self._http = httpx.AsyncClient(
             timeout=TIMEOUT_S,
             transport=transport,
             limits=httpx.Limits(max_connections=None),
@@ -45,27 +45,35 @@ class Worker:
         """True where it takes another participant."""
         return self.status.ready and not self.draining and not self.gone.is_set()
 
+    async def request(self, method: str, target: bytes | str, **options: Any) -> httpx.Response:
+        """Sends a request to `target`, a path with its query. Raises httpx.HTTPError, also once the worker is gone."""
+        raw = target.encode() if isinstance(target, str) else target
+        try:
+            return await self._http.request(method, self._base.copy_with(raw_path=raw), **options)
+        except RuntimeError as error:  # of a client that was closed meanwhile
+            raise httpx.TransportError("the worker has ended") from error
+
     async def ask(self, timeout_s: float) -> None:
         """Reads `status`. Raises httpx.HTTPError where the worker does not answer."""
-        answer = await self.http.get(f"{INTERNAL}/status", headers=self._secret, timeout=timeout_s)
+        answer = await self.request("GET", f"{INTERNAL}/status", headers=self._secret, timeout=timeout_s)
         answer.raise_for_status()
         self.status = WorkerStatus.model_validate(answer.json())
 
     async def put_lost(self, name: str, state: Message) -> None:
         """Gives it a session's choices, to be resumed there. Raises httpx.HTTPError."""
         body = await asyncio.to_thread(json.dumps, state)
-        answer = await self.http.put(f"{INTERNAL}/lost/{name}", content=body, headers=self._secret)
+        answer = await self.request("PUT", f"{INTERNAL}/lost/{name}", content=body, headers=self._secret)
         answer.raise_for_status()
 
     async def release(self, name: str) -> None:
         """Ends a session there that goes on elsewhere. Raises httpx.HTTPError."""
-        (await self.http.post(f"{INTERNAL}/release/{name}", headers=self._secret)).raise_for_status()
+        (await self.request("POST", f"{INTERNAL}/release/{name}", headers=self._secret)).raise_for_status()
 
     async def end(self) -> None:
         """Ends the process."""
         self.gone.set()
         await asyncio.to_thread(self.launched.kill)
-        await self.http.aclose()
+        await self._http.aclose()
 
     @property
     def _secret(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The application of one worker: the whole server, which only the front may ask, and what only the front asks."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -42,7 +43,8 @@ def create_worker_app(
     @internal.put("/lost/{name}", status_code=204)
     async def put_lost(name: str, request: Request) -> Response:
         """Keeps the choices of a session that was another worker's, for the participant who resumes it here."""
-        state = decoded(merged(None, await request.body()))
+        body = await request.body()
+        state = await asyncio.to_thread(lambda: decoded(merged(None, body)))
         server.lost.keep(name, LostSession(state, Viewers(settings, server.metrics), had_place=True))
         return Response(status_code=204)
 
@@ -75,6 +77,10 @@ async def mirror(session: Session, socket: WebSocket) -> None:
         state = session.save()
         avatar = state.requested.avatar
         portrait = None if avatar is None else avatar.portrait_rgb
-        await socket.send_bytes(encoded(state, pictures=portrait is not sent))
+        if portrait is sent:
+            message = encoded(state, pictures=False)
+        else:  # megabytes
+            message = await asyncio.to_thread(encoded, state)
+        await socket.send_bytes(message)
         sent = portrait
         await session.changed.wait()

@@ -32,8 +32,8 @@ class SavedState:
         """The bytes that its pictures take."""
         return sum(rgb.nbytes for rgb in _pictures(self.requested) if rgb is not None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns it as plain types; `from_dict` is the way back."""
+    def to_dict(self, pictures: bool = True) -> dict[str, Any]:
+        """Returns it as plain types, with its pictures or without; `from_dict` is the way back of the whole."""
         requested, light = self.requested, self.requested.light
         portrait, crop = _pictures(requested)
         return {
@@ -49,9 +49,7 @@ class SavedState:
             "mirror": requested.mirror,
             "paused": requested.paused,
             "avatar_settings": asdict(requested.avatar_settings),
-            "portrait": _picture_dict(portrait),
-            "placeholder": _picture_dict(crop),
-        }
+        } | ({"portrait": _picture_dict(portrait), "placeholder": _picture_dict(crop)} if pictures else {})
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "SavedState":

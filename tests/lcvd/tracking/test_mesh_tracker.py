@@ -1,5 +1,8 @@
 """The default tracker on real networks and the sample portrait, moved about by known motions."""
 
+import gc
+import weakref
+
 import cv2
 import numpy as np
 import pytest
@@ -353,3 +356,15 @@ def test_further_faces_are_told_where_asked_for(portrait):
         assert other.width_px < face.width_px
     tracker.track(blank(), 0.2)
     assert tracker.others == {}
+
+
+def test_a_tracker_is_freed_with_its_last_reference(tracker):
+    """Its networks take some 60 MB; in a circle they would stay until Python looks for circles."""
+    other = MeshTracker(others=True)
+    freed = weakref.ref(other)
+    gc.disable()
+    try:
+        del other
+        assert freed() is None
+    finally:
+        gc.enable()

@@ -82,11 +82,24 @@ async def test_a_drained_worker_gets_a_successor_first_and_ends_in_time() -> Non
     """Who does not move is told to come back when the time is over; nobody is placed on a worker that is drained."""
     async with fronted(workers=1, drain_s=0.5) as running, connected(running) as (tab, session):
         first = running.worker_of(session)
-        await running.front.pool.drain(first.number)
+        twice = [asyncio.create_task(running.front.pool.drain(first.number)) for _ in range(2)]
+        await running.until(lambda: len(running.front.pool) == 2)
+        assert first.available, "nobody is turned away while the successor warms up"
+        await asyncio.gather(*twice)
+        assert len(running.front.pool) == 1
         closed = await tab.wait(type="closed")
         assert closed["code"] == 1012
         async with connected(running) as (_, other):
             assert running.worker_of(other) is not first
+
+
+async def test_a_resume_that_is_refused_ends_nobody() -> None:
+    """On a socket that has a connection of its own the message is refused, and the other session goes on."""
+    async with fronted() as running, connected(running) as (tab, session), connected(running) as (other, _):
+        assert running.worker_of(session) is not running.worker_of((await other.wait(type="welcome"))["session"])
+        assert (await other.ask(type="resume", session=session))["code"] == "bad_message"
+        await tab.pictures(3)
+        assert running.front.directory.get(session) is not None
 
 
 async def test_the_only_worker_is_not_retired() -> None:

@@ -55,6 +55,13 @@ async def test_a_front_answers_as_one_server() -> None:
         png = cv2.imencode(".png", load_portrait()[..., ::-1])[1].tobytes()
         lit = await http.post("/api/lights/from-photo", files={"file": ("face.png", png)})
         assert lit.status_code == 200, lit.text
+        # What httpx or a URL cannot hold is passed on as it came, or refused in words.
+        odd = await http.get("/api/avatar", headers=[(b"x-city", b"S\xe3o Paulo")])
+        assert odd.status_code == 200
+        for method, path in (("POST", "/whep/%0A"), ("DELETE", "/whip/%0A"), ("DELETE", f"/whep/{view}/%00")):
+            answer = await http.request(method, path)
+            assert answer.status_code in (404, 415), (path, answer.text)
+            assert set(answer.json()) == {"code", "message", "hint"}
         nobody = await http.post("/api/portrait", files={"file": ("face.png", png)}, data={"session": "nobody"})
         assert nobody.json()["code"] == "bad_upload"
 

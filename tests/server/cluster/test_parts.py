@@ -13,6 +13,7 @@ from server.cluster.hang import Hang
 from server.cluster.launcher import Launched
 from server.cluster.state_message import decoded, encoded, merged
 from server.cluster.worker import Worker
+from server.cluster.worker_app import WorkerStatus
 from server.errors import WorkersUnavailable
 from server.session.saved_state import SavedState
 from server.settings import Settings
@@ -102,3 +103,34 @@ def test_a_busy_worker_is_not_taken_for_one_that_hangs() -> None:
     assert hang.silent(12.5, 7.0), "busy for too long"
     unknown = Hang(timeout_s=1.0, now_s=0.0)
     assert [unknown.silent(None, t) for t in (1.0, 2.0, 4.9, 5.0)] == [False, False, False, True]
+
+
+def test_a_body_that_nearly_names_a_session_costs_no_time() -> None:
+    """The search is bounded, else a few megabytes stop the front for hours."""
+    assert SESSION_FIELD.search(b'name="session"\r\n' * 2**17) is None
+
+
+async def test_publications_that_ended_by_themselves_are_forgotten() -> None:
+    """The worker's status says so; one that began after the question was asked stays."""
+    directory, one = Directory(keep_s=60), worker()
+    directory.add("ended", one, "v1", published=True)
+    directory.add("alive", one, "v2", published=True)
+    asked = set(one.sessions)
+    directory.add("newer", one, "v3", published=True)
+    directory.add("socket", one, "v4")
+    one.status = WorkerStatus(sessions=["alive"])
+    directory.prune(one, asked)
+    assert one.sessions == {"alive", "newer", "socket"}
+    one.gone.set()
+    directory.prune(one, set(one.sessions))
+    assert one.sessions == {"socket"}
+
+
+async def test_a_session_is_taken_once() -> None:
+    """Of two who resume the same name one gets it; what was taken in vain is kept again."""
+    directory, one = Directory(keep_s=60), worker()
+    known = directory.add("a", one, "view")
+    assert directory.take("a") is known
+    assert directory.take("a") is None
+    directory.put_back(known)
+    assert directory.take("a") is known
