@@ -55,7 +55,7 @@ async def test_lost_sessions_are_kept_for_a_while_and_within_bytes() -> None:
     directory.leave(known[0], lost=False)
     assert directory.get("a") is None
     for each in known[1:]:
-        each.update(encoded(SavedState(chosen(), each.view)))
+        await each.update(encoded(SavedState(chosen(), each.view)))
         directory.leave(each, lost=True)
     assert directory.get("b") is None, "two portraits do not fit"
     assert directory.get("c") is known[2]
