@@ -17,6 +17,13 @@ export class Refused extends Error {
 /** The connection was lost before the answer came. Nothing needs to be reported: the Link reconnects. */
 export class Disconnected extends Error {}
 
+/** Words an error for who listens to troubles. @param {unknown} error @returns {import("./relight.js").Trouble} */
+export function troubleOf(error) {
+  const known = /** @type {{code?: string, message?: string, hint?: string}} */ (error ?? {});
+  const code = typeof known.code === "string" ? known.code : "trouble"; // a DOMException has a number
+  return { code, message: known.message || "Something went wrong", hint: known.hint ?? "" };
+}
+
 export class Channel {
   #socket;
   #lastId = 0;

@@ -9,10 +9,11 @@ import { checkNetwork } from "./network/ice.js";
 import { Link } from "./link.js";
 import { PictureOutput } from "./picture_output.js";
 import { Portrait } from "./portrait.js";
-import { Disconnected } from "./protocol.js";
+import { Disconnected, troubleOf } from "./protocol.js";
 import { resume } from "./resume.js";
 import { Server } from "./server.js";
 import { Sound } from "./sound/sound.js";
+import { checkWay } from "./sound/way.js";
 import { checkSource, ended } from "./source_check.js";
 import { ReturnedTiming } from "./sound/returned_timing.js";
 import { Timing } from "./sound/timing.js";
@@ -37,12 +38,6 @@ import { createSync } from "./sync.js";
 /** @typedef {import("./relight.js").RelitEvents & OwnEvents} AllEvents */
 
 const NO_SERVER = "The camera goes on, an avatar's portrait where one is chosen; relit pictures come back by themselves.";
-const SOUNDS = ["page", "server", "none"];
-
-/** @param {string} way throws TypeError where it is none */
-function checkWay(way) {
-  if (!SOUNDS.includes(way)) throw new TypeError(`sound=${JSON.stringify(way)}: it is one of ${SOUNDS.join(", ")}`);
-}
 
 export class Relit extends MediaStream {
   /** The engines of the present session. */
@@ -402,8 +397,6 @@ export class Relit extends MediaStream {
   /** @param {unknown} error */
   #trouble(error) {
     if (error instanceof Disconnected) return;
-    const known = /** @type {{code?: string, message?: string, hint?: string}} */ (error ?? {});
-    const code = typeof known.code === "string" ? known.code : "trouble"; // a DOMException has a number
-    this.#events.emit("trouble", { code, message: known.message || "Something went wrong", hint: known.hint ?? "" });
+    this.#events.emit("trouble", troubleOf(error));
   }
 }

@@ -53,9 +53,10 @@ class RayLauncher:
         self._secret = secret
         self._make = make
         self._gpus = 0.0
-        # On a thread of its own: in the main one Ray would take the signals that end the server.
-        with ThreadPoolExecutor(1) as thread:
-            self.count = thread.submit(self._start).result()
+        # On a thread of its own: in the main one Ray would take the signals that end the server. The thread stays:
+        # Linux ends what Ray has started together with the thread that started it (PR_SET_PDEATHSIG).
+        self._thread = ThreadPoolExecutor(1, "relight-ray")
+        self.count = self._thread.submit(self._start).result()
 
     @property
     def _remote(self) -> bool:
@@ -109,6 +110,7 @@ class RayLauncher:
     def stop(self) -> None:
         """Ends every worker, and Ray where it was started here."""
         self._ray.shutdown()
+        self._thread.shutdown(wait=False)
 
     def _kill(self, actor: Any) -> None:
         if not self._ray.is_initialized():

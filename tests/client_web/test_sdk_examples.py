@@ -82,14 +82,15 @@ async ([server, token, places]) => {
   setInterval(() => pen.fillRect(Math.random() * 300, 0, 9, 9), 66);
   const run = async (token) => {
     const relit = await relight(canvas.captureStream(), { server, token, sound: "none" });
-    const run = { relit, pictures: 0, troubles: [], states: [], track: relit.getVideoTracks()[0] };
+    const run = { relit, pictures: 0, troubles: [], line: [], states: [], track: relit.getVideoTracks()[0] };
     relit.on("trouble", (trouble) => run.troubles.push(trouble));
+    relit.on("waiting", (waiting) => run.line.push(waiting));
     relit.on("state", (state) => run.states.push(state));
     const reader = new MediaStreamTrackProcessor({ track: run.track }).readable.getReader();
     (async () => {
       for (let got; !(got = await reader.read()).done; got.value.close()) run.pictures += 1;
     })();
-    for (let i = 0; i < 100 && !run.troubles.length; i += 1) await pause(100);
+    for (let i = 0; i < 100 && !run.troubles.length && !run.line.length; i += 1) await pause(100);
     const before = run.pictures;
     await pause(1500); // another attempt or two
     const { state } = relit;
@@ -107,7 +108,6 @@ async ([server, token, places]) => {
   const full = await run(token);
   const end = (other) => fetch(new URL(other.headers.get("location"), server), { method: "DELETE", headers });
   await Promise.all(others.map(end));
-  window.dispatchEvent(new Event("online")); // no need to wait for the pause between attempts
   for (let i = 0; i < 200 && full.relit.state !== "live"; i += 1) await pause(100);
   full.later = full.relit.state;
   full.same = full.relit.getVideoTracks()[0] === full.track && full.track.readyState === "live";
@@ -118,13 +118,16 @@ async ([server, token, places]) => {
 
 
 def test_refused(page: Page, signed: Serving, examples: str) -> None:
-    """A wrong token and a full server are told once, and the camera goes on; a place that is freed is taken."""
+    """A wrong token is told once, a full server as a place in line; the camera goes on, and a freed place is taken."""
     page.goto(f"{examples}/")  # any page of that origin
     wrong, full = page.evaluate(REFUSED, [signed.url.rstrip("/"), TOKEN, 6])
-    for told, code in ((wrong, "unauthorized"), (full, "busy")):
-        assert [trouble["code"] for trouble in told["troubles"]] == [code]
-        assert told["troubles"][0]["message"]
-        assert told["troubles"][0]["hint"]
+    assert [trouble["code"] for trouble in wrong["troubles"]] == ["unauthorized"]
+    assert wrong["troubles"][0]["message"]
+    assert wrong["troubles"][0]["hint"]
+    assert full["troubles"] == []
+    assert (full["line"][0]["place"], full["line"][0]["of"]) == (1, 1)
+    assert full["line"][-1] is None
+    for told in (wrong, full):
         assert told["state"] == "camera"
         assert told["pictures"] > 5
         assert told["alive"]
