@@ -286,14 +286,11 @@ export class Relit extends MediaStream {
   /** @param {MediaStreamTrack} track @param {RTCRtpReceiver} receiver */
   #returned(track, receiver) {
     // What the server said it shows was of the connection before.
-    if (track.kind === "video") this.#picture.setRelit(track, receiver, () => this.#first());
-    else this.#sound?.setReturned(track, receiver);
-  }
-
-  /** The first picture of a connection is about to be shown. */
-  #first() {
-    this.#moving = false;
-    this.#gate.close();
+    if (track.kind !== "video") return this.#sound?.setReturned(track, receiver);
+    this.#picture.setRelit(track, receiver, () => {
+      this.#moving = false;
+      this.#gate.close();
+    });
   }
 
   /** @param {LinkState} state @param {string} why */
