@@ -18,7 +18,9 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -93,7 +95,10 @@ def kept(server: Serving) -> int:
     for line in ask(server, "debug/sessions"):
         if line["connection"] != "connected":
             continue
-        asked = ask(server, f"debug/session/{line['session']}")["requested"]
+        try:
+            asked = ask(server, f"debug/session/{line['session']}")["requested"]
+        except urllib.error.HTTPError:  # a former session of somebody who came back
+            continue
         engine = "avatar" if asked["portrait"] else "ratio"
         count += (asked["strength"], asked["mirror"], asked["engine"]) == (0.5, True, engine)
     return count
@@ -111,11 +116,11 @@ def killed(page: Page, server: Serving, count: int) -> dict[str, Any]:
     return {"met": worker["sessions"], "ms": [round(wait) for wait in waits if wait is not None], "kept": kept(server)}
 
 
-def drained(page: Page, server: Serving, count: int) -> dict[str, Any]:
-    """Drains the fullest worker, after its successor is warm; returns the longest gap that anybody saw."""
+def drained(page: Page, server: Serving, count: int, replace: bool) -> dict[str, Any]:
+    """Drains the fullest worker; returns the longest gap that anybody saw, a successor's warm-up included."""
     worker = workers(server, count)[0]
     event_ms = time.time() * 1e3
-    ask(server, f"api/workers/{worker['worker']}/drain", "POST")
+    ask(server, f"api/workers/{worker['worker']}/drain?replace={str(replace).lower()}", "POST")
     page.wait_for_timeout(1500)
     gaps = []
     for times in page.evaluate(RECENT, event_ms - 1500):
@@ -130,11 +135,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--drains", type=int, default=5)
+    parser.add_argument("--retire", action="store_true", help="drain without successors, to workers that are warm")
     asked = parser.parse_args()
     if asked.participants < 1 or asked.workers < 2 or asked.kills < 0 or asked.drains < 0:
         parser.error("--participants is at least 1, --workers at least 2, --kills and --drains at least 0")
     log = Path(tempfile.mkdtemp()) / "server.log"
-    server = Serving(log, "ratio", RELIGHT_WORKERS=str(asked.workers), OMP_NUM_THREADS="1")
+    started = asked.workers + (asked.drains if asked.retire else 0)
+    server = Serving(log, "ratio", RELIGHT_WORKERS=str(started), OMP_NUM_THREADS="1")
     server.start()
     chromium = next(path for name in CHROMIUMS if (path := shutil.which(name)))
     instrument = Path(__file__).parent.joinpath("network/page.js").read_text()
@@ -145,10 +152,11 @@ def main() -> None:
             page = browser.new_page()
             page.goto(f"{server.url}sdk/package.json")
             page.evaluate(f"async () => {{ window.harness = await (async () => {{ {instrument} }})(); }}")
-            workers(server, asked.workers)
+            workers(server, started)
             page.evaluate(OPEN, asked.participants)
             wait_live(page)
-            for kind, count, act in (("kill", asked.kills, killed), ("drain", asked.drains, drained)):
+            drain = partial(drained, replace=not asked.retire)
+            for kind, count, act in (("kill", asked.kills, killed), ("drain", asked.drains, drain)):
                 for _ in range(count):
                     page.wait_for_timeout(SETTLE_S * 1e3)
                     workers(server, asked.workers)

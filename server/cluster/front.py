@@ -34,6 +34,7 @@ from server.settings import Settings
 logger = logging.getLogger(__name__)
 
 EVEN_OUT_S = 1.0
+MOVE_S = 3.0  # for one participant, until the next is told
 ATTEMPTS = 3  # workers that a socket is offered to
 MOVING = Notice(
     code="moving",
@@ -54,7 +55,6 @@ class Front:
         self.directory = Directory(settings.resume_s)
         self.forwarder = Forwarder(self.pool, self.directory)
         self.relays: set[Relay] = set()
-        self._telling: set[asyncio.Task[None]] = set()
         self.pool.on_drain = self._ask_to_leave
         self.pool.on_status = self.directory.prune
 
@@ -105,17 +105,19 @@ class Front:
             if room and relay is not None:
                 relay.call_back()
 
-    def _ask_to_leave(self, worker: Worker) -> None:
-        for relay in self.relays:
-            if relay.worker is worker:
-                task = asyncio.ensure_future(relay.tell(MOVING.model_dump()))
-                self._telling.add(task)
-                task.add_done_callback(self._told)
-
-    def _told(self, task: "asyncio.Task[None]") -> None:
-        self._telling.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.debug("a participant could not be told: %r", error)  # it has left
+    async def _ask_to_leave(self, worker: Worker) -> None:
+        """Tells those at a worker to move, one after another: each new connection costs its cores half a second."""
+        here = [relay for relay in self.relays if relay.worker is worker]
+        patience_s = min(MOVE_S, self.settings.drain_s / (len(here) + 1))
+        for relay in here:
+            try:
+                await relay.tell(MOVING.model_dump())
+                async with asyncio.timeout(patience_s):
+                    await relay.ended.wait()
+            except TimeoutError:
+                continue  # it does not know the notice, or takes its time
+            except RuntimeError as error:
+                logger.debug("a participant could not be told: %r", error)  # it has left
 
 
 def create_front(settings: Settings, launcher: Launcher, secret: str) -> FastAPI:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import httpx
 
@@ -18,7 +18,12 @@ logger = logging.getLogger(__name__)
 ASK_EVERY_S = 0.25
 LATE_S = 0.25  # by so much the front itself was late: then it judges nobody
 WARM_LIMIT_S = 600.0
+REPLACE_AFTER_S = 5.0  # those who lost theirs come back first: on the same cores a warm-up would hold them up
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between attempts to replace a worker
+
+
+async def nothing(worker: Worker) -> None:
+    """Asks nobody to leave."""
 
 
 class WorkerPool:
@@ -35,7 +40,7 @@ class WorkerPool:
         self._drains: dict[int, asyncio.Task[None]] = {}
         self._closing = False
         self.died = 0  # workers that were lost
-        self.on_drain: Callable[[Worker], None] = lambda worker: None  # asks its participants to leave
+        self.on_drain: Callable[[Worker], Awaitable[None]] = nothing  # asks its participants to leave, and waits for it
         self.on_status: Callable[[Worker, set[str]], None] = lambda worker, asked: None  # and what it had when asked
 
     def __iter__(self) -> Iterator[Worker]:
@@ -111,10 +116,12 @@ class WorkerPool:
             raise NoWorker(f"worker={worker.number} is the only one", "drain it with a successor: without --retire")
         worker.draining = True
         logger.info("worker %d is drained: %d sessions", worker.number, len(worker.sessions))
-        self.on_drain(worker)
         deadline_s = time.monotonic() + self._drain_s
+        asking = asyncio.ensure_future(self.on_drain(worker))
         while worker.sessions and time.monotonic() < deadline_s and not worker.gone.is_set():
             await asyncio.sleep(ASK_EVERY_S / 5)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
         if not worker.gone.is_set():
             self._workers.pop(worker.number, None)
             await worker.end()
@@ -197,6 +204,8 @@ class WorkerPool:
 
     async def _replace(self) -> None:
         pause_s = FIRST_PAUSE_S
+        if any(worker.available for worker in self):
+            await asyncio.sleep(REPLACE_AFTER_S)
         while not self._closing:
             try:
                 await self._launch()

@@ -45,6 +45,7 @@ class Relay:
         self._closed_by: int | None = None  # the participant's close code
         self._closing: tuple[int, str] | None = None  # from here
         self._called = asyncio.Event()
+        self.ended = asyncio.Event()
         self._offered = False  # an offer was answered: nothing can be resumed any more
 
     @property
@@ -93,6 +94,7 @@ class Relay:
                 if isinstance(result, Exception) and not isinstance(result, ConnectionClosed):
                     logger.error("a socket could not be relayed", exc_info=result)
         finally:
+            self.ended.set()
             await self._end(backend)
 
     async def _connect(self) -> ClientConnection:
