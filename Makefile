@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 COVERED ?= engine
 
 # Tests of code that no clock judges: they run beside the browser's, in the time that these leave over. What is not named
-# here runs after them, two files at once.
+# here runs after them, three files at once: much of it waits for timers and sockets.
 UNHURRIED := tests/training tests/engine/backends tests/engine/offline tests/engine/ratio tests/engine/avatar
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadfile
@@ -36,7 +36,7 @@ test-unhurried:
 	cat build/tests.log; exit $$status
 
 test-rest:
-	@$(PYTEST) $(PARALLEL) $(addprefix --ignore=,tests/client_web tests/lcvd $(UNHURRIED))
+	@$(PYTEST) -n 3 --dist loadfile $(addprefix --ignore=,tests/client_web tests/lcvd $(UNHURRIED))
 
 check: $(VENV)/.test types-web ## types, lint, format
 	$(BIN)/ruff format --check .
