@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import signal
 import statistics
 import sys
@@ -27,7 +26,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.client_web.conftest import CHROMIUMS, FLAGS
+from tests.client_web.conftest import FLAGS, chromium_path
 from tests.client_web.serving import Serving
 
 GAP_MS = 300.0  # a pause so long between relit pictures, right after an event, is the event's
@@ -143,7 +142,7 @@ def main() -> None:
     started = asked.workers + (asked.drains if asked.retire else 0)
     server = Serving(log, "ratio", RELIGHT_WORKERS=str(started), OMP_NUM_THREADS="1")
     server.start()
-    chromium = next(path for name in CHROMIUMS if (path := shutil.which(name)))
+    chromium = chromium_path()
     instrument = Path(__file__).parent.joinpath("network/page.js").read_text()
     events: list[dict[str, Any]] = []
     try:

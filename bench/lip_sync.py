@@ -19,7 +19,6 @@ import argparse
 import itertools
 import json
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from tests.client_web.conftest import CHROMIUMS, FLAGS
+from tests.client_web.conftest import FLAGS, chromium_path
 from tests.client_web.lip_sync import Heard, clicks, offsets, own_offsets, steady
 from tests.client_web.serving import LateServing
 
@@ -167,7 +166,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Prints the table and the JSON document; returns 1 where a limit was passed."""
     options = options_of()
-    path = next((found for name in CHROMIUMS if (found := shutil.which(name))), None)
+    path = chromium_path()
     if path is None:
         raise SystemExit("bench.lip_sync: no Chromium: install it (`make browser`)")
     rows: dict[str, list[dict[str, Any]]] = {}

@@ -8,14 +8,13 @@ in ms or null, the SDK's state, width, height), `states`, `troubles` and `number
 
 import json
 import select
-import shutil
 import sys
 import time
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.client_web.conftest import CHROMIUMS, FLAGS
+from tests.client_web.conftest import FLAGS, chromium_path
 
 OPEN = """
 async () => {
@@ -33,7 +32,7 @@ async () => {
 
 def main() -> None:
     url = sys.argv[1]
-    chromium = next(path for name in CHROMIUMS if (path := shutil.which(name)))
+    chromium = chromium_path()
     flags = [*FLAGS, f"--unsafely-treat-insecure-origin-as-secure={url.rstrip('/')}"]
     instrument = Path(__file__).with_name("page.js").read_text()
     with sync_playwright() as playwright:

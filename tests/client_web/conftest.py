@@ -35,12 +35,16 @@ FPS = 15  # a small machine runs browser, server and tests at once; the frame ra
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
+def chromium_path() -> str | None:
+    """Returns the path of the browser; None where there is none."""
+    return next((found for name in CHROMIUMS if (found := shutil.which(name))), None)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Finds the browser and returns its path."""
-    for name in CHROMIUMS:
-        if found := shutil.which(name):
-            return found
+    if found := chromium_path():
+        return found
     if os.environ.get("RELIGHT_ALLOW_NO_BROWSER") == "1":
         pytest.skip("no Chromium, and RELIGHT_ALLOW_NO_BROWSER=1")
     pytest.fail("no Chromium: install it (`make browser`), or set RELIGHT_ALLOW_NO_BROWSER=1")
