@@ -1,7 +1,7 @@
 """Print what 100, 1,000 and 10,000 participants need, and which limit of one machine they meet first: arithmetic.
 
     .venv/bin/python bench/scale.py
-    .venv/bin/python bench/scale.py --cpu-ms 31 --cores 16 --relayed 0.3
+    .venv/bin/python bench/scale.py --cpu-ms 18 --cores 16 --relayed 0.3
 
 The defaults of --cpu-ms, --up-mbit, --down-mbit and --memory-mb were measured (docs/scale.md says how); the others are
 assumptions about a machine, to be replaced by those of the machine at hand. Nothing is simulated beyond the chance that
@@ -44,11 +44,11 @@ def main() -> None:
     """Prints the limits of one machine, then one line a number of participants."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fps", type=float, default=30.0, help="of the camera")
-    parser.add_argument("--cpu-ms", type=float, default=31.0, help="of the server, a frame (relight bench --loopback)")
+    parser.add_argument("--cpu-ms", type=float, default=18.0, help="of the server, a frame (relight bench --loopback)")
     parser.add_argument("--up-mbit", type=float, default=1.7, help="of a participant, to the server")
     parser.add_argument("--down-mbit", type=float, default=1.3, help="of a participant, from the server")
-    parser.add_argument("--base-mb", type=float, default=310.0, help="memory of a server without participants")
-    parser.add_argument("--memory-mb", type=float, default=90.0, help="memory of each participant")
+    parser.add_argument("--base-mb", type=float, default=360.0, help="memory of a server without participants")
+    parser.add_argument("--memory-mb", type=float, default=75.0, help="memory of each participant")
     parser.add_argument("--cores", type=float, default=16.0, help="of one machine")
     parser.add_argument("--memory-gb", type=float, default=32.0, help="of one machine")
     parser.add_argument("--port-mbit", type=float, default=1000.0, help="of one machine, each way")
