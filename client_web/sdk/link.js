@@ -144,8 +144,8 @@ export class Link {
       onClose: (reason) => {
         if (channel === this.#channel) this.#reconnect(reason);
         else if (channel === this.#leaving.channel) {
-          this.#leave();
-          this.#on.state("reconnecting", reason); // its pictures have ended before there were others
+          this.#leave(); // its pictures have ended before there were others
+          if (!this.#peer) this.#reconnect(reason);
         }
       },
     });
