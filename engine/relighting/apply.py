@@ -237,6 +237,42 @@ def roll_off(r, g, b, gain):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def faded(r, g, b, gr, gg, gb):  # type: ignore[no-untyped-def]
+    """Return a pixel's luma and its gains, of which the part above 1 fades where the pixel is dark."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
+    trust = luma / (luma + np.float32(DARK))
+    gr = min(gr, one) + trust * max(gr - one, zero)
+    gg = min(gg, one) + trust * max(gg - one, zero)
+    gb = min(gb, one) + trust * max(gb - one, zero)
+    return luma, gr, gg, gb
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def lit_background(r, g, b, gr, gg, gb):  # type: ignore[no-untyped-def]
+    """Return a pixel of the background under its gain; all are squares of code values."""
+    _, gr, gg, gb = faded(r, g, b, gr, gg, gb)
+    r, g, b = r * gr, g * gg, b * gb
+    keep = roll_off(r, g, b, max(max(gr, gg), gb))
+    return r * keep, g * keep, b * keep
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def lit_person(r, g, b, gr, gg, gb, sr, sg, sb):  # type: ignore[no-untyped-def]
+    """Return a pixel of the person under its gain and specular term; all are squares of code values."""
+    luma, gr, gg, gb = faded(r, g, b, gr, gg, gb)
+    r, g, b = r * gr, g * gg, b * gb
+    grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
+    paler = np.float32(DESATURATION) * max(luma - grey, np.float32(0.0)) / (luma + np.float32(1e-4))
+    highlight = luma + np.float32(SPECULAR_BASE)
+    r += paler * (grey - r) + highlight * sr
+    g += paler * (grey - g) + highlight * sg
+    b += paler * (grey - b) + highlight * sb
+    keep = roll_off(r, g, b, max(max(gr, gg), gb) + highlight * sg)
+    return r * keep, g * keep, b * keep
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def _only_dims(gain, count):  # type: ignore[no-untyped-def]
     """Return True where a gain that is `gain` [2,3] (value, change) at a run's begin lies in 0…1 all along it."""
     dims = True
@@ -259,44 +295,24 @@ def _dim_background(count, gain, line):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def _light_background(count, gain, line):  # type: ignore[no-untyped-def]
     """Relight a run of pixels that holds nothing of the person, by the background's gain alone."""
-    one, zero = np.float32(1.0), np.float32(0.0)
+    zero = np.float32(0.0)
     wr, wg, wb = gain[0, 0], gain[0, 1], gain[0, 2]
     dr, dg, db = gain[1, 0], gain[1, 1], gain[1, 2]
     for j in range(count):
         x = np.float32(j)
         r, g, b = line[13, j] * line[13, j], line[14, j] * line[14, j], line[15, j] * line[15, j]
-        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-        trust = luma / (luma + np.float32(DARK))
         gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
-        gr = min(gr, one) + trust * max(gr - one, zero)
-        gg = min(gg, one) + trust * max(gg - one, zero)
-        gb = min(gb, one) + trust * max(gb - one, zero)
-        r, g, b = r * gr, g * gg, b * gb
-        keep = roll_off(r, g, b, max(max(gr, gg), gb))
-        line[13, j], line[14, j], line[15, j] = r * keep, g * keep, b * keep
+        line[13, j], line[14, j], line[15, j] = lit_background(r, g, b, gr, gg, gb)
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def _light_inside(count, line):  # type: ignore[no-untyped-def]
     """Relight a run of pixels that holds the person alone; rows 0…5 of `line` are gain and specular term."""
-    one, zero = np.float32(1.0), np.float32(0.0)
     for j in range(count):
         r, g, b = line[13, j] * line[13, j], line[14, j] * line[14, j], line[15, j] * line[15, j]
-        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-        trust = luma / (luma + np.float32(DARK))
-        gr, gg, gb = line[0, j], line[1, j], line[2, j]
-        gr = min(gr, one) + trust * max(gr - one, zero)
-        gg = min(gg, one) + trust * max(gg - one, zero)
-        gb = min(gb, one) + trust * max(gb - one, zero)
-        r, g, b = r * gr, g * gg, b * gb
-        grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-        paler = np.float32(DESATURATION) * max(luma - grey, zero) / (luma + np.float32(1e-4))
-        highlight = luma + np.float32(SPECULAR_BASE)
-        r += paler * (grey - r) + highlight * line[3, j]
-        g += paler * (grey - g) + highlight * line[4, j]
-        b += paler * (grey - b) + highlight * line[5, j]
-        keep = roll_off(r, g, b, max(max(gr, gg), gb) + highlight * line[4, j])
-        line[13, j], line[14, j], line[15, j] = r * keep, g * keep, b * keep
+        line[13, j], line[14, j], line[15, j] = lit_person(
+            r, g, b, line[0, j], line[1, j], line[2, j], line[3, j], line[4, j], line[5, j]
+        )
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
@@ -319,15 +335,11 @@ def _light_mixed(count, gain, line):  # type: ignore[no-untyped-def]
         sg = person * line[11, j] / (person * line[11, j] + rest)
         sb = person * line[12, j] / (person * line[12, j] + rest)
         r, g, b = r * r, g * g, b * b
-        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-        trust = luma / (luma + np.float32(DARK))
         gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
         gr += sr * (line[0, j] - gr)
         gg += sg * (line[1, j] - gg)
         gb += sb * (line[2, j] - gb)
-        gr = min(gr, one) + trust * max(gr - one, zero)
-        gg = min(gg, one) + trust * max(gg - one, zero)
-        gb = min(gb, one) + trust * max(gb - one, zero)
+        luma, gr, gg, gb = faded(r, g, b, gr, gg, gb)
         r, g, b = r * gr, g * gg, b * gb
         grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
         paler = np.float32(DESATURATION) * max(luma - grey, zero) / (luma + np.float32(1e-4)) * person

@@ -8,9 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.relighting.apply import DARK, DESATURATION, SPECULAR_BASE, roll_off, stretch, taps
+from engine.relighting.apply import lit_background, lit_person, stretch, taps
 from engine.relighting.pixels import STRIDE, load, load_rgba, store
-from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
 
 
@@ -67,7 +66,7 @@ def _compose(person, background, fields, x, wx, y, wy, gain, out):  # type: igno
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def _light_background(width, gain, up, line):  # type: ignore[no-untyped-def]
     """Light the background in rows 0…2 of `line`: code values in, squares out."""
-    one, zero = np.float32(1.0), np.float32(0.0)
+    zero = np.float32(0.0)
     wr = gain[0, 0] + up * gain[2, 0] - gain[1, 0]
     wg = gain[0, 1] + up * gain[2, 1] - gain[1, 1]
     wb = gain[0, 2] + up * gain[2, 2] - gain[1, 2]
@@ -76,41 +75,20 @@ def _light_background(width, gain, up, line):  # type: ignore[no-untyped-def]
     for j in range(width):
         x = np.float32(j) + np.float32(0.5)
         r, g, b = line[0, j] * line[0, j], line[1, j] * line[1, j], line[2, j] * line[2, j]
-        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-        trust = luma / (luma + np.float32(DARK))
         gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
-        gr = min(gr, one) + trust * max(gr - one, zero)
-        gg = min(gg, one) + trust * max(gg - one, zero)
-        gb = min(gb, one) + trust * max(gb - one, zero)
-        r, g, b = r * gr, g * gg, b * gb
-        keep = roll_off(r, g, b, max(max(gr, gg), gb))
-        line[0, j], line[1, j], line[2, j] = r * keep, g * keep, b * keep
+        line[0, j], line[1, j], line[2, j] = lit_background(r, g, b, gr, gg, gb)
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def _lay_person(count, start, line):  # type: ignore[no-untyped-def]
     """Lay a run of the person (rows 9…12 of `line`), lit by rows 3…8, over rows 0…2 from `start` on."""
-    one, zero = np.float32(1.0), np.float32(0.0)
     red, green, blue = line[0][start : start + count], line[1][start : start + count], line[2][start : start + count]
     for j in range(count):
         r, g, b = line[9, j] * line[9, j], line[10, j] * line[10, j], line[11, j] * line[11, j]
-        luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-        trust = luma / (luma + np.float32(DARK))
-        gr, gg, gb = line[3, j], line[4, j], line[5, j]
-        gr = min(gr, one) + trust * max(gr - one, zero)
-        gg = min(gg, one) + trust * max(gg - one, zero)
-        gb = min(gb, one) + trust * max(gb - one, zero)
-        r, g, b = r * gr, g * gg, b * gb
-        grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-        paler = np.float32(DESATURATION) * max(luma - grey, zero) / (luma + np.float32(1e-4))
-        highlight = luma + np.float32(SPECULAR_BASE)
-        r += paler * (grey - r) + highlight * line[6, j]
-        g += paler * (grey - g) + highlight * line[7, j]
-        b += paler * (grey - b) + highlight * line[8, j]
-        keep = roll_off(r, g, b, max(max(gr, gg), gb) + highlight * line[7, j])
+        r, g, b = lit_person(r, g, b, line[3, j], line[4, j], line[5, j], line[6, j], line[7, j], line[8, j])
         a = line[12, j]
-        line[9, j] = red[j] + a * (r * keep - red[j])
-        line[10, j] = green[j] + a * (g * keep - green[j])
-        line[11, j] = blue[j] + a * (b * keep - blue[j])
+        line[9, j] = red[j] + a * (r - red[j])
+        line[10, j] = green[j] + a * (g - green[j])
+        line[11, j] = blue[j] + a * (b - blue[j])
     for j in range(count):
         red[j], green[j], blue[j] = line[9, j], line[10, j], line[11, j]
