@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -53,21 +52,9 @@ RECENT = """
 """
 
 
-def ask(server: Serving, path: str, method: str = "GET") -> Any:
-    """Returns the JSON of an answer."""
-    with urllib.request.urlopen(urllib.request.Request(server.url + path, method=method), timeout=300) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
-
-
 def workers(server: Serving, count: int) -> list[dict[str, Any]]:
     """Waits until `count` workers are ready; returns them, the one with most participants first."""
-    deadline_s = time.monotonic() + 180
-    while len(found := [each for each in ask(server, "api/workers") if each["ready"]]) < count:
-        if time.monotonic() > deadline_s:
-            raise SystemExit(f"bench.failover: only {len(found)} of {count} workers are ready")
-        time.sleep(0.1)
-    return sorted(found, key=lambda each: -each["sessions"])
+    return sorted(server.ready_workers(count), key=lambda each: -each["sessions"])
 
 
 def wait_live(page: Page) -> None:
@@ -91,11 +78,11 @@ def after(times: list[float], event_ms: float) -> float | None:
 def kept(server: Serving) -> int:
     """Returns how many participants have what they chose."""
     count = 0
-    for line in ask(server, "debug/sessions"):
+    for line in server.ask("debug/sessions"):
         if line["connection"] != "connected":
             continue
         try:
-            asked = ask(server, f"debug/session/{line['session']}")["requested"]
+            asked = server.ask(f"debug/session/{line['session']}")["requested"]
         except urllib.error.HTTPError:  # a former session of somebody who came back
             continue
         engine = "avatar" if asked["portrait"] else "ratio"
@@ -119,7 +106,7 @@ def drained(page: Page, server: Serving, count: int, replace: bool) -> dict[str,
     """Drains the fullest worker; returns the longest gap that anybody saw, a successor's warm-up included."""
     worker = workers(server, count)[0]
     event_ms = time.time() * 1e3
-    ask(server, f"api/workers/{worker['worker']}/drain?replace={str(replace).lower()}", "POST")
+    server.ask(f"api/workers/{worker['worker']}/drain?replace={str(replace).lower()}", "POST")
     page.wait_for_timeout(1500)
     gaps = []
     for times in page.evaluate(RECENT, event_ms - 1500):

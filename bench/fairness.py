@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
-import psutil
 import websockets
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.bench.sample_clip import sample_frames
 from engine.bench.throughput import spread
+from engine.cpu_time import process_cpu_s
 from server.rtc.bench.loopback import GRACE_S, WARM_S, serving
 from server.rtc.bench.loopback_client import Client
 from server.rtc.codecs import tune
@@ -159,19 +159,14 @@ async def modest(url: str, pids: dict[str, int], count: int, seconds: float) -> 
         for client in clients:
             await client.start(LIGHTS[0])
         await asyncio.sleep(WARM_S)
-        start_s, before = time.perf_counter(), {name: _cpu_s(pid) for name, pid in pids.items()}
+        start_s, before = time.perf_counter(), {name: process_cpu_s(pid) for name, pid in pids.items()}
         await asyncio.sleep(seconds)
         end_s = time.perf_counter()
-        cores = {name: (_cpu_s(pid) - before[name]) / (end_s - start_s) for name, pid in pids.items()}
+        cores = {name: (process_cpu_s(pid) - before[name]) / (end_s - start_s) for name, pid in pids.items()}
         await asyncio.sleep(GRACE_S)
         return [_got(client, start_s, end_s) | cores for client in clients]
     finally:
         await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
-
-
-def _cpu_s(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def _got(client: Client, start_s: float, end_s: float) -> dict[str, float]:

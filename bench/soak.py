@@ -24,7 +24,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from engine.bench.throughput import commit, machine, pictures
+from engine.bench.throughput import commit, machine, pictures, rss_mb
+from server.cli.bench import parse_size
 from server.rtc.bench.loopback import serving
 from server.rtc.bench.loopback_client import Client
 from server.rtc.codecs import tune
@@ -47,7 +48,7 @@ while True:
 def numbers(server: psutil.Process) -> dict[str, float]:
     """Returns the server's memory in MB, threads and descriptors."""
     return {
-        "rss_mb": round(server.memory_info().rss / 2**20, 1),
+        "rss_mb": round(rss_mb(server.pid), 1),
         "threads": server.num_threads(),
         "descriptors": server.num_fds(),
     }
@@ -180,11 +181,10 @@ def main() -> None:
     visiting.add_argument("--at-once", type=int, default=3)
     for each in (staying, visiting):
         each.add_argument("--engine", default="ratio")
-        each.add_argument("--size", default="480x640", help="HEIGHTxWIDTH")
+        each.add_argument("--size", default="640x480", help="WIDTHxHEIGHT")
     asked = parser.parse_args()
     tune()
-    height, width = map(int, asked.size.split("x"))
-    loop = pictures(None, (height, width))
+    loop = pictures(None, parse_size(asked.size))
     places = asked.sessions if asked.command == "stay" else 60  # a place is held 10 s for who vanished
     environment = {"OMP_NUM_THREADS": "1", "RELIGHT_STEP_DOWN": "false"}
     with serving(asked.engine, places, environment) as (url, pid):

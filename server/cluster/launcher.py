@@ -6,6 +6,8 @@ from typing import Protocol
 
 import psutil
 
+from engine.cpu_time import process_cpu_s
+
 
 @dataclass(frozen=True, slots=True)
 class Launched:
@@ -20,10 +22,9 @@ class Launched:
 def cpu_of(pid: int) -> float | None:
     """Returns the seconds of CPU that a process of this machine has used; None where there is no such process."""
     try:
-        times = psutil.Process(pid).cpu_times()
+        return process_cpu_s(pid)
     except psutil.Error:
         return None
-    return float(times.user + times.system)
 
 
 class Launcher(Protocol):

@@ -1,5 +1,6 @@
 """Runs a real server in its own process; it can be stopped and started again at the same address."""
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 UNVERIFIED = ssl._create_unverified_context()
@@ -55,6 +57,21 @@ class Serving:
                 time.sleep(0.2)
         self.stop()
         raise RuntimeError(f"the server was not ready in {WARM_UP_S:.0f} s:\n{self._log.read_text()}")
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """Returns the JSON of an answer, None where there is none; raises HTTPError for a refusal."""
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, method=method), timeout=300) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def ready_workers(self, count: int) -> list[dict[str, Any]]:
+        """Waits until `count` workers are ready; returns them. Raises RuntimeError where there are fewer."""
+        deadline = time.monotonic() + WARM_UP_S
+        while len(found := [each for each in self.ask("api/workers") if each["ready"]]) < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"only {len(found)} of {count} workers are ready:\n{self._log.read_text()}")
+            time.sleep(0.1)
+        return found
 
     def stop(self) -> None:
         if self._process is None:

@@ -1,6 +1,5 @@
 """Several worker processes by Ray: the SDK's stream outlives the death and the drain of the one that relights it."""
 
-import json
 import os
 import signal
 import time
@@ -40,26 +39,10 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     server.stop()
 
 
-def ask(server: Serving, path: str, method: str = "GET") -> Any:
-    """Returns the JSON of an answer."""
-    with urllib.request.urlopen(urllib.request.Request(server.url + path, method=method), timeout=120) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
-
-
-def ready(server: Serving, count: int) -> list[dict[str, Any]]:
-    """Waits until `count` workers are ready; returns them."""
-    deadline = time.monotonic() + 120
-    while len(found := [each for each in ask(server, "api/workers") if each["ready"]]) < count:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
-    return found
-
-
 def busy(server: Serving) -> dict[str, Any]:
     """Waits for the worker that has the participant; returns it."""
     deadline = time.monotonic() + 30
-    while not (found := [each for each in ask(server, "api/workers") if each["sessions"]]):
+    while not (found := [each for each in server.ask("api/workers") if each["sessions"]]):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return found[0]
@@ -75,7 +58,7 @@ def wait_live(page: Page) -> None:
 
 def test_stream_outlives_its_worker(page: Page, workers: Serving) -> None:
     """After kill -9 the same track goes on, relit by the other worker; a drain is not even seen."""
-    ready(workers, 2)
+    workers.ready_workers(2)
     page.goto(f"{workers.url}sdk/package.json")
     page.evaluate(OPEN)
     wait_live(page)
@@ -85,15 +68,15 @@ def test_stream_outlives_its_worker(page: Page, workers: Serving) -> None:
     page.wait_for_timeout(500)  # the picture of before is held no longer than that
     wait_live(page)
     assert page.evaluate("first === relit.getVideoTracks()[0] && first.readyState === 'live'")
-    left = [each["worker"] for each in ready(workers, 2)]
+    left = [each["worker"] for each in workers.ready_workers(2)]
     assert lost["worker"] not in left  # another took its place
     metrics = urllib.request.urlopen(f"{workers.url}metrics").read().decode()
     assert "relight_workers_lost_total 1.0" in metrics
 
     page.evaluate("states.length = 0")
     now = busy(workers)
-    ask(workers, f"api/workers/{now['worker']}/drain?replace=false", "POST")
-    assert [each["worker"] for each in ask(workers, "api/workers")] == [each for each in left if each != now["worker"]]
+    workers.ask(f"api/workers/{now['worker']}/drain?replace=false", "POST")
+    assert [each["worker"] for each in workers.ask("api/workers")] == [each for each in left if each != now["worker"]]
     page.wait_for_timeout(500)
     assert page.evaluate("states") == []  # "live" all the time
     assert page.evaluate("relit.state") == "live"

@@ -8,14 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.stats import RATE_WINDOW_S, RING, Stats, percentiles_ms
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.engine.fakes import Clock
 
 
 def test_stage_times_a_block() -> None:

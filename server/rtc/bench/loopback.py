@@ -19,12 +19,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from engine import ENGINES
 from engine.bench.sample_clip import PORTRAIT
 from engine.bench.throughput import BUDGET_FPS, BenchResult, commit, machine, rss_mb, spread
+from engine.cpu_time import process_cpu_s
 from engine.errors import EngineError
 from server.rtc.bench.cpu_parts import cpu_seconds, floor_ms, parts_ms
 from server.rtc.bench.loopback_client import Client
@@ -76,7 +76,6 @@ async def _measure(
     avatar = engine in ENGINES and ENGINES[engine].shows_avatar
     portrait = PORTRAIT.read_bytes() if avatar else None
     clients = [Client(url, loop, codec, camera_fps) for _ in range(sessions)]
-    server = psutil.Process(pid)
     try:
         for client in clients:
             await client.start(light, portrait, engine, quality)
@@ -90,14 +89,14 @@ async def _measure(
             client.counts.unreadable = 0
         traffic = [await client.traffic() for client in clients]
         parts = await asyncio.to_thread(cpu_seconds, url)
-        server_cpu, client_cpu = _cpu_s(server), time.process_time()
+        server_cpu, client_cpu = process_cpu_s(pid), time.process_time()
         start = time.perf_counter()
         memory: Series = []
         while (left := start + seconds - time.perf_counter()) > 0:
             await asyncio.sleep(min(1.0, left))
             memory.append((time.perf_counter() - start, rss_mb(pid)))
         end = time.perf_counter()
-        server_cpu, client_cpu = _cpu_s(server) - server_cpu, time.process_time() - client_cpu
+        server_cpu, client_cpu = process_cpu_s(pid) - server_cpu, time.process_time() - client_cpu
         parts_after = await asyncio.to_thread(cpu_seconds, url)
         after = [await client.traffic() for client in clients]
         for client in clients:
@@ -240,11 +239,6 @@ def _announced(process: "subprocess.Popen[str]", log: Any) -> str:
         tail = log.read()[-2000:]
         raise EngineError(f"the server did not start:\n{tail}", "try `relight serve` alone")
     return found[0].rstrip("/").replace("localhost", "127.0.0.1")
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def _growth(memory: Series) -> float:

@@ -10,17 +10,11 @@ from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtp import RtpPacket, is_rtcp
 
 from server.rtc import encoders, jitter, nacks, path_rate
+from tests.engine.fakes import Clock
 from tests.server.client import CameraTrack, Participant, moving_square, running
 
 KEY = b"\x10\x00\x00\x9d\x01\x2a"  # the begin of a VP8 key frame
 DELTA = b"\x11\x00\x00more"
-
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def packet(number: int, data: bytes = DELTA, marker: bool = True) -> RtpPacket:
@@ -41,15 +35,15 @@ def test_a_lost_packet_is_asked_for_again_and_then_given_up() -> None:
     assert not asking.add(packet(65536))  # the retransmission
     asked = []
     for number in range(3, 43):
-        clock.now_s += 0.01
+        clock.now += 0.01
         if asking.add(packet(65536 + number)):
-            asked.append(round(clock.now_s - 100, 2))
+            asked.append(round(clock.now - 100, 2))
             assert asking.missing == {65535}
     pauses = np.diff([0, *asked])
     assert len(asked) == 3
     assert np.all(np.diff(pauses) > 0)
     assert not asking.give_up()
-    clock.now_s += 0.2
+    clock.now += 0.2
     assert asking.give_up()
     assert not asking.give_up()
     assert not asking.add(packet(65536 + 43))
@@ -95,7 +89,7 @@ def test_after_giving_up_pictures_wait_for_a_key_frame(monkeypatch: pytest.Monke
     assert pictures(buffer, packet(2), packet(3), packet(4, KEY), packet(5)) == [4, 5]
     buffer.give_up()
     assert pictures(buffer, packet(6)) == []
-    clock.now_s += jitter.KEYFRAME_PATIENCE_S + 1
+    clock.now += jitter.KEYFRAME_PATIENCE_S + 1
     assert pictures(buffer, packet(7)) == [6, 7]
 
 
@@ -190,16 +184,16 @@ def test_chance_loss_changes_nothing_and_much_loss_halves() -> None:
     rate.remb(2_000_000)
     rng = np.random.default_rng(1)
     for _ in range(600):
-        clock.now_s += 0.1
+        clock.now += 0.1
         rate.loss(int(rng.binomial(15, 0.05)), 15, 1_500_000)
     assert rate.estimate > 1_000_000
     for _ in range(40):
-        clock.now_s += 0.1
+        clock.now += 0.1
         rate.loss(int(rng.binomial(15, 0.3)), 15, min(1_500_000, rate.estimate))
     low = rate.estimate
     assert low < 800_000
     for _ in range(200):
-        clock.now_s += 0.1
+        clock.now += 0.1
         rate.loss(0, 15, rate.estimate)
     assert rate.estimate >= 2_000_000
 
@@ -212,7 +206,7 @@ def test_a_stale_estimate_is_tried_and_one_that_falls_is_obeyed() -> None:
 
     def calm(seconds: float) -> None:
         for _ in range(round(seconds)):
-            clock.now_s += 1
+            clock.now += 1
             rate.loss(0, 100, 120_000)
 
     assert rate.estimate == 50_000

@@ -13,17 +13,9 @@ from server.rtc.encoders import START_BITRATE
 from server.rtc.frames import VIDEO_CLOCK_HZ, picture_of
 from server.rtc.hub import Hub, TappedTrack
 from server.rtc.sender import LiveSender
+from tests.engine.fakes import Clock
 
 SIZE = (48, 64)
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def picture(number: int) -> av.VideoFrame:

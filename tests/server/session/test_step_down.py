@@ -7,6 +7,7 @@ from server.session.capacity import Capacity
 from server.session.places import Places
 from server.session.step_down import INTAKE_PX_S, LEVELS, SHORT_INTAKE_PX_S, UP_AFTER_S, StepDown
 from server.settings import Settings
+from tests.engine.fakes import Clock
 from tests.server.client import CameraTrack, Participant, moving_square, running
 from tests.server.http.test_app import get
 
@@ -16,18 +17,9 @@ HD = 1280 * 720
 MACHINE = MachineCost(tuple(FrameCost(w * h, w * h / 20e6, 0.0) for w, h in SIZES), 1.0)
 
 
-class Clock:
-    """A clock that a test sets."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture
@@ -77,21 +69,21 @@ def test_it_falls_at_once_and_rises_slowly(steps: StepDown, clock: Clock) -> Non
     steps.update([VGA] * 4)
     assert steps.level == 3
     steps.update([VGA] * 2)
-    clock.now_s = UP_AFTER_S - 1
+    clock.now = UP_AFTER_S - 1
     steps.update([VGA] * 4)
     steps.update([VGA] * 2)
-    clock.now_s = 2 * UP_AFTER_S - 2
+    clock.now = 2 * UP_AFTER_S - 2
     steps.update([VGA] * 2)
     assert steps.level == 3
-    clock.now_s = 2 * UP_AFTER_S
+    clock.now = 2 * UP_AFTER_S
     steps.update([VGA] * 2)
     assert steps.level == 2
     for _ in range(5):
-        clock.now_s += UP_AFTER_S
+        clock.now += UP_AFTER_S
         steps.update([VGA] * 2)
     assert steps.level == 2
     for _ in range(4):
-        clock.now_s += UP_AFTER_S
+        clock.now += UP_AFTER_S
         steps.update([VGA])
     assert (steps.level, steps.cap) == (0, None)
 

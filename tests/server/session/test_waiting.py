@@ -5,23 +5,15 @@ import pytest
 from server.errors import Busy
 from server.session.admission import HOLD_S, Admission
 from server.session.turn import TOLD_EVERY_S, Turn
+from tests.engine.fakes import Clock
 from tests.server.client import CameraTrack, Participant, Running, moving_square, running
 from tests.server.http.test_app import get
 from tests.server.players import publisher
 
 
-class Clock:
-    """A clock that a test sets."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture
@@ -63,9 +55,9 @@ def test_a_place_that_is_not_taken_in_time_is_the_next_ones(admission: Admission
     admission.wait("b")
     admission.wait("c")
     admission.leave("a")
-    clock.now_s = HOLD_S - 0.1
+    clock.now = HOLD_S - 0.1
     assert admission.holds("b")
-    clock.now_s = HOLD_S
+    clock.now = HOLD_S
     assert (admission.holds("b"), admission.holds("c")) == (False, True)
     assert admission.place("b") is None
 
@@ -74,7 +66,7 @@ def test_a_place_held_in_vain_is_free(admission: Admission, clock: Clock) -> Non
     """Where nobody else waits, a newcomer gets it."""
     admission.wait("b")
     admission.leave("a")
-    clock.now_s = HOLD_S
+    clock.now = HOLD_S
     assert not admission.full
     admission.enter("c")
 
@@ -98,12 +90,12 @@ def test_the_estimate_follows_from_how_long_participants_stay(clock: Clock) -> N
     admission.leave("b")
     admission.enter("c")
     assert admission.wait("d").estimate_s is None
-    clock.now_s = 120.0
+    clock.now = 120.0
     admission.leave("a")
     admission.enter("d")
     assert admission.wait("e").estimate_s == pytest.approx(60)
     assert admission.wait("f").estimate_s == pytest.approx(120)
-    clock.now_s = 1120.0
+    clock.now = 1120.0
     admission.leave("c")  # after 1120 s: a fifth of that counts
     assert admission.place("f") == (1, 1, pytest.approx((120 + 0.2 * 1000) / 2))
 
@@ -114,7 +106,7 @@ def test_who_lost_the_connection_keeps_the_place_for_a_while(admission: Admissio
     assert admission.lose("a")
     admission.leave("a")  # the end of the lost session takes nothing away
     assert not admission.holds("b")
-    clock.now_s = HOLD_S / 2
+    clock.now = HOLD_S / 2
     admission.hand_over("a", "a2", had_place=True)
     admission.enter("a2")
     assert admission.place("b") == (1, 1, None)
@@ -125,7 +117,7 @@ def test_who_comes_back_later_waits_before_those_who_had_no_place(admission: Adm
     for session in "bcd":
         admission.wait(session)
     assert admission.lose("a")
-    clock.now_s = HOLD_S
+    clock.now = HOLD_S
     assert admission.holds("b")
     admission.enter("b")
     admission.hand_over("a", "a2", had_place=True)
@@ -134,7 +126,7 @@ def test_who_comes_back_later_waits_before_those_who_had_no_place(admission: Adm
     assert admission.wait("a2")[:2] == (1, 3)
     admission.lose("b")
     admission.leave("b")
-    clock.now_s = 2 * HOLD_S
+    clock.now = 2 * HOLD_S
     admission.enter("a2")
     admission.hand_over("b", "b2", had_place=True)
     assert admission.wait("b2")[:2] == (1, 3)
@@ -149,7 +141,7 @@ def test_who_waits_and_loses_the_connection_keeps_the_turn(admission: Admission,
     admission.hand_over("b", "b2")
     assert admission.place("b2") == (1, 2, None)
     admission.lose("b2")
-    clock.now_s = HOLD_S
+    clock.now = HOLD_S
     assert admission.place("c") == (1, 1, None)
 
 
@@ -160,7 +152,7 @@ def test_a_connection_that_ends_by_itself_keeps_the_place(admission: Admission, 
     assert (len(admission), admission.holds("b")) == (0, False)
     admission.enter("a")
     admission.hold("a")
-    clock.now_s = HOLD_S
+    clock.now = HOLD_S
     admission.enter("b")
     admission.wait("c")
     assert admission.wait("a")[:2] == (1, 2)
@@ -192,7 +184,7 @@ async def test_a_turn_tells_what_changes_and_not_too_often(admission: Admission,
     admission.leave("b")
     assert turn.update()
     assert told == []
-    clock.now_s = TOLD_EVERY_S
+    clock.now = TOLD_EVERY_S
     assert turn.update()
     assert turn.update()
     assert told == ['{"type":"waiting","id":null,"place":1,"of":1,"estimate_s":null}']
@@ -216,7 +208,7 @@ async def test_a_turn_that_is_missed_is_over(admission: Admission, clock: Clock)
     await turn.answer(1, connect())
     admission.leave("a")
     assert turn.update()
-    clock.now_s = HOLD_S
+    clock.now = HOLD_S
     assert not turn.update()
     assert told == ["place_free"]
     assert (await turn.answer(2, connect())).type == "answer"
