@@ -3,7 +3,6 @@
 import json
 import os
 import urllib.error
-import urllib.parse
 import urllib.request
 from typing import Annotated, Any
 

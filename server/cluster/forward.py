@@ -24,7 +24,7 @@ SESSION_JSON = re.compile(rb'"session"\s*:\s*"([^"\\]{1,64})"')
 PUBLICATION = re.compile(r"/whip/([^/?#]+)$")
 
 Next = Callable[[Request], Awaitable[Response]]
-Find = Callable[["Forwarder", Request, str], Awaitable[Worker | None]]
+Find = Callable[["Forwarder", Request, str], Awaitable[Worker]]
 
 
 class Forwarder:
@@ -39,7 +39,7 @@ class Forwarder:
         for methods, pattern, find in RULES:
             if request.method in methods and (found := pattern.fullmatch(request.scope["path"])) is not None:
                 worker = await find(self, request, found.groupdict().get("name", ""))
-                return await call_next(request) if worker is None else await self.forward(request, worker)
+                return await self.forward(request, worker)
         return await call_next(request)
 
     async def forward(self, request: Request, worker: Worker) -> Response:
@@ -82,7 +82,7 @@ class Forwarder:
 
     # ---- rules
 
-    async def of_body(self, request: Request, _: str) -> Worker | None:
+    async def of_body(self, request: Request, _: str) -> Worker:
         """Returns the worker of the session that the body names; without one any worker says what is wrong."""
         body = await request.body()
         form = request.headers.get("content-type", "").startswith("multipart/")
@@ -94,27 +94,24 @@ class Forwarder:
             raise NotReady("the worker of this session has ended", "connect again and send it once more")
         return known.worker
 
-    async def of_name(self, request: Request, name: str) -> Worker | None:
-        """Returns the worker of the session that the path names. Raises NoSession."""
+    def owner(self, name: str) -> Worker:
+        """Returns the worker of the session, or viewing name, `name`. Raises NoSession."""
         known = self._directory.find(name)
         if known is None or known.worker.gone.is_set():
             raise NoSession(f"nothing of the name {name[:80]!r} is here", "it may have ended; ask for a new one")
         return known.worker
 
-    async def placed(self, request: Request, _: str) -> Worker | None:
+    async def of_name(self, request: Request, name: str) -> Worker:
+        """Returns the worker of the session that the path names. Raises NoSession."""
+        return self.owner(name)
+
+    async def placed(self, request: Request, _: str) -> Worker:
         """Returns the worker for a new publication: where its viewing name is in use, the one that will say so."""
         known = self._directory.find(request.query_params.get("view", ""))
         return known.worker if known is not None and known.worker.available else self._pool.choose()
 
-    async def whichever(self, request: Request, _: str) -> Worker | None:
+    async def whichever(self, request: Request, _: str) -> Worker:
         """Returns a worker that has time."""
-        return self._pool.any()
-
-    async def operators(self, request: Request, name: str) -> Worker | None:
-        """Returns the worker that has the session which the log names so; the front answers where none has."""
-        for worker, answer in await self.everywhere(request):
-            if answer.status_code != 404:
-                return worker
         return self._pool.any()
 
 
@@ -130,12 +127,11 @@ RULES: list[tuple[tuple[str, ...], re.Pattern[str], Find]] = [
         (("PATCH", "DELETE"), "/whip/{name}", Forwarder.of_name),
         (("POST",), "/whep/{name}", Forwarder.of_name),
         (("PATCH", "DELETE"), "/whep/{name}/{viewer}", Forwarder.of_name),
-        (("GET",), "/debug/session/{name}", Forwarder.operators),
     )
 ]
 
 
-async def merged_lists(answers: list[tuple[Worker, Response]]) -> JSONResponse:
+def merged_lists(answers: list[tuple[Worker, Response]]) -> JSONResponse:
     """Returns the JSON lists of several workers as one, each line with its worker's number."""
     lines = [
         {**line, "worker": worker.number}

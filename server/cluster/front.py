@@ -21,14 +21,15 @@ from server.cluster.launcher import Launcher
 from server.cluster.pool import WorkerPool
 from server.cluster.relay import Relay, Unreachable
 from server.cluster.worker import Worker
-from server.errors import Busy, NotReady, ServerError, explain
+from server.errors import Busy, NotReady, ServerError
 from server.http.access import AccessControl, chosen_subprotocol
-from server.http.app import assemble
+from server.http.app import assemble, refuse
+from server.http.debug import REFUSED
 from server.http.error_body import WRONG_PART, errors
 from server.http.routes import HealthBody
 from server.http.scopes import needs
 from server.metrics import Metrics
-from server.protocol import ErrorReply, Notice
+from server.protocol import Notice
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Front:
         """Brings an accepted socket to a worker. Raises NotReady, NoSession."""
         named = socket.query_params.get("session")
         for _ in range(ATTEMPTS):
-            worker = self.pool.choose() if named is None else await self._owner(socket, named)
+            worker = self.pool.choose() if named is None else self.forwarder.owner(named)
             relay = Relay(socket, worker, self.directory)
             self.relays.add(relay)
             try:
@@ -87,11 +88,6 @@ class Front:
             finally:
                 self.relays.discard(relay)
         raise NotReady("no worker is ready", "try again in a few seconds")
-
-    async def _owner(self, socket: WebSocket, name: str) -> Worker:
-        worker = await self.forwarder.of_name(Request({**socket.scope, "type": "http"}), name)
-        assert worker is not None
-        return worker
 
     async def even_out(self) -> None:
         """Calls those who wait at one worker to another one that has places, a participant a second."""
@@ -111,7 +107,7 @@ class Front:
         patience_s = min(MOVE_S, self.settings.drain_s / (len(here) + 1))
         for relay in here:
             try:
-                await relay.tell(MOVING.model_dump())
+                await relay.tell(MOVING)
                 async with asyncio.timeout(patience_s):
                     await relay.ended.wait()
             except TimeoutError:
@@ -135,8 +131,7 @@ def create_front(settings: Settings, launcher: Launcher, secret: str) -> FastAPI
             evening_out.cancel()
             await front.pool.close()
 
-    app = assemble(front, lifespan, websocket, front.forwarder, first=router)
-    return app
+    return assemble(front, lifespan, websocket, front.forwarder, first=router)
 
 
 @needs("control")
@@ -155,9 +150,7 @@ async def websocket(socket: WebSocket) -> None:
         finally:
             front.metrics.sockets.dec()
     except ServerError as refusal:
-        front.metrics.refused.labels(refusal.code).inc()
-        await socket.send_text(ErrorReply.about(explain(refusal)).text())
-        await socket.close(1013 if isinstance(refusal, (Busy, NotReady)) else 1008, refusal.code)
+        await refuse(socket, refusal, 1013 if isinstance(refusal, (Busy, NotReady)) else 1008)
 
 
 router = APIRouter()
@@ -173,12 +166,6 @@ class WorkerLine(BaseModel):
     engine: str
     sessions: int = Field(description="Participants.")
     max_sessions: int
-
-
-REFUSED = {
-    "s401": "The server asks for a token.",
-    "s403": "The token is not the operator's, or this is another machine.",
-}
 
 
 @router.get("/healthz", tags=["health"], summary="Alive")
@@ -211,7 +198,17 @@ async def metrics(request: Request) -> Response:
 @needs("operate")
 async def sessions(request: Request) -> Response:
     """Lists the sessions of all workers."""
-    return await merged_lists(await _front(request).forwarder.everywhere(request))
+    return merged_lists(await _front(request).forwarder.everywhere(request))
+
+
+@router.get("/debug/session/{session}", include_in_schema=False)
+@needs("operate")
+async def one_session(request: Request, session: str) -> Response:
+    """Looks into one session, at the worker that has it; else any worker's answer says that none does."""
+    answers = [answer for _, answer in await _front(request).forwarder.everywhere(request)]
+    if not answers:
+        raise NotReady("no worker is ready", "try again in a few seconds")
+    return next((answer for answer in answers if answer.status_code != 404), answers[0])
 
 
 @router.get("/api/workers", tags=["operations"], summary="Workers", responses=errors(**REFUSED))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 import httpx
 
@@ -78,17 +78,11 @@ class WorkerPool:
 
     def choose(self) -> Worker:
         """Returns the worker with most places free. Raises NotReady where none is ready."""
-        able = [worker for worker in self if worker.available]
-        if not able:
-            raise NotReady("no worker is ready", "try again in a few seconds")
-        return max(able, key=lambda worker: (worker.free, -worker.number))
+        return _freest(worker for worker in self if worker.available)
 
     def any(self) -> Worker:
         """Returns the worker that is the least busy, also one that is being drained. Raises NotReady."""
-        able = [worker for worker in self if worker.status.ready and not worker.gone.is_set()]
-        if not able:
-            raise NotReady("no worker is ready", "try again in a few seconds")
-        return max(able, key=lambda worker: worker.free)
+        return _freest(worker for worker in self if worker.status.ready and not worker.gone.is_set())
 
     async def drain(self, number: int, replace: bool = True) -> None:
         """Moves everyone off a worker and ends it, after its successor is warm where it gets one.
@@ -109,8 +103,7 @@ class WorkerPool:
             try:
                 await self._warm(successor)
             except NotReady:
-                self._workers.pop(successor.number, None)
-                await successor.end()
+                await self._end(successor)
                 raise
         elif not any(each.available and each is not worker for each in self):
             raise NoWorker(f"worker={worker.number} is the only one", "drain it with a successor: without --retire")
@@ -123,9 +116,7 @@ class WorkerPool:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         if not worker.gone.is_set():
-            self._workers.pop(worker.number, None)
-            await worker.end()
-            self.on_status(worker, set(worker.sessions))
+            await self._end(worker)
             logger.info("worker %d has ended", worker.number)
 
     def _drained(self, number: int, task: "asyncio.Task[None]") -> None:
@@ -192,13 +183,17 @@ class WorkerPool:
 
     async def lose(self, worker: Worker, why: str) -> None:
         """Ends a worker that died or hangs, and starts another in its place."""
-        if self._workers.pop(worker.number, None) is None:
+        if worker.gone.is_set():
             return
         logger.error("worker %d (%s) %s", worker.number, worker.launched.place, why)
         self.died += 1
-        worker.gone.set()  # before anything that takes time: its participants leave now
         if not self._closing and worker.number not in self._drains:  # a drain has its own successor, or wants none
             self._tasks.spawn(self._replace())
+        await self._end(worker)
+
+    async def _end(self, worker: Worker) -> None:
+        """Ends a worker; its participants leave before anything that takes time."""
+        self._workers.pop(worker.number, None)
         await worker.end()
         self.on_status(worker, set(worker.sessions))
 
@@ -214,3 +209,11 @@ class WorkerPool:
                 logger.error("%s; next attempt in %.0f s", error.message, pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+
+
+def _freest(workers: Iterable[Worker]) -> Worker:
+    """Returns the worker with most places free, the oldest of several. Raises NotReady where there is none."""
+    able = list(workers)
+    if not able:
+        raise NotReady("no worker is ready", "try again in a few seconds")
+    return max(able, key=lambda worker: (worker.free, -worker.number))

@@ -7,7 +7,6 @@ come back (1012, service restart), which finds another worker; a participant who
 import asyncio
 import json
 import logging
-from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -21,13 +20,13 @@ from server.cluster.front_header import passed_on_by_socket
 from server.cluster.worker import Worker
 from server.cluster.worker_process import MAX_MESSAGE_BYTES
 from server.http.access import subprotocols
-from server.protocol import Resume, parse
+from server.http.app import LEFT
+from server.protocol import Resume, ServerMessage, parse
 
 logger = logging.getLogger(__name__)
 
 RESTART, LOST = 1012, 4001  # close codes: to the participant; to the worker, which then keeps the choices
 PASSABLE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
-LEFT = (1000, 1001)
 
 
 class Unreachable(Exception):
@@ -63,9 +62,9 @@ class Relay:
         """True where the worker ended the socket without a word."""
         return self._closed_by is None and self._closing is None and not self._called.is_set()
 
-    async def tell(self, message: dict[str, Any]) -> None:
+    async def tell(self, message: ServerMessage) -> None:
         """Sends the participant a message of the front."""
-        await self._client.send_text(json.dumps(message))
+        await self._client.send_text(message.text())
 
     def call_back(self) -> None:
         """Ends the socket so that the participant comes back, to a worker that has a place."""

@@ -31,10 +31,8 @@ class WorkerStatus(BaseModel):
     sessions: list[str] = []  # every one, those without a connection too
 
 
-def create_worker_app(
-    settings: Settings, secret: str, make: Callable[[str], Engine] | None = None
-) -> tuple[ASGIApp, FastAPI]:
-    """Returns the application to serve and, in it, the server's own. `make(name)` builds engines."""
+def create_worker_app(settings: Settings, secret: str, make: Callable[[str], Engine] | None = None) -> ASGIApp:
+    """Returns the application of a worker. `make(name)` builds engines."""
     app = create_app(settings, make, beside=mirror)
     server: Server = app.state.server
     internal = FastAPI(openapi_url=None)
@@ -54,7 +52,7 @@ def create_worker_app(
         await server.give_up(name)
         return Response(status_code=204)
 
-    return FrontOnly(app, internal, secret), app
+    return FrontOnly(app, internal, secret)
 
 
 async def status(server: Server) -> WorkerStatus:

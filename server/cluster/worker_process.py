@@ -21,21 +21,12 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings, secret: str, host: str, make: Callable[[str], Engine] | None = None) -> None:
         configure(settings.log_level, settings.log_format)
-        self._host = host
         self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        app, _ = create_worker_app(settings, secret, make)
-        self._server = uvicorn.Server(uvicorn_config(settings, app, log_level="warning"))
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._listener],), name="relight-worker", daemon=True
-        )
-        self._thread.start()
+        app = create_worker_app(settings, secret, make)
+        server = uvicorn.Server(uvicorn_config(settings, app, log_level="warning"))
+        threading.Thread(target=server.run, args=([self._listener],), name="relight-worker", daemon=True).start()
 
     def address(self) -> tuple[str, int]:
         """Returns the address at which the worker listens, and the number of its process."""
         host, port = self._listener.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}", os.getpid()
-
-    def stop(self) -> None:
-        """Ends the sessions within the time allowed, and the server."""
-        self._server.should_exit = True
-        self._thread.join(10)

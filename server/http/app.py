@@ -171,10 +171,7 @@ async def websocket(socket: WebSocket) -> None:
         grant = _check_socket(server, socket)
         session = server.new_session() if named is None else _published(server, named)
     except ServerError as refusal:
-        # Accepted first: only an open socket can say why.
-        server.metrics.refused.labels(refusal.code).inc()
-        await socket.send_text(ErrorReply.about(explain(refusal)).text())
-        await socket.close(1013 if isinstance(refusal, Busy) else 1008, refusal.code)
+        await refuse(socket, refusal, 1013 if isinstance(refusal, Busy) else 1008)
         return
     session_id.set(session.id)
     server.metrics.sockets.inc()
@@ -196,6 +193,13 @@ async def websocket(socket: WebSocket) -> None:
                 await (server.lose(session) if lost else server.end(session))
         finally:
             await control.close()
+
+
+async def refuse(socket: WebSocket, refusal: ServerError, code: int) -> None:
+    """Says why `socket` gets no session, and closes it. It was accepted first: only an open socket can say why."""
+    socket.app.state.server.metrics.refused.labels(refusal.code).inc()
+    await socket.send_text(ErrorReply.about(explain(refusal)).text())
+    await socket.close(code, refusal.code)
 
 
 def _check_socket(server: Server, socket: WebSocket) -> Grant:

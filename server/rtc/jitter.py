@@ -244,9 +244,8 @@ class LiveReceiver(RTCRtpReceiver):
         if not intake.admits():
             return True
         if rested:
-            self._nacks = self._RTCRtpReceiver__nack_generator = (
-                RepeatedNacks()
-            )  # what was not looked at is not missing
+            # What was not looked at is not missing.
+            self._nacks = self._RTCRtpReceiver__nack_generator = RepeatedNacks()
             jitter: PromptJitterBuffer = getattr(self, "_RTCRtpReceiver__jitter_buffer")  # noqa: B009
             jitter.give_up()
         return False

@@ -41,9 +41,8 @@ class VideoInput:
         self._on_bad_size = on_bad_size
         self._on_coded = on_coded
         self.frames = 0
-        self.source_pixels = (
-            0  # of the largest picture so far, as it came: pages send smaller ones while there is a cap
-        )
+        # Of the largest picture so far, as it came: pages send smaller ones while there is a cap.
+        self.source_pixels = 0
         self.last_s = float("-inf")  # monotonic time of the last picture, usable or not
         self.arrivals = ArrivalLine()  # of the times that the live stream gets
         self.shift_s = 0.0  # these times − PTS: a source that jumps back goes on, for us

@@ -1,5 +1,6 @@
 """Workers as plain child processes: the stand-in for Ray, with the engines that never need a model."""
 
+import contextlib
 import multiprocessing
 from functools import partial
 from multiprocessing.connection import Connection
@@ -22,10 +23,8 @@ def work(settings: Settings, secret: str, pipe: Connection) -> None:
     """Runs a worker until the other end of `pipe` is closed."""
     worker = WorkerProcess(settings, secret, "127.0.0.1", passthrough)
     pipe.send(worker.address())
-    try:
+    with contextlib.suppress(EOFError):
         pipe.recv()
-    except EOFError:
-        worker.stop()
 
 
 class ProcessLauncher:
