@@ -27,7 +27,7 @@ class EngineConfig:
     models_dir: Path | None = None  # where tracking networks are looked for first
     lcvd: LcvdConfig = field(default_factory=LcvdConfig)
     tracker: TrackerName = "mesh"  # of every engine that follows a face
-    surface: SurfaceName = "network"  # what the ratio engine takes normals and source light from
+    surface: SurfaceName = "network"  # what the CPU engines take normals and source light from
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,16 @@ def _make_avatar(config: EngineConfig) -> Engine:
     import cv2
 
     from engine.avatar.engine import AvatarEngine
+    from engine.surface.network import SurfaceNetwork
     from lcvd.matting.portrait import CalibratedMatte
     from lcvd.matting.selfie import SelfieMatte
 
     cv2.setNumThreads(1)
     directory = config.models_dir
     return AvatarEngine(
-        tracker_maker(config.tracker, directory), lambda: CalibratedMatte(SelfieMatte(directory=directory))
+        tracker_maker(config.tracker, directory),
+        lambda: CalibratedMatte(SelfieMatte(directory=directory)),
+        SurfaceNetwork if config.surface == "network" else None,
     )
 
 

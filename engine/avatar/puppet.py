@@ -36,7 +36,7 @@ class Puppet:
         net = _net(face[oval, :2], size)
         self._outer = net
         self._outer_cm = self._canonical_of_net(net)
-        self._head = self._head_share(net)
+        self._head = self.head_share(net)
         self._drag = self._jaw_share(net)
         self._calm = self._body_share(net)
         faces = len(face)
@@ -95,6 +95,13 @@ class Puppet:
             at += len(ring)
         return uv
 
+    def head_share(self, points: FloatArray) -> FloatArray:
+        """Return [N], the share of the head's movement of `points` [N,2] px of the portrait; the rest is the body's."""
+        chin = self._reference.vertices_px[152, 1]
+        below = (points[:, 1] - chin) / self._fw
+        u = np.clip((below - NECK_TOP_FW) / (NECK_END_FW - NECK_TOP_FW), 0, 1)
+        return (1 - u * u * (3 - 2 * u)).astype(np.float32)
+
     def _ball(self, face: Face, eye: int, ring: NDArray[np.intp]) -> FloatArray:
         """Return the uv of the lids' rim on the eyeball, which moves with the eye's corners and not with its lids."""
         rest, now = self._reference.vertices_px, face.vertices_px
@@ -135,13 +142,6 @@ class Puppet:
         near = np.exp(-gap.min(1) / 0.25)
         depth = skull + near * (rim - skull)
         return (np.column_stack([up, depth]) @ rotation).astype(np.float32)
-
-    def _head_share(self, net: FloatArray) -> FloatArray:
-        """Return [N], each point's share of the head's movement; the rest is the body's."""
-        chin = self._reference.vertices_px[152, 1]
-        below = (net[:, 1] - chin) / self._fw
-        u = np.clip((below - NECK_TOP_FW) / (NECK_END_FW - NECK_TOP_FW), 0, 1)
-        return (1 - u * u * (3 - 2 * u)).astype(np.float32)
 
     def _body_share(self, net: FloatArray) -> FloatArray:
         """Return [N,2], each point's share of the shoulders' shift in x and y; 0 in y at the picture's lower edge."""

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.avatar.engine import UNIT_SOURCE, own_light
 from engine.frames import Frame
 from engine.protocols import Avatar, StreamConfig
 from engine.reference import mixed_lighting
-from engine.relighting.shading import GAMMA_POWER, Surface, shade, source_shade
+from engine.relighting.shading import GAMMA_POWER, SourceShade, Surface, shade
 from lcvd.hints import render_hints
 from lcvd.lighting.lighting import pack, scaled, sh_projection, shading
 from lcvd.lighting.presets import PRESETS, preset
@@ -154,7 +153,7 @@ def test_the_cpu_avatars_target_is_the_same_mixture(strength: float) -> None:
     """The light of its frames is the mixture, and below the soft limit its kernel's gains are too."""
     stream = avatar_stream(replace(LEFT, strength=strength))
     try:
-        own = own_light(stream.reference.lighting)
+        own = stream.own
         work = stream.prepare(Frame(0, 0.0, np.zeros((*CAMERA, 3), np.uint8)))
     finally:
         stream.close()
@@ -170,7 +169,7 @@ def test_the_cpu_avatars_target_is_the_same_mixture(strength: float) -> None:
         zeros = np.zeros((60, 60), np.float32)
         gain = shade(
             Surface(facing, zeros, zeros, zeros + 0.2),
-            source_shade(facing, UNIT_SOURCE),
+            SourceShade(zeros + 1, zeros),
             pack(dim),
             np.zeros((0, 60, 60), np.float32),
             1,
