@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.avatar.folds import soften_fields, soften_pixels
 from engine.avatar.layers import PortraitLayers, portrait_layers
 from engine.avatar.motion import AvatarMotion
 from engine.avatar.mouth import Mouth
@@ -186,6 +187,7 @@ class AvatarPainter:
         """Return the picture of `pose` under `lighting`; `rgb` [H,W,3] is the driver's frame."""
         with self._stats.stage("remap"):
             person = remap(self._layers.person, pose.uv_map, cv2.BORDER_REFLECT_101)
+            soften_pixels(person, pose.uv_map, pose.face.vertices_px)
         if pose.driver is not None and pose.mouth > 0:
             with self._stats.stage("mouth"):
                 self._mouth.paint(person, pose.face, rgb, pose.driver, pose.match, pose.mouth)
@@ -200,6 +202,7 @@ class AvatarPainter:
             fields = shade(moved.surface, moved.source, light, shadows, 1.0)
             if pose.strength < 1:
                 fields[:3] *= 1 + np.float32(1 - pose.strength) * (moved.own - 1)
+            soften_fields(fields, pose.uv_map)
         with self._stats.stage("compose"):
             return compose(person, self._layers.background, fields, background_gain(lighting, 1.0))
 

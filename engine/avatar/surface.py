@@ -132,7 +132,9 @@ def _turn(turned, fixed, light, uv, alpha, turn, centre, per_px, normal, depth, 
             ny = turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z
             nz = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z
             nx, ny, nz = x + share * (nx - x), y + share * (ny - y), z + share * (nz - z)
-            nz = max(nz, np.float32(0.02))  # no visible surface faces away from the viewer
+            # No visible surface faces away from the viewer, and the warp shows a little more than a solid head would.
+            nz = max(nz, np.float32(0.2) + np.float32(0.2) * nz)
+            nz = max(nz, np.float32(0.05))
             inverse = one / np.sqrt(nx * nx + ny * ny + nz * nz)
             normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = nx * inverse, ny * inverse, nz * inverse
             right, up = (uv[i, j, 0] - centre[0]) * per_px, (centre[1] - uv[i, j, 1]) * per_px
