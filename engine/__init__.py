@@ -76,6 +76,7 @@ def _make_avatar(config: EngineConfig) -> Engine:
     import cv2
 
     from engine.avatar.engine import AvatarEngine
+    from engine.avatar.iris import iris_finder
     from engine.surface.network import SurfaceNetwork
     from lcvd.matting.portrait import CalibratedMatte
     from lcvd.matting.selfie import SelfieMatte
@@ -86,6 +87,7 @@ def _make_avatar(config: EngineConfig) -> Engine:
         tracker_maker(config.tracker, directory),
         lambda: CalibratedMatte(SelfieMatte(directory=directory)),
         SurfaceNetwork if config.surface == "network" else None,
+        iris_finder(directory),
     )
 
 

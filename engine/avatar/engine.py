@@ -1,4 +1,4 @@
-"""The CPU avatar: track → motion → puppet → inverse warp │ remap → mouth → surface → shadow → shading → compose.
+"""The CPU avatar: track → gaze → motion → puppet → inverse warp │ remap → mouth → surface → shadow → shading → compose.
 
 It is the preview of LCVD's avatar and its fallback: one portrait, moved by the driver's face and lit as requested.
 `prepare` (host half) computes the uv map from the moved portrait to the still one. `render` (device half) remaps the
@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.avatar.eyes import AvatarEyes
 from engine.avatar.folds import soften_fields, soften_pixels
+from engine.avatar.gaze import FindEye
 from engine.avatar.layers import PortraitLayers, portrait_layers
 from engine.avatar.motion import AvatarMotion
 from engine.avatar.mouth import Mouth
@@ -35,6 +37,7 @@ from engine.relighting.shadow import cast_shadows
 from engine.surface.network import SurfaceNetwork
 from engine.synthetic_face import WARMUP_LIGHT, SyntheticFace
 from lcvd.errors import LightError
+from lcvd.face.neutral import centred_face
 from lcvd.lighting.lighting import pack
 from lcvd.matting.portrait import CalibratedMatte
 from lcvd.matting.selfie import SelfieMatte
@@ -60,7 +63,8 @@ class Pose:
 class AvatarEngine(Engine):
     """Implements the Engine protocol. `make_tracker`, `make_matte` and `make_surface` are called once per stream.
 
-    Without `make_surface` the portrait's normals and light are the mesh's and the skin samples' alone.
+    Without `make_surface` the portrait's normals and light are the mesh's and the skin samples' alone. `make_find_eye`
+    is called once per stream; where it gives None the portrait keeps its gaze.
     """
 
     name = "avatar"
@@ -71,8 +75,10 @@ class AvatarEngine(Engine):
         make_tracker: Callable[[], Tracker] = MeshTracker,
         make_matte: Callable[[], Matte] = lambda: CalibratedMatte(SelfieMatte()),
         make_surface: Callable[[], SurfaceNetwork] | None = None,
+        make_find_eye: Callable[[], FindEye | None] = lambda: None,
     ) -> None:
         self._make_tracker = make_tracker
+        self._make_find_eye = make_find_eye
         self._make_matte = make_matte
         self.make_surface = make_surface
 
@@ -94,7 +100,8 @@ class AvatarEngine(Engine):
             raise
         tracker.reset()
         network = self.make_surface() if self.make_surface is not None else None
-        return AvatarStream(config, reference, portrait_layers(reference.rgb, mask), tracker, network)
+        layers = portrait_layers(reference.rgb, mask)
+        return AvatarStream(config, reference, layers, tracker, network, self._make_find_eye())
 
     def warmup(self) -> None:
         """Compile the kernels and run the networks once, so that the first frame is not slow."""
@@ -106,6 +113,9 @@ class AvatarEngine(Engine):
         tracker.track(rgb, 0.0)
         tracker.close()
         self._make_matte()(rgb)
+        find_eye = self._make_find_eye()
+        if find_eye is not None:
+            find_eye(rgb, centred_face(rgb.shape[:2]).vertices_px, 0)
 
     def close(self) -> None:
         """Do nothing: streams share nothing."""
@@ -121,6 +131,7 @@ class AvatarStream:
         layers: PortraitLayers,
         tracker: Tracker,
         network: SurfaceNetwork | None = None,
+        find_eye: FindEye | None = None,
     ) -> None:
         self.reference = reference
         self._stats = config.stats
@@ -128,6 +139,7 @@ class AvatarStream:
         self._puppet = Puppet(reference.face, SIZE)
         self._mouth = Mouth(reference.face, reference.rgb)
         self._pose = HeldPose(reference.face, AvatarMotion(reference.face))
+        self._eyes = AvatarEyes(reference.rgb, reference.face, find_eye)
         self._transition = LightTransition(config.lighting)
         share = self._puppet.head_share(cells()).reshape(GRID, GRID)
         surface = PortraitSurface(reference.rgb, reference.face, layers.alpha, share, network)
@@ -145,16 +157,20 @@ class AvatarStream:
         lighting = self._transition.at(frame.t_s)
         if self._shape not in (None, rgb.shape):
             self._tracker.reset()  # the camera was turned or changed, but the portrait stays
+            self._eyes.reset()
         self._shape = rgb.shape
         with self._stats.stage("track"):
             seen = self._tracker.track(rgb, frame.t_s)
+        with self._stats.stage("gaze"):
+            self._eyes.watch(rgb, seen)
         with self._stats.stage("move"):
-            face = self._pose.at(seen, frame.t_s)
+            face = self._eyes.look(self._pose.at(seen, frame.t_s))
             driver = None if seen is None or seen.held else seen
             mouth = self._mouth.amount(face) if driver is not None else 0.0
             match = self._mouth.match(rgb, driver) if driver is not None else np.ones(3, np.float32)
         with self._stats.stage("look-up"):
             uv_map = self._puppet.inverse_warp(face)
+            self._eyes.warp(uv_map, face)
         light = mixed_lighting(self.own, lighting, lighting.strength)
         return Work((frame,), (seen,), (light,), Pose(face, uv_map, driver, match, mouth, lighting.strength))
 

@@ -53,6 +53,12 @@ MODELS: dict[str, ModelFile] = {
         1676316347980492,
         "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
     ),
+    "iris_landmark": _in_wheel(
+        "iris_landmark",
+        "iris_landmark.tflite",
+        1662065468653224,
+        "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f",
+    ),
     "face_detection_short_range": _in_wheel(
         "face_detection",
         "face_detection_short_range.tflite",
