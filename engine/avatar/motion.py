@@ -2,7 +2,8 @@
 
 Relative displacement (arXiv 2502.19894 §8; lcvd.motion): R = R_i R₁ᵀ R_ref, s = s_ref s_i / s₁, t = t_ref + Δt, where 1
 is the driver's rest pose, shape included, learned over time (lcvd.rest_pose), so nothing of its face reaches the
-portrait. Here each angle, zoom and step is compressed as limit · tanh(x / limit). Lids follow the driver's lid opening
+portrait. Here zoom and step are compressed as limit · tanh(x / limit), and angles more sharply: x / (1 + (x / limit)⁴)^¼
+follows a turn until the portrait has no more to show. Lids follow the driver's lid opening
 and lips never cross, because a difference of two faces in cm closes neither exactly.
 """
 
@@ -17,7 +18,7 @@ from lcvd.motion import relative_face
 from lcvd.rest_pose import RestPose
 from lcvd.types import Face, FloatArray, MeshTopology
 
-PITCH_DEG, YAW_DEG, ROLL_DEG = 14.0, 18.0, 28.0
+PITCH_DEG, YAW_DEG, ROLL_DEG = 18.0, 24.0, 28.0
 STEP_FW = 0.40  # largest sideways shift of the head in face widths; half of it in depth and height
 ZOOM = 0.22  # largest zoom, natural logarithm
 SURE_DEG, LOST_DEG = 24.0, 45.0  # the driver's mesh is trusted fully below the first, not at all above the second
@@ -89,7 +90,7 @@ def limited_rotation(rotation: NDArray[np.floating]) -> FloatArray:
     """Return `rotation` [3,3] with pitch, yaw and roll compressed below their limits; small angles pass."""
     vector = cv2.Rodrigues(np.asarray(rotation, np.float64))[0][:, 0]
     limit = np.radians([PITCH_DEG, YAW_DEG, ROLL_DEG])
-    return np.asarray(cv2.Rodrigues(limit * np.tanh(vector / limit))[0], np.float32)
+    return np.asarray(cv2.Rodrigues(vector / (1 + (vector / limit) ** 4) ** 0.25)[0], np.float32)
 
 
 def expression_share(mesh: MeshTopology) -> FloatArray:
