@@ -138,7 +138,8 @@ class AvatarStream:
         self._tracker = tracker
         self._puppet = Puppet(reference.face, SIZE)
         self._mouth = Mouth(reference.face, reference.rgb)
-        self._pose = HeldPose(reference.face, AvatarMotion(reference.face))
+        self._motion = AvatarMotion(reference.face)
+        self._pose = HeldPose(reference.face, self._motion)
         self._eyes = AvatarEyes(reference.rgb, reference.face, find_eye)
         self._transition = LightTransition(config.lighting)
         share = self._puppet.head_share(cells()).reshape(GRID, GRID)
@@ -162,7 +163,7 @@ class AvatarStream:
         with self._stats.stage("track"):
             seen = self._tracker.track(rgb, frame.t_s)
         with self._stats.stage("gaze"):
-            self._eyes.watch(rgb, seen)
+            self._motion.gaze = self._eyes.watch(rgb, seen)
         with self._stats.stage("move"):
             face = self._eyes.look(self._pose.at(seen, frame.t_s))
             driver = None if seen is None or seen.held else seen

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engine.avatar.gaze import (
     BALL_CM,
     IRIS_CM,
+    RESTING,
     DriverGaze,
     FindEye,
     Gaze,
@@ -44,13 +45,16 @@ LEFT_WHITE = 0.15  # share of the white beside an iris that stays
 DOWN, UP = 0.45, 0.35  # radii an iris may move down and up, since what the lids hide is not in the picture
 FEATHER = 0.14, 1.2  # width at the lids over which the warp ends: share of the opening's height, least px
 STEPS = 64  # columns of the tables of the lids
-UPPER_FOLLOWS, LOWER_FOLLOWS, FOLD_FOLLOWS = 0.8, 0.35, 0.5  # shares of the iris's movement up and down
+FOLLOWS, FOLD_FOLLOWS = (
+    0.35,
+    0.2,
+)  # share of the iris's movement up and down that both lids take; the gap is the driver's
 
 
 class AvatarEyes:
     """Turns the eyes of a portrait [S,S,3] with `face` as the driver turns theirs; does nothing without `find_eye`.
 
-    Where the portrait's eyes cannot be moved the driver's are not looked at, which saves the network's time.
+    Where the portrait's eyes cannot be turned, their lids still move by what is seen of the driver's.
     """
 
     def __init__(self, rgb: NDArray[np.uint8], face: Face, find_eye: FindEye | None) -> None:
@@ -59,18 +63,19 @@ class AvatarEyes:
         if self._eyes is not None and self._eyes.reason:
             log.info("the portrait keeps its gaze: %s", self._eyes.reason)
             self._eyes = None
-        self._driver = DriverGaze(find_eye) if find_eye is not None and self._eyes is not None else None
-        self._gaze = Gaze(np.zeros(2, np.float32), 0.0)
+        self._driver = DriverGaze(find_eye) if find_eye is not None else None
+        self._gaze = RESTING
 
     def reset(self) -> None:
         """Forget the driver."""
         if self._driver is not None:
             self._driver.reset()
 
-    def watch(self, rgb: NDArray[np.uint8], driver: Face | None) -> None:
-        """Take in the driver's frame [H,W,3]. While no face is seen the gaze is held, as the pose is."""
+    def watch(self, rgb: NDArray[np.uint8], driver: Face | None) -> Gaze:
+        """Take in the driver's frame [H,W,3] and return the gaze, held while no face is seen, as the pose is."""
         if self._driver is not None and driver is not None and not driver.held:
             self._gaze = self._driver.update(rgb, driver)
+        return self._gaze
 
     def look(self, face: Face) -> Face:
         """Return the portrait's moved `face` with its lids following the gaze."""
@@ -125,7 +130,7 @@ class PortraitEyes:
         vertices = face.vertices_px.copy()
         along = -face.rotation[:2, 1] * np.array([1, -1], np.float32)  # down along the face, in the picture
         for upper, lower, fold in EYES:
-            for rows, share in ((upper, UPPER_FOLLOWS), (lower, LOWER_FOLLOWS), (fold, UPPER_FOLLOWS * FOLD_FOLLOWS)):
+            for rows, share in ((upper, FOLLOWS), (lower, FOLLOWS), (fold, FOLD_FOLLOWS)):
                 vertices[list(rows), :2] += np.float32(share * down) * np.outer(_BOW, along).astype(np.float32)
         return replace(face, vertices_px=vertices)
 

@@ -1,4 +1,4 @@
-"""The driver's gaze: where both eyes look, against where they usually look, steady while they fixate.
+"""The driver's eyes: where they look against where they usually look, steady while they fixate, and how open they are.
 
 An eye is a ball behind the middle of its corners. The iris's place on it, from the iris network, gives a direction in
 the viewer's axes, so that somebody who turns the head and goes on looking at the camera is seen to do so. Each frame
@@ -22,6 +22,8 @@ IRIS_LIMITS = (0.6, 1.6)  # seen radius over the expected one; beyond it is no i
 LEAST_WIDTH_PX = 14.0  # of an eye; smaller ones tell too little
 AWAY_DEG = 35.0  # a head that turns further from the camera hides an eye
 FRONT_DEG = 12.0  # up to here both eyes are seen equally well
+WINK, WINK_S = 0.3, (0.10, 0.25)  # gaps that differ by more, and for how long, are a wink; before, both lids move alike
+UPWARD = 3.0  # the usual gap grows so much faster than it shrinks, since eyes are open more often than not
 SHUT = 0.6  # lid gap over the usual one: below, the eye blinks
 LEAST_OPEN = 0.12  # lid gap over the eye's width: below, there is nothing to see
 FIRST_S, CALM_S = 0.3, 0.6  # the first sample of the usual gaze counts for so long; it is a plain mean up to the second
@@ -40,10 +42,15 @@ class FindEye(Protocol):
 
 
 class Gaze(NamedTuple):
-    """The change of gaze against the usual one."""
+    """The change of gaze against the usual one, and the lids."""
 
     angles: FloatArray  # [2] radians in the viewer's axes: to the picture's right, up
     amount: float  # [0,1] how much of it to show
+    gaps: FloatArray  # [2] of the picture-left and the picture-right eye: lid gap over the usual one
+    gaps_sure: float  # [0,1] how far the gaps are to be believed
+
+
+RESTING = Gaze(np.zeros(2, np.float32), 0.0, np.ones(2, np.float32), 0.0)
 
 
 class DriverGaze:
@@ -56,13 +63,16 @@ class DriverGaze:
     def reset(self) -> None:
         """Forget the driver."""
         self._usual = np.zeros((2, 2), np.float32)  # by eye
-        self._usual_gap = np.zeros(2, np.float32)
+        self._usual_gap = np.zeros(2, np.float32)  # cm
         self._known_s = np.zeros(2, np.float32)
         self._last: list[tuple[float, FloatArray] | None] = [None, None]  # change from usual, by eye
         self._turn = 0
         self._filter = OneEuro(FILTER)
         self._shown = np.zeros(2, np.float32)
-        self._amount, self._t_s, self._seen_s = 0.0, -math.inf, -math.inf
+        self._gaps = np.ones(2, np.float32)
+        self._wink_s = 0.0
+        self._amount = self._gaps_sure = 0.0
+        self._t_s = self._seen_s = self._gaps_s = -math.inf
 
     def update(self, rgb: NDArray[np.uint8], face: Face) -> Gaze:
         """Take in the frame `rgb` [H,W,3] with the driver's `face` and return the gaze."""
@@ -72,9 +82,18 @@ class DriverGaze:
         if sample is not None:
             self._seen_s = face.t_s
             self._follow(self._filter(sample[None], face.t_s, 1.0)[0])
-        away = face.t_s - self._seen_s > LOST_S
-        self._amount += (float(not away) - self._amount) * (1 - math.exp(-dt / FADE_S))
-        return Gaze(self._shown.copy(), self._amount)
+        fade = 1 - math.exp(-dt / FADE_S)
+        self._amount += (float(face.t_s - self._seen_s <= LOST_S) - self._amount) * fade
+        self._gaps_sure += (float(face.t_s - self._gaps_s <= PAIR_S) - self._gaps_sure) * fade
+        return Gaze(self._shown.copy(), self._amount, self._lids(dt), self._gaps_sure)
+
+    def _lids(self, dt: float) -> FloatArray:
+        """Return the gaps [2]: both eyes' mean, since each is seen in every other frame, or each its own in a wink."""
+        winks = abs(float(self._gaps[0] - self._gaps[1])) > WINK
+        self._wink_s = min(self._wink_s + dt, WINK_S[1]) if winks else max(self._wink_s - dt, 0.0)
+        own = np.float32(max(self._wink_s - WINK_S[0], 0.0) / (WINK_S[1] - WINK_S[0]))
+        mean = self._gaps.mean()
+        return np.asarray(mean + own * (self._gaps - mean), np.float32)
 
     def _measure(self, rgb: NDArray[np.uint8], face: Face, dt: float) -> FloatArray | None:
         """Return the change of gaze [2] of the eye whose turn it is, averaged with the other's; None if unsure."""
@@ -86,8 +105,10 @@ class DriverGaze:
         seen = self._find_eye(rgb, face.vertices_px, eye)
         if not plausible(seen, face):
             return None
-        gap = seen.gap / seen.width
-        if gap < max(LEAST_OPEN, SHUT * float(self._usual_gap[eye])):
+        gap, usual = seen.gap / face.scale_px_per_cm, float(self._usual_gap[eye])
+        if usual > 0:
+            self._gaps[eye], self._gaps_s = gap / usual, face.t_s
+        if seen.gap < LEAST_OPEN * seen.width or gap < SHUT * usual:
             return None
         found = angles_of(viewing_direction(seen, face))
         self._learn(eye, found, gap, 2 * dt)  # an eye is seen every other frame
@@ -112,7 +133,8 @@ class DriverGaze:
             share = dt / USUAL_S
             pull *= np.float32(min(PULL_RAD / max(float(np.linalg.norm(pull)), 1e-6), 1.0))
         self._usual[eye] += np.float32(share) * pull
-        self._usual_gap[eye] += np.float32(share) * (gap - self._usual_gap[eye])
+        wider = gap - float(self._usual_gap[eye])
+        self._usual_gap[eye] += np.float32(min(share * UPWARD, 1.0) if wider > 0 else share) * np.float32(wider)
         self._known_s[eye] = known + dt + 1e-6
 
     def _follow(self, wanted: FloatArray) -> None:

@@ -2,9 +2,9 @@
 
 Relative displacement (arXiv 2502.19894 §8; lcvd.motion): R = R_i R₁ᵀ R_ref, s = s_ref s_i / s₁, t = t_ref + Δt, where 1
 is the driver's rest pose, shape included, learned over time (lcvd.rest_pose), so nothing of its face reaches the
-portrait. Here zoom and step are compressed as limit · tanh(x / limit), and angles more sharply: x / (1 + (x / limit)⁴)^¼
-follows a turn until the portrait has no more to show. Lids follow the driver's lid opening
-and lips never cross, because a difference of two faces in cm closes neither exactly.
+portrait. Here zoom and step are compressed as limit · tanh(x / limit), and angles as x / (1 + (x / limit)⁴)^¼, which
+follows a turn until the portrait has no more to show. Lids follow the driver's lid opening and lips never cross,
+because a difference of two faces in cm closes neither exactly.
 """
 
 import math
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.avatar.gaze import RESTING
 from lcvd.motion import relative_face
 from lcvd.rest_pose import RestPose
 from lcvd.types import Face, FloatArray, MeshTopology
@@ -33,6 +34,7 @@ LOWER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 # Lid gap over the driver's usual one. Shut eyes measure 0.55…0.85 of it (11 clips), because the landmark network hardly
 # closes them and the filter removes part of a quick blink.
 SHUT, OPEN = 0.70, 0.90
+SEEN_SHUT, SEEN_OPEN = 0.28, 0.92  # the same of the gap that the iris network sees (engine.avatar.gaze)
 WIDEST = 1.12
 LEAST_LID_CM = 0.3  # of the usual gap: the network draws no eye narrower
 FOLD = 0.45  # share of the lid's movement that the fold above follows
@@ -47,6 +49,7 @@ class AvatarMotion:
         self._rest = RestPose()
         self._share = expression_share(reference.mesh)
         self._expression: FloatArray | None = None  # [V,3] the last one that was trusted, over the rest's
+        self.gaze = RESTING  # the driver's, whose lids count for more than the mesh's
 
     def __call__(self, driver: Face) -> Face:
         """Return the portrait's face, moved as `driver` moves; time, score and held are the driver's."""
@@ -58,7 +61,10 @@ class AvatarMotion:
         rest_shape = rest.identity + rest.expression
         ratios = _gaps(rest_shape + expression) / np.maximum(_gaps(rest_shape), LEAST_LID_CM)
         shape = moved.identity + moved.expression
-        set_lids(shape, self._reference.identity + self._reference.expression, ratios)
+        openings = openings_of(ratios, SHUT, OPEN)
+        seen_openings = openings_of(self.gaze.gaps, SEEN_SHUT, SEEN_OPEN)
+        openings += np.float32(self.gaze.gaps_sure) * (seen_openings - openings)
+        set_lids(shape, self._reference.identity + self._reference.expression, openings)
         part_lips(shape)
         return _placed(moved, shape)
 
@@ -110,11 +116,18 @@ def expression_share(mesh: MeshTopology) -> FloatArray:
     return np.maximum(share, 0.9 * jaw).astype(np.float32)
 
 
-def set_lids(shape: FloatArray, open_shape: FloatArray, ratios: NDArray[np.floating]) -> None:
-    """Move the lids of `shape` [V,3] in place: as in `open_shape` at ratio 1, closed at SHUT and below."""
-    for (upper, lower, fold), ratio in zip(EYES, ratios, strict=True):
-        opening = min(max((float(ratio) - SHUT) / (OPEN - SHUT), 0.0), 1.0)
-        opening *= min(max(1.0, 0.5 + 0.5 * float(ratio)), WIDEST)
+def openings_of(ratios: NDArray[np.floating], shut: float, open_: float) -> FloatArray:
+    """Return how far eyes are open, from their lid gaps over the usual ones: 0 at `shut` and below, 1 from `open_`.
+
+    Eyes wider than usual get up to WIDEST.
+    """
+    opening = np.clip((ratios - shut) / (open_ - shut), 0, 1)
+    return np.asarray(opening * np.clip(0.5 + 0.5 * ratios, 1, WIDEST), np.float32)
+
+
+def set_lids(shape: FloatArray, open_shape: FloatArray, openings: NDArray[np.floating]) -> None:
+    """Move the lids of `shape` [V,3] in place: as in `open_shape` at opening 1, closed at 0."""
+    for (upper, lower, fold), opening in zip(EYES, openings, strict=True):
         high, low = open_shape[list(upper)], open_shape[list(lower)]
         meeting = low + MEETING * (high - low)
         closing = np.float32(1 - opening)

@@ -107,6 +107,37 @@ def test_a_blink_holds_the_gaze() -> None:
     assert amounts[40:].min() > 0.95
 
 
+def lids_of(opening, seconds: float = 2.0) -> np.ndarray:
+    """Return the lid gaps [N,2] of eyes with `opening(t_s, eye)`, at 30 fps."""
+    eyes = Eyes(lambda t_s: (0.0, 0.0))
+
+    def find(rgb: np.ndarray, points: np.ndarray, eye: int) -> EyePoints:
+        eyes.opening = lambda t_s: opening(t_s, eye)
+        return eyes(rgb, points, eye)
+
+    gaze = DriverGaze(find)
+    gaps = []
+    for index in range(int(seconds * 30)):
+        eyes.face = replace(FACE, t_s=index / 30)
+        gaps.append(gaze.update(RGB, eyes.face).gaps)
+    return np.array(gaps)
+
+
+def test_a_quick_blink_shuts_both_lids() -> None:
+    """A blink of 130 ms is shut, in both eyes alike, two frames after it begins, and over two frames after it ends."""
+    gaps = lids_of(lambda t_s, eye: 0.2 if 0.999 <= t_s < 1.13 else 1.0)
+    np.testing.assert_allclose(gaps[:30], 1, atol=0.02)
+    assert gaps[31:34].max() < 0.25
+    assert np.abs(gaps[:, 0] - gaps[:, 1]).max() < 0.05
+    np.testing.assert_allclose(gaps[36:], 1, atol=0.05)
+
+
+def test_a_wink_shuts_one_eye() -> None:
+    """One eye that stays shut for half a second is shut, and the other one is open."""
+    gaps = lids_of(lambda t_s, eye: 0.2 if eye == 0 and t_s > 1 else 1.0)
+    np.testing.assert_allclose(gaps[-15:], np.tile([0.2, 1.0], (15, 1)), atol=0.05)
+
+
 def test_a_head_turned_far_gives_the_gaze_up_smoothly() -> None:
     """Beyond 35° the amount falls to 0 without a jump, and comes back."""
     away = lambda face, t_s: turned(face, 50.0 * (1.0 <= t_s < 3.0))  # noqa: E731

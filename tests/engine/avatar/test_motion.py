@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engine.avatar.gaze import RESTING
 from engine.avatar.motion import (
     EYES,
     LOWER_LIP,
@@ -87,12 +88,30 @@ def test_expression_of_a_face_turned_away_is_held() -> None:
 
 
 def test_lids_meet_and_part() -> None:
-    """At a shut ratio upper and lower lid coincide; at 1 they are the portrait's own."""
+    """At opening 0 upper and lower lid coincide; at 1 they are the portrait's own."""
     shape = REFERENCE.identity.copy()
-    set_lids(shape, REFERENCE.identity, np.array([0.5, 1.0]))
+    set_lids(shape, REFERENCE.identity, np.array([0.0, 1.0]))
     (upper, lower, _), (other_upper, _, _) = EYES
     np.testing.assert_allclose(shape[list(upper)], shape[list(lower)], atol=1e-4)
     np.testing.assert_allclose(shape[list(other_upper)], REFERENCE.identity[list(other_upper)], atol=1e-4)
+
+
+def test_seen_lids_count_for_more_than_the_mesh() -> None:
+    """Lids that the driver's gaze saw shut are shut, though the mesh's are open, as far as they are believed."""
+    gaps = []
+    for sure in (0.0, 1.0):
+        motion = AvatarMotion(REFERENCE)
+        motion(REFERENCE)
+        motion.gaze = RESTING._replace(gaps=np.array([0.2, 1.0], np.float32), gaps_sure=sure)
+        face = motion(replace(REFERENCE, t_s=0.1))
+        gaps.append([float((face.vertices_px[u, 1] - face.vertices_px[l, 1]).mean()) for u, l, _ in map(list_, EYES)])
+    np.testing.assert_allclose(gaps[0][0], gaps[0][1], rtol=0.05)
+    assert abs(gaps[1][0]) < 0.2
+    np.testing.assert_allclose(gaps[1][1], gaps[0][1], rtol=0.05)
+
+
+def list_(eye):
+    return [list(rows) for rows in eye]
 
 
 def test_lips_do_not_cross() -> None:
