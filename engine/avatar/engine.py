@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.avatar.eyes import AvatarEyes
-from engine.avatar.folds import soften_fields, soften_pixels
+from engine.avatar.folds import folds_of, soften_fields, soften_pixels
 from engine.avatar.gaze import FindEye
 from engine.avatar.layers import PortraitLayers, portrait_layers
 from engine.avatar.motion import AvatarMotion
@@ -168,7 +168,7 @@ class AvatarStream:
             face = self._eyes.look(self._pose.at(seen, frame.t_s))
             driver = None if seen is None or seen.held else seen
             mouth = self._mouth.amount(face) if driver is not None else 0.0
-            match = self._mouth.match(rgb, driver) if driver is not None else np.ones(3, np.float32)
+            match = self._mouth.match(rgb, driver) if driver is not None and mouth > 0 else np.ones(3, np.float32)
         with self._stats.stage("look-up"):
             uv_map = self._puppet.inverse_warp(face)
             self._eyes.warp(uv_map, face)
@@ -199,12 +199,15 @@ class AvatarPainter:
 
     def __init__(self, layers: PortraitLayers, surface: PortraitSurface, mouth: Mouth, config: StreamConfig) -> None:
         self._layers, self._surface, self._mouth, self._stats = layers, surface, mouth, config.stats
+        self._scratch = np.empty((SIZE, SIZE, 2), np.float32)
 
     def paint(self, rgb: NDArray[np.uint8], pose: Pose, lighting: Lighting) -> NDArray[np.uint8]:
         """Return the picture of `pose` under `lighting`; `rgb` [H,W,3] is the driver's frame."""
         with self._stats.stage("remap"):
-            person = remap(self._layers.person, pose.uv_map, cv2.BORDER_REFLECT_101)
-            soften_pixels(person, pose.uv_map, pose.face.vertices_px)
+            person = remap(self._layers.person, pose.uv_map, cv2.BORDER_REFLECT_101, self._scratch)
+            folds = folds_of(pose.uv_map, GRID)
+            if folds is not None:
+                soften_pixels(person, pose.uv_map, folds)
         if pose.driver is not None and pose.mouth > 0:
             with self._stats.stage("mouth"):
                 self._mouth.paint(person, pose.face, rgb, pose.driver, pose.match, pose.mouth)
@@ -219,7 +222,8 @@ class AvatarPainter:
             fields = shade(moved.surface, moved.source, light, shadows, 1.0)
             if pose.strength < 1:
                 fields[:3] *= 1 + np.float32(1 - pose.strength) * (moved.own - 1)
-            soften_fields(fields, pose.uv_map)
+            if folds is not None:
+                soften_fields(fields, folds)
         with self._stats.stage("compose"):
             return compose(person, self._layers.background, fields, background_gain(lighting, 1.0))
 

@@ -35,6 +35,7 @@ LOWER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 # closes them and the filter removes part of a quick blink.
 SHUT, OPEN = 0.70, 0.90
 SEEN_SHUT, SEEN_OPEN = 0.28, 0.92  # the same of the gap that the iris network sees (engine.avatar.gaze)
+SURE = 0.99  # from here on the mesh's gap is not asked
 WIDEST = 1.12
 LEAST_LID_CM = 0.3  # of the usual gap: the network draws no eye narrower
 FOLD = 0.45  # share of the lid's movement that the fold above follows
@@ -46,6 +47,7 @@ class AvatarMotion:
 
     def __init__(self, reference: Face) -> None:
         self._reference = reference
+        self._own = reference.identity + reference.expression
         self._rest = RestPose()
         self._share = expression_share(reference.mesh)
         self._expression: FloatArray | None = None  # [V,3] the last one that was trusted, over the rest's
@@ -58,13 +60,14 @@ class AvatarMotion:
         expression = self._trusted(seen.expression - rest.expression, seen.rotation)
         seen = replace(seen, expression=rest.expression + self._share[:, None] * expression)
         moved = relative_face(self._limited(seen, rest), rest, self._reference, camera="follow")
-        rest_shape = rest.identity + rest.expression
-        ratios = _gaps(rest_shape + expression) / np.maximum(_gaps(rest_shape), LEAST_LID_CM)
         shape = moved.identity + moved.expression
-        openings = openings_of(ratios, SHUT, OPEN)
-        seen_openings = openings_of(self.gaze.gaps, SEEN_SHUT, SEEN_OPEN)
-        openings += np.float32(self.gaze.gaps_sure) * (seen_openings - openings)
-        set_lids(shape, self._reference.identity + self._reference.expression, openings)
+        openings = openings_of(self.gaze.gaps, SEEN_SHUT, SEEN_OPEN)
+        if self.gaze.gaps_sure < SURE:
+            rest_shape = rest.identity + rest.expression
+            ratios = _gaps(rest_shape + expression) / np.maximum(_gaps(rest_shape), LEAST_LID_CM)
+            by_mesh = openings_of(ratios, SHUT, OPEN)
+            openings = by_mesh + np.float32(self.gaze.gaps_sure) * (openings - by_mesh)
+        set_lids(shape, self._own, openings)
         part_lips(shape)
         return _placed(moved, shape)
 

@@ -81,10 +81,8 @@ class Puppet:
 
     def inverse_warp(self, face: Face) -> FloatArray:
         """Return the uv map [S,S,2] px of the portrait moved to `face` (engine.avatar.warp)."""
-        uv_map = inverse_warp(self.vertices(face), self.triangles, self.uv(face), self._size)
         # Above the picture its first row is repeated. A mirror image, which suits shoulders, would show the head again.
-        np.maximum(uv_map[..., 1], np.float32(0.5), out=uv_map[..., 1])
-        return uv_map
+        return inverse_warp(self.vertices(face), self.triangles, self.uv(face), self._size, top=0.5)
 
     def uv(self, face: Face) -> FloatArray:
         """Return the vertices' positions in the portrait [N,2] px. Only the eyeballs' depend on `face`."""

@@ -19,28 +19,34 @@ SLACK_PX = 1e-3
 UNCOVERED = 0.0  # uv of a pixel that no triangle covers: the portrait's first pixel
 
 
-def inverse_warp(vertices: FloatArray, triangles: NDArray[np.int32], uv: FloatArray, size: int) -> FloatArray:
+def inverse_warp(
+    vertices: FloatArray, triangles: NDArray[np.int32], uv: FloatArray, size: int, top: float = -np.inf
+) -> FloatArray:
     """Return the uv map [size,size,2] in px of the portrait, float32; the triangle nearest the viewer wins.
 
     `vertices` [N,3] px are the moved mesh, `triangles` [M,3] its indices, `uv` [N,2] px the vertices in the portrait.
+    No pixel comes from above the portrait's row `top`, px.
     """
     uv_map = np.full((size, size, 2), UNCOVERED, np.float32)
     depth = np.full((size, size), -np.inf, np.float32)
-    _rasterize(vertices, triangles, uv, uv_map, depth)
+    _rasterize(vertices, triangles, uv, np.float32(top), uv_map, depth)
     return uv_map
 
 
-def remap(picture: NDArray[Any], uv_map: FloatArray, border: int = cv2.BORDER_REPLICATE) -> NDArray[Any]:
+def remap(
+    picture: NDArray[Any], uv_map: FloatArray, border: int = cv2.BORDER_REPLICATE, scratch: FloatArray | None = None
+) -> NDArray[Any]:
     """Sample `picture` [H,W] or [H,W,C] bilinearly at `uv_map` [h,w,2] px: [h,w] or [h,w,C].
 
-    The centre of the first pixel is at 0.5. `border` is OpenCV's border mode.
+    The centre of the first pixel is at 0.5. `border` is OpenCV's border mode. `scratch` [h,w,2] is written over; it
+    saves a large map the making of a new one.
     """
-    at = uv_map - np.float32(0.5)  # OpenCV puts the first centre at 0
+    at = np.subtract(uv_map, np.float32(0.5), out=scratch)  # OpenCV puts the first centre at 0
     return np.asarray(cv2.remap(picture, at, None, cv2.INTER_LINEAR, borderMode=border))  # type: ignore[call-overload]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _rasterize(vertices, triangles, uv, uv_map, depth):  # type: ignore[no-untyped-def]
+def _rasterize(vertices, triangles, uv, least, uv_map, depth):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     half, slack = np.float32(0.5), np.float32(SLACK_PX)
     for m in range(triangles.shape[0]):
@@ -89,7 +95,7 @@ def _rasterize(vertices, triangles, uv, uv_map, depth):  # type: ignore[no-untyp
                 if z > depth[i, j]:
                     depth[i, j] = z
                     uv_map[i, j, 0] = u
-                    uv_map[i, j, 1] = v
+                    uv_map[i, j, 1] = max(v, least)
                 z += zx
                 u += ux
                 v += vx
