@@ -129,13 +129,13 @@ class PortraitEyes:
             return face
         vertices = face.vertices_px.copy()
         along = -face.rotation[:2, 1] * np.array([1, -1], np.float32)  # down along the face, in the picture
-        for upper, lower, fold in EYES:
-            for rows, share in ((upper, FOLLOWS), (lower, FOLLOWS), (fold, FOLD_FOLLOWS)):
-                vertices[list(rows), :2] += np.float32(share * down) * np.outer(_BOW, along).astype(np.float32)
+        vertices[_LIDS, :2] += _FOLLOWS * (np.float32(down) * along)
         return replace(face, vertices_px=vertices)
 
 
-_BOW = np.sin(np.pi * (np.arange(7) + 1) / 8).astype(np.float32) ** 0.5  # least at the corners, where lids meet
+_BOW = np.sin(np.pi * (np.arange(7) + 1) / 8) ** 0.5  # least at the corners, where lids meet
+_LIDS = np.array(EYES).reshape(-1)  # of both eyes: upper, lower, fold
+_FOLLOWS = np.tile(np.outer([FOLLOWS, FOLLOWS, FOLD_FOLLOWS], _BOW).reshape(-1), 2)[:, None].astype(np.float32)
 
 
 def _reason(rgb: NDArray[np.uint8], face: Face, eyes: list[EyePoints]) -> str:

@@ -12,7 +12,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.avatar.warp import remap
 from engine.relighting.grid import GRID, WorkingGrid
 from engine.relighting.shading import SourceShade, Surface, shade, source_shade
 from engine.relighting.source_light import RIDGE, SourceLight, prior
@@ -67,24 +66,19 @@ class PortraitSurface:
         # Depth without the drop at the contour, since bilinear sampling would leave a wall there.
         depth = person_surface(face, np.ones_like(mask), grid).depth
         self._rest, self._cell_px = face, grid.cell_px
-        self._turned = np.ascontiguousarray(np.dstack([normal, share]), np.float32)
-        self._fixed = np.ascontiguousarray(np.dstack([depth, rest.rim, rest.skin, luma]), np.float32)
-        self._light = np.ascontiguousarray(np.dstack([source.level, source.confidence, own]), np.float32)
+        fixed = np.dstack([rest.rim, rest.skin, luma, source.level, source.confidence, own])
+        self._layers = np.ascontiguousarray(np.dstack([normal, share, depth, fixed]), np.float32)
 
     def moved(self, uv_map: FloatArray, face: Face, alpha: FloatArray) -> MovedSurface:
         """Return the surface as `uv_map` [S,S,2] px moves it, with the moved `face` and person (`alpha` [G,G]).
 
         Rim and skin stay where they are on the person.
         """
-        step = uv_map.shape[0] // GRID
-        coarse = np.ascontiguousarray(uv_map[step // 2 :: step, step // 2 :: step])
-        at = coarse / np.float32(step)
-        turned, fixed, light = remap(self._turned, at), remap(self._fixed, at), remap(self._light, at)
         turn = (face.rotation @ self._rest.rotation.T).astype(np.float32)
         centre = self._rest.translation_px[:2].astype(np.float32)
         normal, depth = np.empty((*alpha.shape, 3), np.float32), np.empty(alpha.shape, np.float32)
         rows, per_px = np.empty((6, *alpha.shape), np.float32), np.float32(1 / self._rest.width_px)
-        _turn(turned, fixed, light, coarse, alpha, turn, centre, per_px, normal, depth, rows)
+        _carry(self._layers, uv_map, alpha, turn, centre, per_px, normal, depth, rows)
         rim, skin, luma, level, confidence, own = rows
         return MovedSurface(Surface(normal, rim, skin, luma), SourceShade(level, confidence), depth, own)
 
@@ -123,24 +117,37 @@ def _mean_luma(rgb: NDArray[np.uint8], alpha: FloatArray) -> FloatArray:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _turn(turned, fixed, light, uv, alpha, turn, centre, per_px, normal, depth, rows):  # type: ignore[no-untyped-def]
-    one = np.float32(1.0)
-    for i in range(alpha.shape[0]):
-        for j in range(alpha.shape[1]):
-            x, y, z, share = turned[i, j, 0], turned[i, j, 1], turned[i, j, 2], turned[i, j, 3]
-            nx = turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z
-            ny = turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z
-            nz = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z
-            nx, ny, nz = x + share * (nx - x), y + share * (ny - y), z + share * (nz - z)
+def _carry(layers, uv, alpha, turn, centre, per_px, normal, depth, rows):  # type: ignore[no-untyped-def]
+    """Fetch `layers` [G,G,11] bilinearly at the cells' places in `uv`, and turn normals and depth."""
+    zero, one, half = np.float32(0.0), np.float32(1.0), np.float32(0.5)
+    cells = alpha.shape[0]
+    step = uv.shape[0] // cells
+    last, scale = np.float32(cells - 1), one / np.float32(step)
+    cell = np.empty(11, np.float32)
+    for i in range(cells):
+        for j in range(cells):
+            u, v = uv[step // 2 + i * step, step // 2 + j * step, 0], uv[step // 2 + i * step, step // 2 + j * step, 1]
+            x, y = min(max(u * scale - half, zero), last), min(max(v * scale - half, zero), last)
+            x0, y0 = min(int(x), cells - 2), min(int(y), cells - 2)
+            wx, wy = x - np.float32(x0), y - np.float32(y0)
+            a, b = (one - wx) * (one - wy), wx * (one - wy)
+            c, d = (one - wx) * wy, wx * wy
+            for k in range(11):
+                upper = a * layers[y0, x0, k] + b * layers[y0, x0 + 1, k]
+                cell[k] = upper + c * layers[y0 + 1, x0, k] + d * layers[y0 + 1, x0 + 1, k]
+            share = cell[3]
+            nx = turn[0, 0] * cell[0] + turn[0, 1] * cell[1] + turn[0, 2] * cell[2]
+            ny = turn[1, 0] * cell[0] + turn[1, 1] * cell[1] + turn[1, 2] * cell[2]
+            nz = turn[2, 0] * cell[0] + turn[2, 1] * cell[1] + turn[2, 2] * cell[2]
+            nx, ny = cell[0] + share * (nx - cell[0]), cell[1] + share * (ny - cell[1])
+            nz = cell[2] + share * (nz - cell[2])
             # No visible surface faces away from the viewer, and the warp shows a little more than a solid head would.
-            nz = max(nz, np.float32(0.2) + np.float32(0.2) * nz)
-            nz = max(nz, np.float32(0.05))
+            nz = max(max(nz, np.float32(0.2) + np.float32(0.2) * nz), np.float32(0.05))
             inverse = one / np.sqrt(nx * nx + ny * ny + nz * nz)
             normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = nx * inverse, ny * inverse, nz * inverse
-            right, up = (uv[i, j, 0] - centre[0]) * per_px, (centre[1] - uv[i, j, 1]) * per_px
-            deep = fixed[i, j, 0]
-            further = turn[2, 0] * right + turn[2, 1] * up + turn[2, 2] * deep
-            deep += share * (further - deep)
+            further = turn[2, 0] * (u - centre[0]) * per_px + turn[2, 1] * (centre[1] - v) * per_px
+            further += turn[2, 2] * cell[4]
+            deep = cell[4] + share * (further - cell[4])
             depth[i, j] = deep if alpha[i, j] > np.float32(PERSON) else np.float32(BACKGROUND_FW)
-            rows[0, i, j], rows[1, i, j], rows[2, i, j] = fixed[i, j, 1], fixed[i, j, 2], fixed[i, j, 3]
-            rows[3, i, j], rows[4, i, j], rows[5, i, j] = light[i, j, 0], light[i, j, 1], light[i, j, 2]
+            for k in range(6):
+                rows[k, i, j] = cell[5 + k]
