@@ -47,6 +47,9 @@ def _version(package: str) -> str | None:
 
 def doctor(
     download: Annotated[bool, typer.Option("--download", help="Fetch missing tracking models now.")] = False,
+    capacity: Annotated[
+        bool, typer.Option("--capacity", help="Measure how many participants this machine holds: up to a minute.")
+    ] = False,
 ) -> None:
     """Print what is installed, which engines can run, and why the others cannot. Exits 1 when none can relight."""
     from engine import available_engines
@@ -103,5 +106,27 @@ def doctor(
             escape(info.reason or info.title),
         )
     console.print(engines)
+    if capacity:
+        console.print()
+        console.print(_capacity())
     if not any(info.available and info.name != "passthrough" for info in available_engines()):
         raise typer.Exit(1)
+
+
+def _capacity() -> Table:
+    """Returns how many participants this machine holds on the engine `ratio`, by size, as the server measures it."""
+    from engine import make_engine
+    from server.rtc.bench.frame_cost import measure
+    from server.session.capacity import Capacity
+    from server.settings import Settings
+
+    engine = make_engine("ratio")
+    try:
+        engine.warmup()
+        held = Capacity(measure(engine, Settings().cores))
+    finally:
+        engine.close()
+    table = Table("capacity", "participants at 30 fps", "ms of CPU a picture", box=None, pad_edge=False)
+    for cap, places in held.by_cap.items():
+        table.add_row(cap.size, str(places), f"{held.cpu_s(cap.pixels) * 1e3:.0f}")
+    return table

@@ -28,7 +28,9 @@ FRAME_RATE = 30
 PX_PER_BIT = 1.6
 SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
 MIN_SIDE_PX = 96
-HALF_RATE_BITRATE = 180_000  # below it every second picture is left out
+HALF_RATE_BITRATE = 180_000  # below it every second picture is left out,
+FULL_RATIO = 0.7  # where all of them would take more than this share of it
+SIZE_SHARE = 0.1  # of a picture's size in the moving average
 
 
 class BitrateControl:
@@ -87,6 +89,7 @@ class LiveEncoder:
         self.rate = BitrateControl()
         self._source = (0, 0)  # size of the pictures that come
         self._left_out = False  # the last picture was
+        self._bits = 0.0  # of a picture that is no key frame
         self.took_s = 0.0  # of the last picture, colour conversion included
 
     @property
@@ -107,7 +110,7 @@ class LiveEncoder:
         if self.rate.adopt(free=codec is None) or codec is None or size != self._source:
             self._source = size
             codec = self.codec = type(self)._make(*encoded_size(*size, self.rate.current), self.rate.current)
-        elif self.rate.current < HALF_RATE_BITRATE and not force_keyframe and not self._left_out:
+        elif self._too_many and not force_keyframe and not self._left_out:
             self._left_out = True
             return b"", False
         self._left_out = False
@@ -117,7 +120,15 @@ class LiveEncoder:
         with CPU.part("encode"):
             packets = codec.encode(frame)
         self.took_s = time.perf_counter() - started_s
-        return b"".join(bytes(packet) for packet in packets), any(packet.is_keyframe for packet in packets)
+        data, is_key = b"".join(bytes(packet) for packet in packets), any(packet.is_keyframe for packet in packets)
+        if not is_key:
+            self._bits += SIZE_SHARE * (8 * len(data) - self._bits)
+        return data, is_key
+
+    @property
+    def _too_many(self) -> bool:
+        """True where every picture would be too much for the rate."""
+        return self.rate.current < HALF_RATE_BITRATE and self._bits * FRAME_RATE > FULL_RATIO * self.rate.current
 
 
 class LiveVp8Encoder(LiveEncoder, Vp8Encoder):

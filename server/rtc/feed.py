@@ -70,7 +70,7 @@ class _Feed:
 
     def join(self) -> EncodedTrack:
         """Returns a new track of this feed. The first one starts the encoder."""
-        track = EncodedTrack(self.kind, self.request_keyframe, self._rate_changed, self._sent_bps)
+        track = EncodedTrack(self.kind, self.request_keyframe, self._rate_changed, self._target_bps)
         self.tracks.add(track)
         self.request_keyframe()
         if self._task is None:
@@ -101,7 +101,7 @@ class _Feed:
     def _rate_changed(self) -> None:
         """Hears that a viewer's estimate came, or that one left."""
 
-    def _sent_bps(self) -> int | None:
+    def _target_bps(self) -> int | None:
         """Returns the encoder's bit rate; None where it does not matter."""
         return None
 
@@ -154,7 +154,7 @@ class VideoFeed(_Feed):
         self._keyframe_wanted = True
         self._wake.set()
 
-    def _sent_bps(self) -> int | None:
+    def _target_bps(self) -> int | None:
         return self.encoder.rate.current
 
     def _rate_changed(self) -> None:
