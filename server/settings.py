@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=20.0, ge=0, le=3600, description="Time that participants get to leave a worker that is drained."
     )
+    h264_encoder: Literal[
+        "auto", "software", "h264_nvenc", "h264_qsv", "h264_amf", "h264_videotoolbox", "h264_v4l2m2m"
+    ] = Field(default="auto", description="Encoder of H.264: auto tries the graphics hardware's at the start.")
     max_viewers: NonNegativeInt = Field(default=8, description="Viewers (WHEP) of each participant; 0 admits none.")
     ice_servers: list[IceServer] = Field(
         default_factory=list,

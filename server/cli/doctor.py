@@ -57,6 +57,7 @@ def doctor(
     from lcvd.errors import ModelUnavailable
     from lcvd.tracking.models import MODELS, model_path
     from server.camera.inspection import inspect_cameras
+    from server.rtc.pictures import hardware
     from server.settings import Settings
 
     console = Console()
@@ -96,6 +97,16 @@ def doctor(
         state = "[green]ready[/]" if finding.ready else "[dim]–[/]"
         cameras.add_row(escape(finding.what), state, escape(finding.remark))
     console.print(cameras)
+    console.print()
+
+    encoders = Table("encoder", "", Column("why", overflow="fold"), box=None, pad_edge=False)
+    for name in hardware.HARDWARE:
+        try:
+            hardware.check(name)
+            encoders.add_row(name, "[green]ready[/]", "H.264 by the graphics hardware")
+        except hardware.Unfit as unfit:
+            encoders.add_row(name, "[dim]–[/]", escape(str(unfit)))
+    console.print(encoders)
     console.print()
 
     engines = Table("engine", "", "why", box=None, pad_edge=False)

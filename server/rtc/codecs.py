@@ -24,8 +24,8 @@ from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
 
 from server.rtc.decoders import LiveAudioDecoder, LiveH264Decoder, LiveVp8Decoder
-from server.rtc.encoders import LiveH264Encoder, LiveVp8Encoder
 from server.rtc.jitter import LiveReceiver, PromptJitterBuffer
+from server.rtc.pictures.encoders import LiveH264Encoder, LiveVp8Encoder
 from server.rtc.playout_delay import offer_extension
 from server.rtc.sender import LiveSender
 from server.rtc.transport.dtls import LiveDtlsTransport

@@ -14,10 +14,10 @@ from typing import Any
 import av
 from aiortc.codecs.opus import OpusEncoder
 
-from server.rtc.codec_timer import CodecTimer, codec_of, untimed
 from server.rtc.encoded_track import EncodedTrack
-from server.rtc.encoders import START_BITRATE, LiveH264Encoder, LiveVp8Encoder
-from server.rtc.frames import TIME_BASE
+from server.rtc.pictures.codec_timer import CodecTimer, codec_of, untimed
+from server.rtc.pictures.encoders import START_BITRATE, LiveH264Encoder, LiveVp8Encoder
+from server.rtc.pictures.frames import TIME_BASE
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from aiortc.utils import uint16_add
 
 from server.rtc.intake import Intake
 from server.rtc.nacks import RepeatedNacks
-from server.rtc.picture_cap import CapSource, PictureCap, uncapped
+from server.rtc.pictures.picture_cap import CapSource, PictureCap, uncapped
 
 MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
 REPORTS = 8  # of the sender, a second apart: their median counts

@@ -15,7 +15,7 @@ from collections.abc import Callable
 MUCH_LOSS, LITTLE_LOSS = 0.10, 0.06  # radio loses 5 % whatever is sent
 COUNTED, COUNTED_S, FEWEST = 100, 2.0, 20  # packets of one verdict: receivers report as often as every tenth packet
 FALL_RATIO = 0.95  # an estimate under that share of the one before has fallen
-TRY_RATIO = 1.5  # one that is followed: `server.rtc.encoders` rises in steps of 1.35
+TRY_RATIO = 1.5  # one that is followed: `server.rtc.pictures.encoders` rises in steps of 1.35
 FIRST_CALM_S, LONGEST_CALM_S = 4.0, 32.0  # without loss or a falling estimate, before more is tried
 CONGESTED = 0.9  # an estimate below that share of what was sent: libwebrtc's own fall is to 0.85 of what came
 MOST_PICTURES = 300  # that count as two seconds'
@@ -33,7 +33,9 @@ class PathRate:
         self._tried = 0.0  # a rate above the estimate
         self._calm_since_s = self._judged_s = clock()
         self._lost = self._expected = 0  # since the last verdict
-        self._pictures: deque[tuple[float, int]] = deque(maxlen=MOST_PICTURES)  # of the last two seconds: when, and bytes
+        self._pictures: deque[tuple[float, int]] = deque(
+            maxlen=MOST_PICTURES
+        )  # of the last two seconds: when, and bytes
         self._calm_s = FIRST_CALM_S
 
     @property

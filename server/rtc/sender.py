@@ -23,10 +23,10 @@ from aiortc.rtp import (
 )
 from aiortc.utils import uint32_add
 
-from server.rtc.codec_timer import CodecTimer, codec_of, untimed
 from server.rtc.encoded_track import EncodedTrack
-from server.rtc.encoders import LiveEncoder
 from server.rtc.path_rate import PathRate
+from server.rtc.pictures.codec_timer import CodecTimer, codec_of, untimed
+from server.rtc.pictures.encoders import LiveEncoder
 from server.rtc.playout_delay import PromptExtensions
 
 MAX_EXPECTED = 1 << 16  # packets between two reports

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from server.rtc.bench.frame_cost import FrameCost, MachineCost, available_cores
-from server.rtc.picture_cap import PictureCap
+from server.rtc.pictures.picture_cap import PictureCap
 from server.settings import MAX_PLACES
 
 USABLE = 0.7  # of the cores and of the device's time: the rest is for bursts, sounds, viewers and the page

@@ -9,7 +9,8 @@ from aiortc.codecs.h264 import H264Encoder
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtp import RtpPacket, is_rtcp
 
-from server.rtc import encoders, jitter, nacks, path_rate
+from server.rtc import jitter, nacks, path_rate
+from server.rtc.pictures import encoders
 from tests.engine.fakes import Clock
 from tests.server.client import CameraTrack, Participant, moving_square, running
 
