@@ -96,6 +96,7 @@ _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
             "__timestamp_mapper",
             "__codecs",
             "__nack_generator",
+            "__remote_bitrate_estimator",
         ),
     ),
     (RTCDtlsTransport, ("__local_certificate",)),

@@ -15,6 +15,8 @@ from collections.abc import Callable
 MUCH_LOSS, LITTLE_LOSS = 0.10, 0.06  # radio loses 5 % whatever is sent
 COUNTED, COUNTED_S, FEWEST = 100, 2.0, 20  # packets of one verdict: receivers report as often as every tenth packet
 FALL_RATIO = 0.95  # an estimate under that share of the one before has fallen
+JUMP_RATIO = 1.25  # one that is higher by less than that has risen: by 8 % a second, or by steps near a limit
+RISES_S = 1.0  # it rises while it rose so short a time ago
 TRY_RATIO = 1.5  # one that is followed: `server.rtc.pictures.encoders` rises in steps of 1.35
 FIRST_CALM_S, LONGEST_CALM_S = 4.0, 32.0  # without loss or a falling estimate, before more is tried
 CONGESTED = 0.9  # an estimate below that share of what was sent: libwebrtc's own fall is to 0.85 of what came
@@ -29,6 +31,7 @@ class PathRate:
         self._clock = clock
         self._remb: int | None = None  # the estimate, as far as it tells of a limit
         self._said: int | None = None  # the estimate as it came
+        self._rose_s = float("-inf")  # when that was higher than before
         self._limit: float | None = None  # by loss
         self._tried = 0.0  # a rate above the estimate
         self._calm_since_s = self._judged_s = clock()
@@ -61,10 +64,14 @@ class PathRate:
     def remb(self, bitrate: int, target: int) -> None:
         """Takes the receiver's estimate, bits a second, while the encoder may use `target`."""
         last, before = self._sent_bps()
-        fell = self._said is not None and bitrate < FALL_RATIO * self._said
-        self._said = bitrate
-        # A key frame of a calm picture is in one second alone; an estimate that falls is of this moment.
-        if bitrate >= CONGESTED * (last if fell else min(last, before)):
+        said, self._said = self._said or bitrate, bitrate
+        fell = bitrate < FALL_RATIO * said
+        if bitrate != said:  # reports repeat themselves
+            self._rose_s = self._clock() if said < bitrate < JUMP_RATIO * said else float("-inf")
+        # An estimate that rises is only slow: on a network that is full it would not. One that jumps was measured anew,
+        # and one that falls is of this moment. A key frame of a calm picture is in one second alone.
+        rises = self._clock() - self._rose_s < RISES_S
+        if rises or bitrate >= CONGESTED * (last if fell else min(last, before)):
             bitrate = max(bitrate, target if self._remb is None else self._remb)
         if self._remb is not None and bitrate < FALL_RATIO * self._remb:
             self._trouble()

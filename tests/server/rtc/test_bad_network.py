@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.jitterbuffer import JitterFrame
+from aiortc.rate import BandwidthUsage
 from aiortc.rtp import RtpPacket, is_rtcp
 
-from server.rtc import jitter, nacks, path_rate
+from server.rtc import jitter, nacks, path_rate, uplink_rate
 from server.rtc.pictures import encoders
 from tests.engine.fakes import Clock
 from tests.server.client import CameraTrack, Participant, moving_square, running
@@ -229,6 +230,37 @@ def test_an_estimate_of_a_picture_that_needs_few_bits_lowers_nothing() -> None:
     assert rate.estimate == 1_000_000
     rate.remb(1_200_000, 1_000_000)
     assert rate.estimate == 1_200_000
+
+
+def test_a_movement_after_a_calm_time_gets_its_bits() -> None:
+    """The receiver's estimate climbs by 8 % a second from what the calm picture took, and falls on a full way."""
+    clock = Clock()
+    rate = path_rate.PathRate(clock)
+
+    def second(bps: int, estimate: float) -> int | None:
+        for _ in range(15):
+            clock.now += 1 / 15
+            rate.sent(bps // 8 // 15)
+            rate.remb(round(estimate), 1_500_000)  # the same again and again
+        return rate.estimate
+
+    for index in range(6):
+        assert second(300_000, 300_000 * 1.08**index) == 1_500_000
+    for index in range(6, 12):
+        assert second(1_500_000, 300_000 * 1.08**index) == 1_500_000
+    full = round(0.85 * 600_000)
+    assert second(1_500_000, full) == full
+
+
+def test_a_participant_is_held_back_only_where_the_network_is_full() -> None:
+    """Not at what came in the first seconds, which of a calm picture is little."""
+    rate = uplink_rate.UplinkRate()
+    normal, full = BandwidthUsage.NORMAL, BandwidthUsage.OVERUSING
+    assert [rate.update(normal, 200_000, 500 * index) for index in range(20)] == [None] * 20
+    assert rate.update(full, 600_000, 10_000) == 510_000
+    later = [rate.update(normal, 500_000, 10_500 + 500 * index) for index in range(4)]
+    assert later == sorted(later)
+    assert 510_000 < later[-1] < 650_000
 
 
 def test_a_stale_estimate_is_tried_and_one_that_falls_is_obeyed() -> None:
