@@ -18,8 +18,8 @@ WRONG, SLIGHT = 0.15, 0.02  # the fast mask errs by at least this inside a regio
 NARROW = 2  # cells: a region that a disc of this radius does not fit into is the contour's, which is the fast mask's
 WHOLE = 0.5  # share that the fast mask holds of a further person from which all of them is lit
 TINY = 0.002  # of the cells: a smaller piece is nobody
-REACH_FW = 1.2  # of a face that the second network does not see: around it, nothing is said
-TORSO_FW = 0.75  # half the width of the chest below a face, which is never taken away
+REACH_FW = 0.7  # around a further face that is followed, nothing is taken away either
+CHEST_FW = 0.5, 0.75  # of the face: the chest, never taken away, begins so far below the chin; half its width
 LEVELS = 24  # of the root of each channel in histograms of colour: black hair before dark green are apart
 LIKE = 0.15  # mean log odds of a region's colours that speak against the second network; a new colour has 0
 FEW = 3e-4  # of the cells: a colour so rare says nothing
@@ -40,10 +40,8 @@ def opinion_of(person: FloatArray, mask: FloatArray, faces: Sequence[FloatArray]
         if number == 0 and (label == 0 or np.median(mask[at[:, 1], at[:, 0]]) < WHOLE):
             return None  # one of them does not see the person whom the tracker follows
         followed.add(label)
-        if label == 0:
-            _leave_out(opinion, mask, points)
-        else:
-            _keep_torso(opinion, mask, points)
+        kept = _chest(points) if number == 0 else _around(points)
+        opinion[kept] = np.maximum(opinion[kept], mask[kept])
     for label in set(range(count)) - followed:
         piece = labels == label
         if stats[label, cv2.CC_STAT_AREA] < TINY * person.size:
@@ -113,19 +111,21 @@ def _grown(piece: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return cv2.dilate(piece.astype(np.uint8), _disc(NARROW)) > 0
 
 
-def _keep_torso(opinion: FloatArray, mask: FloatArray, points: FloatArray) -> None:
-    """Keep the fast `mask` [h,w] in `opinion` [h,w] below the face of `points` [V,2]."""
+def _chest(points: FloatArray) -> tuple[slice, slice]:
+    """Return the rows and columns below the face of `points` [V,2]."""
     low, high = points.min(0), points.max(0)
-    middle, reach = (low[0] + high[0]) / 2, TORSO_FW * (high[0] - low[0])
-    left, right = max(int(middle - reach), 0), max(int(middle + reach), 0)
-    chest = np.s_[max(int(high[1]), 0) :, left:right]
-    opinion[chest] = np.maximum(opinion[chest], mask[chest])
+    below, half = np.array(CHEST_FW) * (high[0] - low[0])
+    middle = (low[0] + high[0]) / 2
+    return _cells(high[1] + below, np.inf, middle - half, middle + half)
 
 
-def _leave_out(opinion: FloatArray, mask: FloatArray, points: FloatArray) -> None:
-    """Write the fast `mask` [h,w] into `opinion` [h,w] around the face of `points` [V,2], and below it."""
+def _around(points: FloatArray) -> tuple[slice, slice]:
+    """Return the rows and columns around the face of `points` [V,2]."""
     low, high = points.min(0), points.max(0)
     reach = REACH_FW * (high[0] - low[0])
-    left, top = np.maximum((low - reach).astype(int), 0)
-    right, bottom = np.maximum((high + reach).astype(int), 0)
-    opinion[top:bottom, left:right] = mask[top:bottom, left:right]
+    return _cells(low[1] - reach, high[1] + reach, low[0] - reach, high[0] + reach)
+
+
+def _cells(top: float, bottom: float, left: float, right: float) -> tuple[slice, slice]:
+    top, bottom, left, right = (int(np.clip(v, 0, 1 << 16)) for v in (top, bottom, left, right))
+    return slice(top, bottom), slice(left, right)
