@@ -21,7 +21,7 @@ from lcvd.types import Face, FloatArray
 
 SOON_S = 0.7  # from one look to the next while there is something to confirm, or the picture changed
 STILL_S = 10.0  # the same where nothing changed
-AVERAGE_S, BURST = 2.0, 3.0  # one look in so many seconds on average; so many at a stretch
+AVERAGE_S, BURST = 3.0, 3.0  # one look in so many seconds on average; so many at a stretch
 EASE_S = 0.5  # a correction comes and goes over this time
 SAME, OTHER = 0.06, 0.12  # difference of colour up to which a cell is the same, and from which it is another
 FOLLOW = 0.05  # a frame: how fast the colour of a cell that is the same follows the picture's
@@ -108,7 +108,8 @@ class MaskCorrection:
             return False
         if self._seen is None or self._open or since_s >= STILL_S:
             return True
-        return bool((np.abs(small - self._seen).max(-1) > SAME).mean() > CHANGED_SHARE)
+        # One look is kept for confirming what this one may find.
+        return self._tokens >= 2 and bool(_changed(small, self._seen) > CHANGED_SHARE * small[..., 0].size)
 
     def _take(self) -> None:
         """Take the answer to the look that is under way into account, if there is one."""
@@ -143,9 +144,24 @@ class MaskCorrection:
 
 
 def compile_correction() -> None:
-    """Compile the kernel, or load it from the cache on disk."""
+    """Compile the kernels, or load them from the cache on disk."""
     field, picture = np.zeros((2, 2), np.float32), np.zeros((2, 2, 3), np.float32)
+    _changed(picture, picture)
     _ease(field, picture, field, picture.copy(), field.copy(), np.float32(1), np.empty_like(field))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _changed(picture, before):  # type: ignore[no-untyped-def]
+    """Count the cells of `picture` [h,w,3] that have another colour than in `before`."""
+    count = 0
+    for i in range(picture.shape[0]):
+        for j in range(picture.shape[1]):
+            apart = np.float32(0.0)
+            for c in range(3):
+                apart = max(apart, abs(picture[i, j, c] - before[i, j, c]))
+            if apart > np.float32(SAME):
+                count += 1
+    return count
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")

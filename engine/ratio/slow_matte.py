@@ -5,6 +5,8 @@ waits for it. Where it cannot be had, that is said once in the log, and every an
 """
 
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,6 +21,8 @@ from lcvd.protocols import Matte
 from lcvd.types import FloatArray
 
 log = logging.getLogger(__name__)
+
+NICE = 10  # on busy cores frames come first: a look may as well end a little later
 
 Answer = Future[FloatArray | None]  # the mask [h,w] in [0,1]; None: there is no network
 Queue = SimpleQueue[tuple[NDArray[np.uint8], Answer] | None]
@@ -51,6 +55,8 @@ class SlowMatte:
                 self._queue = None
 
     def _run(self, queue: Queue) -> None:
+        if sys.platform == "linux":  # elsewhere priorities are the process's
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         matte: Matte | None = None
         try:
             matte = self._make()

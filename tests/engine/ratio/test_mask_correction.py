@@ -136,7 +136,7 @@ def test_looks_are_few() -> None:
     for index in range(20 * FPS):
         run.rgb[:40] = 80 + 60 * (index % 2)
         run.step()
-    assert BURST + 17 / AVERAGE_S <= moving.looks <= BURST + 20 / AVERAGE_S
+    assert 20 / AVERAGE_S <= moving.looks <= BURST + 20 / AVERAGE_S
 
 
 def test_no_frame_waits_for_a_look() -> None:
