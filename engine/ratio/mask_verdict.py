@@ -40,7 +40,7 @@ def opinion_of(person: FloatArray, mask: FloatArray, faces: Sequence[FloatArray]
         if number == 0 and (label == 0 or np.median(mask[at[:, 1], at[:, 0]]) < WHOLE):
             return None  # one of them does not see the person whom the tracker follows
         followed.add(label)
-        kept = _chest(points) if number == 0 else _around(points)
+        kept = _chest(points, len(mask)) if number == 0 else _around(points)
         opinion[kept] = np.maximum(opinion[kept], mask[kept])
     for label in set(range(count)) - followed:
         piece = labels == label
@@ -111,10 +111,11 @@ def _grown(piece: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return cv2.dilate(piece.astype(np.uint8), _disc(NARROW)) > 0
 
 
-def _chest(points: FloatArray) -> tuple[slice, slice]:
-    """Return the rows and columns below the face of `points` [V,2]."""
+def _chest(points: FloatArray, rows: int) -> tuple[slice, slice]:
+    """Return the rows and columns below the face of `points` [V,2], in a mask of `rows`."""
     low, high = points.min(0), points.max(0)
     below, half = np.array(CHEST_FW) * (high[0] - low[0])
+    below = min(below, (rows - high[1]) / 2)  # a body reaches the picture's lower edge, also in a close-up
     middle = (low[0] + high[0]) / 2
     return _cells(high[1] + below, np.inf, middle - half, middle + half)
 
