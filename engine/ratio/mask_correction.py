@@ -47,12 +47,13 @@ class MaskCorrection:
         self._matte, self._wait = matte, wait
         self._look: _Look | None = None
         self._unavailable = False
+        self._tokens, self._t_s = BURST, 0.0
         self.reset()
 
     def reset(self) -> None:
-        """Forget every correction; the next frame is looked at."""
+        """Forget every correction; the next frame is looked at, unless the looks are spent."""
         self.close()
-        self._tokens, self._t_s, self._looked_s = BURST, 0.0, -np.inf
+        self._looked_s = -np.inf
         self._start((0, 0))
 
     def close(self) -> None:
@@ -81,7 +82,7 @@ class MaskCorrection:
         """
         if self._unavailable:
             return mask
-        if self._held.shape != mask.shape:
+        if self._held.shape != mask.shape or t_s < self._t_s:
             self.reset()
             self._start(mask.shape)
         step_s, self._t_s = max(t_s - self._t_s, 0.0), t_s

@@ -139,6 +139,28 @@ def test_looks_are_few() -> None:
     assert 20 / AVERAGE_S <= moving.looks <= BURST + 20 / AVERAGE_S
 
 
+def test_a_face_that_comes_and_goes_takes_no_more_looks() -> None:
+    """A stream that starts anew twice a second is looked at no more often on average than one that moves."""
+    second = Second()
+    run = Run(second, PERSON)
+    for index in range(20 * FPS):
+        if index % (FPS // 2) == 0:
+            run.correction.reset()
+        run.step()
+    assert second.looks <= BURST + 20 / AVERAGE_S
+
+
+def test_times_that_begin_anew_are_another_stream() -> None:
+    """A clip that begins again is looked at again, and its corrections begin anew."""
+    second = Second()
+    run = Run(second, np.maximum(PERSON, FLAG))
+    run.seconds(1.5)
+    looks, run.frames = second.looks, 0
+    assert run.step() is run.fast
+    assert second.looks == looks + 1
+    assert run.seconds(1.2)[-1][FLAG > 0].max() < 0.05
+
+
 def test_no_frame_waits_for_a_look() -> None:
     """While the second network runs, frames pass with the fast mask; its answer counts from when it is there."""
     begun, may_end = threading.Event(), threading.Event()
