@@ -74,7 +74,7 @@ def doctor(
     console.print()
 
     models = Table("model", Column("where", overflow="fold"), box=None, pad_edge=False)
-    for name in MODELS:
+    for name in (*MODELS, "selfie_multiclass"):  # the last: the CPU engine is whole without it, and better with it
         try:
             models.add_row(name, str(model_path(name, download=download)))
         except ModelUnavailable as error:

@@ -69,7 +69,7 @@ def test_a_sheet_without_a_folder_is_an_error(tmp_path: Path) -> None:
 def test_doctor_names_engines_and_models() -> None:
     """The doctor says which engines can run and where the models are."""
     output = runner.invoke(app, ["doctor"]).output
-    for word in ("ratio", "passthrough", "lcvd", "face_landmark", "numba", "pyvirtualcam"):
+    for word in ("ratio", "passthrough", "lcvd", "face_landmark", "selfie_multiclass", "numba", "pyvirtualcam"):
         assert word in output
 
 
