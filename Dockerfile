@@ -13,7 +13,9 @@ COPY . .
 RUN chown -R relight /app
 USER relight
 # A volume at /data keeps weights (`relight weights fetch`) and plans (`relight engine build`).
-ENV PATH=/home/relight/venv/bin:$PATH NUMBA_CACHE_DIR=/home/relight/.cache/numba XDG_DATA_HOME=/data RELIGHT_PLANS=/data/plans
+# NVENC needs the capability `video` beside CUDA's own.
+ENV PATH=/home/relight/venv/bin:$PATH NUMBA_CACHE_DIR=/home/relight/.cache/numba XDG_DATA_HOME=/data RELIGHT_PLANS=/data/plans \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 RUN python3 -m venv /home/relight/venv && pip install --no-cache-dir -c constraints.txt '.[tensorrt]' && \
     relight doctor --download && relight bench --seconds 1 --json-only
 EXPOSE 8080

@@ -2,10 +2,11 @@
 
     .venv/bin/python -m bench.failover --kills 10 --drains 5
 
-One Chromium has all participants: the SDK of each relights a 640x480 camera of 20 fps at strength 0.5, the first as an
-avatar. Killed (kill -9) or drained is the worker with most participants. Of each event: for every participant that it
-met, the time to the next relit picture, or for a drain the longest gap between relit pictures; and whether strength,
-engine and portrait are still what was chosen. The last line of stdout is one JSON document.
+One Chromium has all participants: the SDK of each relights a camera (640 px wide, 20 fps) at strength 0.5, the first
+as an avatar. Killed (kill -9) or drained is the worker with most participants. Of each event: for every participant
+that it met, the time to the next relit picture, or for a drain the longest gap between relit pictures (and `before`,
+the longest of the two seconds before it, which is the machine's and not the drain's); and whether strength, engine
+and portrait are still what was chosen. The last line of stdout is one JSON document.
 """
 
 import argparse
@@ -30,11 +31,12 @@ from tests.client_web.serving import Serving
 
 GAP_MS = 300.0  # a pause so long between relit pictures, right after an event, is the event's
 SETTLE_S = 6.0  # after everyone is back
+BEFORE_MS = 2000.0
 OPEN = """
-async (count) => {
+async ([count, width, fps]) => {
   const { relight } = await import("/sdk/relight.js");
   window.everyone = [];
-  const camera = await harness.source();
+  const camera = await harness.source(width, fps);
   for (let number = 0; number < count; number += 1) {
     const avatar = number ? null : await (await fetch("/sample/portrait.jpg")).blob();
     const options = { light: "neon", strength: 0.5, mirror: true, ...(avatar && { avatar }) };
@@ -108,10 +110,11 @@ def drained(page: Page, server: Serving, count: int, replace: bool) -> dict[str,
     event_ms = time.time() * 1e3
     server.ask(f"api/workers/{worker['worker']}/drain?replace={str(replace).lower()}", "POST")
     page.wait_for_timeout(1500)
-    gaps = []
-    for times in page.evaluate(RECENT, event_ms - 1500):
-        gaps.append(round(max(b - a for a, b in pairwise(times))))
-    return {"met": worker["sessions"], "ms": gaps, "kept": kept(server)}
+    gaps, before = [], []
+    for times in page.evaluate(RECENT, event_ms - BEFORE_MS):
+        gaps.append(round(max(b - a for a, b in pairwise(times) if b > event_ms)))
+        before.append(round(max((b - a for a, b in pairwise(times) if b <= event_ms), default=BEFORE_MS)))
+    return {"met": worker["sessions"], "ms": gaps, "before": max(before), "kept": kept(server)}
 
 
 def main() -> None:
@@ -122,9 +125,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--drains", type=int, default=5)
     parser.add_argument("--retire", action="store_true", help="drain without successors, to workers that are warm")
+    parser.add_argument("--width", type=int, default=640, help="of each camera, px; pictures are 4:3")
+    parser.add_argument("--fps", type=int, default=20, help="of each camera")
     asked = parser.parse_args()
     if asked.participants < 1 or asked.workers < 2 or asked.kills < 0 or asked.drains < 0:
         parser.error("--participants is at least 1, --workers at least 2, --kills and --drains at least 0")
+    if asked.width < 160 or asked.width % 16 or not 1 <= asked.fps <= 60:
+        parser.error(f"--width {asked.width} --fps {asked.fps}: a multiple of 16 from 160 on, and 1 to 60")
     log = Path(tempfile.mkdtemp()) / "server.log"
     started = asked.workers + (asked.drains if asked.retire else 0)
     server = Serving(log, "ratio", RELIGHT_WORKERS=str(started), OMP_NUM_THREADS="1")
@@ -139,7 +146,7 @@ def main() -> None:
             page.goto(f"{server.url}sdk/package.json")
             page.evaluate(f"async () => {{ window.harness = await (async () => {{ {instrument} }})(); }}")
             workers(server, started)
-            page.evaluate(OPEN, asked.participants)
+            page.evaluate(OPEN, [asked.participants, asked.width, asked.fps])
             wait_live(page)
             drain = partial(drained, replace=not asked.retire)
             for kind, count, act in (("kill", asked.kills, killed), ("drain", asked.drains, drain)):

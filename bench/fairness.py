@@ -36,7 +36,7 @@ from engine.cpu_time import process_cpu_s
 from server.rtc.bench.loopback import GRACE_S, WARM_S, serving
 from server.rtc.bench.loopback_client import Client
 from server.rtc.codecs import tune
-from server.rtc.frames import TIME_BASE, VIDEO_CLOCK_HZ
+from server.rtc.pictures.frames import TIME_BASE, VIDEO_CLOCK_HZ
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEST_SIZE, MODEST_FPS = (480, 640), 30

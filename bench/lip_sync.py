@@ -2,6 +2,7 @@
 
     .venv/bin/python -m bench.lip_sync                               # both ways, all delays, switching: 3.5 minutes
     .venv/bin/python -m bench.lip_sync --ways server --delays 0.5 --each 600 --switching 0    # ten minutes: drift
+    .venv/bin/python -m bench.lip_sync --ways server --viewer        # what a WHEP viewer gets, in a page of its own
 
 The source is a canvas that flashes and an oscillator that beeps every 0.7 s over a low hum; the server holds pictures
 back as long as it is told (tests/client_web/delayed_server.py). The same instrument reads the source and what the SDK
@@ -48,20 +49,56 @@ async ([way, strength, period_s]) => {
   setInterval(() => delays.push([performance.now(), relit.delay]), 100);
 }
 """
+VIEW = """
+async (name) => {
+  const { WhepPlayer } = await import("/sdk/whep.js");
+  const player = Object.assign(new Audio(), { muted: true }); // a received sound runs only while it is played
+  await new Promise((resolve) => new WhepPlayer(`/whep/${name}`, {}, {
+    stream: (stream) => {
+      window.shown = harness.listen(stream, undefined, true);
+      player.srcObject = stream;
+      player.play();
+    },
+    state: (state) => state === "live" && resolve(null),
+  }));
+}
+"""
 Span = tuple[str, float, float]  # name, from, to: page time, ms
 
 
-def run(
-    page: Page, way: str, delays: list[float], each_s: float, switching_s: float
-) -> tuple[Heard, Heard, list[Span]]:
-    """Returns what the source gave, what the SDK gave out, and the spans of time by name."""
+def add_instrument(page: Page) -> None:
+    """Gives a page what flashes, beeps and listens: `harness`."""
     page.evaluate(f"async () => {{ window.harness = await (async () => {{ {INSTRUMENT.read_text()} }})(); }}")
+
+
+def viewed(viewer: Page, page: Page) -> Heard:
+    """Returns what a viewer got, in the time of `page`; the age of a flash is what the SDK said of its picture then."""
+    heard: Heard = viewer.evaluate("shown")
+    ahead_ms = viewer.evaluate("performance.timeOrigin") - page.evaluate("performance.timeOrigin")
+    at_ms, delay_s = np.asarray(page.evaluate("delays"), float).T
+    heard["flashes"] = [(time, float(np.interp(time + ahead_ms, at_ms, delay_s)) * 1e3) for time, _ in heard["flashes"]]
+    steadied = steady(heard)
+    for name in ("beeps", "flashes", "holes", "steps"):
+        steadied[name] = [
+            mark + ahead_ms if name == "beeps" else (mark[0] + ahead_ms, mark[1]) for mark in steadied[name]
+        ]
+    return steadied
+
+
+def run(
+    page: Page, way: str, delays: list[float], each_s: float, switching_s: float, viewer: Page | None
+) -> tuple[Heard, dict[str, Heard], list[Span]]:
+    """Returns what the source gave, what the SDK gave out, and a viewer's page where there is one, and the spans of
+    time by name.
+    """
     page.evaluate(OPEN, [way, delays[0] / LONGEST_S, PERIOD_S])
     deadline = time.monotonic() + 30
     while page.evaluate("relit.state") != "live":
         if time.monotonic() > deadline:
             raise SystemExit(f"bench.lip_sync: no relit picture came in 30 s, in the {way} way")
         page.wait_for_timeout(50)
+    if viewer is not None:
+        viewer.evaluate(VIEW, page.evaluate("relit.view"))
     spans: list[Span] = []
 
     def hold(name: str, delay_s: float, seconds: float) -> None:
@@ -77,12 +114,14 @@ def run(
     for _ in range(round(switching_s / SWITCH_S)):
         hold("switching", next(turns), SWITCH_S)
     page.wait_for_timeout(500)  # the beep of the last flash
-    return page.evaluate("seen"), page.evaluate("shown"), spans
+    outputs = {way: steady(page.evaluate("shown"))}
+    if viewer is not None:
+        outputs["viewer"] = viewed(viewer, page)
+    return steady(page.evaluate("seen")), outputs, spans
 
 
 def table(source: Heard, output: Heard, spans: list[Span]) -> list[dict[str, Any]]:
-    """Returns a row for each name of a span; by minute too, where one lasts two minutes or more."""
-    source, output = steady(source), steady(output)
+    """Returns a row for each name of a span of two `steady` recordings; by minute too, where one lasts two minutes."""
     measured, own = offsets(source, output), own_offsets(source)
     edges = np.percentile(own, [5, 95]) if own else (0.0, 0.0)
     rows = []
@@ -145,11 +184,14 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--switching", type=float, default=42.0, help=f"seconds of a change every {SWITCH_S} s; 0: none"
     )
+    parser.add_argument("--viewer", action="store_true", help="a WHEP viewer beside; its sound is the server's alone")
     parser.add_argument("--max-p95-ms", type=float, default=20.0)
     parser.add_argument("--max-ms", type=float, default=45.0)
     parser.add_argument("--raw", type=Path, help="file for all that was seen and heard, JSON")
     options = parser.parse_args(arguments)
     options.ways = options.ways.split(",")
+    if options.viewer and options.ways != ["server"]:
+        parser.error("--viewer: a viewer hears what goes through the server; add --ways server")
     if wrong := [way for way in options.ways if way not in ("page", "server")]:
         parser.error(f"--ways {wrong[0]!r}: it is page, server, or page,server")
     try:
@@ -180,12 +222,17 @@ def main() -> int:
         try:
             for way in options.ways:
                 page = browser.new_page()
-                page.goto(f"{server.url}sdk/package.json")
-                source, output, spans = run(page, way, options.delays, options.each, options.switching)
-                raw[way] = {"source": source, "output": output, "spans": spans, "delays": page.evaluate("delays")}
-                page.close()
-                rows[way] = table(source, output, spans)
-                print("\n".join(shown(way, row) for row in rows[way]), flush=True)
+                viewer = browser.new_page() if options.viewer else None
+                for each in filter(None, (page, viewer)):
+                    each.goto(f"{server.url}sdk/package.json")
+                    add_instrument(each)
+                source, outputs, spans = run(page, way, options.delays, options.each, options.switching, viewer)
+                raw[way] = {"source": source, **outputs, "spans": spans, "delays": page.evaluate("delays")}
+                for each in filter(None, (page, viewer)):
+                    each.close()
+                for name, output in outputs.items():
+                    rows[name] = table(source, output, spans)
+                    print("\n".join(shown(name, row) for row in rows[name]), flush=True)
         finally:
             browser.close()
             server.stop()

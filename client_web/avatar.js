@@ -180,7 +180,7 @@ export class Avatar {
     this.#fps = fps;
     this.#defaultQuality = options.default;
     this.#staggeredTrained = options.staggered === true;
-    this.#slider.setPresets(options.qualities, options.backend, this.#staggeredTrained);
+    this.#slider.setPresets(options.qualities, options.backend, this.#staggeredTrained, options.least_steps ?? 1);
     if (staggered === this.#staggered) return this.#showQuality();
     // The remembered mode counts from now on, or does not any more: the predictions were asked for the other one.
     this.update();

@@ -19,6 +19,7 @@ export class QualitySlider {
   #presets = [];
   #chosen = "";
   #backend = "";
+  #leastSteps = 1;
   /** Index of the preset that is looked at, but not chosen yet; -1: none. */
   #previewed = -1;
   /** The server's prediction for the settings that run, the mode included. @type {Prediction | null} */
@@ -76,16 +77,18 @@ export class QualitySlider {
   /**
    * Shows what the server offers.
    * @param {Quality[]} presets @param {string} backend what the networks run on
-   * @param {boolean} staggered true where the weights were trained for the staggered mode @returns {void}
+   * @param {boolean} staggered true where the weights were trained for the staggered mode
+   * @param {number} leastSteps that the weights are made for: of fewer the page warns @returns {void}
    */
-  setPresets(presets, backend, staggered) {
+  setPresets(presets, backend, staggered, leastSteps) {
     this.#presets = presets;
+    this.#leastSteps = leastSteps;
     this.#backend = backend;
     find("#staggered-row").hidden = !staggered;
     this.#input.max = String(Math.max(1, presets.length - 1));
     this.#list.replaceChildren(
-      ...presets.map(({ title, predicted }, index) => {
-        const late = predicted && !predicted.keeps_up;
+      ...presets.map(({ title, predicted, steps }, index) => {
+        const late = (predicted && !predicted.keeps_up) || steps < leastSteps;
         return make(
           "li",
           { "data-stop": String(index), ...(late ? { class: "late" } : {}) },
@@ -153,10 +156,11 @@ export class QualitySlider {
     const rate = predicted ? `${Math.round(predicted.fps)} fps` : "";
     const late = predicted && !predicted.keeps_up ? "does not keep up" : "";
     const measured = own ? (this.#measured_ms === null ? "" : `measured ${delayText(this.#measured_ms, true)}`) : "";
-    const words = [forecast, ...(measured ? [measured] : [rate]), late].filter(Boolean);
+    const blurs = preset.steps < this.#leastSteps ? `blurs: these weights are made for ${this.#leastSteps} steps` : "";
+    const words = [forecast, ...(measured ? [measured] : [rate]), late, blurs].filter(Boolean);
     const text = find("#quality-text");
     write(text, words.join(" · ") || "Its delay is predicted once it has run");
-    text.classList.toggle("late", Boolean(late));
+    text.classList.toggle("late", Boolean(late || blurs));
     this.#input.setAttribute("aria-valuetext", [preset.title, ...words].join(", ").replace(" fps", " frames per second"));
     const steps = find("#quality-steps");
     write(steps, `${preset.steps} ${preset.steps === 1 ? "step" : "steps"}${preset.omega > 1 ? ", guided" : ""}`);

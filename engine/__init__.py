@@ -18,6 +18,7 @@ from engine.protocols import Engine
 from engine.trackers import TrackerName, tracker_maker
 
 SurfaceName = Literal["network", "mesh"]
+PartsName = Literal["network", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class EngineConfig:
     lcvd: LcvdConfig = field(default_factory=LcvdConfig)
     tracker: TrackerName = "mesh"  # of every engine that follows a face
     surface: SurfaceName = "network"  # what the CPU engines take normals and source light from
+    parts: PartsName = "network"  # what mends mistakes of the ratio engine's person mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ def _make_ratio(config: EngineConfig) -> Engine:
 
     from engine.ratio.engine import RatioEngine
     from engine.surface.network import SurfaceNetwork
+    from lcvd.matting.multiclass import MulticlassMatte
     from lcvd.matting.selfie import SelfieMatte
 
     cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
@@ -69,6 +72,7 @@ def _make_ratio(config: EngineConfig) -> Engine:
         tracker_maker(config.tracker, directory, others=True),
         partial(SelfieMatte, directory=directory),
         SurfaceNetwork if config.surface == "network" else None,
+        partial(MulticlassMatte, directory=directory) if config.parts == "network" else None,
     )
 
 

@@ -23,13 +23,21 @@ class Avatar:
     mode: Literal["window", "staggered"] | None = None  # staggered needs a model trained for it
 
 
+SlowWork = Literal["skip", "wait", "beside"]
+
+
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """Holds what a stream is opened with. `stats` collects stage times; its clock is injected."""
+    """Holds what a stream is opened with. `stats` collects stage times; its clock is injected.
+
+    `slow_work` says what becomes of work that is no frame's own and takes longer than one, as a second look at the
+    person's mask: it is left out, waited for (offline: the same result each time), or done beside the frames (live).
+    """
 
     lighting: Lighting
     stats: Stats = field(default_factory=Stats)
     avatar: Avatar | None = None  # read by engines that animate a portrait
+    slow_work: SlowWork = "skip"
 
 
 class Stream(Protocol):

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from engine import EngineConfig, SurfaceName
+from engine import EngineConfig, PartsName, SurfaceName
 from engine.diffusion.config import LcvdConfig
 from engine.trackers import TrackerName
 from server.logs import LogFormat
@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=20.0, ge=0, le=3600, description="Time that participants get to leave a worker that is drained."
     )
+    h264_encoder: Literal[
+        "auto", "software", "h264_nvenc", "h264_qsv", "h264_amf", "h264_videotoolbox", "h264_v4l2m2m"
+    ] = Field(default="auto", description="Encoder of H.264: auto tries the graphics hardware's at the start.")
     max_viewers: NonNegativeInt = Field(default=8, description="Viewers (WHEP) of each participant; 0 admits none.")
     ice_servers: list[IceServer] = Field(
         default_factory=list,
@@ -120,6 +123,9 @@ class Settings(BaseSettings):
     )
     surface: SurfaceName = Field(
         default="network", description="What the CPU engine takes normals and light from; mesh is the former way."
+    )
+    parts: PartsName = Field(
+        default="network", description="What mends mistakes of the CPU engine's person mask; off leaves them."
     )
     lcvd_weights: str = Field(
         default="lcvd-published", description="Weights of the avatar engine: a folder, or a name known to `weights`."
@@ -278,7 +284,7 @@ class Settings(BaseSettings):
             precision=self.lcvd_precision,
             batch=self.lcvd_batch,
         )
-        return EngineConfig(self.models_dir, lcvd, self.tracker, self.surface)
+        return EngineConfig(self.models_dir, lcvd, self.tracker, self.surface, self.parts)
 
     @property
     def frame_limits(self) -> FrameLimits:

@@ -1,6 +1,7 @@
 """Shared by every test: the public-domain sample portrait as a real face."""
 
 import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ with contextlib.suppress(ImportError):  # Windows has no such limits
 
     # Janus and Chromium may crash when a test stops them: what tests start leaves no core file in the checkout.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+# Servers of the tests fetch nothing beside the frames, and pictures do not depend on when a second look ends.
+os.environ["RELIGHT_PARTS"] = "off"
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,15 @@
 // The bench's instrument, evaluated in a page of the server: a numbered picture goes through the SDK, and what comes back is read.
-// Every 40 px wide block of the top row is one bit: 12 of the number, 4 that check it.
+// Every block of the top row, a sixteenth of the width, is one bit: 12 of the number, 4 that check it. Pictures are 4:3.
 const FPS = 20;
 const BLOCK = 40;
 const check = (number) => (number ^ (number >> 4) ^ (number >> 8) ^ 0b1010) & 15;
 const wall_ms = () => performance.timeOrigin + performance.now();
 
-async function source() {
+async function source(width = 640, fps = FPS) {
   const face = await createImageBitmap(await (await fetch("/sample/portrait.jpg")).blob());
-  const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 });
+  const canvas = Object.assign(document.createElement("canvas"), { width, height: (width * 3) / 4 });
   const context = canvas.getContext("2d");
+  context.scale(width / 640, width / 640);
   const drawn = {};
   let number = 0;
   setInterval(() => {
@@ -21,8 +22,8 @@ async function source() {
       context.fillRect(place * BLOCK, 0, BLOCK, BLOCK);
     }
     drawn[number] = wall_ms();
-  }, 1000 / FPS);
-  return { stream: canvas.captureStream(FPS), drawn };
+  }, 1000 / fps);
+  return { stream: canvas.captureStream(fps), drawn };
 }
 
 function watch(stream, drawn, state, pictures) {

@@ -172,6 +172,8 @@ export interface AvatarOptions {
   backend: string;
   /** True where the weights were trained for the staggered mode. */
   staggered?: boolean;
+  /** The weights are made for so many steps; fewer blur the picture. */
+  least_steps?: number;
 }
 
 /** Any message of the server. */

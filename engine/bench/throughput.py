@@ -165,8 +165,8 @@ class _Run:
         self.warm = threading.Event()
         self.error: Exception | None = None
         self._device, self._stats, self._loop = device, stats, loop
-        animates = device.traits.shows_avatar
-        self._stream = device.engine.open(StreamConfig(lighting, stats, Avatar(load_portrait()) if animates else None))
+        avatar = Avatar(load_portrait()) if device.traits.shows_avatar else None
+        self._stream = device.engine.open(StreamConfig(lighting, stats, avatar, slow_work="beside"))
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, name="relight-bench", daemon=True)
 

@@ -150,7 +150,8 @@ class Lane:
         self._reset, self._shape = False, None  # before the controls are read: a reset that comes later is not lost
         self._lighting = self._owner.lighting
         self._busy_since = self._clock()
-        self._stream = self.device.engine.open(StreamConfig(self._lighting, self._owner.stats, self._owner.avatar))
+        config = StreamConfig(self._lighting, self._owner.stats, self._owner.avatar, slow_work="beside")
+        self._stream = self.device.engine.open(config)
         self._busy_since = None
         self._owner.lane_opened(self)
 

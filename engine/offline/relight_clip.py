@@ -37,7 +37,7 @@ def relight_clip(
     with ClipReader(source) as reader:
         height, width = engine.traits.output_size or (reader.info.height, reader.info.width)
         with ClipWriter(target, reader, width * (2 if compare else 1), height) as writer:
-            stream = engine.open(StreamConfig(lighting=lighting, avatar=avatar))
+            stream = engine.open(StreamConfig(lighting, avatar=avatar, slow_work="wait"))
             try:
                 run = _Run(stream, writer, (height, width), compare, engine.traits.shows_avatar, on_frame)
                 for item in reader.items():

@@ -17,7 +17,9 @@ from engine.frames import Frame, Work, require_rgb
 from engine.light_transition import LightTransition
 from engine.protocols import Engine, EngineTraits, StreamConfig
 from engine.ratio.company import Company, LitFace, mixed
+from engine.ratio.mask_correction import MaskCorrection, compile_correction
 from engine.ratio.person_mask import PersonMask
+from engine.ratio.slow_matte import SlowMatte
 from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size, mean_within
 from engine.relighting.apply import apply_gain
 from engine.relighting.background import background_gain
@@ -56,7 +58,8 @@ class Scene:
 class RatioEngine(Engine):
     """Implements the Engine protocol. `make_tracker`, `make_matte` and `make_surface` are called once per stream.
 
-    Without `make_surface` normals and source light are the mesh's and the skin samples' alone.
+    Without `make_surface` normals and source light are the mesh's and the skin samples' alone. `make_parts` is called
+    once, on a thread of its own: its matte mends the other one's mistakes, where streams are opened with `slow_work`.
     """
 
     name = "ratio"
@@ -67,35 +70,48 @@ class RatioEngine(Engine):
         make_tracker: Callable[[], Tracker] = lambda: MeshTracker(others=True),
         make_matte: Callable[[], Matte] = SelfieMatte,
         make_surface: Callable[[], SurfaceNetwork] | None = None,
+        make_parts: Callable[[], Matte] | None = None,
     ) -> None:
         self._make_tracker = make_tracker
         self._make_matte = make_matte
         self._make_surface = make_surface
+        self._parts = SlowMatte(make_parts) if make_parts is not None else None
 
     def open(self, config: StreamConfig) -> "RatioStream":
         """Open a participant's stream. Raises ModelUnavailable where the networks cannot be found."""
         network = self._make_surface() if self._make_surface is not None else None
-        return RatioStream(config, self._make_tracker(), self._make_matte(), network)
+        correction = None
+        if self._parts is not None and config.slow_work != "skip":
+            correction = MaskCorrection(self._parts, wait=config.slow_work == "wait")
+        return RatioStream(config, self._make_tracker(), self._make_matte(), network, correction)
 
     def warmup(self) -> None:
         """Compile the kernels and run the networks once, so that the first frame is not slow."""
         _warm_up(self)
 
     def close(self) -> None:
-        """Do nothing: streams share nothing."""
+        """End the thread that streams share."""
+        if self._parts is not None:
+            self._parts.close()
 
 
 class RatioStream:
     """One participant's stream. `prepare` and `render` may run in a thread each, `set_lighting` in any."""
 
     def __init__(
-        self, config: StreamConfig, tracker: Tracker, matte: Matte, network: SurfaceNetwork | None = None
+        self,
+        config: StreamConfig,
+        tracker: Tracker,
+        matte: Matte,
+        network: SurfaceNetwork | None = None,
+        correction: MaskCorrection | None = None,
     ) -> None:
         self._stats = config.stats
         self.network = network
         self._heads: list[HeadSurface] = []  # of each person; used by `render` alone
         self._tracker = tracker
         self._mask = PersonMask(matte)
+        self._correction = correction
         self._source = SourceLight(face_mesh())
         self._transition = LightTransition(config.lighting)
         self._fade = 0.0
@@ -136,7 +152,11 @@ class RatioStream:
             # Only `render` needs alpha, but computed here it makes the two halves about equally slow.
             with self._stats.stage("alpha"):
                 small = _shrunk(frame.rgb)
-                coefficients = alpha_coefficients(small, _resized(mask, small))
+                mask = _resized(mask, small)
+                if self._correction is not None:
+                    faces = (shown, *others.values())
+                    mask = self._correction.apply(mask, small, frame.rgb, faces, frame.t_s)
+                coefficients = alpha_coefficients(small, mask)
                 alpha = alpha_at(coefficients, small)
             people = (LitFace(shown, self._source.coefficients, 1.0), *company)
             scene = Scene(people, small, coefficients, alpha, amount)
@@ -161,6 +181,8 @@ class RatioStream:
         """Close the stream; it takes no more frames."""
         self._closed = True
         self._tracker.close()
+        if self._correction is not None:
+            self._correction.close()
 
     def _relit(self, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
         count = len(scene.people)
@@ -205,6 +227,8 @@ class RatioStream:
     def _forget(self) -> None:
         self._last = None
         self._mask.reset()
+        if self._correction is not None:
+            self._correction.reset()
         self._source.reset()
         self._company.reset()
 
@@ -247,3 +271,4 @@ def _warm_up(engine: RatioEngine) -> None:
         synthetic.push(Frame(index, index / 10, rgb))
     for opened in (stream, synthetic):
         opened.close()
+    compile_correction()

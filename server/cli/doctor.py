@@ -47,6 +47,9 @@ def _version(package: str) -> str | None:
 
 def doctor(
     download: Annotated[bool, typer.Option("--download", help="Fetch missing tracking models now.")] = False,
+    capacity: Annotated[
+        bool, typer.Option("--capacity", help="Measure how many participants this machine holds: up to a minute.")
+    ] = False,
 ) -> None:
     """Print what is installed, which engines can run, and why the others cannot. Exits 1 when none can relight."""
     from engine import available_engines
@@ -54,6 +57,7 @@ def doctor(
     from lcvd.errors import ModelUnavailable
     from lcvd.tracking.models import MODELS, model_path
     from server.camera.inspection import inspect_cameras
+    from server.rtc.pictures import hardware
     from server.settings import Settings
 
     console = Console()
@@ -70,7 +74,7 @@ def doctor(
     console.print()
 
     models = Table("model", Column("where", overflow="fold"), box=None, pad_edge=False)
-    for name in MODELS:
+    for name in (*MODELS, "selfie_multiclass"):  # the last: the CPU engine is whole without it, and better with it
         try:
             models.add_row(name, str(model_path(name, download=download)))
         except ModelUnavailable as error:
@@ -95,6 +99,16 @@ def doctor(
     console.print(cameras)
     console.print()
 
+    encoders = Table("encoder", "", Column("why", overflow="fold"), box=None, pad_edge=False)
+    for name in hardware.HARDWARE:
+        try:
+            hardware.check(name)
+            encoders.add_row(name, "[green]ready[/]", "H.264 by the graphics hardware")
+        except hardware.Unfit as unfit:
+            encoders.add_row(name, "[dim]–[/]", escape(str(unfit)))
+    console.print(encoders)
+    console.print()
+
     engines = Table("engine", "", "why", box=None, pad_edge=False)
     for info in available_engines():
         engines.add_row(
@@ -103,5 +117,27 @@ def doctor(
             escape(info.reason or info.title),
         )
     console.print(engines)
+    if capacity:
+        console.print()
+        console.print(_capacity())
     if not any(info.available and info.name != "passthrough" for info in available_engines()):
         raise typer.Exit(1)
+
+
+def _capacity() -> Table:
+    """Returns how many participants this machine holds on the engine `ratio`, by size, as the server measures it."""
+    from engine import make_engine
+    from server.rtc.bench.frame_cost import measure
+    from server.session.capacity import Capacity
+    from server.settings import Settings
+
+    engine = make_engine("ratio")
+    try:
+        engine.warmup()
+        held = Capacity(measure(engine, Settings().cores))
+    finally:
+        engine.close()
+    table = Table("capacity", "participants at 30 fps", "ms of CPU a picture", box=None, pad_edge=False)
+    for cap, places in held.by_cap.items():
+        table.add_row(cap.size, str(places), f"{held.cpu_s(cap.pixels) * 1e3:.0f}")
+    return table

@@ -7,6 +7,7 @@ from typing import Protocol
 import psutil
 
 from engine.cpu_time import process_cpu_s
+from server.rtc.bench.frame_cost import MachineCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,16 @@ class Launcher(Protocol):
 
     count: int  # workers that are wanted
 
-    def launch(self, number: int) -> Launched:
-        """Starts worker `number` and returns once it listens; its engine may still warm up. Raises ServerError."""
+    @property
+    def one_machine(self) -> bool:
+        """True where all workers run on the same machine."""
+        ...
+
+    def launch(self, number: int, cost: MachineCost | None) -> Launched:
+        """Starts worker `number` and returns once it listens; its engine may still warm up. Raises ServerError.
+
+        It takes `cost` for what a picture costs there; None: it measures that itself.
+        """
         ...
 
     def stop(self) -> None:

@@ -132,7 +132,10 @@ class WorkerPool:
 
     async def _launch(self) -> Worker:
         number, self._next = self._next, self._next + 1
-        launched = await asyncio.to_thread(self._launcher.launch, number)
+        # Measuring keeps all cores busy for seconds: one worker does it for all on the same machine.
+        costs = (worker.status.cost for worker in self if self._launcher.one_machine)
+        cost = next((cost for cost in costs if cost is not None), None)
+        launched = await asyncio.to_thread(self._launcher.launch, number, cost)
         worker = Worker(number, launched, self._secret)
         if self._closing:
             await worker.end()

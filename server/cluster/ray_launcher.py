@@ -14,7 +14,7 @@ from engine.protocols import Engine
 from server.cluster.launcher import Launched, cpu_of
 from server.cluster.worker_process import WorkerProcess
 from server.errors import WorkersUnavailable
-from server.rtc.bench.frame_cost import available_cores
+from server.rtc.bench.frame_cost import MachineCost, available_cores
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -28,10 +28,17 @@ INSTALL = "pip install -e '.[cluster]'"
 class RayWorker(WorkerProcess):
     """A worker that is found by its node's address; on the front's own machine only the front can reach it."""
 
-    def __init__(self, settings: Settings, secret: str, local: bool, make: Callable[[str], Engine] | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        secret: str,
+        local: bool,
+        make: Callable[[str], Engine] | None,
+        cost: MachineCost | None,
+    ) -> None:
         import ray
 
-        super().__init__(settings, secret, "127.0.0.1" if local else ray.util.get_node_ip_address(), make)
+        super().__init__(settings, secret, "127.0.0.1" if local else ray.util.get_node_ip_address(), make, cost)
 
 
 class RayLauncher:
@@ -59,8 +66,8 @@ class RayLauncher:
         self.count = self._thread.submit(self._start).result()
 
     @property
-    def _remote(self) -> bool:
-        return (self._settings.workers or "").startswith("ray://")
+    def one_machine(self) -> bool:
+        return not (self._settings.workers or "").startswith("ray://")
 
     def _start(self) -> int:
         ray, wanted = self._ray, self._settings.workers or "auto"
@@ -70,20 +77,20 @@ class RayLauncher:
             "configure_logging": False,
         }
         try:
-            ray.init(address=wanted if self._remote else "local", **({} if self._remote else local))
+            ray.init(address="local" if self.one_machine else wanted, **(local if self.one_machine else {}))
             resources = ray.cluster_resources()
         except Exception as error:  # Ray's boundary: it raises errors of many kinds
-            place = wanted if self._remote else "on this machine"
+            place = "on this machine" if self.one_machine else wanted
             raise WorkersUnavailable(
                 f"Ray cannot be reached or started {place}: {_sentence(error)}", "ray status"
             ) from error
         self._gpus = resources.get("GPU", 0.0)
         count = int(wanted) if wanted.isdecimal() else max(1, int(self._gpus or resources.get("CPU", 1.0) // CORES))
-        if not self._remote and self._settings.cores is None:  # each counts on its share of this machine
+        if self.one_machine and self._settings.cores is None:  # each counts on its share of this machine
             self._shared = self._settings.model_copy(update={"cores": available_cores() / count})
         return count
 
-    def launch(self, number: int) -> Launched:
+    def launch(self, number: int, cost: MachineCost | None) -> Launched:
         """Starts worker `number`; returns once it listens. Raises WorkersUnavailable."""
         ray = self._ray
         if not ray.is_initialized():  # else it would start anew, with settings of its own
@@ -92,11 +99,11 @@ class RayLauncher:
         share = (
             {"num_gpus": 1} if self._gpus else {"num_cpus": 0 if (self._settings.workers or "").isdecimal() else CORES}
         )
-        spread: dict[str, Any] = {"scheduling_strategy": "SPREAD"} if self._remote else {}
+        spread: dict[str, Any] = {} if self.one_machine else {"scheduling_strategy": "SPREAD"}
         actor_class = ray.remote(RayWorker)
         try:
             actor = actor_class.options(max_restarts=0, **share, **spread).remote(
-                self._shared, self._secret, not self._remote, self._make
+                self._shared, self._secret, self.one_machine, self._make, cost
             )
             url, process = ray.get(actor.address.remote(), timeout=LAUNCH_LIMIT_S)
         except Exception as error:  # Ray's boundary
@@ -104,7 +111,7 @@ class RayLauncher:
                 f"worker {number} cannot be started: {_sentence(error)}",
                 "`ray status` tells whether the cluster has room; relight drain NUMBER --retire needs none",
             ) from error
-        cpu_s: Callable[[], float | None] = (lambda: None) if self._remote else partial(cpu_of, process)
+        cpu_s: Callable[[], float | None] = partial(cpu_of, process) if self.one_machine else (lambda: None)
         return Launched(url, str(process), lambda: self._kill(actor), cpu_s)
 
     def stop(self) -> None:

@@ -13,6 +13,7 @@ from engine.protocols import Engine
 from server.cluster.front_header import FrontOnly
 from server.cluster.state_message import decoded, encoded, merged
 from server.http.app import create_app
+from server.rtc.bench.frame_cost import MachineCost
 from server.session.lost_sessions import LostSession
 from server.session.session import Session
 from server.session.state import Server
@@ -29,12 +30,17 @@ class WorkerStatus(BaseModel):
     limit: int = 0
     waiting: list[str] = []  # sessions that wait for a place, the first first
     sessions: list[str] = []  # every one, those without a connection too
+    cost: MachineCost | None = None  # of a picture, as measured there
 
 
-def create_worker_app(settings: Settings, secret: str, make: Callable[[str], Engine] | None = None) -> ASGIApp:
-    """Returns the application of a worker. `make(name)` builds engines."""
+def create_worker_app(
+    settings: Settings, secret: str, make: Callable[[str], Engine] | None = None, cost: MachineCost | None = None
+) -> ASGIApp:
+    """Returns the application of a worker. `make(name)` builds engines; `cost` is known where another measured it."""
     app = create_app(settings, make, beside=mirror)
     server: Server = app.state.server
+    if cost is not None:
+        server.places.take(cost)
     internal = FastAPI(openapi_url=None)
     internal.add_api_route("/status", partial(status, server), methods=["GET"])
 
@@ -64,6 +70,7 @@ async def status(server: Server) -> WorkerStatus:
         limit=server.admission.limit,
         waiting=[name for name in server.admission.line if name in server.sessions],
         sessions=list(server.sessions),
+        cost=server.places.measured,
     )
 
 

@@ -36,6 +36,7 @@ from server.http.whip import router as whip_router
 from server.logs import session_id
 from server.protocol import ErrorReply
 from server.rtc import codecs
+from server.rtc.pictures import hardware
 from server.security.grant import Grant
 from server.session.control import Control
 from server.session.session import Session
@@ -71,6 +72,7 @@ def create_app(
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(5 * settings.most_places + 4, "relight-encode")
         )
+        await asyncio.to_thread(hardware.choose, settings.h264_encoder)
         await asyncio.to_thread(server.engines.warm)
         if server.engines.ready:  # not where it was stopped meanwhile
             logger.info("engine %s is warm", server.engines.camera_engine)

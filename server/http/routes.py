@@ -169,6 +169,7 @@ async def avatar(
         default=server.engines.quality,
         backend=server.engines.backend,
         staggered=await asyncio.to_thread(lambda: server.engines.staggered),
+        least_steps=await asyncio.to_thread(lambda: server.engines.least_steps),
     )
 
 

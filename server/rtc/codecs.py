@@ -24,8 +24,8 @@ from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
 
 from server.rtc.decoders import LiveAudioDecoder, LiveH264Decoder, LiveVp8Decoder
-from server.rtc.encoders import LiveH264Encoder, LiveVp8Encoder
 from server.rtc.jitter import LiveReceiver, PromptJitterBuffer
+from server.rtc.pictures.encoders import LiveH264Encoder, LiveVp8Encoder
 from server.rtc.playout_delay import offer_extension
 from server.rtc.sender import LiveSender
 from server.rtc.transport.dtls import LiveDtlsTransport
@@ -96,6 +96,7 @@ _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
             "__timestamp_mapper",
             "__codecs",
             "__nack_generator",
+            "__remote_bitrate_estimator",
         ),
     ),
     (RTCDtlsTransport, ("__local_certificate",)),

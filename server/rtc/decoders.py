@@ -10,9 +10,9 @@ from aiortc.codecs.vpx import Vp8Decoder
 from aiortc.jitterbuffer import JitterFrame
 
 from engine.cpu_time import CPU
-from server.rtc.frames import MAX_PIXELS, VIDEO_CLOCK_HZ, resized, rgb_picture
 from server.rtc.jitter import PromptFrame
-from server.rtc.picture_cap import PictureCap, Thinner
+from server.rtc.pictures.frames import MAX_PIXELS, VIDEO_CLOCK_HZ, resized, rgb_picture
+from server.rtc.pictures.picture_cap import PictureCap, Thinner
 
 
 def frames_of(encoded_frame: JitterFrame) -> list[JitterFrame]:

@@ -20,14 +20,14 @@ class EncodedTrack(MediaStreamTrack):
         kind: str,
         request_keyframe: Callable[[], None],
         rate_changed: Callable[[], None],
-        sent_bps: Callable[[], int | None] = lambda: None,
+        target_bps: Callable[[], int | None] = lambda: None,
     ) -> None:
         super().__init__()
         self.kind = kind
         self.request_keyframe = request_keyframe
         self.bitrate: int | None = None  # the viewer's last estimate, bits a second
         self.packets = 0  # handed to the sender
-        self.sent_bps = sent_bps  # of the encoder
+        self.target_bps = target_bps  # of the encoder
         self._rate_changed = rate_changed
         self._packets: asyncio.Queue[av.Packet | None] = asyncio.Queue()
         self._broken = True  # what comes cannot be decoded before the next key frame

@@ -14,10 +14,10 @@ from typing import Any
 import av
 from aiortc.codecs.opus import OpusEncoder
 
-from server.rtc.codec_timer import CodecTimer, codec_of, untimed
 from server.rtc.encoded_track import EncodedTrack
-from server.rtc.encoders import START_BITRATE, LiveH264Encoder, LiveVp8Encoder
-from server.rtc.frames import TIME_BASE
+from server.rtc.pictures.codec_timer import CodecTimer, codec_of, untimed
+from server.rtc.pictures.encoders import START_BITRATE, LiveH264Encoder, LiveVp8Encoder
+from server.rtc.pictures.frames import TIME_BASE
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class _Feed:
 
     def join(self) -> EncodedTrack:
         """Returns a new track of this feed. The first one starts the encoder."""
-        track = EncodedTrack(self.kind, self.request_keyframe, self._rate_changed, self._sent_bps)
+        track = EncodedTrack(self.kind, self.request_keyframe, self._rate_changed, self._target_bps)
         self.tracks.add(track)
         self.request_keyframe()
         if self._task is None:
@@ -101,7 +101,7 @@ class _Feed:
     def _rate_changed(self) -> None:
         """Hears that a viewer's estimate came, or that one left."""
 
-    def _sent_bps(self) -> int | None:
+    def _target_bps(self) -> int | None:
         """Returns the encoder's bit rate; None where it does not matter."""
         return None
 
@@ -154,7 +154,7 @@ class VideoFeed(_Feed):
         self._keyframe_wanted = True
         self._wake.set()
 
-    def _sent_bps(self) -> int | None:
+    def _target_bps(self) -> int | None:
         return self.encoder.rate.current
 
     def _rate_changed(self) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from aiortc.mediastreams import MediaStreamTrack
 
-from server.rtc.codec_timer import CodecTimer, untimed
 from server.rtc.encoded_track import EncodedTrack
 from server.rtc.feed import Clock, SoundFeed, Timeline, VideoFeed
-from server.rtc.frames import VIDEO_CLOCK_HZ
+from server.rtc.pictures.codec_timer import CodecTimer, untimed
+from server.rtc.pictures.frames import VIDEO_CLOCK_HZ
 from server.rtc.sender import MediaClock
 
 SOUND_CLOCK_HZ = 48_000

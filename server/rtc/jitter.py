@@ -22,7 +22,8 @@ from aiortc.utils import uint16_add
 
 from server.rtc.intake import Intake
 from server.rtc.nacks import RepeatedNacks
-from server.rtc.picture_cap import CapSource, PictureCap, uncapped
+from server.rtc.pictures.picture_cap import CapSource, PictureCap, uncapped
+from server.rtc.uplink_rate import UplinkRate
 
 MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
 REPORTS = 8  # of the sender, a second apart: their median counts
@@ -208,6 +209,8 @@ class LiveReceiver(RTCRtpReceiver):
         if kind == "video":
             error: threading.Event = getattr(self, "_RTCRtpReceiver__decoder_error")  # noqa: B009
             self._frames = self._RTCRtpReceiver__decoder_queue = BoundedDecoderQueue(error)
+            estimator: Any = getattr(self, "_RTCRtpReceiver__remote_bitrate_estimator")  # noqa: B009
+            estimator.rate_control = UplinkRate()
             self._nacks: RepeatedNacks | None = RepeatedNacks()
             self._RTCRtpReceiver__nack_generator = self._nacks
         else:

@@ -1,19 +1,26 @@
 """The bit rate that one receiver's network carries: its own estimate (REMB), and what its reports say of loss.
 
-REMB (draft-alvestrand-rmcat-remb-03) is made of delays and of the rate that came, and so it fails in two ways: a short
-queue that overflows shows in no delay, and after a pause the estimate is far below what the network carries and climbs
-by 8 % a second. The loss in receiver reports mends the first, as in draft-ietf-rmcat-gcc-02, section 6; for the second
-a rate above a stale estimate is tried while nothing is lost. No sockets; the clock is an argument.
+REMB (draft-alvestrand-rmcat-remb-03) is made of delays and of the rate that came, and so it fails in three ways. A
+short queue that overflows shows in no delay: the loss in receiver reports mends that, as in draft-ietf-rmcat-gcc-02,
+section 6. After a pause the estimate is far below what the network carries and climbs by 8 % a second: a rate above a
+stale estimate is tried while nothing is lost. And where the pictures need few bits it begins with those few
+(libwebrtc: the rate of the first five seconds) and stays within 1.5 times of them: an estimate that is not below what
+was really sent tells of no limit and lowers nothing. No sockets; the clock is an argument.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 MUCH_LOSS, LITTLE_LOSS = 0.10, 0.06  # radio loses 5 % whatever is sent
 COUNTED, COUNTED_S, FEWEST = 100, 2.0, 20  # packets of one verdict: receivers report as often as every tenth packet
 FALL_RATIO = 0.95  # an estimate under that share of the one before has fallen
-TRY_RATIO = 1.5  # one that is followed: `server.rtc.encoders` rises in steps of 1.35
+JUMP_RATIO = 1.25  # one that is higher by less than that has risen: by 8 % a second, or by steps near a limit
+RISES_S = 1.0  # it rises while it rose so short a time ago
+TRY_RATIO = 1.5  # one that is followed: `server.rtc.pictures.encoders` rises in steps of 1.35
 FIRST_CALM_S, LONGEST_CALM_S = 4.0, 32.0  # without loss or a falling estimate, before more is tried
+CONGESTED = 0.9  # an estimate below that share of what was sent: libwebrtc's own fall is to 0.85 of what came
+MOST_PICTURES = 300  # that count as two seconds'
 CLIMB = 1.25  # of the limit that loss has set, at each verdict
 
 
@@ -22,11 +29,16 @@ class PathRate:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._remb: int | None = None
+        self._remb: int | None = None  # the estimate, as far as it tells of a limit
+        self._said: int | None = None  # the estimate as it came
+        self._rose_s = float("-inf")  # when that was higher than before
         self._limit: float | None = None  # by loss
         self._tried = 0.0  # a rate above the estimate
         self._calm_since_s = self._judged_s = clock()
         self._lost = self._expected = 0  # since the last verdict
+        self._pictures: deque[tuple[float, int]] = deque(
+            maxlen=MOST_PICTURES
+        )  # of the last two seconds: when, and bytes
         self._calm_s = FIRST_CALM_S
 
     @property
@@ -37,33 +49,55 @@ class PathRate:
         carried = max(self._remb, self._tried)
         return int(carried if self._limit is None else min(carried, self._limit))
 
-    def remb(self, bitrate: int) -> None:
-        """Takes the receiver's estimate, bits a second."""
+    def sent(self, size: int) -> None:
+        """Counts a picture of `size` bytes that is sent now."""
+        self._pictures.append((self._clock(), size))
+
+    def _sent_bps(self) -> tuple[int, int]:
+        """Returns the bits sent in the last second, and in the one before."""
+        now_s = self._clock()
+        while self._pictures and self._pictures[0][0] <= now_s - 2:
+            self._pictures.popleft()
+        last = 8 * sum(size for at_s, size in self._pictures if at_s > now_s - 1)
+        return last, 8 * sum(size for _, size in self._pictures) - last
+
+    def remb(self, bitrate: int, target: int) -> None:
+        """Takes the receiver's estimate, bits a second, while the encoder may use `target`."""
+        last, before = self._sent_bps()
+        said, self._said = self._said or bitrate, bitrate
+        fell = bitrate < FALL_RATIO * said
+        if bitrate != said:  # reports repeat themselves
+            self._rose_s = self._clock() if said < bitrate < JUMP_RATIO * said else float("-inf")
+        # An estimate that rises is only slow: on a network that is full it would not. One that jumps was measured anew,
+        # and one that falls is of this moment. A key frame of a calm picture is in one second alone.
+        rises = self._clock() - self._rose_s < RISES_S
+        if rises or bitrate >= CONGESTED * (last if fell else min(last, before)):
+            bitrate = max(bitrate, target if self._remb is None else self._remb)
         if self._remb is not None and bitrate < FALL_RATIO * self._remb:
             self._trouble()
         self._remb = bitrate
 
-    def loss(self, lost: int, expected: int, sent: int) -> None:
-        """Takes the packets lost of those expected since the last report, while `sent` bits a second were sent."""
+    def loss(self, lost: int, expected: int, target: int) -> None:
+        """Takes the packets lost of those expected since the last report, while the encoder may use `target` bits/s."""
         now_s = self._clock()
         self._lost, self._expected = self._lost + lost, self._expected + expected
         enough = FEWEST if now_s - self._judged_s >= COUNTED_S else COUNTED
         if self._expected >= enough:
             fraction, self._judged_s = self._lost / self._expected, now_s
             self._lost = self._expected = 0
-            self._judge(fraction, sent, now_s)
+            self._judge(fraction, target, now_s)
 
-    def _judge(self, fraction: float, sent: int, now_s: float) -> None:
+    def _judge(self, fraction: float, target: int, now_s: float) -> None:
         if fraction > MUCH_LOSS:
-            self._limit = min(sent, self._limit or sent) * (1 - fraction)  # what came through
+            self._limit = min(target, self._limit or target) * (1 - fraction)  # what came through
         elif fraction < LITTLE_LOSS and self._limit is not None:
             self._limit *= CLIMB
             if self._remb is not None and self._limit > 1.5 * self._remb:
                 self._limit = None
         if fraction >= LITTLE_LOSS:
             self._trouble()
-        elif self._remb is not None and self._remb < sent and now_s - self._calm_since_s > self._calm_s:
-            self._tried = TRY_RATIO * sent
+        elif self._remb is not None and self._remb < target and now_s - self._calm_since_s > self._calm_s:
+            self._tried = TRY_RATIO * target
             self._calm_since_s = now_s
 
     def _trouble(self) -> None:

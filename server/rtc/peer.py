@@ -25,13 +25,14 @@ from server.errors import BadOffer
 from server.protocol import IceCandidate, Sync
 from server.rtc.audio_delay import AudioDelay
 from server.rtc.candidates import parsed_candidate, parsed_candidates, with_first_candidate
-from server.rtc.codec_timer import CodecTimer, untimed
-from server.rtc.frames import VIDEO_CLOCK_HZ
 from server.rtc.hub import Hub, TappedTrack
 from server.rtc.jitter import LiveReceiver
 from server.rtc.lip_sync import LipSync
 from server.rtc.offer import checked_offer, is_ffmpeg, rejected_sections, with_rejected
-from server.rtc.picture_cap import CapSource, uncapped
+from server.rtc.pictures import hardware
+from server.rtc.pictures.codec_timer import CodecTimer, untimed
+from server.rtc.pictures.frames import VIDEO_CLOCK_HZ
+from server.rtc.pictures.picture_cap import CapSource, uncapped
 from server.rtc.report import ConnectionReport, report_of
 from server.rtc.sender import LiveSender
 from server.rtc.sound.delay_line import OUT_RATE
@@ -124,6 +125,8 @@ class Peer:
         sdp = checked_offer(sdp)
         try:
             async with asyncio.timeout(GATHER_LIMIT_S):
+                if hardware.chosen() is not None:
+                    self._prefer_h264()
                 await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
                 if is_ffmpeg(sdp):
                     self._allow_for_ffmpeg()
@@ -195,6 +198,12 @@ class Peer:
             await asyncio.to_thread(self.live.close)
 
     # ---- inside
+
+    def _prefer_h264(self) -> None:
+        """Answers with H.264 first, where the offer has it: its encoder takes no time of the CPU."""
+        codecs = RTCRtpSender.getCapabilities("video").codecs
+        transceiver = self._pc.addTransceiver("video", "sendrecv")  # which the offer's section will be
+        transceiver.setCodecPreferences(sorted(codecs, key=lambda codec: codec.mimeType.lower() != "video/h264"))
 
     def _allow_for_ffmpeg(self) -> None:
         """Takes the certificate that an FFmpeg built with GnuTLS shows, and its media for consent."""

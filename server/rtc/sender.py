@@ -23,10 +23,10 @@ from aiortc.rtp import (
 )
 from aiortc.utils import uint32_add
 
-from server.rtc.codec_timer import CodecTimer, codec_of, untimed
 from server.rtc.encoded_track import EncodedTrack
-from server.rtc.encoders import LiveEncoder
 from server.rtc.path_rate import PathRate
+from server.rtc.pictures.codec_timer import CodecTimer, codec_of, untimed
+from server.rtc.pictures.encoders import LiveEncoder
 from server.rtc.playout_delay import PromptExtensions
 
 MAX_EXPECTED = 1 << 16  # packets between two reports
@@ -67,27 +67,27 @@ class LiveSender(RTCRtpSender):
             except ValueError:
                 return  # not REMB
             if self._ssrc in ssrcs:
-                self._path.remb(bitrate)
+                self._path.remb(bitrate, self._target_bps() or 0)
                 self._follow()
-        elif isinstance(packet, (RtcpRrPacket, RtcpSrPacket)) and (sent := self._sent_bps()):
+        elif isinstance(packet, (RtcpRrPacket, RtcpSrPacket)) and (target := self._target_bps()):
             for report in packet.reports:
                 if report.ssrc == self._ssrc:
-                    self._note_loss(report.packets_lost, report.highest_sequence, sent)
+                    self._note_loss(report.packets_lost, report.highest_sequence, target)
                     self._follow()
 
-    def _note_loss(self, lost: int, highest: int, sent: int) -> None:
+    def _note_loss(self, lost: int, highest: int, target: int) -> None:
         """Takes a report's two running numbers: how many packets never came, and the newest that did."""
         if self._reported is not None:
             lost_before, highest_before = self._reported
             expected = (highest - highest_before) & 0xFFFFFFFF
             if 0 < expected < MAX_EXPECTED:  # else the report is older than the one before
-                self._path.loss(max(0, lost - lost_before), expected, sent)
+                self._path.loss(max(0, lost - lost_before), expected, target)
         self._reported = lost, highest
 
-    def _sent_bps(self) -> int | None:
-        """Returns the bit rate of the encoder whose pictures are sent; None before there is one."""
+    def _target_bps(self) -> int | None:
+        """Returns the bit rate that the encoder whose pictures are sent may use; None before there is one."""
         if isinstance(self.track, EncodedTrack):
-            return self.track.sent_bps()
+            return self.track.target_bps()
         encoder = self._RTCRtpSender__encoder  # type: ignore[attr-defined]
         return encoder.rate.current if isinstance(encoder, LiveEncoder) else None
 
@@ -111,6 +111,7 @@ class LiveSender(RTCRtpSender):
         encoded = await super()._next_encoded_frame(codec)
         if encoded is not None and encoded.payloads:
             self._encoded = encoded.timestamp
+            self._path.sent(sum(len(payload) for payload in encoded.payloads))
             encoder = self._RTCRtpSender__encoder  # type: ignore[attr-defined]
             if isinstance(encoder, LiveEncoder) and not isinstance(self.track, EncodedTrack):
                 self.on_coded("encode", codec_of(codec.mimeType), encoder.took_s)

@@ -15,9 +15,9 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.output import FRAME_S
 from engine.live.stream import LiveStream
-from server.rtc.codec_timer import CodecTimer, untimed
 from server.rtc.decoders import Decoded
-from server.rtc.frames import rgb_array, rgb_picture
+from server.rtc.pictures.codec_timer import CodecTimer, untimed
+from server.rtc.pictures.frames import rgb_array, rgb_picture
 from server.rtc.sound.arrival_line import ArrivalLine
 from server.settings import FrameLimits
 

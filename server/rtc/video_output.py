@@ -13,8 +13,8 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.stream import LiveStream, OutputFrame
-from server.rtc.frames import VIDEO_CLOCK_HZ, even, picture_of
 from server.rtc.lip_sync import LipSync
+from server.rtc.pictures.frames import VIDEO_CLOCK_HZ, even, picture_of
 
 KEEPALIVE_S = 1.0  # a muted or stalled source: its last picture again, so that a late decoder finds a key frame
 BLANK_AFTER_S = 2.0  # nothing usable came yet: show a dark card instead of nothing

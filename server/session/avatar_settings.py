@@ -58,6 +58,7 @@ class AvatarBody(BaseModel):
     default: str = Field(description="The quality of a session that asked for none.")
     backend: str = Field(description='What the networks run on, or "".')
     staggered: bool = Field(default=False, description="The weights were trained for mode staggered.")
+    least_steps: int = Field(default=1, description="The weights are made for so many steps: fewer blur the picture.")
 
 
 def quality_body(quality: QualityPreset, prediction: Prediction | None) -> QualityBody:

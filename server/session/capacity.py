@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from server.rtc.bench.frame_cost import FrameCost, MachineCost, available_cores
-from server.rtc.picture_cap import PictureCap
+from server.rtc.pictures.picture_cap import PictureCap
 from server.settings import MAX_PLACES
 
 USABLE = 0.7  # of the cores and of the device's time: the rest is for bursts, sounds, viewers and the page
@@ -37,26 +37,26 @@ class Capacity:
     """Holds the measured costs and their correction. On the event loop, but for `take`."""
 
     def __init__(self, measured: MachineCost | None = None) -> None:
-        self._measured = measured or unmeasured()
+        self.measured = measured or unmeasured()
         self.factor = 1.0  # real CPU time over the measured one
         self._frames, self._expected_s = 0, 0.0
 
     def take(self, measured: MachineCost) -> None:
         """Takes over what was measured; the correction, which is for what cannot be measured so, stays."""
-        self._measured = measured
+        self.measured = measured
 
     @property
     def cores(self) -> float:
         """The cores that participants can keep busy."""
-        return self._measured.cores
+        return self.measured.cores
 
     def cpu_s(self, pixels: int) -> float:
         """Returns the CPU seconds of one picture, as corrected by now."""
-        return self.factor * _between([(cost.pixels, cost.cpu_s) for cost in self._measured.frames], pixels)
+        return self.factor * _between([(cost.pixels, cost.cpu_s) for cost in self.measured.frames], pixels)
 
     def load(self, demands: Iterable[Demand]) -> float:
         """Returns the part of this machine that `demands` need together; at 1 there is no room for more."""
-        device = [(cost.pixels, cost.device_s) for cost in self._measured.frames]
+        device = [(cost.pixels, cost.device_s) for cost in self.measured.frames]
         cpu = serial = 0.0
         for pixels, fps in demands:
             cpu += self.cpu_s(pixels) * fps
@@ -69,9 +69,14 @@ class Capacity:
         return max(1, min(MAX_PLACES, math.floor(1 / load))) if load > 0 else MAX_PLACES
 
     @property
+    def by_cap(self) -> dict[PictureCap, int]:
+        """The places at 30 pictures a second, for the sizes that are told."""
+        return {cap: self.places(cap) for cap in TOLD}
+
+    @property
     def table(self) -> dict[str, int]:
         """The places at 30 pictures a second, by size."""
-        return {cap.size: self.places(cap) for cap in TOLD}
+        return {cap.size: places for cap, places in self.by_cap.items()}
 
     def sent(self, pixels: int) -> None:
         """Counts one picture that was handled and has left."""

@@ -17,7 +17,7 @@ from engine.errors import EngineError
 from engine.live.controls import EnginePair
 from engine.live.device import DeviceThread
 from engine.protocols import Avatar, Engine, Prediction
-from lcvd.networks.student import staggered_of
+from lcvd.networks.student import least_steps_of, staggered_of
 from lcvd.weights.location import weights_manifest
 from server.errors import BadMessage, explain
 from server.protocol import EngineChoice
@@ -227,6 +227,12 @@ class Engines:
     def staggered(self) -> bool:
         """True where the manifest of LCVD's weights, read now, says that they were trained for the staggered mode."""
         return staggered_of(weights_manifest(self._config.lcvd.weights))
+
+    @property
+    def least_steps(self) -> int:
+        """The fewest steps that LCVD's weights are made for, by their manifest, read now; 1 where there are none."""
+        manifest = weights_manifest(self._config.lcvd.weights)
+        return least_steps_of(manifest) if manifest else 1
 
     def menu(self) -> list[EngineChoice]:
         """Returns the engines that a participant may choose from, in the order of preference."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from engine.protocols import Engine
 from server.errors import explain
-from server.rtc.bench.frame_cost import MIDDLE, measure
+from server.rtc.bench.frame_cost import MIDDLE, MachineCost, measure
 from server.session.admission import Admission
 from server.session.capacity import Capacity
 from server.session.step_down import StepDown
@@ -47,22 +47,30 @@ class Places:
         return self.capacity.cpu_s(MIDDLE[0] * MIDDLE[1]) if self._measured_s is not None else 0.0
 
     @property
+    def measured(self) -> MachineCost | None:
+        """What was measured; None: nothing was."""
+        return self.capacity.measured if self._measured_s is not None else None
+
+    @property
     def outdated(self) -> bool:
         """True where the capacity may be measured again: nobody is there, and the last time is long ago."""
         since_s = self._measured_s
         return since_s is not None and not len(self.admission) and self._clock() - since_s > OUTDATED_S
 
+    def take(self, measured: MachineCost) -> None:
+        """Takes over what was measured on this machine, here or in another process."""
+        self.capacity.take(measured)
+        self._measured_s = self._clock()
+
     def measure(self, engine: Engine) -> None:
-        """Measures what a picture costs with `engine`; nothing happens where no setting asks for it. Never raises."""
+        """Measures what a picture costs with `engine`, where a setting asks for it and it is unknown. Never raises."""
         if self._settings.max_sessions != "auto" and not self._settings.step_down:
             return
-        try:
-            measured = measure(engine, self._settings.cores)
-        except Exception as error:  # the engine's boundary: a server that knows less of itself still serves
-            logger.warning("the capacity could not be measured: %s", explain(error).message)
-        else:
-            self.capacity.take(measured)
-            self._measured_s = self._clock()
+        if self._measured_s is None or self.outdated:
+            try:
+                self.take(measure(engine, self._settings.cores))
+            except Exception as error:  # the engine's boundary: a server that knows less of itself still serves
+                logger.warning("the capacity could not be measured: %s", explain(error).message)
         self._cpu_s = self._cpu_clock()
         self._set_limit(None)
         if self._measured_s is None:

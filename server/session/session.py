@@ -25,7 +25,7 @@ from server.light_message import Light
 from server.logs import log_name
 from server.metrics import Metrics
 from server.rtc.peer import Peer
-from server.rtc.picture_cap import CapSource, uncapped
+from server.rtc.pictures.picture_cap import CapSource, uncapped
 from server.session.admission import Admission
 from server.session.avatar_settings import DEFAULT_FPS, NO_PORTRAIT
 from server.session.connection import Connection

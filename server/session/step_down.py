@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from server.rtc.picture_cap import PictureCap
+from server.rtc.pictures.picture_cap import PictureCap
 from server.session.capacity import Capacity, Demand
 
 # Pixels a second that are decoded of one source, beside others: who sends more stutters. Pages send up to the cap.

@@ -16,6 +16,7 @@ from lcvd.types import Lighting
 from server.http.serve import run
 
 LONGEST_S = 4.0
+EARLY_S = 0.01  # a delay of whole pictures may not depend on how evenly the camera draws
 DIM = 0.75
 
 
@@ -47,7 +48,7 @@ class DelayedStream(PassthroughStream):
         super().prepare(frame)
         self._held.append(frame)
         due = None
-        while self._held and self._held[0].t_s <= frame.t_s - self._delay_s:
+        while self._held and self._held[0].t_s <= frame.t_s - self._delay_s + EARLY_S:
             due = self._held.popleft()
         return None if due is None else Work((due,), (None,), (self._lighting,))
 

@@ -273,7 +273,7 @@ def predict(route: Route) -> None:
     body = response.json()
     for index, quality in enumerate(body["qualities"]):
         quality["predicted"] = {"delay_s": 0.31 * (index + 1), "fps": 25.0 - 3 * index, "keeps_up": index < 4}
-    body["staggered"] = True
+    body["staggered"], body["least_steps"] = True, 1
     route.fulfill(response=response, json=body)
 
 
@@ -356,12 +356,15 @@ OPTIONS = {
 
 @pytest.mark.parametrize("trained", [True, False, None])
 def test_staggered_switch(page: Page, untouched: Serving, trained: bool | None) -> None:
-    """The switch is shown, and a remembered staggered mode sent, only where the server says the weights know it."""
+    """The switch is shown, and a remembered staggered mode sent, only where the server says the weights know it.
+
+    Of fewer steps than it says the weights are made for the page warns.
+    """
     pytest.importorskip("torch", reason="LCVD runs on torch")
     modes: list[str] = []
 
     def answer(route: Route) -> None:
-        route.fulfill(json=OPTIONS if trained is None else {**OPTIONS, "staggered": trained})
+        route.fulfill(json=OPTIONS if trained is None else {**OPTIONS, "staggered": trained, "least_steps": 25})
 
     def frame(text: str | bytes) -> None:
         message = json.loads(text)
@@ -380,6 +383,7 @@ def test_staggered_switch(page: Page, untouched: Serving, trained: bool | None) 
     assert page.is_visible("#staggered") is bool(trained)
     assert page.is_visible("#quality")
     assert page.get_attribute("#staggered", "aria-checked") == str(bool(trained)).lower()
+    assert ("made for 25 steps" in page.inner_text("#quality-text")) is (trained is not None)
     if not trained:
         assert "staggered" not in modes
         return

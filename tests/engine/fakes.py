@@ -57,10 +57,12 @@ class FakeEngine(Engine):
         self.closed = False
         self.prepared: list[int] = []
         self.lights: list[str] = []
+        self.configs: list[StreamConfig] = []
 
     def open(self, config: StreamConfig) -> "FakeStream":
         self.on_open()
         self.opened += 1
+        self.configs.append(config)
         return FakeStream(self, config)
 
     def warmup(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from engine import EngineConfig
+from engine import EngineConfig, make_engine
 from engine.diffusion.config import LcvdConfig
 from lcvd.errors import ModelUnavailable
 from server.session.state import Server
@@ -60,6 +60,18 @@ def test_impossible_values_and_unknown_names_are_errors(wrong: dict) -> None:
         Settings(**wrong)
 
 
+def test_the_second_look_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RELIGHT_PARTS=off reaches the engine, which then has nothing to ask; by default there is something."""
+    assert Settings(parts="off").engine_config().parts == "off"
+    monkeypatch.delenv("RELIGHT_PARTS")
+    config = Settings().engine_config()
+    made = []
+    monkeypatch.setattr("engine.ratio.engine.RatioEngine", lambda *args: made.append(args))
+    make_engine("ratio", config)
+    make_engine("ratio", dataclasses.replace(config, parts="off"))
+    assert [given[-1] is None for given in made] == [False, True]
+
+
 def test_what_is_set_for_lcvd_reaches_its_maker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every RELIGHT_LCVD_* variable, and the plans, is in the configuration that make_engine gets."""
     given: dict[str, EngineConfig] = {}
@@ -72,7 +84,7 @@ def test_what_is_set_for_lcvd_reaches_its_maker(monkeypatch: pytest.MonkeyPatch,
     server = Server(Settings(plans=tmp_path))
     server.engines.device("lcvd")
     server.engines.close()
-    assert given == {"lcvd": EngineConfig(None, LcvdConfig(**wanted, plans=tmp_path))}
+    assert given == {"lcvd": EngineConfig(None, LcvdConfig(**wanted, plans=tmp_path), parts="off")}
     assert Settings().tracker == "mesh"
     assert {*wanted, "plans"} == {field.name for field in dataclasses.fields(LcvdConfig)}
 

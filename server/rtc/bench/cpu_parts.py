@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.cpu_time import CPU
 from server.rtc.codecs import get_decoder, get_encoder
-from server.rtc.encoders import MAX_BITRATE, MIN_BITRATE
-from server.rtc.frames import VIDEO_CLOCK_HZ, picture_of
+from server.rtc.pictures.encoders import MAX_BITRATE, MIN_BITRATE
+from server.rtc.pictures.frames import VIDEO_CLOCK_HZ, picture_of
 
 REST = "rest"  # of the process: threads and code that no part names
 CODED_PICTURES = 60

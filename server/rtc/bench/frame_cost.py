@@ -20,8 +20,8 @@ from engine.frames import Frame
 from engine.protocols import Engine, StreamConfig
 from lcvd.lighting.presets import preset
 from server.rtc.decoders import LiveVp8Decoder
-from server.rtc.encoders import LiveVp8Encoder
-from server.rtc.frames import VIDEO_CLOCK_HZ, even, picture_of, rgb_array
+from server.rtc.pictures.encoders import LiveVp8Encoder
+from server.rtc.pictures.frames import VIDEO_CLOCK_HZ, even, picture_of, rgb_array
 
 LIGHT = "rembrandt-left"
 FPS = 30

@@ -25,8 +25,8 @@ from engine.errors import EngineError
 from server.rtc.bench.loopback import server_process
 from server.rtc.bench.loopback_client import Client, picture_array
 from server.rtc.codecs import tune
-from server.rtc.frames import TIME_BASE, VIDEO_CLOCK_HZ
 from server.rtc.jitter import LiveReceiver
+from server.rtc.pictures.frames import TIME_BASE, VIDEO_CLOCK_HZ
 from server.rtc.sender import LiveSender
 
 FRAME = 960

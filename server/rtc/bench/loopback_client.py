@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from engine.bench.throughput import BUDGET_FPS
 from engine.bench.timecode import VALUE_BITS, read, stamp
 from engine.errors import EngineError
-from server.rtc.frames import VIDEO_CLOCK_HZ, rgb_array
+from server.rtc.pictures.frames import VIDEO_CLOCK_HZ, rgb_array
 
 CONNECT_LIMIT_S = 30.0
 

@@ -46,6 +46,13 @@ def test_frames_held_in_a_window_are_not_lost_when_the_engine_raises() -> None:
     hand.close()
 
 
+def test_slow_work_is_done_beside_live_frames() -> None:
+    """A live stream is opened so that no frame waits for work that takes longer than one."""
+    hand = opened(FakeEngine())
+    assert [config.slow_work for config in hand.engine.configs] == ["beside"]
+    hand.close()
+
+
 @pytest.mark.parametrize(
     "result",
     [

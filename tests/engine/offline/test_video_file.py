@@ -85,6 +85,19 @@ def test_compare_puts_the_original_left(tmp_path: Path) -> None:
     assert first[:, 68:].mean() < 12
 
 
+def test_a_clip_waits_for_slow_work(tmp_path: Path) -> None:
+    """Offline a stream is opened so that work that takes longer than a frame counts the same in each run."""
+    asked = []
+
+    class Asked(PassthroughEngine):
+        def open(self, config: StreamConfig):  # type: ignore[no-untyped-def]
+            asked.append(config.slow_work)
+            return super().open(config)
+
+    relight_clip(Asked(), LIGHT, make_clip(tmp_path / "in.mp4", [0.0, 0.1]), tmp_path / "out.mp4")
+    assert asked == ["wait"]
+
+
 def test_what_a_window_engine_holds_back_is_not_lost(tmp_path: Path) -> None:
     """Frames an engine never returned are written untouched at the end."""
 

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame
 from engine.protocols import StreamConfig
-from engine.ratio.engine import _shrunk
+from engine.ratio.engine import RatioEngine, _shrunk
 from lcvd.lighting.presets import PRESETS
 from lcvd.types import Background
 from tests.engine.synthetic_person import (
@@ -262,3 +262,27 @@ def test_shrunk_is_the_area_mean(size):
     np.testing.assert_allclose(small.mean((0, 1)), rgb.mean((0, 1)) / 255, atol=0.01)
     expected = cv2.resize(rgb, small.shape[1::-1], interpolation=cv2.INTER_AREA) / 255
     assert np.abs(small - expected).mean() < 1 / 255  # a cell that ends inside a halved pixel takes half of it
+
+
+def test_a_second_network_takes_the_flag_out_of_the_light():
+    """A wall that the mask takes for the person is relit, and as it came once the second network has had its looks."""
+
+    class Spilling(DrawnMatte):
+        def __call__(self, rgb):
+            mask = super().__call__(rgb)
+            mask[:25, :20] = 1
+            return mask
+
+    dimmed = replace(LEFT, background=Background("keep", 1.0))
+    wall = np.s_[8:80, 8:60]
+    change = {}
+    for slow_work in ("skip", "wait"):
+        engine = RatioEngine(ScriptedTracker, Spilling, make_parts=DrawnMatte)
+        stream = engine.open(StreamConfig(lighting=dimmed, slow_work=slow_work))
+        for frame in frames(40):
+            (out,) = stream.push(frame)
+        stream.close()
+        engine.close()
+        change[slow_work] = np.abs(out.rgb[wall].astype(int) - frame.rgb[wall]).mean()
+    assert change["skip"] > 5
+    assert change["wait"] < 0.2

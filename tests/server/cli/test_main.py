@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from engine.passthrough import PassthroughEngine
 from server.cli.main import app, main
+from server.rtc.bench.frame_cost import FrameCost, MachineCost
 from tests.clips import make_clip
 
 runner = CliRunner()
@@ -67,8 +69,19 @@ def test_a_sheet_without_a_folder_is_an_error(tmp_path: Path) -> None:
 def test_doctor_names_engines_and_models() -> None:
     """The doctor says which engines can run and where the models are."""
     output = runner.invoke(app, ["doctor"]).output
-    for word in ("ratio", "passthrough", "lcvd", "face_landmark", "numba", "pyvirtualcam"):
+    for word in ("ratio", "passthrough", "lcvd", "face_landmark", "selfie_multiclass", "numba", "pyvirtualcam"):
         assert word in output
+
+
+def test_doctor_tells_the_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By size, what the server would admit where a picture costs so much."""
+    monkeypatch.setattr("engine.make_engine", lambda name: PassthroughEngine())
+    cost = MachineCost((FrameCost(320 * 240, 0.010, 0.0), FrameCost(1280 * 720, 0.020, 0.0)), 2.0)
+    monkeypatch.setattr("server.rtc.bench.frame_cost.measure", lambda engine, cores: cost)
+    output = runner.invoke(app, ["doctor", "--capacity"]).output
+    lines = [line.split() for line in output.splitlines()]
+    assert ["320x240", "4", "10"] in lines  # 0.7 of 2 cores over 0.3 of one
+    assert ["1280x720", "2", "20"] in lines
 
 
 def test_doctor_says_what_lcvd_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from engine.passthrough import PassthroughEngine
 from engine.protocols import Engine
 from server.cluster.launcher import Launched, cpu_of
 from server.cluster.worker_process import WorkerProcess
+from server.rtc.bench.frame_cost import MachineCost
 from server.settings import Settings
 
 START_S = 60.0
@@ -19,9 +20,9 @@ def passthrough(name: str) -> Engine:
     return PassthroughEngine()
 
 
-def work(settings: Settings, secret: str, pipe: Connection) -> None:
+def work(settings: Settings, secret: str, cost: MachineCost | None, pipe: Connection) -> None:
     """Runs a worker until the other end of `pipe` is closed."""
-    worker = WorkerProcess(settings, secret, "127.0.0.1", passthrough)
+    worker = WorkerProcess(settings, secret, "127.0.0.1", passthrough, cost)
     pipe.send(worker.address())
     with contextlib.suppress(EOFError):
         pipe.recv()
@@ -34,12 +35,13 @@ class ProcessLauncher:
         self._settings = settings
         self._secret = secret
         self.count = count
+        self.one_machine = True
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[multiprocessing.process.BaseProcess] = []
 
-    def launch(self, number: int) -> Launched:
+    def launch(self, number: int, cost: MachineCost | None) -> Launched:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=work, args=(self._settings, self._secret, theirs), daemon=True)
+        process = self._context.Process(target=work, args=(self._settings, self._secret, cost, theirs), daemon=True)
         process.start()
         theirs.close()
         self._processes.append(process)

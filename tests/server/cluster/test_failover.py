@@ -57,6 +57,17 @@ async def test_a_worker_that_is_lost_loses_no_choices(blow: signal.Signals) -> N
         assert running.front.pool.died == 1
 
 
+async def test_a_successor_takes_over_what_was_measured() -> None:
+    """To measure a picture's cost again would keep the cores of those who are there busy, and be wrong."""
+    async with fronted(1, max_sessions="auto") as running:
+        (first,) = running.front.pool
+        assert first.status.cost is not None
+        await running.front.pool.drain(first.number)
+        (successor,) = running.front.pool
+        assert successor is not first
+        assert successor.status.cost == first.status.cost
+
+
 async def test_drain_moves_participants_before_their_worker_ends() -> None:
     """A drained worker goes on until the participant, told to move, has pictures from the other one."""
     async with fronted() as running, connected(running) as (tab, session):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.jitterbuffer import JitterFrame
+from aiortc.rate import BandwidthUsage
 from aiortc.rtp import RtpPacket, is_rtcp
 
-from server.rtc import encoders, jitter, nacks, path_rate
+from server.rtc import jitter, nacks, path_rate, uplink_rate
+from server.rtc.pictures import encoders
 from tests.engine.fakes import Clock
 from tests.server.client import CameraTrack, Participant, moving_square, running
 
@@ -159,11 +161,17 @@ def test_a_low_rate_makes_a_smaller_picture(make, codec: str) -> None:
 
 
 def test_below_a_rate_every_second_picture_is_left_out() -> None:
-    """A key frame that was asked for is not."""
+    """A key frame that was asked for is not; nor is any picture where all of them fit."""
     encoder = encoders.LiveVp8Encoder()
     encoder.target_bitrate = 120_000
-    sent = [bool(encoder.encode(textured(index), force_keyframe=index == 5)[0]) for index in range(8)]
-    assert sent == [True, False, True, False, True, True, False, True]
+    sent = [bool(encoder.encode(textured(index), force_keyframe=index == 30)[0]) for index in range(40)]
+    halved = sent.index(False)
+    assert halved < 20
+    assert sent[halved:30] == [bool(index % 2) for index in range(30 - halved)]
+    assert sent[30:34] == [True, False, True, False]
+    calm = encoders.LiveVp8Encoder()
+    calm.target_bitrate = 120_000
+    assert all(calm.encode(textured(0))[0] for _ in range(30))
 
 
 def test_sizes_keep_their_shape_and_stay_even() -> None:
@@ -181,7 +189,7 @@ def test_chance_loss_changes_nothing_and_much_loss_halves() -> None:
     clock = Clock()
     rate = path_rate.PathRate(clock)
     assert rate.estimate is None
-    rate.remb(2_000_000)
+    rate.remb(2_000_000, 1_500_000)
     rng = np.random.default_rng(1)
     for _ in range(600):
         clock.now += 0.1
@@ -198,25 +206,88 @@ def test_chance_loss_changes_nothing_and_much_loss_halves() -> None:
     assert rate.estimate >= 2_000_000
 
 
+def test_an_estimate_of_a_picture_that_needs_few_bits_lowers_nothing() -> None:
+    """Chromium begins with the rate of the first five seconds: taken for a limit, that halved a calm picture's rate."""
+    clock = Clock()
+    rate = path_rate.PathRate(clock)
+
+    def send(bps: int, seconds: float) -> None:
+        for _ in range(round(15 * seconds)):
+            clock.now += 1 / 15
+            rate.sent(bps // 8 // 15)
+
+    send(100_000, 5)
+    rate.remb(95_000, 1_500_000)
+    assert rate.estimate == 1_500_000
+    rate.sent(20_000)  # a key frame
+    rate.remb(95_000, 1_500_000)
+    assert rate.estimate == 1_500_000
+    send(1_400_000, 3)
+    rate.remb(1_000_000, 1_500_000)  # less than what was sent: a narrow way
+    assert rate.estimate == 1_000_000
+    send(100_000, 2)
+    rate.remb(160_000, 1_000_000)  # within 1.5 times of what came
+    assert rate.estimate == 1_000_000
+    rate.remb(1_200_000, 1_000_000)
+    assert rate.estimate == 1_200_000
+
+
+def test_a_movement_after_a_calm_time_gets_its_bits() -> None:
+    """The receiver's estimate climbs by 8 % a second from what the calm picture took, and falls on a full way."""
+    clock = Clock()
+    rate = path_rate.PathRate(clock)
+
+    def second(bps: int, estimate: float) -> int | None:
+        for _ in range(15):
+            clock.now += 1 / 15
+            rate.sent(bps // 8 // 15)
+            rate.remb(round(estimate), 1_500_000)  # the same again and again
+        return rate.estimate
+
+    for index in range(6):
+        assert second(300_000, 300_000 * 1.08**index) == 1_500_000
+    for index in range(6, 12):
+        assert second(1_500_000, 300_000 * 1.08**index) == 1_500_000
+    full = round(0.85 * 600_000)
+    assert second(1_500_000, full) == full
+
+
+def test_a_participant_is_held_back_only_where_the_network_is_full() -> None:
+    """Not at what came in the first seconds, which of a calm picture is little."""
+    rate = uplink_rate.UplinkRate()
+    normal, full = BandwidthUsage.NORMAL, BandwidthUsage.OVERUSING
+    assert [rate.update(normal, 200_000, 500 * index) for index in range(20)] == [None] * 20
+    assert rate.update(full, 600_000, 10_000) == 510_000
+    later = [rate.update(normal, 500_000, 10_500 + 500 * index) for index in range(4)]
+    assert later == sorted(later)
+    assert 510_000 < later[-1] < 650_000
+
+
 def test_a_stale_estimate_is_tried_and_one_that_falls_is_obeyed() -> None:
     """After a pause REMB is far below what goes through; where trying makes it fall, the next try is later."""
     clock = Clock()
     rate = path_rate.PathRate(clock)
-    rate.remb(50_000)
+
+    def remb(bitrate: int) -> None:
+        rate.sent(15_000)
+        clock.now += 1
+        rate.sent(15_000)
+        rate.remb(bitrate, 120_000)
 
     def calm(seconds: float) -> None:
         for _ in range(round(seconds)):
             clock.now += 1
             rate.loss(0, 100, 120_000)
 
+    remb(50_000)
     assert rate.estimate == 50_000
     calm(6)
     assert rate.estimate == 180_000
-    rate.remb(40_000)
+    remb(40_000)
     assert rate.estimate == 40_000
     calm(6)
     assert rate.estimate == 40_000
     calm(6)
     assert rate.estimate == 180_000
-    rate.remb(3_000_000)
+    remb(3_000_000)
     assert rate.estimate == 3_000_000

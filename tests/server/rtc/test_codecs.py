@@ -14,9 +14,10 @@ from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket, RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.rtc import codecs, decoders, encoders
-from server.rtc import frames as pictures
+from server.rtc import codecs, decoders
 from server.rtc import jitter as receiving
+from server.rtc.pictures import encoders
+from server.rtc.pictures import frames as pictures
 from tests.server.client import moving_square
 
 ENCODERS = [

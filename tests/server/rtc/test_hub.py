@@ -9,9 +9,9 @@ import pytest
 from aiortc.rtp import RTCP_PSFB_APP, RTCP_PSFB_PLI, RtcpPsfbPacket, pack_remb_fci
 
 from server.rtc import encoded_track, feed
-from server.rtc.encoders import START_BITRATE
-from server.rtc.frames import VIDEO_CLOCK_HZ, picture_of
 from server.rtc.hub import Hub, TappedTrack
+from server.rtc.pictures.encoders import START_BITRATE
+from server.rtc.pictures.frames import VIDEO_CLOCK_HZ, picture_of
 from server.rtc.sender import LiveSender
 from tests.engine.fakes import Clock
 

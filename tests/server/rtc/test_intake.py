@@ -3,7 +3,7 @@
 import math
 
 from server.rtc.intake import Intake
-from server.rtc.picture_cap import PictureCap
+from server.rtc.pictures.picture_cap import PictureCap
 from tests.server.client import CameraTrack, Participant, moving_square, running
 
 PIXELS = 1920 * 1080

@@ -11,7 +11,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.live.stream import OutputFrame
 from server.rtc import video_input, video_output
-from server.rtc.frames import picture_of, rgb_array
+from server.rtc.pictures.frames import picture_of, rgb_array
 from server.settings import FrameLimits, Settings
 
 LIMITS = FrameLimits(16, 200, 30_000)

@@ -9,7 +9,7 @@ from engine.passthrough import PassthroughEngine
 from engine.protocols import EngineTraits, Prediction
 from server.rtc.bench import frame_cost
 from server.rtc.bench.frame_cost import SIZES, FrameCost, MachineCost, available_cores, measure
-from server.rtc.picture_cap import PictureCap
+from server.rtc.pictures.picture_cap import PictureCap
 from server.session.capacity import Capacity, Demand
 from server.session.engines import Engines
 from server.session.places import OUTDATED_S, Places

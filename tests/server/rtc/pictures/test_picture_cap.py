@@ -1,4 +1,4 @@
-"""server.rtc.picture_cap: pictures above a size are made smaller, those above a rate left out, by the decoder."""
+"""server.rtc.pictures.picture_cap: the decoder shrinks pictures above a size, and leaves out those above a rate."""
 
 import threading
 from collections.abc import Callable
@@ -8,10 +8,10 @@ import pytest
 from aiortc.jitterbuffer import JitterFrame
 
 from server.rtc.decoders import LiveH264Decoder, LiveVp8Decoder
-from server.rtc.encoders import LiveH264Encoder, LiveVp8Encoder
-from server.rtc.frames import MAX_PIXELS, picture_of, rgb_array
 from server.rtc.jitter import BoundedDecoderQueue, PromptFrame
-from server.rtc.picture_cap import PictureCap, Thinner
+from server.rtc.pictures.encoders import LiveH264Encoder, LiveVp8Encoder
+from server.rtc.pictures.frames import MAX_PIXELS, picture_of, rgb_array
+from server.rtc.pictures.picture_cap import PictureCap, Thinner
 from tests.server.client import moving_square
 
 CAP = PictureCap(320, 240, 15)

@@ -1,10 +1,11 @@
-"""Encoders for live pictures, in place of aiortc's (1.16): VP8 by libvpx, H.264 by x264.
+"""Encoders for live pictures, in place of aiortc's (1.16): VP8 by libvpx, H.264 by the graphics hardware or x264.
 
 1.5 Mbit/s from the first frame instead of 0.5, at most 4; x264 superfast instead of medium (2.6 ms instead of 15–28); a
 new bit rate costs a key frame, so it is followed in steps.
 """
 
 import fractions
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,10 @@ from aiortc.codecs.vpx import Vp8Encoder
 from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
 
 from engine.cpu_time import CPU
-from server.rtc.frames import resized, yuv_picture
+from server.rtc.pictures import hardware
+from server.rtc.pictures.frames import resized, yuv_picture
+
+logger = logging.getLogger(__name__)
 
 START_BITRATE = 1_500_000
 MIN_BITRATE = 120_000
@@ -28,7 +32,9 @@ FRAME_RATE = 30
 PX_PER_BIT = 1.6
 SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
 MIN_SIDE_PX = 96
-HALF_RATE_BITRATE = 180_000  # below it every second picture is left out
+HALF_RATE_BITRATE = 180_000  # below it every second picture is left out,
+FULL_RATIO = 0.7  # where all of them would take more than this share of it
+SIZE_SHARE = 0.1  # of a picture's size in the moving average
 
 
 class BitrateControl:
@@ -87,6 +93,7 @@ class LiveEncoder:
         self.rate = BitrateControl()
         self._source = (0, 0)  # size of the pictures that come
         self._left_out = False  # the last picture was
+        self._bits = 0.0  # of a picture that is no key frame
         self.took_s = 0.0  # of the last picture, colour conversion included
 
     @property
@@ -107,7 +114,7 @@ class LiveEncoder:
         if self.rate.adopt(free=codec is None) or codec is None or size != self._source:
             self._source = size
             codec = self.codec = type(self)._make(*encoded_size(*size, self.rate.current), self.rate.current)
-        elif self.rate.current < HALF_RATE_BITRATE and not force_keyframe and not self._left_out:
+        elif self._too_many and not force_keyframe and not self._left_out:
             self._left_out = True
             return b"", False
         self._left_out = False
@@ -115,9 +122,21 @@ class LiveEncoder:
             frame = resized(yuv_picture(frame), codec.width, codec.height)
         frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
         with CPU.part("encode"):
-            packets = codec.encode(frame)
+            packets = self._encoded(frame)
         self.took_s = time.perf_counter() - started_s
-        return b"".join(bytes(packet) for packet in packets), any(packet.is_keyframe for packet in packets)
+        data, is_key = b"".join(bytes(packet) for packet in packets), any(packet.is_keyframe for packet in packets)
+        if not is_key:
+            self._bits += SIZE_SHARE * (8 * len(data) - self._bits)
+        return data, is_key
+
+    def _encoded(self, frame: Any) -> list[Any]:
+        packets: list[Any] = self.codec.encode(frame)
+        return packets
+
+    @property
+    def _too_many(self) -> bool:
+        """True where every picture would be too much for the rate."""
+        return self.rate.current < HALF_RATE_BITRATE and self._bits * FRAME_RATE > FULL_RATIO * self.rate.current
 
 
 class LiveVp8Encoder(LiveEncoder, Vp8Encoder):
@@ -158,11 +177,27 @@ def _vp8_context(width: int, height: int, bitrate: int) -> Any:
 
 
 class LiveH264Encoder(LiveEncoder, H264Encoder):
-    """Runs x264 for one live picture. Packetisation is aiortc's."""
+    """Runs the hardware's encoder, or x264, for one live picture. Packetisation is aiortc's."""
 
     @staticmethod
     def _make(width: int, height: int, bitrate: int) -> Any:
+        name = hardware.chosen()
+        if name is not None:
+            try:
+                return hardware.open_context(name, width, height, bitrate)
+            except hardware.Unfit as unfit:
+                logger.warning("%s %s: x264 encodes this picture", name, unfit)
         return _h264_context(width, height, bitrate)
+
+    def _encoded(self, frame: Any) -> list[Any]:
+        try:
+            return super()._encoded(frame)
+        except av.FFmpegError as error:
+            if self.codec.name not in hardware.HARDWARE:
+                raise
+            hardware.give_up(str(error))
+        self.codec = self._make(frame.width, frame.height, self.rate.current)  # begins with a key frame
+        return super()._encoded(frame)
 
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         data, _ = self.compress(frame, force_keyframe)
