@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.relighting.denoise import NOTHING
 from engine.relighting.grid import WorkingGrid
 from engine.relighting.pixels import STRIDE, load, store
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
@@ -30,14 +31,20 @@ LEAST_CELLS = 6  # a shorter run does not pay for a loop of its own
 
 
 def apply_gain(
-    rgb: NDArray[np.uint8], fields: FloatArray, grid: WorkingGrid, alpha: FloatArray, background: FloatArray
+    rgb: NDArray[np.uint8],
+    fields: FloatArray,
+    grid: WorkingGrid,
+    alpha: FloatArray,
+    background: FloatArray,
+    smooth: FloatArray = NOTHING,
 ) -> NDArray[np.uint8]:
     """Return `rgb` [H,W,3] with the gains applied, as a new array [H,W,3].
 
     `fields` [6,rows,cols] on `grid` holds the person's RGB gain and RGB specular term (engine.relighting.shading).
     `alpha` [h,w,7] over the whole frame holds a linear function of colour and the ratio of person to background
     (engine.relighting.alpha). `background` [3,3] holds the background's RGB gain at the picture's centre, its change to
-    the right edge and its change to the top edge, a row each (engine.relighting.background). W is at most MAX_WIDTH_PX.
+    the right edge and its change to the top edge, a row each (engine.relighting.background). `smooth` [4,rows,cols] on
+    `grid` says where noise is smoothed (engine.relighting.denoise). W is at most MAX_WIDTH_PX.
     """
     height, width = rgb.shape[:2]
     x_field, wx_field = taps(width, grid.x0, grid.width, grid.cols)
@@ -48,7 +55,8 @@ def apply_gain(
     out = np.empty_like(rgb, order="C")
     _apply(
         np.ascontiguousarray(rgb).reshape(height, -1),
-        fields.transpose(1, 2, 0), x_field, wx_field, y_field, wy_field, _used(spans, y_alpha, y_field, grid.rows),
+        fields.transpose(1, 2, 0), smooth.transpose(1, 2, 0),
+        x_field, wx_field, y_field, wy_field, _used(spans, y_alpha, y_field, grid.rows),
         alpha, x_alpha, wx_alpha, y_alpha, wy_alpha, _used(spans, y_alpha, y_alpha, alpha.shape[0]),
         ends, kinds, background, out.reshape(height, -1),
     )  # fmt: skip
@@ -159,17 +167,19 @@ def _used(spans, y_alpha, y_field, rows):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _apply(  # type: ignore[no-untyped-def]
-    rgb, fields, x_field, wx_field, y_field, wy_field, field_spans,
+    rgb, fields, smooth, x_field, wx_field, y_field, wy_field, field_spans,
     alpha, x_alpha, wx_alpha, y_alpha, wy_alpha, alpha_spans, ends, kinds, background, out,
 ):  # fmt: skip
     height, width = rgb.shape[0], rgb.shape[1] // 3
     # One scratch array of constant shape, and all callees inlined: LLVM can then prove that its rows do not overlap,
     # and vectorises.
-    line = np.empty((16, STRIDE), np.float32)
+    line = np.empty((20, STRIDE), np.float32)
     bytes_ = np.empty((3, STRIDE), np.uint8)
     gain = np.empty((2, 3), np.float32)
     wide_fields, wide_alpha = np.empty((2, 6, width), np.float32), np.empty((2, 7, width), np.float32)
-    held_fields, held_alpha = np.full(2, -1), np.full(2, -1)
+    wide_smooth = np.empty((2, 4, width), np.float32)
+    held_fields, held_alpha, held_smooth = np.full(2, -1), np.full(2, -1), np.full(2, -1)
+    noisy = _any_of_row(smooth, fields.shape[0])
     last_field, last_alpha = fields.shape[0] - 1, alpha.shape[0] - 1
     per_px = np.float32(2.0) / np.float32(width)
     for i in range(height):
@@ -180,6 +190,11 @@ def _apply(  # type: ignore[no-untyped-def]
         for row in range(f0, f1 + 1):
             if held_fields[row % 2] != row:
                 stretch(fields, row, x_field, wx_field, field_spans[row], held_fields, wide_fields)
+        calm = noisy[f0] or noisy[f1]
+        if calm:
+            for row in range(f0, f1 + 1):
+                if held_smooth[row % 2] != row:
+                    stretch(smooth, row, x_field, wx_field, field_spans[row], held_smooth, wide_smooth)
         for row in range(a0, a1 + 1):
             if held_alpha[row % 2] != row:
                 stretch(alpha, row, x_alpha, wx_alpha, alpha_spans[row], held_alpha, wide_alpha)
@@ -204,6 +219,12 @@ def _apply(  # type: ignore[no-untyped-def]
                     upper, lower = wide_fields[f0 % 2, c][first:stop], wide_fields[f1 % 2, c][first:stop]
                     for j in range(count):
                         line[c, j] = upper[j] + fv * (lower[j] - upper[j])
+                if calm:
+                    for c in range(4):
+                        upper, lower = wide_smooth[f0 % 2, c][first:stop], wide_smooth[f1 % 2, c][first:stop]
+                        for j in range(count):
+                            line[16 + c, j] = upper[j] + fv * (lower[j] - upper[j])
+                    _smooth(count, line)
                 if kind == INSIDE:
                     _light_inside(count, line)
                 else:
@@ -214,6 +235,24 @@ def _apply(  # type: ignore[no-untyped-def]
                     _light_mixed(count, gain, line)
             store(line, 13, bytes_, out[i][3 * first : 3 * stop])
             first = stop
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _any_of_row(smooth, rows):  # type: ignore[no-untyped-def]
+    """Return for each of the `rows` rows of a field whether any of its cells is smoothed; `smooth` may be empty."""
+    out = np.zeros(rows, np.bool_)
+    for i in range(smooth.shape[0]):
+        for k in range(smooth.shape[1]):
+            out[i] = out[i] or smooth[i, k, 0] > 0
+    return out
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _smooth(count, line):  # type: ignore[no-untyped-def]
+    """Move the pixels of a run, rows 13…15 of `line`, toward the local mean, rows 17…19, by the share of row 16."""
+    for c in range(3):
+        for j in range(count):
+            line[13 + c, j] += line[16, j] * (line[17 + c, j] - line[13 + c, j])
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)

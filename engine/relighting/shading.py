@@ -12,16 +12,17 @@ import numba
 import numpy as np
 
 from engine.relighting.apply import SPECULAR_BASE
-from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
+from lcvd.lighting.colour import LUMA, LUMA_B, LUMA_G, LUMA_R
 from lcvd.lighting.lighting import PackedLighting
 from lcvd.types import FloatArray
 
 # A source light below this is not believed: what is darker is shadow, or paint. Where the surface network is sure of
 # the light that fell somewhere, the floor and the gain's cap move to the second figures.
 SOURCE_FLOOR, SURE_FLOOR = 0.15, 0.08
-# A camera's white balance and its three broad sensor curves take this share of a light's colour; without it candlelight
-# would leave the face a single hue.
+# A camera's white balance and its three broad sensor curves take this share of a lamp's colour; without it candlelight
+# would leave the face a single hue. An environment is a picture as a camera takes it.
 LEAK = 0.22
+SH_LEAK = 0.0
 GAIN_KNEE, GAIN_CAP, GAIN_FLOOR = 1.4, 2.6, 0.05
 SURE_KNEE, SURE_CAP = 1.8, 4.5
 SPECULAR, SHININESS = 0.24, 24
@@ -46,13 +47,14 @@ class SourceShade(NamedTuple):
 
     level: FloatArray  # [H,W] luminance, 1 on the middle of the face
     confidence: FloatArray  # [H,W] how sure it is there, 0 … 1: 0 keeps gains within narrow limits
+    tint: FloatArray  # [3,H,W] its colour, luminance about 1
 
 
 def source_shade(normal: FloatArray, coefficients: FloatArray) -> SourceShade:
     """Return the light on unit normals [H,W,3] by irradiance coefficients [9] of luminance, with confidence 0."""
     level = np.empty(normal.shape[:2], np.float32)
     _source_level(normal, coefficients, level)
-    return SourceShade(level, np.zeros_like(level))
+    return SourceShade(level, np.zeros_like(level), np.ones((3, *level.shape), np.float32))
 
 
 def shade(
@@ -64,6 +66,7 @@ def shade(
     (gain 1) and the whole effect.
     """
     out = np.empty((6, *surface.rim.shape), np.float32)
+    grey = LUMA.astype(np.float32)
     _shade(
         surface.normal,
         surface.rim,
@@ -71,13 +74,15 @@ def shade(
         surface.luma,
         source.level,
         source.confidence,
-        light.ambient,
+        source.tint,
+        light.ambient + np.float32(LEAK) * (light.ambient @ grey - light.ambient),
         light.directions,
         light.rgbs,
+        light.rgbs + np.float32(LEAK) * ((light.rgbs @ grey)[:, None] - light.rgbs),
         light.wraps,
         light.shadows,
         light.count,
-        light.sh_irradiance,
+        light.sh_irradiance + np.float32(SH_LEAK) * ((light.sh_irradiance @ grey)[:, None] - light.sh_irradiance),
         np.float32(light.specular),
         shadows,
         np.float32(amount),
@@ -114,9 +119,11 @@ def _shade(  # type: ignore[no-untyped-def]
     luma,
     source,
     confidence,
+    tint,
     ambient,
     directions,
     rgbs,
+    leaky,
     wraps,
     strengths,
     count,
@@ -151,8 +158,9 @@ def _shade(  # type: ignore[no-untyped-def]
         for k in range(count):
             shadow = shadows[k, i] if k < shadows.shape[0] else unshadowed
             _add_directional(
-                line, rim[i], skin[i], shadow, directions[k], rgbs[k], wraps[k], strengths[k], specular, i, out
-            )
+                line, rim[i], skin[i], shadow, directions[k], rgbs[k], leaky[k], wraps[k], strengths[k], specular,
+                i, out,
+            )  # fmt: skip
         for j in range(width):
             sure = confidence[i, j]
             floor = np.float32(SOURCE_FLOOR) + sure * np.float32(SURE_FLOOR - SOURCE_FLOOR)
@@ -169,10 +177,9 @@ def _shade(  # type: ignore[no-untyped-def]
                 room = np.float32(GAIN_CAP) + confidence[i, j] * np.float32(SURE_CAP - GAIN_CAP) - knee
                 limited[j] = knee + room * (one - np.exp(-(bright[j] - knee) / room))
         for c in range(3):
-            row, added = out[c, i], out[3 + c, i]
+            row, added, hue = out[c, i], out[3 + c, i], tint[c, i]
             for j in range(width):
-                colour = row[j] / max(bright[j], np.float32(1e-4))
-                colour += np.float32(LEAK) * (one - colour)
+                colour = row[j] / (max(bright[j], np.float32(1e-4)) * hue[j])
                 gain = max(limited[j] * colour, np.float32(GAIN_FLOOR))
                 eighth = np.sqrt(np.sqrt(np.sqrt(gain)))
                 sixteenth = np.sqrt(eighth)
@@ -186,7 +193,9 @@ def _shade(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _add_directional(line, rim, skin, shadow, direction, rgb, wide, strength, specular, i, out):  # type: ignore[no-untyped-def]
+def _add_directional(  # type: ignore[no-untyped-def]
+    line, rim, skin, shadow, direction, rgb, leaky, wide, strength, specular, i, out
+):  # fmt: skip
     """Add one light to row `i` of `out` [6,H,W]: what it gives surfaces, and its specular and rim terms."""
     one, zero = np.float32(1.0), np.float32(0.0)
     lx, ly, lz = direction[0], direction[1], direction[2]
@@ -213,9 +222,9 @@ def _add_directional(line, rim, skin, shadow, direction, rgb, wide, strength, sp
         half = max((cosine + z) * per_half, zero) if cosine > zero else zero
         highlight = shine * half**SHININESS * skin[j]
         diffuse, extra = response * visible, highlight * visible + edge * np.float32(RIM)
-        out[0, i, j] += rgb[0] * diffuse
-        out[1, i, j] += rgb[1] * diffuse
-        out[2, i, j] += rgb[2] * diffuse
+        out[0, i, j] += leaky[0] * diffuse
+        out[1, i, j] += leaky[1] * diffuse
+        out[2, i, j] += leaky[2] * diffuse
         out[3, i, j] += rgb[0] * extra
         out[4, i, j] += rgb[1] * extra
         out[5, i, j] += rgb[2] * extra

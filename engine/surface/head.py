@@ -16,11 +16,13 @@ from engine.relighting.surface import PersonSurface
 from engine.surface.crop import SIDE, SurfaceCrop, crop_around
 from engine.surface.network import SurfaceNetwork
 from engine.surface.source_fit import fitted_light
+from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import Face, FloatArray
 
 EVERY, STILL_EVERY = 3, 5  # frames, while the head moves and while it is still: a look costs a third of all the rest
 MOVED_BLEND, STILL_BLEND = 0.7, 0.3  # share of a new answer
 TURNED_RAD, GROWN = 0.03, 0.02  # it is still while it turns and grows by less between two looks
+COLOUR = 0.0
 BORDER = 0.14  # of the square: over this width the answer fades out
 
 
@@ -35,7 +37,7 @@ class HeadSurface:
     def reset(self) -> None:
         """Forget the head."""
         self._layers: FloatArray | None = None  # [S,S,4]: normal, confidence
-        self._light: FloatArray | None = None  # [9] irradiance coefficients of the light in the picture
+        self._light: FloatArray | None = None  # [9,3] irradiance coefficients of the light in the picture
         self._rotation: FloatArray | None = None
         self._side = self._t_s = 0.0
         self._age = 0
@@ -62,8 +64,9 @@ class HeadSurface:
         seen = crop.to_grid(self._layers, grid)
         normal = np.empty_like(surface.normal)
         level, confidence = np.empty_like(mask), np.empty_like(mask)
-        _lay(surface.normal, mask, seen, source, self._light, normal, level, confidence)
-        return normal, SourceShade(level, confidence)
+        tint = np.empty((3, *mask.shape), np.float32)
+        _lay(surface.normal, mask, seen, source, np.ascontiguousarray(self._light.T), normal, level, confidence, tint)
+        return normal, SourceShade(level, confidence, tint)
 
     def _look(
         self,
@@ -101,7 +104,7 @@ def _fade() -> FloatArray:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _lay(own, mask, seen, source, light, normal, level, confidence):  # type: ignore[no-untyped-def]
+def _lay(own, mask, seen, source, light, normal, level, confidence, tint):  # type: ignore[no-untyped-def]
     one, zero = np.float32(1.0), np.float32(0.0)
     width = level.shape[1]
     line = np.empty((4, width), np.float32)  # a row of the normal, and of what the network is sure of
@@ -118,7 +121,14 @@ def _lay(own, mask, seen, source, light, normal, level, confidence):  # type: ig
             # The wall behind has no light of its own here: there the engine's limits stay.
             held = sure[j] * min(max((mask[i, j] - np.float32(0.3)) * np.float32(2.5), zero), one)
             before = basis_dot(x[j], y[j], z[j], source)
-            level[i, j] = before + held * (basis_dot(x[j], y[j], z[j], light) - before)
+            r, g, b = (basis_dot(x[j], y[j], z[j], light[0]), basis_dot(x[j], y[j], z[j], light[1]),
+                       basis_dot(x[j], y[j], z[j], light[2]))  # fmt: skip
+            here = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
+            level[i, j] = before + held * (here - before)
             confidence[i, j] = held
+            share = held * np.float32(COLOUR) / max(here, np.float32(0.05))
+            tint[0, i, j] = min(max(one + share * (r - here), np.float32(0.5)), np.float32(2.0))
+            tint[1, i, j] = min(max(one + share * (g - here), np.float32(0.5)), np.float32(2.0))
+            tint[2, i, j] = min(max(one + share * (b - here), np.float32(0.5)), np.float32(2.0))
         for j in range(width):
             normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = x[j], y[j], z[j]

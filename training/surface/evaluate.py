@@ -22,7 +22,7 @@ from training.heads.scanned.clip import moved_points, random_motion
 from training.heads.scanned.facekit import FaceKit
 from training.heads.scanned.parts import Part
 from training.heads.scanned.person import random_scanned_person
-from training.heads.scanned.render import posed, render
+from training.heads.scanned.render import Picture, posed, render
 from training.heads.scanned.room import Room, fibonacci, random_room
 from training.heads.scanned.webcam import random_webcam
 
@@ -39,6 +39,8 @@ class Trial(NamedTuple):
     skin: NDArray[np.bool_]
     harshness: float  # log of the bright over the dark half of the face
     tone: float  # luminance of the skin's albedo
+    picture: Picture  # the truth of the last frame
+    level: float  # luminance of the light on the face's skin there
 
 
 def room_of(light: Lighting) -> Room:
@@ -78,7 +80,8 @@ def trial(kit: FaceKit, seed: int, lights: Sequence[Lighting]) -> Trial:
     sides = [picture.light[skin & (np.arange(SIZE)[None] * np.ones((SIZE, 1)) < SIZE / 2)] @ LUMA,
              picture.light[skin & (np.arange(SIZE)[None] * np.ones((SIZE, 1)) >= SIZE / 2)] @ LUMA]  # fmt: skip
     means = [max(float(side.mean()), 1e-3) if side.size else level for side in sides]
-    return Trial(frames, truths, person, skin, abs(float(np.log(means[0] / means[1]))), float(mesh.albedo[0] @ LUMA))
+    return Trial(frames, truths, person, skin, abs(float(np.log(means[0] / means[1]))), float(mesh.albedo[0] @ LUMA),
+                 picture, level)  # fmt: skip
 
 
 def psnr(found: FloatArray, true: FloatArray) -> float:
