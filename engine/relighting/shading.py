@@ -22,7 +22,6 @@ SOURCE_FLOOR, SURE_FLOOR = 0.15, 0.08
 # A camera's white balance and its three broad sensor curves take this share of a lamp's colour; without it candlelight
 # would leave the face a single hue. An environment is a picture as a camera takes it.
 LEAK = 0.22
-SH_LEAK = 0.0
 GAIN_KNEE, GAIN_CAP, GAIN_FLOOR = 1.4, 2.6, 0.05
 SURE_KNEE, SURE_CAP = 1.8, 4.5
 SPECULAR, SHININESS = 0.24, 24
@@ -47,14 +46,13 @@ class SourceShade(NamedTuple):
 
     level: FloatArray  # [H,W] luminance, 1 on the middle of the face
     confidence: FloatArray  # [H,W] how sure it is there, 0 … 1: 0 keeps gains within narrow limits
-    tint: FloatArray  # [3,H,W] its colour, luminance about 1
 
 
 def source_shade(normal: FloatArray, coefficients: FloatArray) -> SourceShade:
     """Return the light on unit normals [H,W,3] by irradiance coefficients [9] of luminance, with confidence 0."""
     level = np.empty(normal.shape[:2], np.float32)
     _source_level(normal, coefficients, level)
-    return SourceShade(level, np.zeros_like(level), np.ones((3, *level.shape), np.float32))
+    return SourceShade(level, np.zeros_like(level))
 
 
 def shade(
@@ -74,7 +72,6 @@ def shade(
         surface.luma,
         source.level,
         source.confidence,
-        source.tint,
         light.ambient + np.float32(LEAK) * (light.ambient @ grey - light.ambient),
         light.directions,
         light.rgbs,
@@ -82,7 +79,7 @@ def shade(
         light.wraps,
         light.shadows,
         light.count,
-        light.sh_irradiance + np.float32(SH_LEAK) * ((light.sh_irradiance @ grey)[:, None] - light.sh_irradiance),
+        light.sh_irradiance,
         np.float32(light.specular),
         shadows,
         np.float32(amount),
@@ -119,7 +116,6 @@ def _shade(  # type: ignore[no-untyped-def]
     luma,
     source,
     confidence,
-    tint,
     ambient,
     directions,
     rgbs,
@@ -177,9 +173,9 @@ def _shade(  # type: ignore[no-untyped-def]
                 room = np.float32(GAIN_CAP) + confidence[i, j] * np.float32(SURE_CAP - GAIN_CAP) - knee
                 limited[j] = knee + room * (one - np.exp(-(bright[j] - knee) / room))
         for c in range(3):
-            row, added, hue = out[c, i], out[3 + c, i], tint[c, i]
+            row, added = out[c, i], out[3 + c, i]
             for j in range(width):
-                colour = row[j] / (max(bright[j], np.float32(1e-4)) * hue[j])
+                colour = row[j] / max(bright[j], np.float32(1e-4))
                 gain = max(limited[j] * colour, np.float32(GAIN_FLOOR))
                 eighth = np.sqrt(np.sqrt(np.sqrt(gain)))
                 sixteenth = np.sqrt(eighth)

@@ -16,13 +16,11 @@ from engine.relighting.surface import PersonSurface
 from engine.surface.crop import SIDE, SurfaceCrop, crop_around
 from engine.surface.network import SurfaceNetwork
 from engine.surface.source_fit import fitted_light
-from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import Face, FloatArray
 
 EVERY, STILL_EVERY = 3, 5  # frames, while the head moves and while it is still: a look costs a third of all the rest
 MOVED_BLEND, STILL_BLEND = 0.7, 0.3  # share of a new answer
 TURNED_RAD, GROWN = 0.03, 0.02  # it is still while it turns and grows by less between two looks
-COLOUR = 0.0
 BORDER = 0.14  # of the square: over this width the answer fades out
 
 
@@ -36,8 +34,8 @@ class HeadSurface:
 
     def reset(self) -> None:
         """Forget the head."""
-        self._layers: FloatArray | None = None  # [S,S,4]: normal, confidence
-        self._light: FloatArray | None = None  # [9,3] irradiance coefficients of the light in the picture
+        self._layers: FloatArray | None = None  # [S,S,4]: the normal's x and y, shadow (FittedLight), confidence
+        self._light: FloatArray | None = None  # [9] irradiance coefficients of the light in the picture
         self._rotation: FloatArray | None = None
         self._side = self._t_s = 0.0
         self._age = 0
@@ -64,9 +62,8 @@ class HeadSurface:
         seen = crop.to_grid(self._layers, grid)
         normal = np.empty_like(surface.normal)
         level, confidence = np.empty_like(mask), np.empty_like(mask)
-        tint = np.empty((3, *mask.shape), np.float32)
-        _lay(surface.normal, mask, seen, source, np.ascontiguousarray(self._light.T), normal, level, confidence, tint)
-        return normal, SourceShade(level, confidence, tint)
+        _lay(surface.normal, mask, seen, source, self._light, normal, level, confidence)
+        return normal, SourceShade(level, confidence)
 
     def _look(
         self,
@@ -79,7 +76,8 @@ class HeadSurface:
     ) -> None:
         said = self._network(crop.picture(rgb), crop.from_grid(surface.normal, grid), crop.from_grid(mask, grid))
         sure = said.confidence * self._fade
-        fresh, light = np.dstack((said.normal, sure)), fitted_light(said, sure)
+        light, shadow = fitted_light(said, sure)
+        fresh = np.dstack((said.normal[..., :2], shadow, sure))
         if self._layers is not None and self._light is not None:
             keep = np.float32(np.exp(-max(face.t_s - self._t_s, 0.0) / MEMORY_S))
             light = keep * self._light + (1 - keep) * light
@@ -104,7 +102,7 @@ def _fade() -> FloatArray:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _lay(own, mask, seen, source, light, normal, level, confidence, tint):  # type: ignore[no-untyped-def]
+def _lay(own, mask, seen, source, light, normal, level, confidence):  # type: ignore[no-untyped-def]
     one, zero = np.float32(1.0), np.float32(0.0)
     width = level.shape[1]
     line = np.empty((4, width), np.float32)  # a row of the normal, and of what the network is sure of
@@ -112,23 +110,18 @@ def _lay(own, mask, seen, source, light, normal, level, confidence, tint):  # ty
     for i in range(level.shape[0]):
         for j in range(width):
             sure[j] = seen[i, j, 3]
-            x[j] = own[i, j, 0] + sure[j] * (seen[i, j, 0] - own[i, j, 0])
-            y[j] = own[i, j, 1] + sure[j] * (seen[i, j, 1] - own[i, j, 1])
-            z[j] = own[i, j, 2] + sure[j] * (seen[i, j, 2] - own[i, j, 2])
+            nx, ny = seen[i, j, 0], seen[i, j, 1]
+            nz = np.sqrt(max(one - nx * nx - ny * ny, zero))  # what is seen faces the viewer
+            x[j] = own[i, j, 0] + sure[j] * (nx - own[i, j, 0])
+            y[j] = own[i, j, 1] + sure[j] * (ny - own[i, j, 1])
+            z[j] = own[i, j, 2] + sure[j] * (nz - own[i, j, 2])
         for j in range(width):
             inverse = one / (np.sqrt(x[j] * x[j] + y[j] * y[j] + z[j] * z[j]) + np.float32(1e-6))
             x[j], y[j], z[j] = x[j] * inverse, y[j] * inverse, z[j] * inverse
             # The wall behind has no light of its own here: there the engine's limits stay.
             held = sure[j] * min(max((mask[i, j] - np.float32(0.3)) * np.float32(2.5), zero), one)
             before = basis_dot(x[j], y[j], z[j], source)
-            r, g, b = (basis_dot(x[j], y[j], z[j], light[0]), basis_dot(x[j], y[j], z[j], light[1]),
-                       basis_dot(x[j], y[j], z[j], light[2]))  # fmt: skip
-            here = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-            level[i, j] = before + held * (here - before)
+            level[i, j] = before + held * (basis_dot(x[j], y[j], z[j], light) * seen[i, j, 2] - before)
             confidence[i, j] = held
-            share = held * np.float32(COLOUR) / max(here, np.float32(0.05))
-            tint[0, i, j] = min(max(one + share * (r - here), np.float32(0.5)), np.float32(2.0))
-            tint[1, i, j] = min(max(one + share * (g - here), np.float32(0.5)), np.float32(2.0))
-            tint[2, i, j] = min(max(one + share * (b - here), np.float32(0.5)), np.float32(2.0))
         for j in range(width):
             normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = x[j], y[j], z[j]

@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from engine.surface.crop import SIDE
+from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
 
 WEIGHTS = Path(__file__).parent / "data" / "surface.tflite"
@@ -23,7 +24,7 @@ class HeadLayers(NamedTuple):
     """What the network says of the square, S = SIDE px."""
 
     normal: FloatArray  # [S,S,3] unit, +x right, +y up, +z to the viewer
-    light: FloatArray  # [S,S,3] log of the light there, over its mean luminance on the face
+    light: FloatArray  # [S,S] log of the light's luminance there, over its mean on the face
     confidence: FloatArray  # [S,S] 0 … 1
 
 
@@ -47,7 +48,7 @@ class SurfaceNetwork:
         self._interpreter.set_tensor(self._input, self._given)
         self._interpreter.invoke()
         answer = self._interpreter.get_tensor(self._output)[0]
-        better, light = np.empty_like(normal), np.empty_like(normal)
+        better, light = np.empty_like(normal), np.empty(mask.shape, np.float32)
         confidence = np.empty(mask.shape, np.float32)
         _read(answer, normal, better, light, confidence)
         return HeadLayers(better, light, confidence)
@@ -55,14 +56,19 @@ class SurfaceNetwork:
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _read(answer, normal, better, light, confidence):  # type: ignore[no-untyped-def]
-    for i in range(confidence.shape[0]):
-        for j in range(confidence.shape[1]):
+    for i in range(light.shape[0]):
+        for j in range(light.shape[1]):
             a = answer[i, j]
             x, y = normal[i, j, 0] + a[0], normal[i, j, 1] + a[1]
             z = max(normal[i, j, 2] + a[2], np.float32(0.02))  # no visible surface faces away from the viewer
             inverse = np.float32(1.0) / np.sqrt(x * x + y * y + z * z)
             better[i, j, 0], better[i, j, 1], better[i, j, 2] = x * inverse, y * inverse, z * inverse
-            light[i, j, 0], light[i, j, 1], light[i, j, 2] = a[3], a[4], a[5]
+            # Logarithm of the luminance: the mean of the logs and half of their variance, which stand for a sum of
+            # exponentials as far as a lamp's colour goes.
+            mean = np.float32(LUMA_R) * a[3] + np.float32(LUMA_G) * a[4] + np.float32(LUMA_B) * a[5]
+            r, g, b = a[3] - mean, a[4] - mean, a[5] - mean
+            spread = np.float32(LUMA_R) * r * r + np.float32(LUMA_G) * g * g + np.float32(LUMA_B) * b * b
+            light[i, j] = mean + np.float32(0.5) * spread
             expected = np.exp(min(max(a[6], np.float32(-4.0)), np.float32(2.0)))
             sure = (np.float32(DOUBTED) - expected) * np.float32(1 / (DOUBTED - BELIEVED))
             confidence[i, j] = min(max(sure, np.float32(0.0)), np.float32(1.0))
