@@ -193,11 +193,11 @@ class RatioStream:
             shadows = cast_shadows(surface.depth, light, grid.cell_px / person.face.width_px)
         with self._stats.stage("shade"):
             lit = Surface(normal, surface.rim, surface.skin, luma)
-            fields = shade(lit, source, light, shadows, scene.amount)
+            fields = shade(lit, source, light, shadows, scene.amount, scene.noise)
             background = background_gain(lighting, scene.amount)
             smooth = smoothing(scene.small, fields[1], grid, scene.noise)
         with self._stats.stage("relight"):
-            return apply_gain(rgb, fields, grid, scene.coefficients, background, smooth)
+            return apply_gain(rgb, fields, grid, scene.coefficients, background, smooth, scene.noise)
 
     def _elapsed_s(self, frame: Frame) -> float:
         """Return the time since the last frame; FADE_S after a start or a change of size, so that neither fades in."""

@@ -21,6 +21,7 @@ EDGE = 2.5  # the coarse picture counts as flat while it varies by less than thi
 SEEN, STRONG = 1.0, 3.0  # noise in code values (of 255): below the first none is seen, from the second on all is smoothed
 NOTHING = np.zeros((4, 0, 0), np.float32)
 MEMORY_S = 1.0
+UNKNOWN = 3.0  # code values, until dark pixels were seen
 DARK, BRIGHT = 10, 140  # code values between which noise is measured: what a light may lift
 SAMPLES = 48  # a side of the face's box
 
@@ -33,7 +34,7 @@ class NoiseLevel:
 
     def reset(self) -> None:
         """Forget what was measured."""
-        self.sigma = 0.0
+        self.sigma = UNKNOWN
         self._t_s: float | None = None
 
     def update(self, rgb: NDArray[np.uint8], face: Face) -> float:

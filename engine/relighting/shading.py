@@ -17,13 +17,15 @@ from lcvd.lighting.lighting import PackedLighting
 from lcvd.types import FloatArray
 
 # A source light below this is not believed: what is darker is shadow, or paint. Where the surface network is sure of
-# the light that fell somewhere, the floor and the gain's cap move to the second figures.
-SOURCE_FLOOR, SURE_FLOOR = 0.15, 0.08
+# the light that fell somewhere, the floor and the gain's cap move to the second figures, as far as noise allows.
+SOURCE_FLOOR, SURE_FLOOR = 0.15, 0.04
 # A camera's white balance and its three broad sensor curves take this share of a lamp's colour; without it candlelight
 # would leave the face a single hue. An environment is a picture as a camera takes it.
 LEAK = 0.22
 GAIN_KNEE, GAIN_CAP, GAIN_FLOOR = 1.4, 2.6, 0.05
-SURE_KNEE, SURE_CAP = 1.8, 4.5
+SURE_KNEE, SURE_CAP = 2.5, 7.0
+# Noise in code values of 255: up to the first a sure light is believed whole, from the second on by LEAST_SURE.
+QUIET, NOISY, LEAST_SURE = 2.0, 8.0, 0.3
 SPECULAR, SHININESS = 0.24, 24
 # Pixels are relit as squares of their code values, which makes the untouched picture exact. A gain for light as
 # displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). The kernel computes
@@ -56,13 +58,19 @@ def source_shade(normal: FloatArray, coefficients: FloatArray) -> SourceShade:
 
 
 def shade(
-    surface: Surface, source: SourceShade, light: PackedLighting, shadows: FloatArray, amount: float
+    surface: Surface,
+    source: SourceShade,
+    light: PackedLighting,
+    shadows: FloatArray,
+    amount: float,
+    noise: float = 0.0,
 ) -> FloatArray:
     """Return [6,H,W]: the RGB gain, and the RGB specular term to add per luma, all of squared code values.
 
     `shadows` [L,H,W], 1 = in shadow, belongs to the first L directional lights. `amount` in [0,1] fades between nothing
-    (gain 1) and the whole effect.
+    (gain 1) and the whole effect. `noise` is the camera's, in code values of 255: it narrows the gain's limits.
     """
+    sure = 1 - (1 - LEAST_SURE) * min(max((noise - QUIET) / (NOISY - QUIET), 0.0), 1.0)
     out = np.empty((6, *surface.rim.shape), np.float32)
     grey = LUMA.astype(np.float32)
     _shade(
@@ -72,6 +80,7 @@ def shade(
         surface.luma,
         source.level,
         source.confidence,
+        np.float32(sure),
         light.ambient + np.float32(LEAK) * (light.ambient @ grey - light.ambient),
         light.directions,
         light.rgbs,
@@ -116,6 +125,7 @@ def _shade(  # type: ignore[no-untyped-def]
     luma,
     source,
     confidence,
+    believed,
     ambient,
     directions,
     rgbs,
@@ -158,7 +168,7 @@ def _shade(  # type: ignore[no-untyped-def]
                 i, out,
             )  # fmt: skip
         for j in range(width):
-            sure = confidence[i, j]
+            sure = believed * confidence[i, j]
             floor = np.float32(SOURCE_FLOOR) + sure * np.float32(SURE_FLOOR - SOURCE_FLOOR)
             lift = source[i, j] - floor
             soft = np.float32(0.02 / SOURCE_FLOOR**2) * floor * floor
@@ -167,10 +177,11 @@ def _shade(  # type: ignore[no-untyped-def]
             out[0, i, j], out[1, i, j], out[2, i, j] = r * inverse, g * inverse, b * inverse
             bright[j] = inverse * (np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b)
         for j in range(width):  # alone, since the exponential is no vector's work
-            knee = np.float32(GAIN_KNEE) + confidence[i, j] * np.float32(SURE_KNEE - GAIN_KNEE)
+            sure = believed * confidence[i, j]
+            knee = np.float32(GAIN_KNEE) + sure * np.float32(SURE_KNEE - GAIN_KNEE)
             limited[j] = bright[j]
             if bright[j] > knee:
-                room = np.float32(GAIN_CAP) + confidence[i, j] * np.float32(SURE_CAP - GAIN_CAP) - knee
+                room = np.float32(GAIN_CAP) + sure * np.float32(SURE_CAP - GAIN_CAP) - knee
                 limited[j] = knee + room * (one - np.exp(-(bright[j] - knee) / room))
         for c in range(3):
             row, added = out[c, i], out[3 + c, i]

@@ -27,7 +27,7 @@ from lcvd.lighting.sh import sh_basis
 from lcvd.types import Face, FloatArray, Lighting
 from training.surface.evaluate import Trial, psnr, si_psnr
 
-LIFTED = 2.0  # a confidence at which the engine's limits hardly bind
+LIFTED = 1.2  # a confidence at which the engine's limits hardly bind
 PLAIN_LOW, PLAIN_HIGH = 0.2, 3.5
 DARK = 0.02  # of the face's light: a plain ratio divides by no less
 
