@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.relighting.denoise import NOTHING
+from engine.relighting.denoise import NOTHING, smooth_run, smoothed_columns
 from engine.relighting.grid import WorkingGrid
 from engine.relighting.pixels import STRIDE, load, store
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
@@ -47,8 +47,8 @@ def apply_gain(
     `alpha` [h,w,7] over the whole frame holds a linear function of colour and the ratio of person to background
     (engine.relighting.alpha). `background` [3,3] holds the background's RGB gain at the picture's centre, its change to
     the right edge and its change to the top edge, a row each (engine.relighting.background). `smooth` [4,rows,cols] on
-    `grid` says where noise is smoothed (engine.relighting.denoise); `noise` is the camera's, in code values of 255. W is
-    at most MAX_WIDTH_PX.
+    `grid` says where noise is smoothed (engine.relighting.denoise); `noise` is the camera's, in code values of 255. W
+    is at most MAX_WIDTH_PX.
     """
     dark = np.float32(min(max((DARK_PER_NOISE * noise / 255) ** 2, DARKEST), DARK))
     height, width = rgb.shape[:2]
@@ -184,7 +184,8 @@ def _apply(  # type: ignore[no-untyped-def]
     wide_fields, wide_alpha = np.empty((2, 6, width), np.float32), np.empty((2, 7, width), np.float32)
     wide_smooth = np.empty((2, 4, width), np.float32)
     held_fields, held_alpha, held_smooth = np.full(2, -1), np.full(2, -1), np.full(2, -1)
-    noisy = _any_of_row(smooth, fields.shape[0])
+    noisy = smoothed_columns(smooth, x_field, fields.shape[0])
+    whole = np.array([0, width])
     last_field, last_alpha = fields.shape[0] - 1, alpha.shape[0] - 1
     per_px = np.float32(2.0) / np.float32(width)
     for i in range(height):
@@ -195,11 +196,11 @@ def _apply(  # type: ignore[no-untyped-def]
         for row in range(f0, f1 + 1):
             if held_fields[row % 2] != row:
                 stretch(fields, row, x_field, wx_field, field_spans[row], held_fields, wide_fields)
-        calm = noisy[f0] or noisy[f1]
-        if calm:
+        begin, end = min(noisy[f0, 0], noisy[f1, 0]), max(noisy[f0, 1], noisy[f1, 1])
+        if begin < end:
             for row in range(f0, f1 + 1):
                 if held_smooth[row % 2] != row:
-                    stretch(smooth, row, x_field, wx_field, field_spans[row], held_smooth, wide_smooth)
+                    stretch(smooth, row, x_field, wx_field, whole, held_smooth, wide_smooth)
         for row in range(a0, a1 + 1):
             if held_alpha[row % 2] != row:
                 stretch(alpha, row, x_alpha, wx_alpha, alpha_spans[row], held_alpha, wide_alpha)
@@ -224,12 +225,10 @@ def _apply(  # type: ignore[no-untyped-def]
                     upper, lower = wide_fields[f0 % 2, c][first:stop], wide_fields[f1 % 2, c][first:stop]
                     for j in range(count):
                         line[c, j] = upper[j] + fv * (lower[j] - upper[j])
-                if calm:
-                    for c in range(4):
-                        upper, lower = wide_smooth[f0 % 2, c][first:stop], wide_smooth[f1 % 2, c][first:stop]
-                        for j in range(count):
-                            line[16 + c, j] = upper[j] + fv * (lower[j] - upper[j])
-                    _smooth(count, line)
+                if max(first, begin) < min(stop, end):
+                    smooth_run(
+                        wide_smooth[f0 % 2], wide_smooth[f1 % 2], fv, first, max(first, begin), min(stop, end), line
+                    )
                 if kind == INSIDE:
                     _light_inside(count, dark, line)
                 else:
@@ -240,24 +239,6 @@ def _apply(  # type: ignore[no-untyped-def]
                     _light_mixed(count, gain, dark, line)
             store(line, 13, bytes_, out[i][3 * first : 3 * stop])
             first = stop
-
-
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _any_of_row(smooth, rows):  # type: ignore[no-untyped-def]
-    """Return for each of the `rows` rows of a field whether any of its cells is smoothed; `smooth` may be empty."""
-    out = np.zeros(rows, np.bool_)
-    for i in range(smooth.shape[0]):
-        for k in range(smooth.shape[1]):
-            out[i] = out[i] or smooth[i, k, 0] > 0
-    return out
-
-
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _smooth(count, line):  # type: ignore[no-untyped-def]
-    """Move the pixels of a run, rows 13…15 of `line`, toward the local mean, rows 17…19, by the share of row 16."""
-    for c in range(3):
-        for j in range(count):
-            line[13 + c, j] += line[16, j] * (line[17 + c, j] - line[13 + c, j])
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
@@ -285,7 +266,7 @@ def faded(r, g, b, gr, gg, gb, dark):  # type: ignore[no-untyped-def]
     """Return a pixel's luma and its gains, of which the part above 1 fades where the pixel is darker than `dark`."""
     one, zero = np.float32(1.0), np.float32(0.0)
     luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-    trust = luma / (luma + dark)
+    trust = luma / (luma + np.float32(dark))
     gr = min(gr, one) + trust * max(gr - one, zero)
     gg = min(gg, one) + trust * max(gg - one, zero)
     gb = min(gb, one) + trust * max(gb - one, zero)
@@ -302,7 +283,7 @@ def lit_background(r, g, b, gr, gg, gb):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def lit_person(r, g, b, gr, gg, gb, sr, sg, sb, dark=np.float32(DARK)):  # type: ignore[no-untyped-def]
+def lit_person(r, g, b, gr, gg, gb, sr, sg, sb, dark=DARK):  # type: ignore[no-untyped-def]
     """Return a pixel of the person under its gain and specular term; all are squares of code values."""
     luma, gr, gg, gb = faded(r, g, b, gr, gg, gb, dark)
     r, g, b = r * gr, g * gg, b * gb

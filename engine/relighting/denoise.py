@@ -18,9 +18,12 @@ from lcvd.types import Face, FloatArray
 FROM, FULL = 1.4, 2.4
 MOST = 0.75  # largest share of the way to the mean
 EDGE = 2.5  # the coarse picture counts as flat while it varies by less than this many deviations of the noise
-SEEN, STRONG = 1.0, 3.0  # noise in code values (of 255): below the first none is seen, from the second on all is smoothed
+SEEN, STRONG = (
+    1.0,
+    3.0,
+)  # noise in code values (of 255): below the first none is seen, from the second on all is smoothed
 NOTHING = np.zeros((4, 0, 0), np.float32)
-MEMORY_S = 1.0
+MEMORY_S, EVERY_S = 1.0, 0.15
 UNKNOWN = 3.0  # code values, until dark pixels were seen
 DARK, BRIGHT = 10, 140  # code values between which noise is measured: what a light may lift
 SAMPLES = 48  # a side of the face's box
@@ -39,6 +42,8 @@ class NoiseLevel:
 
     def update(self, rgb: NDArray[np.uint8], face: Face) -> float:
         """Take in the face's part of a frame `rgb` [H,W,3] and return the noise."""
+        if self._t_s is not None and 0 <= face.t_s - self._t_s < EVERY_S:
+            return self.sigma
         low, high = face.vertices_px[:, :2].min(0), face.vertices_px[:, :2].max(0)
         found = np.empty(SAMPLES * SAMPLES, np.float32)
         count = _differences(rgb, int(low[0]), int(low[1]), int(high[0]), int(high[1]), found)
@@ -109,3 +114,40 @@ def _shares(mean, moments, gain, strength, edge, out):  # type: ignore[no-untype
             varies = max(moments[i, j, 1] - moments[i, j, 0] * moments[i, j, 0], zero)
             out[0, i, j] = strength * lift * edge / (varies + edge)
             out[1, i, j], out[2, i, j], out[3, i, j] = mean[i, j, 0], mean[i, j, 1], mean[i, j, 2]
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def smoothed_columns(smooth, low, rows):  # type: ignore[no-untyped-def]
+    """Return [rows,2]: the pixel columns of a field's rows that are smoothed, first and one past the last.
+
+    `smooth` may be empty; `low` [W] is the cell left of each column.
+    """
+    out = np.zeros((rows, 2), np.int64)
+    out[:, 0] = low.shape[0]
+    cols = smooth.shape[1]
+    for i in range(smooth.shape[0]):
+        first, last = cols, -1
+        for k in range(cols):
+            if smooth[i, k, 0] > 0:
+                first, last = min(first, k), k
+        if last >= 0:
+            out[i, 0] = np.searchsorted(low, max(first - 1, 0))
+            out[i, 1] = np.searchsorted(low, last + 1)
+    return out
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def smooth_run(upper, lower, down, start, first, stop, line):  # type: ignore[no-untyped-def]
+    """Move pixels toward the local mean, rows 13…15 of `line`, from column `first` to `stop`; it begins at `start`.
+
+    `upper` and `lower` [4,W] are the share of the way and the mean in the two rows of the field around this one.
+    """
+    for c in range(4):
+        a, b, mean = upper[c][first:stop], lower[c][first:stop], line[16 + c][first - start : stop - start]
+        for j in range(mean.shape[0]):
+            mean[j] = a[j] + down * (b[j] - a[j])
+    share = line[16][first - start : stop - start]
+    for c in range(3):
+        mean, pixel = line[17 + c][first - start : stop - start], line[13 + c][first - start : stop - start]
+        for j in range(mean.shape[0]):
+            pixel[j] += share[j] * (mean[j] - pixel[j])
