@@ -69,7 +69,7 @@ def smoothing(small: FloatArray, gain: FloatArray, grid: WorkingGrid, noise: flo
     mean = grid.sample(small)
     moments = np.empty((*gain.shape, 2), np.float32)
     _moments(mean, moments)
-    moments = cv2.blur(moments, (3, 3), borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+    moments = cv2.blur(moments, (3, 3), borderType=cv2.BORDER_REPLICATE)
     out = np.empty((4, *gain.shape), np.float32)
     edge = np.square(EDGE * noise / 255)
     _shares(mean, moments, gain, np.float32(strength), np.float32(edge), out)

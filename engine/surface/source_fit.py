@@ -50,7 +50,7 @@ def fitted_light(said: HeadLayers, weight: FloatArray) -> FittedLight:
     mean = both[..., 0] / np.maximum(both[..., 1], np.float32(1e-2))
     shadow = np.exp(np.sign(mean) * np.maximum(np.abs(mean) - np.float32(PLAIN), 0))
     wide = cv2.resize(shadow, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    return FittedLight(fit.astype(np.float32), wide)  # type: ignore[arg-type]
+    return FittedLight(fit.astype(np.float32), wide)
 
 
 def _robust_fit(
