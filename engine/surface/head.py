@@ -82,7 +82,8 @@ class HeadSurface:
             keep = np.float32(np.exp(-max(face.t_s - self._t_s, 0.0) / MEMORY_S))
             light = keep * self._light + (1 - keep) * light
             share = STILL_BLEND if self._is_still(face, crop) else MOVED_BLEND
-            fresh = self._layers + np.float32(share) * (fresh - self._layers)
+            shares = np.array([share, share, min(share, 1 - keep), share], np.float32)
+            fresh = self._layers + shares * (fresh - self._layers)
         self._layers, self._light, self._t_s = fresh, light, face.t_s
         self._rotation, self._side, self._age = face.rotation, crop.side, 0
 
