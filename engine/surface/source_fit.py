@@ -25,7 +25,7 @@ TUKEY, SPREAD = 3.0, 0.05  # biweight: zero at so many deviations, of which so m
 # A tenth of `SourceLight`'s: the whole head's normals leave less open than the face's do.
 RIDGE = np.array([1e-5, *3 * [7e-4], *5 * [5e-3]], np.float64)
 BROAD = 4.0 / STEP  # standard deviation, in taken pixels: lids and lips are narrower
-PLAIN = 0.15  # log of light: smaller differences are left to the fit
+PLAIN = 0.1  # log of light: smaller differences are left to the fit
 
 
 class FittedLight(NamedTuple):
