@@ -27,13 +27,13 @@ def coarse(rgb: np.ndarray) -> np.ndarray:
     return small.astype(np.float32) / np.float32(255)
 
 
-def lit(rgb: np.ndarray, gain: float, smooth: np.ndarray) -> np.ndarray:
+def lit(rgb: np.ndarray, gain: float, smooth: np.ndarray, noise: float = 4.0) -> np.ndarray:
     """Return `rgb` under one gain of squares, all of it person."""
     fields = np.zeros((6, GRID.rows, GRID.cols), np.float32)
     fields[:3] = gain
     alpha = np.zeros((120, 160, 7), np.float32)
     alpha[..., 3:] = 1
-    return apply_gain(rgb, fields, GRID, alpha, BACKGROUND, smooth)
+    return apply_gain(rgb, fields, GRID, alpha, BACKGROUND, smooth, noise)
 
 
 @pytest.mark.parametrize("sigma", [2.0, 5.0])
@@ -68,6 +68,14 @@ def test_lifted_noise_is_calmed_and_an_edge_stays() -> None:
     step = [picture[:, 161:164].mean() - picture[:, 156:159].mean() for picture in (plain, calm)]
     assert step[1] > 0.9 * step[0]
     assert calm.mean() == pytest.approx(plain.mean(), abs=0.5)
+
+
+def test_dark_pixels_are_lifted_as_far_as_noise_allows() -> None:
+    """Code value 12 hardly brightens where noise is as large; without noise it does."""
+    rgb = np.full((*SIZE, 3), 12, np.uint8)
+    noisy, quiet = (lit(rgb, 4.0, NOTHING, noise).mean() for noise in (6.0, 1.0))
+    assert noisy < 18
+    assert quiet > 21
 
 
 def test_what_is_not_lifted_keeps_every_byte() -> None:
