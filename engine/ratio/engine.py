@@ -195,7 +195,7 @@ class RatioStream:
             lit = Surface(normal, surface.rim, surface.skin, luma)
             fields = shade(lit, source, light, shadows, scene.amount, scene.noise)
             background = background_gain(lighting, scene.amount)
-            smooth = smoothing(scene.small, fields[1], grid, scene.noise)
+            smooth = smoothing(scene.small, mask, fields[1], grid, scene.noise)
         with self._stats.stage("relight"):
             return apply_gain(rgb, fields, grid, scene.coefficients, background, smooth, scene.noise)
 

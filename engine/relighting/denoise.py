@@ -57,11 +57,11 @@ class NoiseLevel:
         return self.sigma
 
 
-def smoothing(small: FloatArray, gain: FloatArray, grid: WorkingGrid, noise: float) -> FloatArray:
+def smoothing(small: FloatArray, mask: FloatArray, gain: FloatArray, grid: WorkingGrid, noise: float) -> FloatArray:
     """Return [4,rows,cols] on `grid`: the share of the way to the local mean, and that mean's RGB code values in 0…1.
 
-    `small` [h,w,3] is the whole frame's coarse picture, `gain` [rows,cols] the gain of squares, `noise` the frame's in
-    code values of 255. NOTHING where no cell is lifted or no noise is seen.
+    `small` [h,w,3] is the whole frame's coarse picture, `mask` [rows,cols] the person, `gain` [rows,cols] the gain of
+    squares, `noise` the frame's in code values of 255. NOTHING where no cell is lifted or no noise is seen.
     """
     strength = MOST * min(max((noise - SEEN) / (STRONG - SEEN), 0.0), 1.0)
     if strength <= 0 or float(gain.max()) <= FROM:
@@ -72,7 +72,7 @@ def smoothing(small: FloatArray, gain: FloatArray, grid: WorkingGrid, noise: flo
     moments = cv2.blur(moments, (3, 3), borderType=cv2.BORDER_REPLICATE)
     out = np.empty((4, *gain.shape), np.float32)
     edge = np.square(EDGE * noise / 255)
-    _shares(mean, moments, gain, np.float32(strength), np.float32(edge), out)
+    _shares(mean, moments, mask, gain, np.float32(strength), np.float32(edge), out)
     return out
 
 
@@ -106,13 +106,14 @@ def _moments(mean, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _shares(mean, moments, gain, strength, edge, out):  # type: ignore[no-untyped-def]
+def _shares(mean, moments, mask, gain, strength, edge, out):  # type: ignore[no-untyped-def]
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(gain.shape[0]):
         for j in range(gain.shape[1]):
             lift = min(max((gain[i, j] - np.float32(FROM)) * np.float32(1 / (FULL - FROM)), zero), one)
             varies = max(moments[i, j, 1] - moments[i, j, 0] * moments[i, j, 0], zero)
-            out[0, i, j] = strength * lift * edge / (varies + edge)
+            inside = min(max(np.float32(2.0) * mask[i, j] - one, zero), one)  # the wall is not lifted
+            out[0, i, j] = strength * inside * lift * edge / (varies + edge)
             out[1, i, j], out[2, i, j], out[3, i, j] = mean[i, j, 0], mean[i, j, 1], mean[i, j, 2]
 
 

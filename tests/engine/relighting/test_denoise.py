@@ -12,6 +12,7 @@ from lcvd.face.neutral import centred_face
 
 SIZE = (240, 320)
 GRID = WorkingGrid(0, 0, 320, 240, 96, 128, SIZE)
+PERSON = np.ones((GRID.rows, GRID.cols), np.float32)
 BACKGROUND = np.array([[1, 1, 1], [0, 0, 0], [0, 0, 0]], np.float32)
 
 
@@ -55,14 +56,14 @@ def test_nothing_is_smoothed_without_lift_or_noise() -> None:
     """A light that only dims, or a picture without noise, leaves the filter out."""
     rgb = dark(4.0)
     flat = np.ones((GRID.rows, GRID.cols), np.float32)
-    assert smoothing(coarse(rgb), FROM * flat, GRID, 4.0) is NOTHING
-    assert smoothing(coarse(rgb), 3 * flat, GRID, 0.5) is NOTHING
+    assert smoothing(coarse(rgb), PERSON, FROM * flat, GRID, 4.0) is NOTHING
+    assert smoothing(coarse(rgb), PERSON, 3 * flat, GRID, 0.5) is NOTHING
 
 
 def test_lifted_noise_is_calmed_and_an_edge_stays() -> None:
     """Noise of a lifted flat part falls by more than a third; the step beside it stays as steep as it was."""
     rgb = dark(4.0)
-    smooth = smoothing(coarse(rgb), np.full((GRID.rows, GRID.cols), 2.6, np.float32), GRID, 4.0)
+    smooth = smoothing(coarse(rgb), PERSON, np.full((GRID.rows, GRID.cols), 2.6, np.float32), GRID, 4.0)
     plain, calm = (lit(rgb, 2.6, each).astype(float) for each in (NOTHING, smooth))
     assert calm[20:220, 20:140].std() < 0.66 * plain[20:220, 20:140].std()
     step = [picture[:, 161:164].mean() - picture[:, 156:159].mean() for picture in (plain, calm)]
@@ -83,6 +84,12 @@ def test_what_is_not_lifted_keeps_every_byte() -> None:
     rgb = dark(4.0)
     gain = np.ones((GRID.rows, GRID.cols), np.float32)
     gain[:, GRID.cols // 2 :] = 2.6
-    smooth = smoothing(coarse(rgb), gain, GRID, 4.0)
+    smooth = smoothing(coarse(rgb), PERSON, gain, GRID, 4.0)
     assert np.array_equal(lit(rgb, 1.0, smooth)[:, :150], rgb[:, :150])
     assert not np.array_equal(lit(rgb, 1.0, smooth)[:, 170:], rgb[:, 170:])
+
+
+def test_the_wall_is_not_smoothed() -> None:
+    """Beside the person the light lifts nothing, whatever the field says there."""
+    gain = np.full((GRID.rows, GRID.cols), 2.6, np.float32)
+    assert not smoothing(coarse(dark(4.0)), 0 * PERSON, gain, GRID, 4.0)[0].any()
