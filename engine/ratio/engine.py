@@ -23,6 +23,7 @@ from engine.ratio.slow_matte import SlowMatte
 from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size, mean_within
 from engine.relighting.apply import apply_gain
 from engine.relighting.background import background_gain
+from engine.relighting.denoise import NoiseLevel, smoothing
 from engine.relighting.grid import WorkingGrid, grid_around
 from engine.relighting.pixels import MAX_WIDTH_PX
 from engine.relighting.shading import Surface, shade, source_shade
@@ -53,6 +54,7 @@ class Scene:
     coefficients: FloatArray  # [h,w,7] alpha as a function of colour (engine.relighting.alpha)
     alpha: FloatArray  # [h,w] person, coarse
     amount: float  # how much of the effect, fade and strength together, (0,1]
+    noise: float  # of the face's darker pixels, code values
 
 
 class RatioEngine(Engine):
@@ -108,11 +110,12 @@ class RatioStream:
     ) -> None:
         self._stats = config.stats
         self.network = network
-        self._heads: list[HeadSurface] = []  # of each person; used by `render` alone
+        self.heads: list[HeadSurface] = []  # of each person; used by `render` alone, replaced by `training.surface`
         self._tracker = tracker
         self._mask = PersonMask(matte)
         self._correction = correction
         self._source = SourceLight(face_mesh())
+        self._noise = NoiseLevel()
         self._transition = LightTransition(config.lighting)
         self._fade = 0.0
         self._before: tuple[float, tuple[int, ...]] | None = None  # last frame's time and shape
@@ -143,6 +146,8 @@ class RatioStream:
             self._last = face, mask
             with self._stats.stage("source"):
                 self._source.update(frame.rgb, face)
+                if not face.held:
+                    self._noise.update(frame.rgb, face)
         elif self._fade == 0:
             self._forget()
         company = self._company.update(frame.rgb, others, step)
@@ -159,7 +164,7 @@ class RatioStream:
                 coefficients = alpha_coefficients(small, mask)
                 alpha = alpha_at(coefficients, small)
             people = (LitFace(shown, self._source.coefficients, 1.0), *company)
-            scene = Scene(people, small, coefficients, alpha, amount)
+            scene = Scene(people, small, coefficients, alpha, amount, self._noise.sigma)
         return Work((frame,), (face,), (lighting,), scene)
 
     def render(self, work: Work) -> list[Frame]:
@@ -188,7 +193,7 @@ class RatioStream:
         count = len(scene.people)
         self._grids = (self._grids + [None] * count)[:count]
         if self.network is not None:
-            self._heads = (self._heads + [HeadSurface(self.network) for _ in range(count)])[:count]
+            self.heads = (self.heads + [HeadSurface(self.network) for _ in range(count)])[:count]
         pictures = [self._relit_for(index, rgb, scene, lighting) for index in range(count)]
         if count == 1:
             return pictures[0]
@@ -204,16 +209,17 @@ class RatioStream:
             luma = grid.sample(mean_within(scene.small, scene.alpha))
             surface = person_surface(person.face, mask, grid)
             normal, source = surface.normal, source_shade(surface.normal, person.source)
-            if self._heads:
-                normal, source = self._heads[index].refine(rgb, person.face, surface, mask, person.source, grid)
+            if self.heads:
+                normal, source = self.heads[index].refine(rgb, person.face, surface, mask, person.source, grid)
         with self._stats.stage("shadow"):
             shadows = cast_shadows(surface.depth, light, grid.cell_px / person.face.width_px)
         with self._stats.stage("shade"):
             lit = Surface(normal, surface.rim, surface.skin, luma)
-            fields = shade(lit, source, light, shadows, scene.amount)
+            fields = shade(lit, source, light, shadows, scene.amount, scene.noise)
             background = background_gain(lighting, scene.amount)
+            smooth = smoothing(scene.small, mask, fields[1], grid, scene.noise)
         with self._stats.stage("relight"):
-            return apply_gain(rgb, fields, grid, scene.coefficients, background)
+            return apply_gain(rgb, fields, grid, scene.coefficients, background, smooth, scene.noise)
 
     def _elapsed_s(self, frame: Frame) -> float:
         """Return the time since the last frame; FADE_S after a start or a change of size, so that neither fades in."""
@@ -230,6 +236,7 @@ class RatioStream:
         if self._correction is not None:
             self._correction.reset()
         self._source.reset()
+        self._noise.reset()
         self._company.reset()
 
 

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.relighting.denoise import NOTHING, smooth_run, smoothed_columns
 from engine.relighting.grid import WorkingGrid
 from engine.relighting.pixels import STRIDE, load, store
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
@@ -24,21 +25,32 @@ KNEE = 0.8
 DESATURATION = 0.1  # deep shade loses this share of its colour: a display's shadows look more saturated than skin's
 SPECULAR_BASE = 0.008  # squared code value: darker hair gets the specular term of hair this bright
 RIM_SPILL = 0.1  # share of the rim's specular term that falls on the background beside it, as lens glare does
-DARK = 0.004  # squared code value (16/255) below which a gain > 1 fades: it would only lift noise
+# Squared code value below which a gain > 1 fades, since it would only lift noise: 16/255, and on a person no more than
+# DARK_PER_NOISE deviations of the camera's noise.
+DARK, DARKEST, DARK_PER_NOISE = 0.004, 0.0003, 3.0
 NOBODY, INSIDE, MIXED = 0, 1, 2  # kinds of a run: nothing of the person, the person alone, what only alpha can tell
 LEAST_CELLS = 6  # a shorter run does not pay for a loop of its own
 
 
 def apply_gain(
-    rgb: NDArray[np.uint8], fields: FloatArray, grid: WorkingGrid, alpha: FloatArray, background: FloatArray
+    rgb: NDArray[np.uint8],
+    fields: FloatArray,
+    grid: WorkingGrid,
+    alpha: FloatArray,
+    background: FloatArray,
+    smooth: FloatArray = NOTHING,
+    noise: float = 6.0,
 ) -> NDArray[np.uint8]:
     """Return `rgb` [H,W,3] with the gains applied, as a new array [H,W,3].
 
     `fields` [6,rows,cols] on `grid` holds the person's RGB gain and RGB specular term (engine.relighting.shading).
     `alpha` [h,w,7] over the whole frame holds a linear function of colour and the ratio of person to background
     (engine.relighting.alpha). `background` [3,3] holds the background's RGB gain at the picture's centre, its change to
-    the right edge and its change to the top edge, a row each (engine.relighting.background). W is at most MAX_WIDTH_PX.
+    the right edge and its change to the top edge, a row each (engine.relighting.background). `smooth` [4,rows,cols] on
+    `grid` says where noise is smoothed (engine.relighting.denoise); `noise` is the camera's, in code values of 255. W
+    is at most MAX_WIDTH_PX.
     """
+    dark = np.float32(min(max((DARK_PER_NOISE * noise / 255) ** 2, DARKEST), DARK))
     height, width = rgb.shape[:2]
     x_field, wx_field = taps(width, grid.x0, grid.width, grid.cols)
     y_field, wy_field = taps(height, grid.y0, grid.height, grid.rows)
@@ -48,9 +60,10 @@ def apply_gain(
     out = np.empty_like(rgb, order="C")
     _apply(
         np.ascontiguousarray(rgb).reshape(height, -1),
-        fields.transpose(1, 2, 0), x_field, wx_field, y_field, wy_field, _used(spans, y_alpha, y_field, grid.rows),
+        fields.transpose(1, 2, 0), smooth.transpose(1, 2, 0),
+        x_field, wx_field, y_field, wy_field, _used(spans, y_alpha, y_field, grid.rows),
         alpha, x_alpha, wx_alpha, y_alpha, wy_alpha, _used(spans, y_alpha, y_alpha, alpha.shape[0]),
-        ends, kinds, background, out.reshape(height, -1),
+        ends, kinds, background, dark, out.reshape(height, -1),
     )  # fmt: skip
     return out
 
@@ -159,17 +172,20 @@ def _used(spans, y_alpha, y_field, rows):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _apply(  # type: ignore[no-untyped-def]
-    rgb, fields, x_field, wx_field, y_field, wy_field, field_spans,
-    alpha, x_alpha, wx_alpha, y_alpha, wy_alpha, alpha_spans, ends, kinds, background, out,
+    rgb, fields, smooth, x_field, wx_field, y_field, wy_field, field_spans,
+    alpha, x_alpha, wx_alpha, y_alpha, wy_alpha, alpha_spans, ends, kinds, background, dark, out,
 ):  # fmt: skip
     height, width = rgb.shape[0], rgb.shape[1] // 3
     # One scratch array of constant shape, and all callees inlined: LLVM can then prove that its rows do not overlap,
     # and vectorises.
-    line = np.empty((16, STRIDE), np.float32)
+    line = np.empty((20, STRIDE), np.float32)
     bytes_ = np.empty((3, STRIDE), np.uint8)
     gain = np.empty((2, 3), np.float32)
     wide_fields, wide_alpha = np.empty((2, 6, width), np.float32), np.empty((2, 7, width), np.float32)
-    held_fields, held_alpha = np.full(2, -1), np.full(2, -1)
+    wide_smooth = np.empty((2, 4, width), np.float32)
+    held_fields, held_alpha, held_smooth = np.full(2, -1), np.full(2, -1), np.full(2, -1)
+    noisy = smoothed_columns(smooth, x_field, fields.shape[0])
+    whole = np.array([0, width])
     last_field, last_alpha = fields.shape[0] - 1, alpha.shape[0] - 1
     per_px = np.float32(2.0) / np.float32(width)
     for i in range(height):
@@ -180,6 +196,11 @@ def _apply(  # type: ignore[no-untyped-def]
         for row in range(f0, f1 + 1):
             if held_fields[row % 2] != row:
                 stretch(fields, row, x_field, wx_field, field_spans[row], held_fields, wide_fields)
+        begin, end = min(noisy[f0, 0], noisy[f1, 0]), max(noisy[f0, 1], noisy[f1, 1])
+        if begin < end:
+            for row in range(f0, f1 + 1):
+                if held_smooth[row % 2] != row:
+                    stretch(smooth, row, x_field, wx_field, whole, held_smooth, wide_smooth)
         for row in range(a0, a1 + 1):
             if held_alpha[row % 2] != row:
                 stretch(alpha, row, x_alpha, wx_alpha, alpha_spans[row], held_alpha, wide_alpha)
@@ -204,14 +225,18 @@ def _apply(  # type: ignore[no-untyped-def]
                     upper, lower = wide_fields[f0 % 2, c][first:stop], wide_fields[f1 % 2, c][first:stop]
                     for j in range(count):
                         line[c, j] = upper[j] + fv * (lower[j] - upper[j])
+                if max(first, begin) < min(stop, end):
+                    smooth_run(
+                        wide_smooth[f0 % 2], wide_smooth[f1 % 2], fv, first, max(first, begin), min(stop, end), line
+                    )
                 if kind == INSIDE:
-                    _light_inside(count, line)
+                    _light_inside(count, dark, line)
                 else:
                     for c in range(7):
                         upper, lower = wide_alpha[a0 % 2, c][first:stop], wide_alpha[a1 % 2, c][first:stop]
                         for j in range(count):
                             line[6 + c, j] = upper[j] + av * (lower[j] - upper[j])
-                    _light_mixed(count, gain, line)
+                    _light_mixed(count, gain, dark, line)
             store(line, 13, bytes_, out[i][3 * first : 3 * stop])
             first = stop
 
@@ -237,11 +262,11 @@ def roll_off(r, g, b, gain):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def faded(r, g, b, gr, gg, gb):  # type: ignore[no-untyped-def]
-    """Return a pixel's luma and its gains, of which the part above 1 fades where the pixel is dark."""
+def faded(r, g, b, gr, gg, gb, dark):  # type: ignore[no-untyped-def]
+    """Return a pixel's luma and its gains, of which the part above 1 fades where the pixel is darker than `dark`."""
     one, zero = np.float32(1.0), np.float32(0.0)
     luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-    trust = luma / (luma + np.float32(DARK))
+    trust = luma / (luma + np.float32(dark))
     gr = min(gr, one) + trust * max(gr - one, zero)
     gg = min(gg, one) + trust * max(gg - one, zero)
     gb = min(gb, one) + trust * max(gb - one, zero)
@@ -251,16 +276,16 @@ def faded(r, g, b, gr, gg, gb):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def lit_background(r, g, b, gr, gg, gb):  # type: ignore[no-untyped-def]
     """Return a pixel of the background under its gain; all are squares of code values."""
-    _, gr, gg, gb = faded(r, g, b, gr, gg, gb)
+    _, gr, gg, gb = faded(r, g, b, gr, gg, gb, np.float32(DARK))
     r, g, b = r * gr, g * gg, b * gb
     keep = roll_off(r, g, b, max(max(gr, gg), gb))
     return r * keep, g * keep, b * keep
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def lit_person(r, g, b, gr, gg, gb, sr, sg, sb):  # type: ignore[no-untyped-def]
+def lit_person(r, g, b, gr, gg, gb, sr, sg, sb, dark=DARK):  # type: ignore[no-untyped-def]
     """Return a pixel of the person under its gain and specular term; all are squares of code values."""
-    luma, gr, gg, gb = faded(r, g, b, gr, gg, gb)
+    luma, gr, gg, gb = faded(r, g, b, gr, gg, gb, dark)
     r, g, b = r * gr, g * gg, b * gb
     grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
     paler = np.float32(DESATURATION) * max(luma - grey, np.float32(0.0)) / (luma + np.float32(1e-4))
@@ -306,17 +331,17 @@ def _light_background(count, gain, line):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _light_inside(count, line):  # type: ignore[no-untyped-def]
+def _light_inside(count, dark, line):  # type: ignore[no-untyped-def]
     """Relight a run of pixels that holds the person alone; rows 0…5 of `line` are gain and specular term."""
     for j in range(count):
         r, g, b = line[13, j] * line[13, j], line[14, j] * line[14, j], line[15, j] * line[15, j]
         line[13, j], line[14, j], line[15, j] = lit_person(
-            r, g, b, line[0, j], line[1, j], line[2, j], line[3, j], line[4, j], line[5, j]
+            r, g, b, line[0, j], line[1, j], line[2, j], line[3, j], line[4, j], line[5, j], dark
         )
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _light_mixed(count, gain, line):  # type: ignore[no-untyped-def]
+def _light_mixed(count, gain, dark, line):  # type: ignore[no-untyped-def]
     """Relight a run of pixels that may hold the person and the background.
 
     Rows of `line`: gain (3), specular (3), alpha's colour coefficients and offset (4), ratio (3), the pixels (3).
@@ -339,7 +364,7 @@ def _light_mixed(count, gain, line):  # type: ignore[no-untyped-def]
         gr += sr * (line[0, j] - gr)
         gg += sg * (line[1, j] - gg)
         gb += sb * (line[2, j] - gb)
-        luma, gr, gg, gb = faded(r, g, b, gr, gg, gb)
+        luma, gr, gg, gb = faded(r, g, b, gr, gg, gb, dark)
         r, g, b = r * gr, g * gg, b * gb
         grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
         paler = np.float32(DESATURATION) * max(luma - grey, zero) / (luma + np.float32(1e-4)) * person

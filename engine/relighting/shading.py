@@ -12,18 +12,20 @@ import numba
 import numpy as np
 
 from engine.relighting.apply import SPECULAR_BASE
-from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
+from lcvd.lighting.colour import LUMA, LUMA_B, LUMA_G, LUMA_R
 from lcvd.lighting.lighting import PackedLighting
 from lcvd.types import FloatArray
 
 # A source light below this is not believed: what is darker is shadow, or paint. Where the surface network is sure of
-# the light that fell somewhere, the floor and the gain's cap move to the second figures.
-SOURCE_FLOOR, SURE_FLOOR = 0.15, 0.08
-# A camera's white balance and its three broad sensor curves take this share of a light's colour; without it candlelight
-# would leave the face a single hue.
+# the light that fell somewhere, the floor and the gain's cap move to the second figures, as far as noise allows.
+SOURCE_FLOOR, SURE_FLOOR = 0.15, 0.04
+# A camera's white balance and its three broad sensor curves take this share of a lamp's colour; without it candlelight
+# would leave the face a single hue. An environment is a picture as a camera takes it.
 LEAK = 0.22
 GAIN_KNEE, GAIN_CAP, GAIN_FLOOR = 1.4, 2.6, 0.05
-SURE_KNEE, SURE_CAP = 1.8, 4.5
+SURE_KNEE, SURE_CAP = 2.5, 7.0
+# Noise in code values of 255: up to the first a sure light is believed whole, from the second on by LEAST_SURE.
+QUIET, NOISY, LEAST_SURE = 2.0, 8.0, 0.3
 SPECULAR, SHININESS = 0.24, 24
 # Pixels are relit as squares of their code values, which makes the untouched picture exact. A gain for light as
 # displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). The kernel computes
@@ -56,14 +58,21 @@ def source_shade(normal: FloatArray, coefficients: FloatArray) -> SourceShade:
 
 
 def shade(
-    surface: Surface, source: SourceShade, light: PackedLighting, shadows: FloatArray, amount: float
+    surface: Surface,
+    source: SourceShade,
+    light: PackedLighting,
+    shadows: FloatArray,
+    amount: float,
+    noise: float = 0.0,
 ) -> FloatArray:
     """Return [6,H,W]: the RGB gain, and the RGB specular term to add per luma, all of squared code values.
 
     `shadows` [L,H,W], 1 = in shadow, belongs to the first L directional lights. `amount` in [0,1] fades between nothing
-    (gain 1) and the whole effect.
+    (gain 1) and the whole effect. `noise` is the camera's, in code values of 255: it narrows the gain's limits.
     """
+    sure = 1 - (1 - LEAST_SURE) * min(max((noise - QUIET) / (NOISY - QUIET), 0.0), 1.0)
     out = np.empty((6, *surface.rim.shape), np.float32)
+    grey = LUMA.astype(np.float32)
     _shade(
         surface.normal,
         surface.rim,
@@ -71,9 +80,11 @@ def shade(
         surface.luma,
         source.level,
         source.confidence,
-        light.ambient,
+        np.float32(sure),
+        light.ambient + np.float32(LEAK) * (light.ambient @ grey - light.ambient),
         light.directions,
         light.rgbs,
+        light.rgbs + np.float32(LEAK) * ((light.rgbs @ grey)[:, None] - light.rgbs),
         light.wraps,
         light.shadows,
         light.count,
@@ -114,9 +125,11 @@ def _shade(  # type: ignore[no-untyped-def]
     luma,
     source,
     confidence,
+    believed,
     ambient,
     directions,
     rgbs,
+    leaky,
     wraps,
     strengths,
     count,
@@ -151,10 +164,11 @@ def _shade(  # type: ignore[no-untyped-def]
         for k in range(count):
             shadow = shadows[k, i] if k < shadows.shape[0] else unshadowed
             _add_directional(
-                line, rim[i], skin[i], shadow, directions[k], rgbs[k], wraps[k], strengths[k], specular, i, out
-            )
+                line, rim[i], skin[i], shadow, directions[k], rgbs[k], leaky[k], wraps[k], strengths[k], specular,
+                i, out,
+            )  # fmt: skip
         for j in range(width):
-            sure = confidence[i, j]
+            sure = believed * confidence[i, j]
             floor = np.float32(SOURCE_FLOOR) + sure * np.float32(SURE_FLOOR - SOURCE_FLOOR)
             lift = source[i, j] - floor
             soft = np.float32(0.02 / SOURCE_FLOOR**2) * floor * floor
@@ -163,16 +177,16 @@ def _shade(  # type: ignore[no-untyped-def]
             out[0, i, j], out[1, i, j], out[2, i, j] = r * inverse, g * inverse, b * inverse
             bright[j] = inverse * (np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b)
         for j in range(width):  # alone, since the exponential is no vector's work
-            knee = np.float32(GAIN_KNEE) + confidence[i, j] * np.float32(SURE_KNEE - GAIN_KNEE)
+            sure = believed * confidence[i, j]
+            knee = np.float32(GAIN_KNEE) + sure * np.float32(SURE_KNEE - GAIN_KNEE)
             limited[j] = bright[j]
             if bright[j] > knee:
-                room = np.float32(GAIN_CAP) + confidence[i, j] * np.float32(SURE_CAP - GAIN_CAP) - knee
+                room = np.float32(GAIN_CAP) + sure * np.float32(SURE_CAP - GAIN_CAP) - knee
                 limited[j] = knee + room * (one - np.exp(-(bright[j] - knee) / room))
         for c in range(3):
             row, added = out[c, i], out[3 + c, i]
             for j in range(width):
                 colour = row[j] / max(bright[j], np.float32(1e-4))
-                colour += np.float32(LEAK) * (one - colour)
                 gain = max(limited[j] * colour, np.float32(GAIN_FLOOR))
                 eighth = np.sqrt(np.sqrt(np.sqrt(gain)))
                 sixteenth = np.sqrt(eighth)
@@ -186,7 +200,9 @@ def _shade(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _add_directional(line, rim, skin, shadow, direction, rgb, wide, strength, specular, i, out):  # type: ignore[no-untyped-def]
+def _add_directional(  # type: ignore[no-untyped-def]
+    line, rim, skin, shadow, direction, rgb, leaky, wide, strength, specular, i, out
+):  # fmt: skip
     """Add one light to row `i` of `out` [6,H,W]: what it gives surfaces, and its specular and rim terms."""
     one, zero = np.float32(1.0), np.float32(0.0)
     lx, ly, lz = direction[0], direction[1], direction[2]
@@ -213,9 +229,9 @@ def _add_directional(line, rim, skin, shadow, direction, rgb, wide, strength, sp
         half = max((cosine + z) * per_half, zero) if cosine > zero else zero
         highlight = shine * half**SHININESS * skin[j]
         diffuse, extra = response * visible, highlight * visible + edge * np.float32(RIM)
-        out[0, i, j] += rgb[0] * diffuse
-        out[1, i, j] += rgb[1] * diffuse
-        out[2, i, j] += rgb[2] * diffuse
+        out[0, i, j] += leaky[0] * diffuse
+        out[1, i, j] += leaky[1] * diffuse
+        out[2, i, j] += leaky[2] * diffuse
         out[3, i, j] += rgb[0] * extra
         out[4, i, j] += rgb[1] * extra
         out[5, i, j] += rgb[2] * extra

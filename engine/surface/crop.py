@@ -40,7 +40,11 @@ class SurfaceCrop:
                 inner, above, side - above - inner.shape[0], before, side - before - inner.shape[1],
                 cv2.BORDER_REPLICATE,
             )  # fmt: skip
-        return cv2.resize(inner, (SIDE, SIDE), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+        # Halving has a fast path in OpenCV; area means of the whole way would cost three times as much.
+        while inner.shape[0] >= 2.5 * SIDE:
+            half = inner.shape[0] // 2
+            inner = cv2.resize(inner[: 2 * half, : 2 * half], (half, half), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        return cv2.resize(inner, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
     def from_grid(self, field: FloatArray, grid: WorkingGrid) -> FloatArray:
         """Sample a field [rows,cols] or [rows,cols,C], C ≤ 4, of the working grid at the square's pixels."""

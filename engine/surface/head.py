@@ -34,7 +34,7 @@ class HeadSurface:
 
     def reset(self) -> None:
         """Forget the head."""
-        self._layers: FloatArray | None = None  # [S,S,4]: normal, confidence
+        self._layers: FloatArray | None = None  # [S,S,4]: the normal's x and y, shadow (FittedLight), confidence
         self._light: FloatArray | None = None  # [9] irradiance coefficients of the light in the picture
         self._rotation: FloatArray | None = None
         self._side = self._t_s = 0.0
@@ -76,12 +76,14 @@ class HeadSurface:
     ) -> None:
         said = self._network(crop.picture(rgb), crop.from_grid(surface.normal, grid), crop.from_grid(mask, grid))
         sure = said.confidence * self._fade
-        fresh, light = np.dstack((said.normal, sure)), fitted_light(said, sure)
+        light, shadow = fitted_light(said, sure)
+        fresh = np.dstack((said.normal[..., :2], shadow, sure))
         if self._layers is not None and self._light is not None:
             keep = np.float32(np.exp(-max(face.t_s - self._t_s, 0.0) / MEMORY_S))
             light = keep * self._light + (1 - keep) * light
             share = STILL_BLEND if self._is_still(face, crop) else MOVED_BLEND
-            fresh = self._layers + np.float32(share) * (fresh - self._layers)
+            shares = np.array([share, share, min(share, 1 - keep), share], np.float32)
+            fresh = self._layers + shares * (fresh - self._layers)
         self._layers, self._light, self._t_s = fresh, light, face.t_s
         self._rotation, self._side, self._age = face.rotation, crop.side, 0
 
@@ -109,16 +111,18 @@ def _lay(own, mask, seen, source, light, normal, level, confidence):  # type: ig
     for i in range(level.shape[0]):
         for j in range(width):
             sure[j] = seen[i, j, 3]
-            x[j] = own[i, j, 0] + sure[j] * (seen[i, j, 0] - own[i, j, 0])
-            y[j] = own[i, j, 1] + sure[j] * (seen[i, j, 1] - own[i, j, 1])
-            z[j] = own[i, j, 2] + sure[j] * (seen[i, j, 2] - own[i, j, 2])
+            nx, ny = seen[i, j, 0], seen[i, j, 1]
+            nz = np.sqrt(max(one - nx * nx - ny * ny, zero))  # what is seen faces the viewer
+            x[j] = own[i, j, 0] + sure[j] * (nx - own[i, j, 0])
+            y[j] = own[i, j, 1] + sure[j] * (ny - own[i, j, 1])
+            z[j] = own[i, j, 2] + sure[j] * (nz - own[i, j, 2])
         for j in range(width):
             inverse = one / (np.sqrt(x[j] * x[j] + y[j] * y[j] + z[j] * z[j]) + np.float32(1e-6))
             x[j], y[j], z[j] = x[j] * inverse, y[j] * inverse, z[j] * inverse
             # The wall behind has no light of its own here: there the engine's limits stay.
             held = sure[j] * min(max((mask[i, j] - np.float32(0.3)) * np.float32(2.5), zero), one)
             before = basis_dot(x[j], y[j], z[j], source)
-            level[i, j] = before + held * (basis_dot(x[j], y[j], z[j], light) - before)
+            level[i, j] = before + held * (basis_dot(x[j], y[j], z[j], light) * seen[i, j, 2] - before)
             confidence[i, j] = held
         for j in range(width):
             normal[i, j, 0], normal[i, j, 1], normal[i, j, 2] = x[j], y[j], z[j]

@@ -63,8 +63,12 @@ def _read(answer, normal, better, light, confidence):  # type: ignore[no-untyped
             z = max(normal[i, j, 2] + a[2], np.float32(0.02))  # no visible surface faces away from the viewer
             inverse = np.float32(1.0) / np.sqrt(x * x + y * y + z * z)
             better[i, j, 0], better[i, j, 1], better[i, j, 2] = x * inverse, y * inverse, z * inverse
-            # Luminance of the logs: a mean in place of a sum of exponentials, which a lamp's colour hardly changes.
-            light[i, j] = np.float32(LUMA_R) * a[3] + np.float32(LUMA_G) * a[4] + np.float32(LUMA_B) * a[5]
+            # Logarithm of the luminance: the mean of the logs and half of their variance, which stand for a sum of
+            # exponentials as far as a lamp's colour goes.
+            mean = np.float32(LUMA_R) * a[3] + np.float32(LUMA_G) * a[4] + np.float32(LUMA_B) * a[5]
+            r, g, b = a[3] - mean, a[4] - mean, a[5] - mean
+            spread = np.float32(LUMA_R) * r * r + np.float32(LUMA_G) * g * g + np.float32(LUMA_B) * b * b
+            light[i, j] = mean + np.float32(0.5) * spread
             expected = np.exp(min(max(a[6], np.float32(-4.0)), np.float32(2.0)))
             sure = (np.float32(DOUBTED) - expected) * np.float32(1 / (DOUBTED - BELIEVED))
             confidence[i, j] = min(max(sure, np.float32(0.0)), np.float32(1.0))

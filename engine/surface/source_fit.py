@@ -1,36 +1,72 @@
-"""fitted_light turns the network's light, pixel by pixel, into one light of order 2 that explains it.
+"""fitted_light turns the network's light, pixel by pixel, into one light of order 2 and the broad shadows beside it.
 
-Pixel by pixel it takes dark lids, brows and lips for shadow in part, and a face that is freed of them looks processed;
-an order-2 light on the network's normals cannot say such things, and is nearly all that relighting needs (docs/LOG.md).
+Pixel by pixel the network takes dark lids, brows and lips for shadow in part, and a face that is freed of them looks
+processed. An order-2 light on the network's normals cannot say such things; but nor can it say what hard light does to
+a head, which throws half of it into shadow. What the fit leaves is therefore kept where it is broad and plain.
 """
 
-import numpy as np
+from typing import NamedTuple
 
-from engine.relighting.source_light import RIDGE, prior
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.relighting.source_light import prior
+from engine.surface.crop import SIDE
 from engine.surface.network import HeadLayers
 from lcvd.lighting.sh import sh_basis
 from lcvd.types import FloatArray
 
-STEP = 2  # every other pixel is enough
-ROUNDS = 3
+STEP = 3  # every third pixel is enough for what is smooth; odd, so that the taken ones lie in the middle
+ROUNDS = 4
 DARKEST, BRIGHTEST = -3.2, 1.4  # log of light over the face's mean
 LEAST = 0.08  # errors count relative to the light, but not below this
+TUKEY, SPREAD = 3.0, 0.05  # biweight: zero at so many deviations, of which so much is always allowed
+# A tenth of `SourceLight`'s: the whole head's normals leave less open than the face's do.
+RIDGE = np.array([1e-5, *3 * [7e-4], *5 * [5e-3]], np.float64)
+BROAD = 4.0 / STEP  # standard deviation, in taken pixels: lids and lips are narrower
+PLAIN = 0.1  # log of light: smaller differences are left to the fit
 
 
-def fitted_light(said: HeadLayers, weight: FloatArray) -> FloatArray:
-    """Return irradiance coefficients [9] of luminance (basis of lcvd.lighting.sh), 1 on the face's mean.
+class FittedLight(NamedTuple):
+    """The light in the picture: luminance is `sh_basis(normal) @ coefficients` times `shadow`."""
 
-    `weight` [S,S] says how much each pixel counts. Errors are relative, so that a dark half counts as a bright one
-    does: least squares, weighted anew by the fit's own light; the ridge is that of `SourceLight`.
+    coefficients: FloatArray  # [9] irradiance coefficients of luminance (basis of lcvd.lighting.sh), 1 on the face
+    shadow: FloatArray  # [S,S] factor, 1 where the coefficients say it all
+
+
+def fitted_light(said: HeadLayers, weight: FloatArray) -> FittedLight:
+    """Return the light that explains the network's. `weight` [S,S] says how much each pixel counts.
+
+    Errors are relative, so that a dark half counts as a bright one does: least squares, weighted anew by the fit's own
+    light and by Tukey's biweight, so that cast shadows and paint do not bend it.
     """
-    basis = sh_basis(said.normal[::STEP, ::STEP].reshape(-1, 3)).astype(np.float64)
-    level = np.exp(np.clip(said.light[::STEP, ::STEP].ravel(), DARKEST, BRIGHTEST)).astype(np.float64)
-    counts = weight[::STEP, ::STEP].ravel().astype(np.float64)
+    normal, log, counts = (layer[STEP // 2 :: STEP, STEP // 2 :: STEP] for layer in (said.normal, said.light, weight))
+    log = np.clip(log, DARKEST, BRIGHTEST)
+    basis = sh_basis(normal.reshape(-1, 3)).astype(np.float64)
+    fit = _robust_fit(basis, np.exp(log.ravel().astype(np.float64)), counts.ravel().astype(np.float64))
+    left = log - np.log(np.maximum(basis @ fit, LEAST)).astype(np.float32).reshape(log.shape)
+    both = cv2.GaussianBlur(np.dstack((left * counts, counts)), (0, 0), BROAD)
+    mean = both[..., 0] / np.maximum(both[..., 1], np.float32(1e-2))
+    shadow = np.exp(np.sign(mean) * np.maximum(np.abs(mean) - np.float32(PLAIN), 0))
+    wide = cv2.resize(shadow, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    return FittedLight(fit.astype(np.float32), wide)
+
+
+def _robust_fit(
+    basis: NDArray[np.float64], level: NDArray[np.float64], counts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the coefficients [9] of `basis` [N,9] that explain `level` [N] > 0, each counted by `counts` [N]."""
     usual = prior().astype(np.float64)
-    fit = usual
+    fit, trust = usual, counts
+    certain = counts > 0.3
     for _ in range(ROUNDS):
-        w = counts / np.square(np.maximum(basis @ fit, LEAST))
+        w = trust / np.square(np.maximum(basis @ fit, LEAST))
         total = w.sum() + 1e-3
         weighted = basis * w[:, None]
         fit = np.linalg.solve(weighted.T @ basis + total * np.diag(RIDGE), weighted.T @ level + total * RIDGE * usual)
-    return fit.astype(np.float32)
+        if certain.any():
+            error = np.abs(level / np.maximum(basis @ fit, LEAST) - 1)
+            u = np.minimum(error / (TUKEY * (1.4826 * np.median(error[certain]) + SPREAD)), 1)
+            trust = counts * np.square(1 - u * u)
+    return fit

@@ -5,6 +5,7 @@ PSNR within the person, plain and after the best single gain (si-PSNR), both in 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +23,12 @@ from training.heads.scanned.clip import moved_points, random_motion
 from training.heads.scanned.facekit import FaceKit
 from training.heads.scanned.parts import Part
 from training.heads.scanned.person import random_scanned_person
-from training.heads.scanned.render import posed, render
+from training.heads.scanned.render import Picture, posed, render
 from training.heads.scanned.room import Room, fibonacci, random_room
-from training.heads.scanned.webcam import random_webcam
+from training.heads.scanned.webcam import Webcam, random_webcam
 
 DIRECTIONS = 200
+PLAIN_CAMERA = Webcam(0.3, np.ones(3, np.float32), 1.0, 0.002, 0.001, 0.3, 0.0, 98)
 FRAMES, SIZE = 6, 320
 
 
@@ -39,6 +41,8 @@ class Trial(NamedTuple):
     skin: NDArray[np.bool_]
     harshness: float  # log of the bright over the dark half of the face
     tone: float  # luminance of the skin's albedo
+    picture: Picture  # the truth of the last frame
+    level: float  # luminance of the light on the face's skin there
 
 
 def room_of(light: Lighting) -> Room:
@@ -50,14 +54,30 @@ def room_of(light: Lighting) -> Room:
     )
 
 
-def trial(kit: FaceKit, seed: int, lights: Sequence[Lighting]) -> Trial:
-    """Renders one held-out person under a room and under `lights`."""
+def window_room(rng: np.random.Generator) -> Room:
+    """Draws the room that relighting finds hardest: one small lamp from a side and hardly anything else."""
+    around = fibonacci(24)
+    ambient = rng.uniform(0.05, 0.14) * (0.7 + 0.3 * around[:, 1:2]) * np.ones((24, 3)) * (4 / 24)
+    a, e = np.radians(rng.choice((-1, 1)) * rng.uniform(40, 85)), np.radians(rng.uniform(-5, 35))
+    middle = np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
+    lamp = middle + 0.09 * rng.standard_normal((6, 3))
+    lamp /= np.linalg.norm(lamp, axis=1, keepdims=True)
+    columns = (around, lamp), (ambient, np.full((6, 3), 1 / 6)), (np.zeros(24), np.ones(6))
+    return Room(*(np.concatenate(column).astype(np.float32) for column in columns))
+
+
+def trial(kit: FaceKit, seed: int, lights: Sequence[Lighting], hard: bool = False) -> Trial:
+    """Renders one held-out person under a room and under `lights`.
+
+    Where it is `hard`, the room is `window_room` and the camera has no fault but a little noise, so that what is left
+    is the relighting's.
+    """
     rng = np.random.default_rng([seed, 77])
     mesh = random_scanned_person(rng, kit)
-    room = random_room(rng)
+    room = window_room(rng) if hard else random_room(rng)
     motion = random_motion(rng, kit, FRAMES)
     background = random_background(rng, SIZE)
-    webcam = random_webcam(rng)
+    webcam = replace(PLAIN_CAMERA, exposure=float(rng.uniform(0.15, 0.3))) if hard else random_webcam(rng)
     distance, width = float(rng.uniform(45, 90)), SIZE * float(rng.uniform(0.3, 0.42))
     frames, truths = [], []
     for f in range(FRAMES):
@@ -78,7 +98,8 @@ def trial(kit: FaceKit, seed: int, lights: Sequence[Lighting]) -> Trial:
     sides = [picture.light[skin & (np.arange(SIZE)[None] * np.ones((SIZE, 1)) < SIZE / 2)] @ LUMA,
              picture.light[skin & (np.arange(SIZE)[None] * np.ones((SIZE, 1)) >= SIZE / 2)] @ LUMA]  # fmt: skip
     means = [max(float(side.mean()), 1e-3) if side.size else level for side in sides]
-    return Trial(frames, truths, person, skin, abs(float(np.log(means[0] / means[1]))), float(mesh.albedo[0] @ LUMA))
+    return Trial(frames, truths, person, skin, abs(float(np.log(means[0] / means[1]))), float(mesh.albedo[0] @ LUMA),
+                 picture, level)  # fmt: skip
 
 
 def psnr(found: FloatArray, true: FloatArray) -> float:

@@ -35,8 +35,10 @@ def wanted_lights() -> list[Lighting]:
     return [Lighting(name, (0.0, 0.0, 0.0), (), sh_projection(preset(name).lighting)) for name in PRESETS]
 
 
-def compared(kit: Path, weights: Path | None, people: int, on_person: Callable[[int], None]) -> Report:
-    """Renders `people` people and relights them. Raises DataError."""
+def compared(
+    kit: Path, weights: Path | None, people: int, on_person: Callable[[int], None], hard: bool = False
+) -> Report:
+    """Renders `people` people, in `hard` rooms or in all kinds, and relights them. Raises DataError."""
     if weights is not None and not weights.is_file():
         raise DataError(f"--weights {weights}: no such file", "give a surface.tflite")
     lights, found = wanted_lights(), load_facekit(kit)
@@ -44,7 +46,7 @@ def compared(kit: Path, weights: Path | None, people: int, on_person: Callable[[
     engines = {"mesh": RatioEngine(), "network": RatioEngine(make_surface=network)}
     trials = []
     for number in range(people):
-        trials.append(trial(found, FIRST + number, lights))
+        trials.append(trial(found, FIRST + number, lights, hard))
         on_person(number + 1)
     document: dict[str, dict[str, float]] = {}
     for name, engine in engines.items():

@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 
-from engine.relighting.shading import GAIN_CAP, GAIN_FLOOR, GAMMA_POWER, LEAK, Surface, shade, source_shade
+from engine.relighting.shading import (
+    GAIN_CAP,
+    GAIN_FLOOR,
+    GAMMA_POWER,
+    LEAK,
+    SourceShade,
+    Surface,
+    shade,
+    source_shade,
+)
 from engine.relighting.source_light import prior
+from lcvd.lighting.colour import LUMA
 from lcvd.lighting.lighting import pack, shading
 from lcvd.lighting.sh import sh_from_directional
 from lcvd.types import DirectionalLight, Lighting
@@ -56,6 +66,31 @@ def test_gain_is_limited_and_floored():
     black = linear(shade(ball(), source_shade(ball().normal, EVEN), pack(Lighting("l", (0.0,) * 3)), NO_SHADOW, 1.0))
     assert strong.max() <= GAIN_CAP + 0.02
     np.testing.assert_allclose(black, GAIN_FLOOR, rtol=0.01)
+
+
+def test_limits_follow_confidence_and_noise():
+    """Where the light in the picture is known, more is lifted; less of it where the camera is noisy."""
+    dark = source_shade(ball().normal, 0.1 * EVEN)
+    sure, light = SourceShade(dark.level, np.ones_like(dark.level)), pack(Lighting("l", (0.6,) * 3))
+    unknown = linear(shade(ball(), dark, light, NO_SHADOW, 1.0)).mean()
+    noisy = linear(shade(ball(), sure, light, NO_SHADOW, 1.0, noise=20.0)).mean()
+    quiet = linear(shade(ball(), sure, light, NO_SHADOW, 1.0, noise=1.0)).mean()
+    assert unknown < 0.8 * noisy < 0.8 * 0.8 * quiet
+    assert quiet < 6  # what the light in the picture asks for
+
+
+def test_an_environment_keeps_its_colour():
+    """A red environment's colour is the picture's, but a lamp's goes to white in part."""
+    red = np.array([1.2, 0.2, 0.2])
+    sh = np.zeros((9, 3), np.float32)
+    sh[0] = red / 0.2820948
+    by_sh = linear(
+        shade(ball(), source_shade(ball().normal, EVEN), pack(Lighting("l", (0.0,) * 3, sh=sh)), NO_SHADOW, 1)
+    )
+    lamp = pack(Lighting("l", tuple(red)))
+    by_lamp = linear(shade(ball(), source_shade(ball().normal, EVEN), lamp, NO_SHADOW, 1))
+    np.testing.assert_allclose(by_sh[:, 6, 6], red, rtol=0.03)
+    assert by_lamp[1, 6, 6] == pytest.approx(0.2 + LEAK * (red @ LUMA - 0.2), rel=0.03)
 
 
 def test_dark_source_does_not_divide_by_zero():

@@ -113,10 +113,23 @@ def test_the_light_is_one_that_the_normals_explain(side: float) -> None:
     painted[40:52, 30:66] *= 0.3
     said = HeadLayers(normal, np.log(painted).astype(np.float32), np.ones((SIDE, SIDE), np.float32))
     fit = fitted_light(said, said.confidence)
-    found = sh_basis(normal.reshape(-1, 3)) @ fit
+    found = sh_basis(normal.reshape(-1, 3)) @ fit.coefficients
     expected = shade.ravel()
     assert np.corrcoef(found, expected)[0, 1] > 0.97
     assert abs(np.log(found.mean())) < 0.15
+
+
+def test_a_broad_shadow_is_kept_and_a_narrow_patch_is_not() -> None:
+    """Half of an evenly lit surface in shadow is more than an order-2 light can say; a dark patch of lips is paint."""
+    normal = np.zeros((SIDE, SIDE, 3), np.float32)
+    normal[..., 2] = 1
+    log, everywhere = np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32)
+    log[:, : SIDE // 2] = -1.2
+    log[60:64, 66:78] = -1.2
+    light, shadow = fitted_light(HeadLayers(normal, log, everywhere), everywhere)
+    level = float(sh_basis(normal[0, 0]) @ light) * shadow
+    assert np.log(level[40, 70] / level[40, 20]) == pytest.approx(1.2, abs=0.3)
+    assert level[62, 72] > 0.75 * level[40, 72]
 
 
 def test_the_light_is_steady_in_time() -> None:
