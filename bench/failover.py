@@ -48,6 +48,7 @@ async ([count, width, fps]) => {
 }
 """
 LIVE = "everyone.every(({ relit }) => relit.state === 'live')"
+NOW = "harness.wall_ms()"
 RECENT = """
 (since) => everyone.map(({ pictures }) =>
   pictures.filter(([at, , state]) => state === "live" && at > since).map(([at]) => at))
@@ -112,7 +113,9 @@ def drained(page: Page, server: Serving, count: int, replace: bool) -> dict[str,
     page.wait_for_timeout(1500)
     gaps, before = [], []
     for times in page.evaluate(RECENT, event_ms - BEFORE_MS):
-        gaps.append(round(max(b - a for a, b in pairwise(times) if b > event_ms)))
+        gaps.append(
+            round(max((b - a for a, b in pairwise(times) if b > event_ms), default=page.evaluate(NOW) - event_ms))
+        )
         before.append(round(max((b - a for a, b in pairwise(times) if b <= event_ms), default=BEFORE_MS)))
     return {"met": worker["sessions"], "ms": gaps, "before": max(before), "kept": kept(server)}
 

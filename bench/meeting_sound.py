@@ -84,6 +84,8 @@ def write_sound(path: Path) -> None:
 def delays_of(source_ms: list[float], output_ms: list[float], about_ms: float) -> NDArray[np.float64]:
     """Returns (time, delay) of each event of the output: its source is the one that `about_ms` fits best."""
     source, output = np.array(sorted(source_ms)), np.array(sorted(output_ms))
+    if not len(source) or not len(output):
+        raise SystemExit(f"bench.meeting_sound: {len(source)} events at the source, {len(output)} at the far side")
     apart = output[:, None] - source[None, :]
     best = abs(apart - about_ms).argmin(axis=1)
     return np.column_stack((output, apart[np.arange(len(output)), best]))

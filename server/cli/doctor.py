@@ -131,10 +131,11 @@ def _capacity() -> Table:
     from server.session.capacity import Capacity
     from server.settings import Settings
 
-    engine = make_engine("ratio")
+    settings = Settings()
+    engine = make_engine("ratio", settings.engine_config())
     try:
         engine.warmup()
-        held = Capacity(measure(engine, Settings().cores))
+        held = Capacity(measure(engine, settings.cores))
     finally:
         engine.close()
     table = Table("capacity", "participants at 30 fps", "ms of CPU a picture", box=None, pad_edge=False)

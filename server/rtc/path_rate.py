@@ -20,7 +20,8 @@ RISES_S = 1.0  # it rises while it rose so short a time ago
 TRY_RATIO = 1.5  # one that is followed: `server.rtc.pictures.encoders` rises in steps of 1.35
 FIRST_CALM_S, LONGEST_CALM_S = 4.0, 32.0  # without loss or a falling estimate, before more is tried
 CONGESTED = 0.9  # an estimate below that share of what was sent: libwebrtc's own fall is to 0.85 of what came
-MOST_PICTURES = 300  # that count as two seconds'
+QUEUE_S = 0.15  # a way so much longer than the shortest has a queue
+MOST_PICTURES = 150  # that count as one second's
 CLIMB = 1.25  # of the limit that loss has set, at each verdict
 
 
@@ -36,9 +37,8 @@ class PathRate:
         self._tried = 0.0  # a rate above the estimate
         self._calm_since_s = self._judged_s = clock()
         self._lost = self._expected = 0  # since the last verdict
-        self._pictures: deque[tuple[float, int]] = deque(
-            maxlen=MOST_PICTURES
-        )  # of the last two seconds: when, and bytes
+        self._shortest_s, self._queues = float("inf"), False
+        self._pictures: deque[tuple[float, int]] = deque(maxlen=MOST_PICTURES)  # of a second: when, and bytes
         self._calm_s = FIRST_CALM_S
 
     @property
@@ -53,25 +53,28 @@ class PathRate:
         """Counts a picture of `size` bytes that is sent now."""
         self._pictures.append((self._clock(), size))
 
-    def _sent_bps(self) -> tuple[int, int]:
-        """Returns the bits sent in the last second, and in the one before."""
+    def way(self, there_and_back_s: float) -> None:
+        """Takes the time of a packet's way there and back: beyond the shortest there is a queue."""
+        self._shortest_s = min(self._shortest_s, there_and_back_s)
+        self._queues = there_and_back_s > self._shortest_s + QUEUE_S
+
+    def _sent_bps(self) -> int:
+        """Returns the bits of the last second's pictures but the largest: a key frame of a calm picture is none."""
         now_s = self._clock()
-        while self._pictures and self._pictures[0][0] <= now_s - 2:
+        while self._pictures and self._pictures[0][0] <= now_s - 1:
             self._pictures.popleft()
-        last = 8 * sum(size for at_s, size in self._pictures if at_s > now_s - 1)
-        return last, 8 * sum(size for _, size in self._pictures) - last
+        sizes = [size for _, size in self._pictures]
+        return 8 * (sum(sizes) - max(sizes, default=0))
 
     def remb(self, bitrate: int, target: int) -> None:
         """Takes the receiver's estimate, bits a second, while the encoder may use `target`."""
-        last, before = self._sent_bps()
         said, self._said = self._said or bitrate, bitrate
-        fell = bitrate < FALL_RATIO * said
         if bitrate != said:  # reports repeat themselves
             self._rose_s = self._clock() if said < bitrate < JUMP_RATIO * said else float("-inf")
-        # An estimate that rises is only slow: on a network that is full it would not. One that jumps was measured anew,
-        # and one that falls is of this moment. A key frame of a calm picture is in one second alone.
-        rises = self._clock() - self._rose_s < RISES_S
-        if rises or bitrate >= CONGESTED * (last if fell else min(last, before)):
+        # An estimate that rises is only slow: on a network that is full it would not, but for a moment. One that jumps
+        # was measured anew.
+        rises = self._clock() - self._rose_s < RISES_S and not self._queues
+        if rises or bitrate >= CONGESTED * self._sent_bps():
             bitrate = max(bitrate, target if self._remb is None else self._remb)
         if self._remb is not None and bitrate < FALL_RATIO * self._remb:
             self._trouble()

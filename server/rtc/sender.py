@@ -16,6 +16,7 @@ from aiortc.rtp import (
     RTCP_PSFB_APP,
     AnyRtcpPacket,
     RtcpPsfbPacket,
+    RtcpReceiverInfo,
     RtcpRrPacket,
     RtcpSenderInfo,
     RtcpSrPacket,
@@ -58,10 +59,12 @@ class LiveSender(RTCRtpSender):
             self.track.request_keyframe()
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
-        await super()._handle_rtcp_packet(packet)
+        is_app = isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP
+        if not (is_app and self.kind == "video"):  # aiortc would follow any estimate
+            await super()._handle_rtcp_packet(packet)
         if self.kind != "video":
             return
-        if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
+        if isinstance(packet, RtcpPsfbPacket) and is_app:
             try:
                 bitrate, ssrcs = unpack_remb_fci(packet.fci)
             except ValueError:
@@ -72,8 +75,16 @@ class LiveSender(RTCRtpSender):
         elif isinstance(packet, (RtcpRrPacket, RtcpSrPacket)) and (target := self._target_bps()):
             for report in packet.reports:
                 if report.ssrc == self._ssrc:
+                    self._note_way(report)
                     self._note_loss(report.packets_lost, report.highest_sequence, target)
                     self._follow()
+
+    def _note_way(self, report: RtcpReceiverInfo) -> None:
+        """Takes the time of a packet's way there and back, by a report that names our last one (RFC 3550, 6.4.1)."""
+        asked: int | None = self._RTCRtpSender__lsr  # type: ignore[attr-defined]
+        asked_s: float = self._RTCRtpSender__lsr_time  # type: ignore[attr-defined]
+        if report.dlsr and report.lsr == asked:
+            self._path.way(time.time() - asked_s - report.dlsr / 65536)
 
     def _note_loss(self, lost: int, highest: int, target: int) -> None:
         """Takes a report's two running numbers: how many packets never came, and the newest that did."""

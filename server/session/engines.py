@@ -17,6 +17,7 @@ from engine.errors import EngineError
 from engine.live.controls import EnginePair
 from engine.live.device import DeviceThread
 from engine.protocols import Avatar, Engine, Prediction
+from lcvd.errors import WeightsError
 from lcvd.networks.student import least_steps_of, staggered_of
 from lcvd.weights.location import weights_manifest
 from server.errors import BadMessage, explain
@@ -230,9 +231,12 @@ class Engines:
 
     @property
     def least_steps(self) -> int:
-        """The fewest steps that LCVD's weights are made for, by their manifest, read now; 1 where there are none."""
+        """The fewest steps that LCVD's weights are made for, by their manifest, read now; 1 where none can be read."""
         manifest = weights_manifest(self._config.lcvd.weights)
-        return least_steps_of(manifest) if manifest else 1
+        try:
+            return least_steps_of(manifest) if manifest else 1
+        except WeightsError:
+            return 1  # whoever loads them is told
 
     def menu(self) -> list[EngineChoice]:
         """Returns the engines that a participant may choose from, in the order of preference."""

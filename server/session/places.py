@@ -31,6 +31,7 @@ class Places:
         self._cpu_clock = cpu_clock
         self._cpu_s = cpu_clock()
         self._measured_s: float | None = None
+        self._of_fallback = False
         self.capacity = Capacity()
         self.steps = StepDown(self.capacity, settings.step_down, clock)
         fixed = settings.max_sessions
@@ -48,8 +49,9 @@ class Places:
 
     @property
     def measured(self) -> MachineCost | None:
-        """What was measured; None: nothing was."""
-        return self.capacity.measured if self._measured_s is not None else None
+        """What was measured; None: nothing was, or with a fallback of the requested engine."""
+        known = self._measured_s is not None and not self._of_fallback
+        return self.capacity.measured if known else None
 
     @property
     def outdated(self) -> bool:
@@ -57,18 +59,19 @@ class Places:
         since_s = self._measured_s
         return since_s is not None and not len(self.admission) and self._clock() - since_s > OUTDATED_S
 
-    def take(self, measured: MachineCost) -> None:
+    def take(self, measured: MachineCost, of_fallback: bool = False) -> None:
         """Takes over what was measured on this machine, here or in another process."""
         self.capacity.take(measured)
+        self._of_fallback = of_fallback
         self._measured_s = self._clock()
 
-    def measure(self, engine: Engine) -> None:
+    def measure(self, engine: Engine, of_fallback: bool = False) -> None:
         """Measures what a picture costs with `engine`, where a setting asks for it and it is unknown. Never raises."""
         if self._settings.max_sessions != "auto" and not self._settings.step_down:
             return
         if self._measured_s is None or self.outdated:
             try:
-                self.take(measure(engine, self._settings.cores))
+                self.take(measure(engine, self._settings.cores), of_fallback)
             except Exception as error:  # the engine's boundary: a server that knows less of itself still serves
                 logger.warning("the capacity could not be measured: %s", explain(error).message)
         self._cpu_s = self._cpu_clock()

@@ -74,7 +74,8 @@ class Server:
 
     def measure(self) -> None:
         """Measures what a participant costs here, with the engine that is warm; takes some seconds, not on the loop."""
-        self.places.measure(self.engines.device(self.engines.camera_engine).engine)
+        device = self.engines.device(self.engines.camera_engine)
+        self.places.measure(device.engine, of_fallback=bool(self.engines.degraded_reason))
 
     def adapt(self) -> None:
         """Corrects the capacity by what the process needed since the last call; chooses size and rate of pictures."""

@@ -113,6 +113,7 @@ class LiveEncoder:
         codec, size = self.codec, (frame.width, frame.height)
         if self.rate.adopt(free=codec is None) or codec is None or size != self._source:
             self._source = size
+            codec = self.codec = None  # before the next is made: the hardware has a few streams only
             codec = self.codec = type(self)._make(*encoded_size(*size, self.rate.current), self.rate.current)
         elif self._too_many and not force_keyframe and not self._left_out:
             self._left_out = True

@@ -75,7 +75,7 @@ def test_doctor_names_engines_and_models() -> None:
 
 def test_doctor_tells_the_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
     """By size, what the server would admit where a picture costs so much."""
-    monkeypatch.setattr("engine.make_engine", lambda name: PassthroughEngine())
+    monkeypatch.setattr("engine.make_engine", lambda name, config: PassthroughEngine())
     cost = MachineCost((FrameCost(320 * 240, 0.010, 0.0), FrameCost(1280 * 720, 0.020, 0.0)), 2.0)
     monkeypatch.setattr("server.rtc.bench.frame_cost.measure", lambda engine, cores: cost)
     output = runner.invoke(app, ["doctor", "--capacity"]).output

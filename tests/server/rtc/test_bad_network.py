@@ -252,6 +252,27 @@ def test_a_movement_after_a_calm_time_gets_its_bits() -> None:
     assert second(1_500_000, full) == full
 
 
+def test_a_narrow_network_is_known_in_the_first_second() -> None:
+    """Not a whole second of sending is needed; and where packets queue, an estimate that creeps up is no excuse."""
+    clock = Clock()
+    rate = path_rate.PathRate(clock)
+    for _ in range(10):
+        clock.now += 1 / 30
+        rate.sent(1_500_000 // 8 // 30)
+    rate.remb(255_000, 1_500_000)
+    assert rate.estimate == 255_000
+
+    queued = path_rate.PathRate(clock)
+    for index in range(40):
+        clock.now += 1 / 30
+        queued.sent(1_500_000 // 8 // 30)
+        queued.remb(450_000 if index < 1 else 459_000, 1_500_000)
+    queued.way(0.02)
+    queued.way(0.4)
+    queued.remb(460_000, 1_500_000)
+    assert queued.estimate == 460_000
+
+
 def test_a_participant_is_held_back_only_where_the_network_is_full() -> None:
     """Not at what came in the first seconds, which of a calm picture is little."""
     rate = uplink_rate.UplinkRate()
@@ -269,9 +290,8 @@ def test_a_stale_estimate_is_tried_and_one_that_falls_is_obeyed() -> None:
     rate = path_rate.PathRate(clock)
 
     def remb(bitrate: int) -> None:
-        rate.sent(15_000)
-        clock.now += 1
-        rate.sent(15_000)
+        for _ in range(15):
+            rate.sent(1000)
         rate.remb(bitrate, 120_000)
 
     def calm(seconds: float) -> None:
