@@ -1,9 +1,11 @@
 """train_surface trains the surface network on stored samples and writes its weights for the engine.
 
-The normal is what the engine had plus the network's change, brought to length one; its error is taken as Laplace's with
-a width that the network predicts, log b + |n − n̂| / b (Kendall and Gal, "What Uncertainties Do We Need", NeurIPS 2017),
-so that the network says where it does not know. Light is compared by its logarithm, so a dark half counts as a bright
-one does. An exponential mean of the weights is what is tested and written.
+The normal is what the engine had plus the network's change, brought to length one. Its error e = |n − n̂| counts by
+itself and squared, as the error of the light on it does. A width b that the network predicts learns that error as
+Laplace's, log b + e / b (Kendall and Gal, "What Uncertainties Do We Need", NeurIPS 2017), so that the network says where
+it does not know; e is held fixed there, or whatever is hard would hardly be learned (Seitzer et al., "On the Pitfalls of
+Heteroscedastic Uncertainty Estimation", ICLR 2022). Light is compared by its logarithm, so a dark half counts as a
+bright one does. An exponential mean of the weights is what is tested and written.
 """
 
 import json
@@ -28,7 +30,7 @@ EMA = 0.998
 WARM_UP = 200  # steps until the full rate
 # How much a pixel of each part counts; behind glasses the face is hidden.
 WEIGHTS = {Part.SKIN: 2.0, Part.HAIR: 1.0, Part.CLOTH: 0.6, Part.EYE: 0.7, Part.MOUTH: 0.5, Part.GLASSES: 0.3}
-NORMAL, LIGHT = 1.0, 0.6
+WIDTH, LIGHT = 0.3, 0.6  # shares of the loss beside the normal's
 TOLD, KEPT = 100, 500  # steps between two lines of the log, and between two files of weights
 OnStep = Callable[[int, dict[str, float]], None]
 
@@ -70,7 +72,7 @@ def train_surface(run: SurfaceRun, on_step: OnStep = lambda step, told: None) ->
             with torch.autocast("cpu", torch.bfloat16, enabled=run.half):
                 answer = network(given(batch))
             losses = _losses(answer.float(), batch)
-            loss = NORMAL * losses["normal"] + LIGHT * losses["light"]
+            loss = losses["normal"] + WIDTH * losses["width"] + LIGHT * losses["light"]
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -125,7 +127,8 @@ def _losses(answer: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     width = answer[:, 6:7].clamp(-4, 2)
     light = (answer[:, 3:6] - batch["light"]).abs().mean(1, keepdim=True)
     return {
-        "normal": ((error * torch.exp(-width) + width + 0.5 * error) * weight).sum() / whole,
+        "normal": ((2 * error + 3 * error.square()) * weight).sum() / whole,
+        "width": ((error.detach() * torch.exp(-width) + width) * weight).sum() / whole,
         "light": (light * weight).sum() / whole,
     }
 
