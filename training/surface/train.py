@@ -2,9 +2,9 @@
 
 The normal is what the engine had plus the network's change, brought to length one. Its error e = |n − n̂| counts by
 itself and squared, as the error of the light on it does. A width b that the network predicts learns that error as
-Laplace's, log b + e / b (Kendall and Gal, "What Uncertainties Do We Need", NeurIPS 2017), so that the network says where
-it does not know; e is held fixed there, or whatever is hard would hardly be learned (Seitzer et al., "On the Pitfalls of
-Heteroscedastic Uncertainty Estimation", ICLR 2022). Light is compared by its logarithm, so a dark half counts as a
+Laplace's, log b + e / b (Kendall and Gal, "What Uncertainties Do We Need", NeurIPS 2017), so that the network says
+where it does not know; e is held fixed there, or what is hard would hardly be learned (Seitzer et al., "On the Pitfalls
+of Heteroscedastic Uncertainty Estimation", ICLR 2022). Light is compared by its logarithm, so a dark half counts as a
 bright one does. An exponential mean of the weights is what is tested and written.
 """
 

@@ -174,7 +174,6 @@ def _shade(  # type: ignore[no-untyped-def]
                     out[0, i, j, c] += weight * (value[6 + c] * light[c] + value[9] * shine)
                 m2 = triangle2[r, q]
                 if m2 < 0:
-                    cover[i, j] -= weight * np.float32(0.0)
                     continue
                 if m2 != m or triangles2.shape[0] != triangles.shape[0]:
                     _gather(attributes, triangles2, m2, bary2, r, q, value)
