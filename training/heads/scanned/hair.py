@@ -132,7 +132,8 @@ def _locks(
     length = np.minimum(length, np.where(kit.neutral[roots, 2] > 2.0, rng.uniform(1.0, 4.0), 99.0))
     comb = np.array([hair.parting * 0.1 + rng.normal(0, 0.3), rng.uniform(-0.2, 0.6), rng.uniform(-0.8, 0.5)])
     start, out = head[roots], normals[roots]
-    direction = out * rng.uniform(0.1, 0.25 if fine else 0.8) + comb + rng.normal(0, calm * (0.12 + 0.5 * hair.curl), (count, 3))
+    scatter = rng.normal(0, calm * (0.12 + 0.5 * hair.curl), (count, 3))
+    direction = out * rng.uniform(0.1, 0.25 if fine else 0.8) + comb + scatter
     fall = np.array([0, -1.0, 0]) * (0.35 if long else 0.16)
     step = (length / STEPS)[:, None]
     margin = rng.uniform(0.2, 0.6) + hair.length_cm * rng.uniform(0.1, 0.5)
