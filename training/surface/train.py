@@ -79,7 +79,7 @@ def train_surface(run: SurfaceRun, on_step: OnStep = lambda step, told: None) ->
             optimizer.step()
             step += 1
             _follow(mean, network, min(EMA, step / (step + 9)))
-            done = max(step / run.steps, (time.monotonic() - began) / (60 * run.minutes))
+            done = max(step / run.steps, (time.monotonic() - began) / max(60 * run.minutes, 1e-6))
             if step % TOLD == 0 or done >= 1:
                 told = {name: float(value.detach()) for name, value in losses.items()}
                 if step % (2 * KEPT) == 0:
