@@ -30,7 +30,8 @@ EMA = 0.998
 WARM_UP = 200  # steps until the full rate
 # How much a pixel of each part counts; behind glasses the face is hidden.
 WEIGHTS = {Part.SKIN: 2.0, Part.HAIR: 1.0, Part.CLOTH: 0.6, Part.EYE: 0.7, Part.MOUTH: 0.5, Part.GLASSES: 0.3}
-WIDTH, LIGHT = 0.3, 0.6  # shares of the loss beside the normal's
+WIDTH, DOUBT, LIGHT = 0.3, 0.1, 0.6  # shares of the loss beside the normal's
+NOBODY_ERROR = 1.5  # that is to be expected off the person, whatever the mask says
 TOLD, KEPT = 100, 500  # steps between two lines of the log, and between two files of weights
 OnStep = Callable[[int, dict[str, float]], None]
 
@@ -72,7 +73,7 @@ def train_surface(run: SurfaceRun, on_step: OnStep = lambda step, told: None) ->
             with torch.autocast("cpu", torch.bfloat16, enabled=run.half):
                 answer = network(given(batch))
             losses = _losses(answer.float(), batch)
-            loss = losses["normal"] + WIDTH * losses["width"] + LIGHT * losses["light"]
+            loss = losses["normal"] + WIDTH * losses["width"] + DOUBT * losses["doubt"] + LIGHT * losses["light"]
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -125,10 +126,12 @@ def _losses(answer: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     whole = weight.sum() + 1e-6
     error = (normals(answer, batch["mesh"]) - batch["smooth"]).norm(dim=1, keepdim=True)
     width = answer[:, 6:7].clamp(-4, 2)
+    nobody = (batch["cover"] < 0.02).float()
     light = (answer[:, 3:6] - batch["light"]).abs().mean(1, keepdim=True)
     return {
         "normal": ((2 * error + 3 * error.square()) * weight).sum() / whole,
         "width": ((error.detach() * torch.exp(-width) + width) * weight).sum() / whole,
+        "doubt": ((NOBODY_ERROR * torch.exp(-width) + width) * nobody).sum() / (nobody.sum() + 1),
         "light": (light * weight).sum() / whole,
     }
 
