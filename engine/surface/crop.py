@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.relighting.grid import WorkingGrid
 from lcvd.types import Face, FloatArray
 
-SIDE = 80  # px of the network: about the working grid's own cells
+SIDE = 96  # px of the network
 REACH_FW = 1.35  # from the middle of the face to a side of the square, in face widths
 ABOVE_FW = 0.05  # how far the square's middle lies above the face's
 

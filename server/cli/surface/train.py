@@ -20,6 +20,7 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Steps of training at most.")] = 12000,
     minutes: Annotated[float, typer.Option(min=0, help="Minutes of training at most.")] = 80,
     start: Annotated[Path | None, typer.Option(metavar="FILE", help="A surface.tflite to go on from.")] = None,
+    half: Annotated[bool, typer.Option(help="Convolve in bfloat16: less time where the processor has it.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = os.cpu_count() or 1,
 ) -> None:
     """Render people, train the network, write DIR/surface.tflite. Interrupted, rendering goes on where it stopped.
@@ -45,7 +46,7 @@ def train(
             )
             progress.update(training, completed=step, status=status)
 
-        run = SurfaceRun(output / "samples", output, steps=steps, minutes=minutes, start=start)
+        run = SurfaceRun(output / "samples", output, steps=steps, minutes=minutes, start=start, half=half)
         figures = train_surface(run, show)
     weights = output / "surface.tflite"
     document = {"weights": str(weights), "bytes": weights.stat().st_size, **figures}
