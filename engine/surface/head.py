@@ -21,6 +21,7 @@ from lcvd.types import Face, FloatArray
 EVERY, STILL_EVERY = 3, 5  # frames, while the head moves and while it is still: a look costs a third of all the rest
 MOVED_BLEND, STILL_BLEND = 0.7, 0.3  # share of a new answer
 TURNED_RAD, GROWN = 0.03, 0.02  # it is still while it turns and grows by less between two looks
+HAIR_SAYS = np.float32(0.15)  # weight of hair and cloth in the fitted light, that of skin is 1: their normals are worse
 BORDER = 0.14  # of the square: over this width the answer fades out
 
 
@@ -76,7 +77,8 @@ class HeadSurface:
     ) -> None:
         said = self._network(crop.picture(rgb), crop.from_grid(surface.normal, grid), crop.from_grid(mask, grid))
         sure = said.confidence * self._fade
-        light, shadow = fitted_light(said, sure)
+        on_skin = HAIR_SAYS + (1 - HAIR_SAYS) * crop.from_grid(surface.skin, grid)
+        light, shadow = fitted_light(said, sure * on_skin)
         fresh = np.dstack((said.normal[..., :2], shadow, sure))
         if self._layers is not None and self._light is not None:
             keep = np.float32(np.exp(-max(face.t_s - self._t_s, 0.0) / MEMORY_S))

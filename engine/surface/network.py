@@ -25,7 +25,7 @@ class HeadLayers(NamedTuple):
 
     normal: FloatArray  # [S,S,3] unit, +x right, +y up, +z to the viewer
     light: FloatArray  # [S,S] log of the light's luminance there, over its mean on the face
-    confidence: FloatArray  # [S,S] 0 … 1
+    confidence: FloatArray  # [S,S] 0 … 1; 0 off the mask
 
 
 class SurfaceNetwork:
@@ -50,12 +50,12 @@ class SurfaceNetwork:
         answer = self._interpreter.get_tensor(self._output)[0]
         better, light = np.empty_like(normal), np.empty(mask.shape, np.float32)
         confidence = np.empty(mask.shape, np.float32)
-        _read(answer, normal, better, light, confidence)
+        _read(answer, normal, mask, better, light, confidence)
         return HeadLayers(better, light, confidence)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _read(answer, normal, better, light, confidence):  # type: ignore[no-untyped-def]
+def _read(answer, normal, mask, better, light, confidence):  # type: ignore[no-untyped-def]
     for i in range(light.shape[0]):
         for j in range(light.shape[1]):
             a = answer[i, j]
@@ -71,4 +71,6 @@ def _read(answer, normal, better, light, confidence):  # type: ignore[no-untyped
             light[i, j] = mean + np.float32(0.5) * spread
             expected = np.exp(min(max(a[6], np.float32(-4.0)), np.float32(2.0)))
             sure = (np.float32(DOUBTED) - expected) * np.float32(1 / (DOUBTED - BELIEVED))
-            confidence[i, j] = min(max(sure, np.float32(0.0)), np.float32(1.0))
+            # What it says of the wall behind must not count in a fit over the square.
+            person = min(max((mask[i, j] - np.float32(0.3)) * np.float32(2.5), np.float32(0.0)), np.float32(1.0))
+            confidence[i, j] = person * min(max(sure, np.float32(0.0)), np.float32(1.0))

@@ -23,7 +23,7 @@ from training.heads.scanned.clip import moved_points, random_motion
 from training.heads.scanned.facekit import FaceKit
 from training.heads.scanned.parts import Part
 from training.heads.scanned.person import random_scanned_person
-from training.heads.scanned.render import Picture, posed, render
+from training.heads.scanned.render import Picture, posed, render, renders
 from training.heads.scanned.room import Room, fibonacci, random_room
 from training.heads.scanned.webcam import Webcam, random_webcam
 
@@ -88,8 +88,7 @@ def trial(kit: FaceKit, seed: int, lights: Sequence[Lighting], hard: bool = Fals
     # The camera keeps its exposure: light of 1 on the face's mean stays 1, as in the engine.
     skin = (picture.part == Part.SKIN) & (picture.coverage > 0.95)
     level = float((picture.light[skin] @ LUMA).mean())
-    for light in lights:
-        wanted = render(mesh, at, room_of(light), background, exposed=False)
+    for wanted in renders(mesh, at, [(room_of(light), background) for light in lights], exposed=False):
         ratio = level * wanted.light / np.maximum(picture.light, 1e-4)
         linear = picture.rgb * np.where(picture.coverage[..., None] > 0.5, ratio, 1)
         code = srgb_from_linear(np.clip(linear * webcam.exposure * webcam.balance, 0, 1)) ** webcam.contrast

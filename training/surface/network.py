@@ -4,7 +4,7 @@ A U-Net of plain 3×3 convolutions over SIDE × SIDE px (Ronneberger et al., MIC
 concatenations, because LiteRT's kernels run those in place. Batch normalisation is folded into the weights on export.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,23 +52,31 @@ LAYERS: Sequence[Layer] = (
 )
 
 
-class SurfaceNetwork(nn.Module):
-    """Runs LAYERS on pictures [B,INPUTS,S,S] in [-1,1] and returns [B,OUTPUTS,S,S]."""
+Weights = Mapping[str, tuple[Tensor, Tensor]]  # weight [O,I,K,K] and bias [O] of each layer
 
-    def __init__(self) -> None:
+
+class SurfaceNetwork(nn.Module):
+    """Runs LAYERS on pictures [B,INPUTS,S,S] in [-1,1] and returns [B,OUTPUTS,S,S].
+
+    With `weights` it goes on from there: its layers have a bias, and batch normalisation stays folded in.
+    """
+
+    def __init__(self, weights: Weights | None = None) -> None:
         super().__init__()
         channels = dict(STEMS)
         self.convolutions = nn.ModuleDict()
         self.norms = nn.ModuleDict()
         for layer in LAYERS:
             count = channels[layer.source]
-            last = layer is LAYERS[-1]
-            self.convolutions[layer.name] = nn.Conv2d(count, layer.channels, layer.kernel, layer.stride, bias=last)
-            if not last:
+            biased = layer is LAYERS[-1] or weights is not None
+            self.convolutions[layer.name] = nn.Conv2d(count, layer.channels, layer.kernel, layer.stride, bias=biased)
+            if not biased:
                 self.norms[layer.name] = nn.BatchNorm2d(layer.channels)
             channels[layer.name] = layer.channels
         for parameter in self.convolutions["out"].parameters():
             nn.init.zeros_(parameter)
+        for name, (weight, bias) in (weights or {}).items():
+            self.convolutions[name].load_state_dict({"weight": weight, "bias": bias})
 
     def forward(self, picture: Tensor) -> Tensor:
         values = {"input": picture}
@@ -89,7 +97,7 @@ class SurfaceNetwork(nn.Module):
         return values[LAYERS[-1].name]
 
 
-def folded(network: SurfaceNetwork) -> dict[str, tuple[Tensor, Tensor]]:
+def folded(network: SurfaceNetwork) -> Weights:
     """Returns weight [O,I,K,K] and bias [O] of every layer, batch normalisation folded in."""
     out = {}
     for layer in LAYERS:

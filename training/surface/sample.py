@@ -19,9 +19,10 @@ from lcvd.matting.selfie import SelfieMatte
 from lcvd.protocols import Matte, Tracker
 from lcvd.tracking.mesh import MeshTracker
 from lcvd.types import FloatArray
-from training.heads.scanned.clip import ScannedFrame, scanned_clip
+from training.heads.scanned.clip import ScannedFrame, scanned_stills
 from training.heads.scanned.facekit import FaceKit
 
+ROOMS = 3  # of each person
 MIN_LIGHT = 0.004  # of the face's mean: darker is black
 
 
@@ -83,11 +84,11 @@ class Maker:
         )
 
 
-def surface_samples(kit: FaceKit, seeds: range, frames: int = 1) -> Iterator[SurfaceSample]:
-    """Yields the samples of the people with these seeds."""
+def surface_samples(kit: FaceKit, seeds: range, rooms: int = ROOMS) -> Iterator[SurfaceSample]:
+    """Yields the samples of the people with these seeds, one for each of `rooms` rooms."""
     maker = Maker()
     for seed in seeds:
-        for frame in scanned_clip(kit, seed, frames):
+        for frame in scanned_stills(kit, seed, rooms):
             sample = maker.sample(frame)
             if sample is not None:
                 yield sample

@@ -16,7 +16,7 @@ from training.errors import DataError
 from training.heads.scanned.facekit import FaceKit, load_facekit
 from training.surface.sample import SurfaceSample, surface_samples
 
-SHARD = 200  # people
+SHARD = 100  # people
 _kits: dict[Path, FaceKit] = {}  # of this process
 
 

@@ -4,14 +4,17 @@ The converters that start from torch bring TensorFlow or a compiler of their own
 are float32, or float16 with a dequantisation that LiteRT does once at load.
 """
 
+import struct
 from pathlib import Path
 
 import flatbuffers
 import numpy as np
+import torch
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from training.surface.network import INPUTS, LAYERS, SurfaceNetwork, folded
+from training.errors import DataError
+from training.surface.network import INPUTS, LAYERS, SurfaceNetwork, Weights, folded
 
 VERSION = 3
 IDENTIFIER = b"TFL3"
@@ -126,3 +129,23 @@ def write_tflite(network: SurfaceNetwork, side: int, path: Path, *, half: bool =
             at = larger
         values[layer.name] = at, size, layer.channels
     path.write_bytes(model.packed([given], [values[LAYERS[-1].name][0]]))
+
+
+def read_tflite(path: Path) -> Weights:
+    """Reads the weights of a file of `write_tflite`. Raises DataError where it is none, or another network's."""
+    try:
+        model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+        stored = {tensor.name.decode(): tensor for tensor in model.subgraphs[0].tensors}
+        out = {}
+        for layer in LAYERS:
+            values = []
+            for name in (layer.name + "/f16", layer.name + "/bias"):
+                name = name if name in stored else layer.name
+                kind = np.float16 if stored[name].type == schema.TensorType.FLOAT16 else np.float32
+                raw = np.asarray(model.buffers[stored[name].buffer].data, np.uint8).tobytes()
+                values.append(np.frombuffer(raw, kind).reshape(tuple(stored[name].shape)).astype(np.float32))
+            weight, bias = values
+            out[layer.name] = torch.from_numpy(weight.transpose(0, 3, 1, 2).copy()), torch.from_numpy(bias)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as error:
+        raise DataError(f"{path}: no weights of this network ({error})", "give a surface.tflite") from None
+    return out

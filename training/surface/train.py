@@ -1,127 +1,117 @@
 """train_surface trains the surface network on stored samples and writes its weights for the engine.
 
-The normal is what the engine had plus the network's change, brought to length one; its error is taken as Laplace's with
-a width that the network predicts, log b + |n − n̂| / b (Kendall and Gal, "What Uncertainties Do We Need", NeurIPS 2017),
-so that the network says where it does not know. Light is compared by its logarithm, so a dark half counts as a bright
-one does. An exponential mean of the weights is what is tested and written.
+The normal is what the engine had plus the network's change, brought to length one. Its error e = |n − n̂| counts by
+itself and squared, as the error of the light on it does. A width b that the network predicts learns that error as
+Laplace's, log b + e / b (Kendall and Gal, "What Uncertainties Do We Need", NeurIPS 2017), so that the network says
+where it does not know; e is held fixed there, or what is hard would hardly be learned (Seitzer et al., "On the Pitfalls
+of Heteroscedastic Uncertainty Estimation", ICLR 2022). Light is compared by its logarithm, so a dark half counts as a
+bright one does. An exponential mean of the weights is what is tested and written.
 """
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from engine.surface.crop import SIDE
-from training.errors import DataError
 from training.heads.scanned.parts import Part
+from training.surface.measure import given, measure, normals
 from training.surface.network import SurfaceNetwork
-from training.surface.tflite import write_tflite
+from training.surface.samples import Samples
+from training.surface.tflite import read_tflite, write_tflite
 
 EMA = 0.998
-# How much a pixel of each part counts; hair's true normals are noisy, and behind glasses the face is hidden.
-WEIGHTS = {Part.SKIN: 2.0, Part.HAIR: 0.5, Part.CLOTH: 0.6, Part.EYE: 0.7, Part.MOUTH: 0.5, Part.GLASSES: 0.3}
-NORMAL, LIGHT = 1.0, 0.6
-FIELDS = ("rgb", "mesh", "mask", "normal", "light", "part", "cover")
+WARM_UP = 200  # steps until the full rate
+# How much a pixel of each part counts; behind glasses the face is hidden.
+WEIGHTS = {Part.SKIN: 2.0, Part.HAIR: 1.0, Part.CLOTH: 0.6, Part.EYE: 0.7, Part.MOUTH: 0.5, Part.GLASSES: 0.3}
+WIDTH, DOUBT, LIGHT = 0.3, 0.1, 0.6  # shares of the loss beside the normal's
+NOBODY_ERROR = 1.5  # that is to be expected off the person, whatever the mask says
+TOLD, KEPT = 100, 500  # steps between two lines of the log, and between two files of weights
 OnStep = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SurfaceRun:
-    """Holds the settings of a training."""
+    """Holds the settings of a training. It ends after `steps` or `minutes`, whichever comes first."""
 
-    samples: Path  # folder of .npz files (`relight surface data`)
-    output: Path  # folder for surface.tflite, card and log
+    samples: Path  # folder of .npz files; those that appear during the run are taken in
+    output: Path  # folder for surface.tflite and log.jsonl
     steps: int = 6000
+    minutes: float = math.inf
     batch: int = 32
     lr: float = 2e-3
     seed: int = 0
-    held_out: int = 400  # samples of the last file, whose people are in no other
-
-
-class Samples:
-    """Holds stored samples in memory."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        if not paths:
-            raise DataError("no samples (*.npz) there", "make them with `relight surface data`")
-        columns: dict[str, list[np.ndarray]] = {name: [] for name in FIELDS}
-        for path in paths:
-            with np.load(path, allow_pickle=False) as stored:
-                for name in FIELDS:
-                    columns[name].append(stored[name])
-        self.columns = {name: torch.from_numpy(np.concatenate(values)) for name, values in columns.items()}
-
-    def __len__(self) -> int:
-        return len(self.columns["rgb"])
-
-    def batch(self, index: Tensor) -> dict[str, Tensor]:
-        """Returns float32 tensors [B,C,S,S] of the samples of `index`."""
-        taken = {name: values[index] for name, values in self.columns.items()}
-        return {
-            "rgb": taken["rgb"].permute(0, 3, 1, 2).float() / 127.5 - 1,
-            "mesh": taken["mesh"].permute(0, 3, 1, 2).float() / 127,
-            "mask": taken["mask"][:, None].float() / 127.5 - 1,
-            "normal": taken["normal"].permute(0, 3, 1, 2).float() / 127,
-            "light": taken["light"].permute(0, 3, 1, 2).float(),
-            "part": taken["part"][:, None],
-            "cover": taken["cover"][:, None].float() / 255,
-        }
+    held_out: int = 400  # samples at most of the first file, whose people are in no other
+    start: Path | None = None  # weights (.tflite) to go on from
+    half: bool = False  # convolutions in bfloat16, where the processor has it
 
 
 def train_surface(run: SurfaceRun, on_step: OnStep = lambda step, told: None) -> dict[str, float]:
     """Trains and writes `run.output`/surface.tflite. Returns the held-out figures. Raises DataError."""
     torch.manual_seed(run.seed)
     rng = torch.Generator().manual_seed(run.seed)
-    paths = sorted(run.samples.glob("*.npz"))
-    test = Samples(paths[-1:])
-    train = Samples(paths[:-1] or paths)
-    network = SurfaceNetwork()
+    test, train = _samples(run)
+    network = SurfaceNetwork(None if run.start is None else read_tflite(run.start))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mean = SurfaceNetwork()
+    mean = SurfaceNetwork(None if run.start is None else read_tflite(run.start))
     mean.load_state_dict(network.state_dict())
     optimizer = torch.optim.AdamW(network.parameters(), lr=run.lr, weight_decay=1e-3)
     run.output.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
+    step, done = 0, 0.0
     with (run.output / "log.jsonl").open("w") as log:
-        for step in range(run.steps):
+        while done < 1:
             for group in optimizer.param_groups:
-                group["lr"] = run.lr * min((step + 1) / 100, 0.5 + 0.5 * math.cos(math.pi * step / run.steps))
+                group["lr"] = run.lr * min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * done))
             batch = _augmented(train.batch(torch.randint(len(train), (run.batch,), generator=rng)), rng)
-            losses = _losses(network(_given(batch)), batch)
-            loss = NORMAL * losses["normal"] + LIGHT * losses["light"]
+            with torch.autocast("cpu", torch.bfloat16, enabled=run.half):
+                answer = network(given(batch))
+            losses = _losses(answer.float(), batch)
+            loss = losses["normal"] + WIDTH * losses["width"] + DOUBT * losses["doubt"] + LIGHT * losses["light"]
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            _follow(mean, network, min(EMA, (step + 1) / (step + 10)))
-            if (step + 1) % 100 == 0 or step + 1 == run.steps:
+            step += 1
+            _follow(mean, network, min(EMA, step / (step + 9)))
+            done = max(step / run.steps, (time.monotonic() - began) / max(60 * run.minutes, 1e-6))
+            if step % TOLD == 0 or done >= 1:
                 told = {name: float(value.detach()) for name, value in losses.items()}
-                if (step + 1) % 1000 == 0 or step + 1 == run.steps:
+                if step % (2 * KEPT) == 0:
                     told |= measure(mean, test, run.held_out)
-                told["seconds"] = round(time.monotonic() - began, 1)
-                log.write(json.dumps({"step": step + 1, **told}) + "\n")
+                told |= {"samples": len(train), "seconds": round(time.monotonic() - began, 1)}
+                log.write(json.dumps({"step": step, **told}) + "\n")
                 log.flush()
-                on_step(step + 1, told)
-    mean.eval()
-    torch.save(mean.state_dict(), run.output / "surface.pt")
-    write_tflite(mean, SIDE, run.output / "surface.tflite")
+                on_step(step, told)
+            if step % KEPT == 0:
+                _keep(mean, run.output)
+                train.take(_files(run)[1:])
+    _keep(mean, run.output)
     return measure(mean, test, run.held_out)
 
 
-def _given(batch: dict[str, Tensor]) -> Tensor:
-    return torch.cat([batch["rgb"], batch["mesh"], batch["mask"]], 1).to(memory_format=torch.channels_last)
+def _files(run: SurfaceRun) -> list[Path]:
+    return sorted(run.samples.glob("*.npz"))
 
 
-def normals(answer: Tensor, mesh: Tensor) -> Tensor:
-    """Returns unit normals [B,3,S,S] of the network's answer and the engine's own normals."""
-    return F.normalize(mesh + answer[:, :3], dim=1, eps=1e-4)
+def _samples(run: SurfaceRun) -> tuple[Samples, Samples]:
+    """Returns the held-out samples and those to learn from."""
+    paths = _files(run)
+    return Samples(paths[:1]), Samples(paths[1:] or paths)
+
+
+def _keep(mean: SurfaceNetwork, folder: Path) -> None:
+    """Writes the weights whole or not at all, so that a run that is broken off leaves some."""
+    mean.eval()
+    part = folder / "surface.part"
+    write_tflite(mean, SIDE, part)
+    os.replace(part, folder / "surface.tflite")
 
 
 def _weight(batch: dict[str, Tensor]) -> Tensor:
@@ -134,11 +124,14 @@ def _weight(batch: dict[str, Tensor]) -> Tensor:
 def _losses(answer: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     weight = _weight(batch)
     whole = weight.sum() + 1e-6
-    error = (normals(answer, batch["mesh"]) - batch["normal"]).norm(dim=1, keepdim=True)
+    error = (normals(answer, batch["mesh"]) - batch["smooth"]).norm(dim=1, keepdim=True)
     width = answer[:, 6:7].clamp(-4, 2)
+    nobody = (batch["cover"] < 0.02).float()
     light = (answer[:, 3:6] - batch["light"]).abs().mean(1, keepdim=True)
     return {
-        "normal": ((error * torch.exp(-width) + width + 0.5 * error) * weight).sum() / whole,
+        "normal": ((2 * error + 3 * error.square()) * weight).sum() / whole,
+        "width": ((error.detach() * torch.exp(-width) + width) * weight).sum() / whole,
+        "doubt": ((NOBODY_ERROR * torch.exp(-width) + width) * nobody).sum() / (nobody.sum() + 1),
         "light": (light * weight).sum() / whole,
     }
 
@@ -153,7 +146,8 @@ def _augmented(batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tens
     if torch.rand((), generator=rng) < 0.5:
         batch = {name: value.flip(-1) for name, value in batch.items()}
         side = torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
-        batch["mesh"], batch["normal"] = batch["mesh"] * side, batch["normal"] * side
+        for name in ("mesh", "normal", "smooth"):
+            batch[name] = batch[name] * side
     rgb = (batch["rgb"] + 1) / 2
     grey = rgb.mean(1, keepdim=True)
     rgb = grey + draw(0.3, 1.4) * (rgb - grey)
@@ -177,29 +171,3 @@ def _follow(mean: SurfaceNetwork, network: SurfaceNetwork, keep: float) -> None:
             kept.mul_(keep).add_(now, alpha=1 - keep)
         else:
             kept.copy_(now)
-
-
-@torch.no_grad()
-def measure(network: SurfaceNetwork, samples: Samples, count: int) -> dict[str, float]:
-    """Returns held-out figures: mean angle (°) of the engine's normals and the network's on skin and elsewhere, and
-    the mean error of log light."""
-    network.eval()
-    sums: dict[str, float] = {}
-    shares: dict[str, float] = {}
-    for start in range(0, min(count, len(samples)), 64):
-        batch = samples.batch(torch.arange(start, min(start + 64, count, len(samples))))
-        answer = network(_given(batch))
-        person = (batch["cover"] > 0.9) & (batch["normal"].norm(dim=1, keepdim=True) > 0.5)
-        skin = person & (batch["part"] == int(Part.SKIN))
-        for name, found in (("mesh", batch["mesh"]), ("network", normals(answer, batch["mesh"]))):
-            cosine = F.cosine_similarity(found, batch["normal"], dim=1, eps=1e-4)[:, None].clamp(-1, 1)
-            angle = torch.rad2deg(torch.arccos(cosine))
-            for where, chosen in (("skin", skin), ("rest", person & ~skin)):
-                key = f"{name}_{where}_deg"
-                sums[key] = sums.get(key, 0.0) + float(angle[chosen].sum())
-                shares[key] = shares.get(key, 0.0) + float(chosen.sum())
-        wrong = (answer[:, 3:6] - batch["light"]).abs().mean(1, keepdim=True)
-        sums["light"] = sums.get("light", 0.0) + float(wrong[person].sum())
-        shares["light"] = shares.get("light", 0.0) + float(person.sum())
-    network.train()
-    return {name: round(total / max(shares[name], 1), 4) for name, total in sums.items()}

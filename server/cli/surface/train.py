@@ -16,8 +16,11 @@ from server.cli.surface.options import COLUMNS, KIT
 def train(
     output: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for samples, log and surface.tflite.")],
     facekit: Annotated[Path, KIT],
-    people: Annotated[int, typer.Option(min=2, help="People to render; a picture each.")] = 12000,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 6000,
+    people: Annotated[int, typer.Option(min=2, help="People to render, each in three rooms.")] = 4000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training at most.")] = 12000,
+    minutes: Annotated[float, typer.Option(min=0, help="Minutes of training at most.")] = 80,
+    start: Annotated[Path | None, typer.Option(metavar="FILE", help="A surface.tflite to go on from.")] = None,
+    half: Annotated[bool, typer.Option(help="Convolve in bfloat16: less time where the processor has it.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = os.cpu_count() or 1,
 ) -> None:
     """Render people, train the network, write DIR/surface.tflite. Interrupted, rendering goes on where it stopped.
@@ -43,7 +46,8 @@ def train(
             )
             progress.update(training, completed=step, status=status)
 
-        figures = train_surface(SurfaceRun(output / "samples", output, steps=steps), show)
+        run = SurfaceRun(output / "samples", output, steps=steps, minutes=minutes, start=start, half=half)
+        figures = train_surface(run, show)
     weights = output / "surface.tflite"
     document = {"weights": str(weights), "bytes": weights.stat().st_size, **figures}
     print(json.dumps(document | {"seconds": round(time.perf_counter() - began, 1)}), flush=True)

@@ -103,14 +103,14 @@ def test_its_light_is_kept_within_bounds() -> None:
 @pytest.mark.parametrize("side", [-1.0, 1.0])
 def test_the_light_is_one_that_the_normals_explain(side: float) -> None:
     """A lamp at one side is found on a ball of normals, though a dark patch of paint is taken for shadow."""
-    y, x = np.mgrid[-1:1:96j, -1:1:96j] * 0.8
+    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j] * 0.8
     normal = np.dstack([x, -y, np.sqrt(np.maximum(1 - x * x - y * y, 0.04))]).astype(np.float32)
     normal /= np.linalg.norm(normal, axis=2, keepdims=True)
     lamp = sh_from_directional((side * 0.8, 0, 0.6), (1.0, 1.0, 1.0))
     shade = irradiance_over_pi(lamp, normal)[..., 0] + 0.15
     shade = shade / shade.mean()
     painted = shade.copy()
-    painted[40:52, 30:66] *= 0.3
+    painted[5 * SIDE // 12 : 13 * SIDE // 24, 5 * SIDE // 16 : 11 * SIDE // 16] *= 0.3
     said = HeadLayers(normal, np.log(painted).astype(np.float32), np.ones((SIDE, SIDE), np.float32))
     fit = fitted_light(said, said.confidence)
     found = sh_basis(normal.reshape(-1, 3)) @ fit.coefficients

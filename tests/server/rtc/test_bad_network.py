@@ -217,10 +217,10 @@ def test_an_estimate_of_a_picture_that_needs_few_bits_lowers_nothing() -> None:
             rate.sent(bps // 8 // 15)
 
     send(100_000, 5)
-    rate.remb(95_000, 1_500_000)
+    rate.remb(98_000, 1_500_000)
     assert rate.estimate == 1_500_000
     rate.sent(20_000)  # a key frame
-    rate.remb(95_000, 1_500_000)
+    rate.remb(98_000, 1_500_000)
     assert rate.estimate == 1_500_000
     send(1_400_000, 3)
     rate.remb(1_000_000, 1_500_000)  # less than what was sent: a narrow way

@@ -7,10 +7,10 @@ import pytest
 
 from tests.training.heads.tiny_kit import CENTRE, RADII, write_kit
 from training.errors import DataError
-from training.heads.scanned.clip import scanned_clip
+from training.heads.scanned.clip import scanned_clip, scanned_stills
 from training.heads.scanned.facekit import FACE, FaceKit, load_facekit
 from training.heads.scanned.parts import Part, Parts
-from training.heads.scanned.render import posed, render
+from training.heads.scanned.render import posed, render, renders
 from training.heads.scanned.room import Room, random_room
 from training.heads.scanned.visibility import depth_maps, lit
 
@@ -27,14 +27,19 @@ def lamp(*direction: float) -> Room:
     return Room(d.astype(np.float32), np.ones((1, 3), np.float32), np.ones(1, np.float32))
 
 
-def ellipsoid(kit: FaceKit, room: Room):
-    """Draws the kit's bare head in grey, and returns the picture."""
+def bare_head(kit: FaceKit):
+    """Returns the kit's bare head in grey, and how the camera sees it."""
     parts = Parts()
     head = kit.neutral[FACE]
     used = kit.triangles[(kit.triangles < FACE.stop).all(1)]
     parts.add(head, used, np.full(3, 0.5), Part.SKIN)
     mesh = parts.mesh()
-    at = posed(mesh, mesh.rest, SIZE, SCALE * DISTANCE_CM, DISTANCE_CM, np.array([SIZE / 2, SIZE / 2]))
+    return mesh, posed(mesh, mesh.rest, SIZE, SCALE * DISTANCE_CM, DISTANCE_CM, np.array([SIZE / 2, SIZE / 2]))
+
+
+def ellipsoid(kit: FaceKit, room: Room):
+    """Draws the kit's bare head, and returns the picture."""
+    mesh, at = bare_head(kit)
     return render(mesh, at, room, np.zeros((SIZE, SIZE, 3), np.float32), exposed=False)
 
 
@@ -68,6 +73,35 @@ def test_what_turns_away_from_the_lamp_is_dark(kit: FaceKit) -> None:
     light = ellipsoid(kit, lamp(-1, 0, 0.05)).light[..., 0]
     row = light[SIZE // 2 - 6]
     assert row[SIZE // 2 + 15] < 0.25 * row[SIZE // 2 - 15]
+
+
+def test_rooms_that_share_shadows_are_each_as_alone(kit: FaceKit) -> None:
+    """Two rooms with a direction in common, drawn together, are the pictures of each drawn alone."""
+    side, above = lamp(-1, 0, 0.3), lamp(0, 1, 0)
+    both = Room(
+        np.concatenate([side.directions, above.directions]),
+        np.array([(1, 0.5, 0.2), (0, 0.1, 1)], np.float32),
+        np.ones(2, np.float32),
+    )
+    rooms = [side, both]
+    mesh, at = bare_head(kit)
+    black = np.zeros((SIZE, SIZE, 3), np.float32)
+    for together, room in zip(renders(mesh, at, [(room, black) for room in rooms]), rooms, strict=True):
+        alone = render(mesh, at, room, black)
+        for found, expected in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_stills_show_one_person_in_several_rooms(kit: FaceKit) -> None:
+    """The truth of the surface is the same in each, light and picture are not; a seed repeats them."""
+    one, two = scanned_stills(kit, 3, 2, 96)
+    np.testing.assert_array_equal(one.picture.normal, two.picture.normal)
+    np.testing.assert_array_equal(one.picture.part, two.picture.part)
+    seen = one.picture.coverage > 0.9
+    assert np.abs(one.picture.light - two.picture.light)[seen].mean() > 0.02
+    assert not np.array_equal(one.rgb, two.rgb)
+    again = next(scanned_stills(kit, 3, 2, 96))
+    np.testing.assert_array_equal(again.rgb, one.rgb)
 
 
 def test_an_occluder_shades_what_lies_behind_it() -> None:

@@ -16,9 +16,11 @@ from tests.training.heads.tiny_kit import write_kit  # noqa: E402
 from training.errors import DataError  # noqa: E402
 from training.heads.scanned.clip import scanned_clip  # noqa: E402
 from training.heads.scanned.facekit import load_facekit  # noqa: E402
+from training.heads.scanned.parts import Part  # noqa: E402
 from training.surface.network import INPUTS, OUTPUTS, SurfaceNetwork  # noqa: E402
 from training.surface.sample import Maker, SurfaceSample  # noqa: E402
-from training.surface.tflite import write_tflite  # noqa: E402
+from training.surface.samples import FIELDS, Samples, smoothed  # noqa: E402
+from training.surface.tflite import read_tflite, write_tflite  # noqa: E402
 from training.surface.train import SurfaceRun, train_surface  # noqa: E402
 
 
@@ -89,6 +91,15 @@ def samples(tmp_path: Path, seeds: range) -> list[SurfaceSample]:
     return [each for each in found if each is not None]
 
 
+def stored(found: list[SurfaceSample], folder: Path) -> Path:
+    """Writes the samples into two files of `folder`."""
+    folder.mkdir()
+    for name in ("000000", "000100"):
+        stacked = {field: np.stack([getattr(s, field) for s in found]) for field in SurfaceSample._fields}
+        np.savez(folder / f"{name}.npz", **stacked)
+    return folder
+
+
 def test_a_frame_without_a_face_gives_no_sample(tmp_path: Path) -> None:
     """What the tracker does not find cannot be refined."""
     kit = load_facekit(write_kit(tmp_path / "facekit.npz"))
@@ -98,19 +109,69 @@ def test_a_frame_without_a_face_gives_no_sample(tmp_path: Path) -> None:
 def test_training_learns_and_writes_weights_that_the_engine_reads(tmp_path: Path) -> None:
     """Twelve steps on few samples bring the normals nearer; the file runs in the engine's wrapper."""
     found = samples(tmp_path, range(6))
-    folder = tmp_path / "samples"
-    folder.mkdir()
-    for name in ("000000", "000200"):
-        stacked = {field: np.stack([getattr(s, field) for s in found]) for field in SurfaceSample._fields}
-        np.savez(folder / f"{name}.npz", **stacked)
+    folder = stored(found, tmp_path / "samples")
     figures = train_surface(SurfaceRun(folder, tmp_path / "out", steps=12, batch=4, lr=3e-3))
-    assert set(figures) == {"mesh_skin_deg", "network_skin_deg", "mesh_rest_deg", "network_rest_deg", "light"}
+    places = ("skin", "hair", "smooth_hair", "cloth", "rest")
+    assert set(figures) == {f"{who}_{where}_deg" for who in ("mesh", "network") for where in places} | {"light"}
     assert figures["network_skin_deg"] != figures["mesh_skin_deg"]
     assert (tmp_path / "out" / "log.jsonl").read_text().count("\n") == 1
     said = Runner(tmp_path / "out" / "surface.tflite")(
         found[0].rgb, found[0].mesh / np.float32(127), found[0].mask / np.float32(255)
     )
     np.testing.assert_allclose(np.linalg.norm(said.normal, axis=2), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 2e-5), (True, 5e-3)])
+def test_training_goes_on_from_a_file(tmp_path: Path, half: bool, tolerance: float) -> None:
+    """A network of a file's weights says what the one that was written says, and is trained from there."""
+    network = trained_a_little()
+    write_tflite(network, SIDE, tmp_path / "start.tflite", half=half)
+    again = SurfaceNetwork(read_tflite(tmp_path / "start.tflite"))
+    given = torch.rand((1, INPUTS, SIDE, SIDE), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        expected = network(given)
+        assert (again(given) - expected).abs().max() < tolerance * expected.abs().max()
+    folder = stored(samples(tmp_path, range(3)), tmp_path / "samples")
+    run = SurfaceRun(folder, tmp_path / "out", minutes=0, batch=2, lr=0, start=tmp_path / "start.tflite")
+    train_surface(run)  # no time: one step, at no rate
+    kept = SurfaceNetwork(read_tflite(tmp_path / "out" / "surface.tflite"))
+    with torch.no_grad():
+        assert (kept(given) - expected).abs().max() < 2 * 5e-3 * expected.abs().max()
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"\x00" * 64])
+def test_a_file_without_weights_is_told(tmp_path: Path, content: bytes) -> None:
+    """The message names the file."""
+    (tmp_path / "wrong.tflite").write_bytes(content)
+    for name in ("wrong.tflite", "missing.tflite"):
+        with pytest.raises(DataError, match=name):
+            read_tflite(tmp_path / name)
+
+
+def test_the_teacher_of_hair_is_smooth() -> None:
+    """Strands that lean left and right by turns become a surface that faces the viewer; skin stays as it is."""
+    normal = np.zeros((1, 32, 32, 3), np.int8)
+    normal[..., 0] = np.where(np.arange(32) % 2, 76, -76)
+    normal[..., 2] = 102
+    part = np.full((1, 32, 32), Part.HAIR, np.uint8)
+    part[:, 16:] = Part.SKIN
+    found = smoothed(normal, part, np.full((1, 32, 32), 255, np.uint8))
+    np.testing.assert_array_equal(found[:, 16:], normal[:, 16:])
+    assert np.abs(found[0, :16, 4:-4, 0]).max() < 8
+    assert found[0, :16, 4:-4, 2].min() > 125
+
+
+def test_files_that_appear_are_taken_in_once(tmp_path: Path) -> None:
+    """Rendering may go on while the network is trained."""
+    folder = stored(samples(tmp_path, range(2)), tmp_path / "samples")
+    paths = sorted(folder.glob("*.npz"))
+    held = Samples(paths[:1])
+    count = len(held)
+    held.take(paths)
+    held.take(paths)
+    assert len(held) == 2 * count
+    assert {len(values) for values in held.columns.values()} == {2 * count}
+    assert set(held.columns) == {*FIELDS, "smooth"}
 
 
 def test_no_samples_is_told(tmp_path: Path) -> None:

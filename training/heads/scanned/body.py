@@ -8,12 +8,12 @@ from training.heads.noise import ramp
 from training.heads.scanned.noise3 import noise3
 from training.heads.scanned.parts import Part, Parts, grid_triangles
 
-COLS = 48
+COLS = 80
 # y, half width, half depth, z of the axis (cm): the shoulders under the kit's own neck and collar bones.
 RINGS = ((-11.0, 6.2, 6.0, -1.2), (-13.5, 7.0, 6.6, -1.6), (-15.2, 10.5, 7.6, -2.2), (-16.8, 14.8, 8.6, -2.8),
          (-18.8, 18.2, 9.8, -3.0), (-21.5, 20.4, 10.8, -3.0), (-26.0, 21.6, 11.6, -3.0), (-34.0, 21.8, 12.4, -3.0),
          (-46.0, 21.6, 12.8, -3.0), (-60.0, 21.4, 13.0, -3.0))  # fmt: skip
-SUBDIVIDED = 5
+SUBDIVIDED = 7
 
 
 def add_body(rng: np.random.Generator, parts: Parts) -> None:
@@ -44,12 +44,27 @@ def add_body(rng: np.random.Generator, parts: Parts) -> None:
 
 
 def _cloth(rng: np.random.Generator, points: FloatArray, seed: int) -> FloatArray:
-    grey = np.exp(rng.uniform(np.log(0.02), np.log(0.8)))
-    colour = grey * np.clip(1 + rng.normal(0, 0.35, 3), 0.2, 1.8)
-    light = 1 + 0.12 * noise3(points, 0.5, seed + 2)
+    """Returns albedo [N,3]: plain, striped, checked, blotched, or printed in further colours."""
+    colour = _dye(rng)
+    paint = np.repeat(colour[None], len(points), 0)
     style = rng.random()
-    if style < 0.2:
-        light *= 1 - 0.6 * (np.sin(points[:, 1] * rng.uniform(1.5, 5)) > rng.uniform(-0.5, 0.7))
-    elif style < 0.35:
-        light *= 1 - 0.5 * (noise3(points, rng.uniform(1, 3), seed + 3) > 0.1)
-    return np.clip(light[:, None] * colour, 0.01, 0.92)
+    if style < 0.15:
+        stripes = np.sin(points[:, 1] * rng.uniform(1.0, 2.5)) > rng.uniform(-0.5, 0.7)
+        if rng.random() < 0.4:
+            stripes |= np.sin(points[:, 0] * rng.uniform(1.0, 2.5)) > rng.uniform(0, 0.8)
+        paint[stripes] = _dye(rng)
+    elif style < 0.3:
+        paint[noise3(points, rng.uniform(1.5, 4), seed + 3) > 0.1] *= rng.uniform(0.3, 0.7)
+    elif style < 0.5:
+        for k in range(int(rng.integers(1, 4))):
+            paint[noise3(points, rng.uniform(2, 7), seed + 4 + k) > rng.uniform(0.1, 0.4)] = _dye(rng)
+    if rng.random() < 0.15:  # a print on the chest
+        off = np.hypot((points[:, 0] - rng.normal(0, 3)) / rng.uniform(2, 7), (points[:, 1] + 27) / rng.uniform(2, 6))
+        paint[(off < 1) & (points[:, 2] > 0)] = _dye(rng)
+    light = 1 + 0.12 * noise3(points, 0.5, seed + 2)
+    return np.clip(light[:, None] * paint, 0.01, 0.92)
+
+
+def _dye(rng: np.random.Generator) -> np.ndarray:
+    grey = np.exp(rng.uniform(np.log(0.02), np.log(0.8)))
+    return grey * np.clip(1 + rng.normal(0, 0.35, 3), 0.2, 1.8)

@@ -11,8 +11,8 @@ from training.heads.background import random_background
 from training.heads.scanned.facekit import FaceKit
 from training.heads.scanned.parts import Mesh
 from training.heads.scanned.person import random_scanned_person
-from training.heads.scanned.render import Picture, posed, render
-from training.heads.scanned.room import Room, random_room
+from training.heads.scanned.render import Picture, posed, render, renders
+from training.heads.scanned.room import Room, random_around, random_room
 from training.heads.scanned.webcam import Webcam, random_webcam
 
 TALK = ("jawOpen", "mouthFunnel", "mouthPucker", "mouthClose", "mouthLowerDown_L", "mouthLowerDown_R")
@@ -45,21 +45,44 @@ def scanned_clip(kit: FaceKit, seed: int, frames: int = 1, size: int = 192) -> l
     return list(filmed(kit, mesh, room, random_motion(how, kit, frames), background, random_webcam(lens), how))
 
 
+def scanned_stills(kit: FaceKit, seed: int, rooms: int, size: int = 192) -> Iterator[ScannedFrame]:
+    """Yields one pose of one person in `rooms` rooms, each with a background and a webcam of its own.
+
+    That costs half as much a picture as a person for each, and tells a network that light is not shape.
+    """
+    who, how, light, lens = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
+    mesh = random_scanned_person(who, kit)
+    moved = moved_points(kit, mesh, random_motion(how, kit, 1), 0)
+    at = posed(mesh, moved, size, *_framing(how, size))
+    around = random_around(light)
+    places = [
+        (random_room(light, around), random_background(light, size) * np.float32(light.uniform(0.6, 3.0)))
+        for _ in range(rooms)
+    ]
+    for picture in renders(mesh, at, places):
+        yield ScannedFrame(random_webcam(lens).shot(picture.rgb, lens), picture)
+
+
 def filmed(
     kit: FaceKit, mesh: Mesh, room: Room, motion: Motion, background: FloatArray, webcam: Webcam,
     rng: np.random.Generator,
 ) -> Iterator[ScannedFrame]:  # fmt: skip
     """Yields the frames of a motion."""
     size = background.shape[0]
-    distance = float(rng.uniform(38, 110))
-    width_px = size * rng.uniform(0.24, 0.42)  # of the face, about 14 cm
-    focal = width_px / 14.0 * distance
-    centre = np.array([size * rng.uniform(0.44, 0.56), size * rng.uniform(0.40, 0.52)])
+    focal, distance, centre = _framing(rng, size)
     for f in range(len(motion.rotation)):
         moved = moved_points(kit, mesh, motion, f)
         at = posed(mesh, moved, size, focal, distance, centre)
         picture = render(mesh, at, room, background)
         yield ScannedFrame(webcam.shot(picture.rgb, rng), picture)
+
+
+def _framing(rng: np.random.Generator, size: int) -> tuple[float, float, np.ndarray]:
+    """Draws a focal length, px, the camera's distance, cm, and where the head is in the picture [2], px."""
+    distance = float(rng.uniform(38, 110))
+    width_px = size * rng.uniform(0.24, 0.42)  # of the face, about 14 cm
+    centre = np.array([size * rng.uniform(0.44, 0.56), size * rng.uniform(0.40, 0.52)])
+    return width_px / 14.0 * distance, distance, centre
 
 
 def moved_points(kit: FaceKit, mesh: Mesh, motion: Motion, f: int) -> FloatArray:

@@ -35,13 +35,13 @@ class FaceKit:
 
     neutral: FloatArray  # [V,3] canonical cm
     triangles: NDArray[np.int32]  # [M,3] counter-clockwise from outside
-    identity: NDArray[np.float16]  # [C,V,3] displacement of each component at weight 1
+    identity: FloatArray  # [C,V,3] displacement of each component at weight 1
     expression: dict[str, NDArray[np.float16]]  # name → [V,3] displacement at weight 1
 
     def neutral_of(self, weights: FloatArray) -> FloatArray:
         """Returns the head [V,3] of identity `weights` [C], which a person has N(0,1)."""
         count = min(len(weights), len(self.identity))
-        return self.neutral + np.einsum("c,cvk->vk", weights[:count], self.identity[:count].astype(np.float32))
+        return self.neutral + np.tensordot(weights[:count], self.identity[:count], 1)
 
     def displacement(self, weights: dict[str, float]) -> FloatArray:
         """Returns the displacement [V,3] of an expression, name → weight."""
@@ -72,6 +72,6 @@ def load_facekit(path: Path) -> FaceKit:
     return FaceKit(
         neutral[:DRAWN].astype(np.float32),
         triangles,
-        identity[:, :DRAWN],
+        identity[:, :DRAWN].astype(np.float32),
         {str(name): expression[k, :DRAWN] for k, name in enumerate(names)},
     )

@@ -120,8 +120,11 @@ def _locks(
     hair: Hair,
 ) -> None:  # fmt: skip
     roots = np.flatnonzero(inside > 0.1)
-    fine = rng.random() < 0.85  # strands that lie together, or thick locks
-    count = int(rng.integers(250, 500) if fine else rng.integers(50, 160))
+    # Combed hair lies in one mass, as most long hair does; other hair shows strands, or thick locks.
+    style = rng.random()
+    combed, fine = style < 0.55, style < 0.92
+    count = int(rng.integers(170, 300) if combed else rng.integers(250, 500) if fine else rng.integers(50, 160))
+    calm = 0.4 if combed else 1.0
     roots = roots[rng.integers(0, len(roots), count)]
     long = hair.hood_cm > 0
     length = (hair.hood_cm + 12 if long else 1.5 + 2.5 * hair.length_cm) * rng.uniform(0.6, 1.1, count)
@@ -129,20 +132,22 @@ def _locks(
     length = np.minimum(length, np.where(kit.neutral[roots, 2] > 2.0, rng.uniform(1.0, 4.0), 99.0))
     comb = np.array([hair.parting * 0.1 + rng.normal(0, 0.3), rng.uniform(-0.2, 0.6), rng.uniform(-0.8, 0.5)])
     start, out = head[roots], normals[roots]
-    direction = out * rng.uniform(0.1, 0.25 if fine else 0.8) + comb + rng.normal(0, 0.12 + 0.5 * hair.curl, (count, 3))
+    scatter = rng.normal(0, calm * (0.12 + 0.5 * hair.curl), (count, 3))
+    direction = out * rng.uniform(0.1, 0.25 if fine else 0.8) + comb + scatter
     fall = np.array([0, -1.0, 0]) * (0.35 if long else 0.16)
     step = (length / STEPS)[:, None]
     margin = rng.uniform(0.2, 0.6) + hair.length_cm * rng.uniform(0.1, 0.5)
     path = np.empty((STEPS, count, 3))
     at = start.astype(np.float64)
-    spread = rng.uniform(0, 0.5 if fine else 1.2, (count, 1))
+    spread = rng.uniform(0, calm * (0.5 if fine else 1.2), (count, 1))
     for k in range(STEPS):
         path[k] = at
-        direction = direction + fall + rng.normal(0, 0.03 + 0.3 * hair.curl, (count, 3))
+        direction = direction + fall + rng.normal(0, calm * (0.03 + 0.3 * hair.curl), (count, 3))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         at = at + step * direction
         at = _outside(at, margin + spread)
-    width = rng.uniform(0.2, 0.7 if fine else 1.3, count)[:, None] * np.sin(np.linspace(0.5, 2.9, STEPS))[:, None, None]
+    width = rng.uniform(0.9, 2.0, count) if combed else rng.uniform(0.2, 0.7 if fine else 1.3, count)
+    width = width[:, None] * np.sin(np.linspace(0.5, 2.9, STEPS))[:, None, None]
     outward = (path - SKULL_CENTRE) / np.square(SKULL_RADII)
     along = np.gradient(path, axis=0)
     across = np.cross(along, outward)
@@ -153,7 +158,7 @@ def _locks(
     points = ribbon.transpose(1, 0, 2, 3).reshape(-1, 3).astype(np.float32)
     one = grid_triangles(STEPS, 3)
     triangles = (one[None] + 3 * STEPS * np.arange(count)[:, None, None]).reshape(-1, 3)
-    shade = np.repeat(rng.uniform(0.7, 1.35, count), 3 * STEPS)[:, None]
+    shade = np.repeat(1 + calm * rng.uniform(-0.3, 0.35, count), 3 * STEPS)[:, None]
     colour = shade * _coloured(rng, points, hair.colour, (0.3, 1.5, 0.3))
     body = ramp(points[:, 1], -6.0, -14.0)
     parts.add(points, triangles, colour, Part.HAIR, gloss=float(rng.uniform(0.03, 0.15)), body=body)

@@ -43,7 +43,8 @@ class Places:
         self.lashes = np.maximum(*lashes) * face
         jaw = ramp(y, -1.5, -4.0) * ramp(side, 8.2, 7.4) * ramp(y, -11.0, -9.0) * ramp(z, -0.5, 1.5)
         beside_mouth = 1 - _inside(marks[48:60, :2] * (1.05, 1.15) + (0, 0.55), at) * ramp(z, 8.0, 9.5)
-        sideburn = ramp(side, 6.0, 6.8) * ramp(y, 4.5, 3.5) * ramp(z, 3.6, 3.0) * ramp(z, 0.4, 1.2)
+        sideburn = ramp(side, 6.0, 6.8) * ramp(y, 4.5, 3.5) * ramp(y, -7.0, -5.0) * ramp(z, 3.6, 3.0)
+        sideburn = sideburn * ramp(z, 0.4, 1.2)
         chin = ramp(y, -4.6, -5.2) * ramp(z, 4.0, 6.0)
         self.beard = (
             np.maximum(np.maximum(jaw * ramp(side, 2.0, 3.6), chin * jaw), sideburn) * beside_mouth * (1 - self.lips)

@@ -5,6 +5,7 @@ comes from its own neighbourhood (one bounce), and a highlight (Blinn–Phong) o
 the picture shows them, and the truth is that of the face under them: light is to fall as if they were not there.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numba
@@ -57,21 +58,47 @@ def render(mesh: Mesh, at: Posed, room: Room, background: FloatArray, exposed: b
 
     Where `exposed` is false, light stays as the room has it.
     """
-    size = background.shape[0]
+    return next(renders(mesh, at, [(room, background)], exposed))
+
+
+def renders(
+    mesh: Mesh, at: Posed, places: Sequence[tuple[Room, FloatArray]], exposed: bool = True
+) -> Iterator[Picture]:
+    """Draws the same pose in each of `places`: a room, and a background of one size S as for `render`.
+
+    What is seen, and the shadows of directions that rooms share, are computed once.
+    """
+    size = places[0][1].shape[0]
     shape = (SUPER * size, SUPER * size)
     scaled = at.pixels * np.array([SUPER, SUPER, 1], np.float32)
-    bare = mesh.triangles[mesh.part[mesh.triangles[:, 0]] != Part.GLASSES]
+    of = mesh.part[mesh.triangles[:, 0]]
+    bare = mesh.triangles[of != Part.GLASSES]
     all_of_it = rasterize(scaled, mesh.triangles, shape)
     below = rasterize(scaled, bare, shape) if len(bare) < len(mesh.triangles) else all_of_it
-    maps, frames = depth_maps(at.points, mesh.triangles, room.directions)
+    # Eyes, teeth and the mouth's inside are half of all triangles, and their shadows fall on nothing that is seen.
+    casters = mesh.triangles[(of != Part.EYE) & (of != Part.MOUTH)]
+    directions, place = np.unique(np.concatenate([room.directions for room, _ in places]), axis=0, return_inverse=True)
+    maps, frames = depth_maps(at.points, casters, directions)
     attributes = np.column_stack((at.points, at.normals, mesh.albedo, mesh.gloss)).astype(np.float32)
-    out = np.zeros((4, size, size, 3), np.float32)  # rgb, normal, albedo, light
-    cover, depth = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
-    part = np.full((size, size), 255, np.uint8)
-    _shade(
-        all_of_it.triangle, all_of_it.barycentric, mesh.triangles, below.triangle, below.barycentric, bare, attributes,
-        mesh.part, room.directions, room.rgb, room.lamp, maps, frames, out, cover, depth, part,
-    )  # fmt: skip
+    start = 0
+    for room, background in places:
+        own = place.ravel()[start : start + len(room.directions)]
+        start += len(room.directions)
+        out = np.zeros((4, size, size, 3), np.float32)  # rgb, normal, albedo, light
+        cover, depth = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+        part = np.full((size, size), 255, np.uint8)
+        _shade(
+            all_of_it.triangle, all_of_it.barycentric, mesh.triangles, below.triangle, below.barycentric, bare,
+            attributes, mesh.part, room.directions, room.rgb, room.lamp, maps[own], frames[own], out, cover, depth,
+            part,
+        )  # fmt: skip
+        yield _picture(out, cover, depth, part, background, exposed)
+
+
+def _picture(
+    out: FloatArray, cover: FloatArray, depth: FloatArray, part: NDArray[np.uint8], background: FloatArray,
+    exposed: bool,
+) -> Picture:  # fmt: skip
     seen = cover > 0
     for layer in (2, 3):
         out[layer][seen] /= cover[seen][:, None]
@@ -147,7 +174,6 @@ def _shade(  # type: ignore[no-untyped-def]
                     out[0, i, j, c] += weight * (value[6 + c] * light[c] + value[9] * shine)
                 m2 = triangle2[r, q]
                 if m2 < 0:
-                    cover[i, j] -= weight * np.float32(0.0)
                     continue
                 if m2 != m or triangles2.shape[0] != triangles.shape[0]:
                     _gather(attributes, triangles2, m2, bary2, r, q, value)

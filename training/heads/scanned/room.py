@@ -24,11 +24,18 @@ class Room:
     lamp: FloatArray  # [N] 1 = belongs to a lamp: gives a highlight
 
 
-def random_room(rng: np.random.Generator) -> Room:
-    """Draws a room: an ambient of two colours and one to three lamps."""
+def random_around(rng: np.random.Generator) -> np.ndarray:
+    """Draws AMBIENT_SAMPLES directions [N,3] spread over the sphere."""
+    return fibonacci(AMBIENT_SAMPLES) @ _rotation(rng).T
+
+
+def random_room(rng: np.random.Generator, around: np.ndarray | None = None) -> Room:
+    """Draws a room: an ambient of two colours and one to three lamps.
+
+    `around` [N,3] are the directions of the ambient; rooms that share them share their shadows (`renders`).
+    """
     harsh = rng.random()
-    turn = _rotation(rng)
-    around = fibonacci(AMBIENT_SAMPLES) @ turn.T
+    around = random_around(rng) if around is None else around
     sky, ground = (_colour(rng, 0.15) for _ in range(2))
     up = 0.5 + 0.5 * np.clip(around @ _unit(np.array([rng.normal(0, 0.5), 1.0, rng.normal(0, 0.5)])), -1, 1)
     front = 1 + rng.uniform(-0.5, 0.9) * around[:, 2]
