@@ -23,6 +23,7 @@ from engine.avatar.mouth import Mouth
 from engine.avatar.puppet import Puppet
 from engine.avatar.surface import PortraitSurface
 from engine.avatar.warp import remap
+from engine.bench.sample_clip import load_portrait
 from engine.errors import PortraitError, StreamClosed
 from engine.frames import Frame, Work, require_rgb
 from engine.held_pose import HeldPose
@@ -239,7 +240,9 @@ def _warm_up(engine: AvatarEngine) -> None:
     rgb = np.random.default_rng(0).integers(60, 200, (SIZE, SIZE, 3), np.uint8)
     engine.run_networks(rgb)
     synthetic = AvatarEngine(SyntheticFace, lambda: lambda _: np.ones((9, 16), np.float32), engine.make_surface)
-    stream = synthetic.open(StreamConfig(WARMUP_LIGHT, avatar=Avatar(rgb)))
-    for index in range(3):
-        stream.push(Frame(index, index / 10, rgb))
-    stream.close()
+    portrait = load_portrait()  # a face with eyes that move: on a noise picture some kernels have nothing to do
+    for each, picture in ((synthetic, rgb), (engine, portrait)):
+        stream = each.open(StreamConfig(WARMUP_LIGHT, avatar=Avatar(picture)))
+        for index in range(3):
+            stream.push(Frame(index, index / 10, picture))
+        stream.close()
