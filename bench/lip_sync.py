@@ -53,7 +53,8 @@ VIEW = """
 async (name) => {
   const { WhepPlayer } = await import("/sdk/whep.js");
   const player = Object.assign(new Audio(), { muted: true }); // a received sound runs only while it is played
-  await new Promise((resolve) => new WhepPlayer(`/whep/${name}`, {}, {
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error("the viewer gets no picture")), 20000));
+  const live = new Promise((resolve) => new WhepPlayer(`${location.origin}/whep/${name}`, {}, {
     stream: (stream) => {
       window.shown = harness.listen(stream, undefined, true);
       player.srcObject = stream;
@@ -61,6 +62,7 @@ async (name) => {
     },
     state: (state) => state === "live" && resolve(null),
   }));
+  await Promise.race([live, late]);
 }
 """
 Span = tuple[str, float, float]  # name, from, to: page time, ms

@@ -17,9 +17,10 @@ COUNTED, COUNTED_S, FEWEST = 100, 2.0, 20  # packets of one verdict: receivers r
 FALL_RATIO = 0.95  # an estimate under that share of the one before has fallen
 JUMP_RATIO = 1.25  # one that is higher by less than that has risen: by 8 % a second, or by steps near a limit
 RISES_S = 1.0  # it rises while it rose so short a time ago
-TRY_RATIO = 1.5  # one that is followed: `server.rtc.pictures.encoders` rises in steps of 1.35
+TRY_RATIO = 2.0  # one that is followed: `server.rtc.pictures.encoders` rises in steps of 1.35, every 4 s at most
 FIRST_CALM_S, LONGEST_CALM_S = 4.0, 32.0  # without loss or a falling estimate, before more is tried
 CONGESTED = 0.9  # an estimate below that share of what was sent: libwebrtc's own fall is to 0.85 of what came
+SETTLE_S = 1.5  # after a cut the packets lost are still those sent before it
 QUEUE_S = 0.15  # a way so much longer than the shortest has a queue
 MOST_PICTURES = 150  # that count as one second's
 CLIMB = 1.25  # of the limit that loss has set, at each verdict
@@ -34,6 +35,7 @@ class PathRate:
         self._said: int | None = None  # the estimate as it came
         self._rose_s = float("-inf")  # when that was higher than before
         self._limit: float | None = None  # by loss
+        self._cut_s = float("-inf")  # when that was lowered
         self._tried = 0.0  # a rate above the estimate
         self._calm_since_s = self._judged_s = clock()
         self._lost = self._expected = 0  # since the last verdict
@@ -68,9 +70,10 @@ class PathRate:
 
     def remb(self, bitrate: int, target: int) -> None:
         """Takes the receiver's estimate, bits a second, while the encoder may use `target`."""
+        if bitrate == self._said:
+            return  # reports repeat themselves
         said, self._said = self._said or bitrate, bitrate
-        if bitrate != said:  # reports repeat themselves
-            self._rose_s = self._clock() if said < bitrate < JUMP_RATIO * said else float("-inf")
+        self._rose_s = self._clock() if said < bitrate < JUMP_RATIO * said else float("-inf")
         # An estimate that rises is only slow: on a network that is full it would not, but for a moment. One that jumps
         # was measured anew.
         rises = self._clock() - self._rose_s < RISES_S and not self._queues
@@ -83,6 +86,8 @@ class PathRate:
     def loss(self, lost: int, expected: int, target: int) -> None:
         """Takes the packets lost of those expected since the last report, while the encoder may use `target` bits/s."""
         now_s = self._clock()
+        if now_s - self._cut_s < SETTLE_S:
+            return  # these packets were sent at the rate before
         self._lost, self._expected = self._lost + lost, self._expected + expected
         enough = FEWEST if now_s - self._judged_s >= COUNTED_S else COUNTED
         if self._expected >= enough:
@@ -92,7 +97,9 @@ class PathRate:
 
     def _judge(self, fraction: float, target: int, now_s: float) -> None:
         if fraction > MUCH_LOSS:
-            self._limit = min(target, self._limit or target) * (1 - fraction)  # what came through
+            sent = self._sent_bps() or target  # not the target alone: an estimate may have lowered that already
+            self._limit = min(sent, self._limit or sent) * (1 - fraction)  # what came through
+            self._cut_s = now_s
         elif fraction < LITTLE_LOSS and self._limit is not None:
             self._limit *= CLIMB
             if self._remb is not None and self._limit > 1.5 * self._remb:

@@ -302,12 +302,12 @@ def test_a_stale_estimate_is_tried_and_one_that_falls_is_obeyed() -> None:
     remb(50_000)
     assert rate.estimate == 50_000
     calm(6)
-    assert rate.estimate == 180_000
+    assert rate.estimate == 240_000
     remb(40_000)
     assert rate.estimate == 40_000
     calm(6)
     assert rate.estimate == 40_000
     calm(6)
-    assert rate.estimate == 180_000
+    assert rate.estimate == 240_000
     remb(3_000_000)
     assert rate.estimate == 3_000_000
