@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from engine.bench.sample_clip import load_portrait
 from engine.frames import Frame
 from engine.offline.video_file import ClipReader
 from engine.protocols import StreamConfig
@@ -23,7 +24,6 @@ from lcvd.lighting.presets import preset
 from lcvd.matting.multiclass import MulticlassMatte
 from lcvd.types import Background, Lighting
 
-PORTRAIT = Path(__file__).resolve().parent.parent / "client_web" / "sample" / "portrait.jpg"
 SIDE = 512
 SETTLED_S = 1.6
 NOISE = 2.0  # of the camera, code values
@@ -59,12 +59,11 @@ def bright_wall() -> np.ndarray:
 
 
 def posters() -> np.ndarray:
-    picture = cv2.imread(str(PORTRAIT))
-    assert picture is not None, f"{PORTRAIT} is missing"
+    picture = load_portrait()
     room = wall(170, 165, 150)
     room[20:224, 325:505] = 20
-    room[27:217, 330:500] = cv2.resize(picture[..., ::-1], (170, 190))
-    room[200:340, 8:128] = cv2.resize(picture[:, ::-1, ::-1], (120, 140))
+    room[27:217, 330:500] = cv2.resize(picture, (170, 190))
+    room[200:340, 8:128] = cv2.resize(picture[:, ::-1], (120, 140))
     return room
 
 

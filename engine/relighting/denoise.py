@@ -18,10 +18,8 @@ from lcvd.types import Face, FloatArray
 FROM, FULL = 1.4, 2.4
 MOST = 0.75  # largest share of the way to the mean
 EDGE = 2.5  # the coarse picture counts as flat while it varies by less than this many deviations of the noise
-SEEN, STRONG = (
-    1.0,
-    3.0,
-)  # noise in code values (of 255): below the first none is seen, from the second on all is smoothed
+# Noise in code values of 255: below the first none is seen, from the second on all is smoothed.
+SEEN, STRONG = 1.0, 3.0
 NOTHING = np.zeros((4, 0, 0), np.float32)
 MEMORY_S, EVERY_S = 1.0, 0.15
 UNKNOWN = 3.0  # code values, until dark pixels were seen

@@ -75,7 +75,7 @@ class SourceLight:
         keep = np.exp(-dt_s / MEMORY_S)
         self._normal = keep * self._normal + (1 - keep) * normal
         self._right = keep * self._right + (1 - keep) * right
-        fit = _ridge(self._normal, self._right)
+        fit = ridge_solve(self._normal, self._right, RIDGE)
         front = float(sh_basis(np.array([0.0, 0.0, 1.0])) @ fit)
         middle = float(np.median(sh_basis(normals) @ fit))
         self.coefficients = (fit / max(0.5 * (front + middle), 0.2)).astype(np.float32)
@@ -129,7 +129,7 @@ def _robust_equations(
     for _ in range(ROUNDS):
         scaled = basis * weight[:, None]
         normal, right = scaled.T @ basis / len(y), scaled.T @ y / len(y)
-        weight = base * _tukey(y - basis @ _ridge(normal, right))
+        weight = base * _tukey(y - basis @ ridge_solve(normal, right, RIDGE))
     return normal, right
 
 
@@ -139,6 +139,8 @@ def _tukey(residual: NDArray[np.float64]) -> NDArray[np.float64]:
     return (1 - u * u) ** 2
 
 
-def _ridge(normal: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    matrix = normal + np.diag(RIDGE)
-    return np.linalg.solve(matrix, right + RIDGE * prior()).astype(np.float64, copy=False)
+def ridge_solve(
+    normal: NDArray[np.float64], right: NDArray[np.float64], ridge: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the coefficients [9] of the normal equations `normal` [9,9], `right` [9], drawn to `prior` by `ridge`."""
+    return np.linalg.solve(normal + np.diag(ridge), right + ridge * prior()).astype(np.float64, copy=False)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.relighting.source_light import prior
+from engine.relighting.source_light import prior, ridge_solve
 from engine.surface.crop import SIDE
 from engine.surface.network import HeadLayers
 from lcvd.lighting.sh import sh_basis
@@ -57,14 +57,13 @@ def _robust_fit(
     basis: NDArray[np.float64], level: NDArray[np.float64], counts: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the coefficients [9] of `basis` [N,9] that explain `level` [N] > 0, each counted by `counts` [N]."""
-    usual = prior().astype(np.float64)
-    fit, trust = usual, counts
+    fit, trust = prior().astype(np.float64), counts
     certain = counts > 0.3
     for _ in range(ROUNDS):
         w = trust / np.square(np.maximum(basis @ fit, LEAST))
         total = w.sum() + 1e-3
         weighted = basis * w[:, None]
-        fit = np.linalg.solve(weighted.T @ basis + total * np.diag(RIDGE), weighted.T @ level + total * RIDGE * usual)
+        fit = ridge_solve(weighted.T @ basis, weighted.T @ level, total * RIDGE)
         if certain.any():
             error = np.abs(level / np.maximum(basis @ fit, LEAST) - 1)
             u = np.minimum(error / (TUKEY * (1.4826 * np.median(error[certain]) + SPREAD)), 1)

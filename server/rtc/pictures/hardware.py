@@ -16,6 +16,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from server.rtc.pictures.frames import TIME_BASE
+
 logger = logging.getLogger(__name__)
 
 # FFmpeg's names → options for live pictures: no look-ahead, no B frames, a constant rate, key frames on demand that a
@@ -109,18 +111,24 @@ def give_up(why: str) -> None:
 def open_context(name: str, width: int, height: int, bitrate: int) -> Any:
     """Returns an encoder that is open. Raises Unfit where this machine, or its driver, has none left."""
     try:
-        codec: Any = av.CodecContext.create(name, "w")
-        codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-        codec.bit_rate = bitrate
-        codec.framerate = fractions.Fraction(FRAME_RATE, 1)
-        codec.time_base = fractions.Fraction(1, 90_000)
-        codec.gop_size = 3000  # key frames on demand only
-        codec.options = {**HARDWARE[name], "maxrate": str(bitrate), "bufsize": str(bitrate // 2)}
+        codec = h264_context(name, width, height, bitrate, HARDWARE[name])
         codec.open()
     except av.codec.codec.UnknownCodecError as error:
         raise Unfit("is not in this FFmpeg") from error
     except av.FFmpegError as error:
         raise Unfit(f"cannot be opened: {error.strerror}") from error
+    return codec
+
+
+def h264_context(name: str, width: int, height: int, bitrate: int, options: dict[str, str]) -> Any:
+    """Returns FFmpeg's encoder `name` for live pictures, not open yet, with `options` of its own."""
+    codec: Any = av.CodecContext.create(name, "w")
+    codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+    codec.bit_rate = bitrate
+    codec.framerate = fractions.Fraction(FRAME_RATE, 1)
+    codec.time_base = TIME_BASE
+    codec.gop_size = 3000  # key frames on demand only
+    codec.options = {**options, "maxrate": str(bitrate), "bufsize": str(bitrate // 2)}
     return codec
 
 
