@@ -7,7 +7,8 @@
 The source is a canvas that flashes and an oscillator that beeps every 0.7 s over a low hum; the server holds pictures
 back as long as it is told (tests/client_web/delayed_server.py). The same instrument reads the source and what the SDK
 gives out; by how much the source's own beep is off its flash is taken off, event by event. Sound is dated by its
-samples and pictures by their timestamps (tests/client_web/lip_sync.py), so that a late reader does not count.
+samples and pictures by their timestamps (tests/client_web/lip_sync.py), so that a late reader does not count. Pictures
+and beeps are numbered, so that one of another moment is never taken for this one's.
 
 Positive: the sound is late. `alone` are flashes without a beep within a third of a second, as where a change of delay
 left it out; `holes` are silences of the hum over 20 ms, `clicks` steps in the sound that no beep explains. The machine
@@ -30,7 +31,7 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from tests.client_web.conftest import FLAGS, chromium_path
-from tests.client_web.lip_sync import Heard, clicks, offsets, own_offsets, steady
+from tests.client_web.lip_sync import Heard, clicks, flashes, offsets, own_offsets, steady
 from tests.client_web.serving import LateServing
 
 INSTRUMENT = Path(__file__).resolve().parent.parent / "tests" / "client_web" / "flash_and_beep.js"
@@ -74,17 +75,13 @@ def add_instrument(page: Page) -> None:
 
 
 def viewed(viewer: Page, page: Page) -> Heard:
-    """Returns what a viewer got, in the time of `page`; the age of a flash is what the SDK said of its picture then."""
-    heard: Heard = viewer.evaluate("shown")
+    """Returns what a viewer got, in the time of `page`."""
+    heard = steady(viewer.evaluate("shown"))
     ahead_ms = viewer.evaluate("performance.timeOrigin") - page.evaluate("performance.timeOrigin")
-    at_ms, delay_s = np.asarray(page.evaluate("delays"), float).T
-    heard["flashes"] = [(time, float(np.interp(time + ahead_ms, at_ms, delay_s)) * 1e3) for time, _ in heard["flashes"]]
-    steadied = steady(heard)
-    for name in ("beeps", "flashes", "holes", "steps"):
-        steadied[name] = [
-            mark + ahead_ms if name == "beeps" else (mark[0] + ahead_ms, mark[1]) for mark in steadied[name]
-        ]
-    return steadied
+    heard["beeps"] = [time + ahead_ms for time in heard["beeps"]]
+    for name in ("white", "holes", "steps"):
+        heard[name] = [(time + ahead_ms, *told) for time, *told in heard[name]]
+    return heard
 
 
 def run(
@@ -139,7 +136,7 @@ def table(source: Heard, output: Heard, spans: list[Span]) -> list[dict[str, Any
         row: dict[str, Any] = {
             "name": name,
             "beeps": len(off),
-            "alone": sum(within(at) for at, _ in output["flashes"]) - len(off),
+            "alone": sum(within(at) for at, *_ in flashes(output)) - len(off),
             "median_ms": float(np.median(late_ms)) if len(off) else None,
             "p95_ms": float(np.percentile(abs(late_ms), 95)) if len(off) else None,
             "max_ms": float(abs(late_ms).max()) if len(off) else None,

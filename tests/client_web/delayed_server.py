@@ -16,7 +16,8 @@ from lcvd.types import Lighting
 from server.http.serve import run
 
 LONGEST_S = 4.0
-EARLY_S = 0.01  # a delay of whole pictures may not depend on how evenly the camera draws
+USUAL_PERIOD_S = 1 / 15  # between two pictures, until some have come
+PERIODS = 15  # whose median is the camera's period
 DIM = 0.75
 
 
@@ -32,23 +33,33 @@ class DelayedEngine(PassthroughEngine):
 
 
 class DelayedStream(PassthroughStream):
-    """Holds frames back by their own time."""
+    """Holds back a number of pictures.
+
+    Counted and not timed: of a camera that draws unevenly none is lost, and none twice as late as the one before.
+    """
 
     def __init__(self, config: StreamConfig) -> None:
         super().__init__(config)
         self._held: deque[Frame] = deque()
+        self._times: deque[float] = deque(maxlen=PERIODS + 1)
         self._delay_s = LONGEST_S * config.lighting.strength
+        self._behind: int | None = None  # pictures that are held; None: to be counted anew
 
     def set_lighting(self, lighting: Lighting) -> None:
         super().set_lighting(lighting)
-        self._delay_s = LONGEST_S * lighting.strength
+        if self._delay_s != LONGEST_S * lighting.strength:
+            self._delay_s, self._behind = LONGEST_S * lighting.strength, None
 
     def prepare(self, frame: Frame) -> Work | None:
-        """Take a frame, give the newest one that is old enough."""
+        """Take a frame, give the one that is old enough."""
         super().prepare(frame)
         self._held.append(frame)
+        self._times.append(frame.t_s)
+        if self._behind is None or len(self._times) <= PERIODS:
+            period_s = float(np.median(np.diff(self._times))) if len(self._times) > 2 else USUAL_PERIOD_S
+            self._behind = int(np.ceil(round(self._delay_s / period_s, 1)))
         due = None
-        while self._held and self._held[0].t_s <= frame.t_s - self._delay_s + EARLY_S:
+        while len(self._held) > self._behind:
             due = self._held.popleft()
         return None if due is None else Work((due,), (None,), (self._lighting,))
 

@@ -1,6 +1,7 @@
 """Measures by how much the sound of a stream is late, by the flashes and beeps of flash_and_beep.js."""
 
 from bisect import bisect_left
+from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEAR_MS = 330.0  # events are 700 ms apart: what is nearer belongs together
+SAME_MS = 50.0  # of two readers in one page, the one may be as late
 SPAN = 100  # chunks of sound, of 10 ms, to each side: their median arrival is when a sample is heard
 CLOCKS_MS = 100.0  # so far apart, two lags of pictures are of two clocks
 FEWEST = 8
@@ -19,27 +21,48 @@ Heard = dict[str, Any]
 def offsets(source: Heard, output: Heard) -> list[tuple[float, float]]:
     """Returns (page time, lateness of the beep) of the flashes of `output`, ms; positive: the sound is late.
 
-    A flash of the output is that of the source which is as old as the picture says it is; its beep should be that much
-    older too. So the offsets that the source itself has between flash and beep do not count. A beep belongs to one
-    flash, the one it fits best; a flash whose beep was left out by a change of delay has none, and is not returned.
+    A white picture of the output is that of the source with the same number; the beep with that number should be as
+    old. So neither the offsets that the source itself has between flash and beep count, nor pictures of a flash that
+    were lost or not shown. A beep belongs to one flash, the one it fits best; a flash whose beep was left out by a
+    change of delay has none, and is not returned.
     """
+    beeps_in, beeps_out = _numbered(source), _numbered(output)
+    drawn: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for time, number, index in source["white"]:
+        drawn[number, index].append(time)
     pairs = []
-    beeps_in, flashes_in = sorted(source["beeps"]), [time for time, _ in source["flashes"]]
-    beeps_out = sorted(output["beeps"])
-    for time, age in output["flashes"]:
-        flash = _nearest(flashes_in, time - age)
-        beep = None if flash is None else _nearest(beeps_in, flash)
-        if flash is None or beep is None:
+    for time, number, index in flashes(output):
+        was = [each for each in drawn[number, index] if each < time + SAME_MS]
+        beep = _nearest(beeps_in[number], was[-1]) if was else None
+        if beep is None:
             continue
-        due = beep + time - flash
-        near = beeps_out[bisect_left(beeps_out, due - NEAR_MS) : bisect_left(beeps_out, due + NEAR_MS)]
-        pairs += [(abs(heard - due), time, heard, due) for heard in near]
+        due = beep + time - was[-1]
+        pairs += [(abs(heard - due), time, heard, due) for heard in beeps_out[number] if abs(heard - due) < NEAR_MS]
     measured, taken = {}, set()
     for _, time, heard, due in sorted(pairs):
         if time not in measured and heard not in taken:
             measured[time] = heard - due
             taken.add(heard)
     return sorted(measured.items())
+
+
+def flashes(heard: Heard) -> list[tuple[float, int, int]]:
+    """Returns (page time, number, which picture of the flash) of the first white picture that was seen of each."""
+    white = [(time, number, index) for time, number, index in heard["white"]]
+    return [each for before, each in pairwise([(-np.inf, -1, 0), *white]) if _is_new(before, each)]
+
+
+def _is_new(before: tuple[float, int, int], each: tuple[float, int, int]) -> bool:
+    """Tells whether a white picture begins a flash; others follow of the same one, as the camera after a relit one."""
+    return each[1] != before[1] or each[0] - before[0] > NEAR_MS or each[2] < before[2]
+
+
+def _numbered(heard: Heard) -> dict[int, list[float]]:
+    """Returns the times of the beeps by their numbers."""
+    found = defaultdict(list)
+    for time, number in zip(heard["beeps"], heard["numbers"], strict=True):
+        found[number].append(time)
+    return found
 
 
 def steady(heard: Heard) -> Heard:
@@ -50,7 +73,7 @@ def steady(heard: Heard) -> Heard:
     side, which follows drift and holes; and each flash's is its timestamp, later by as much as nearly all are read.
     """
     if not heard["chunks"]:
-        return {**heard, "beeps": [], "holes": [], "steps": []}
+        return {**heard, "beeps": [], "numbers": [], "holes": [], "steps": []}
     arrived_ms, ends = np.asarray(heard["chunks"], float).T
     starts_ms = arrived_ms - ends * 1000 / heard["rate"]
     smooth_ms = np.array([np.median(starts_ms[max(0, i - SPAN) : i + SPAN + 1]) for i in range(len(starts_ms))])
@@ -65,16 +88,18 @@ def steady(heard: Heard) -> Heard:
     beeps = [float(time) for time in at_ms(heard["places"])]
     steps = [(time, size) for time, size in moved(heard["steps"]) if not _is_of_beep(beeps, time)]
     holes = moved(heard["holes"])
-    return {**heard, "beeps": beeps, "holes": holes, "steps": steps, "flashes": _by_timestamp(heard)}
+    time_of = _by_timestamp(heard)
+    pictures = {name: [(time_of[read], *told) for read, *told in heard[name]] for name in ("flashes", "white")}
+    return {**heard, "beeps": beeps, "holes": holes, "steps": steps, **pictures}
 
 
-def _by_timestamp(heard: Heard) -> list[tuple[float, float]]:
-    """Returns the flashes at their pictures' own times.
+def _by_timestamp(heard: Heard) -> dict[float, float]:
+    """Returns the pictures' own times by the times at which they were read.
 
     A track of which now the camera's and now relit pictures come has two clocks: each has a lag of its own.
     """
     if not heard["stamps"]:
-        return []
+        return {}
     reads, stamps = np.asarray(heard["stamps"], float).T
     lags = reads - stamps
     order = np.sort(lags)
@@ -82,8 +107,7 @@ def _by_timestamp(heard: Heard) -> list[tuple[float, float]]:
     clocks = [order[begin:end] for begin, end in pairwise(starts) if end - begin >= FEWEST]  # fewer were read late
     bases = np.array([np.percentile(clock, 10) for clock in clocks] or [order[0]])
     base_of = bases[np.maximum(0, np.searchsorted(bases, lags + 1, "right") - 1)]
-    time_of = dict(zip(reads, stamps + base_of, strict=True))
-    return [(float(time_of[read]), age) for read, age in heard["flashes"]]
+    return dict(zip(reads.tolist(), (stamps + base_of).tolist(), strict=True))
 
 
 def clicks(heard: Heard) -> list[tuple[float, float]]:

@@ -10,6 +10,8 @@ from collections import deque
 BUCKET_S = 0.25
 WINDOW = 32  # buckets: 8 s
 LATE_BUCKETS = 16  # of them: lateness is told of the last 4 s
+# The first second counts until it is over: what waited while the connection was made says nothing of what comes later.
+START_BUCKETS = 4
 # Everything this late for so many buckets: the way has changed, or the source's clock, as where a busy microphone
 # leaves out sound. Less than 10 ms is forgotten with the window.
 STEPS_S = ((2, 0.08), (4, 0.01))
@@ -21,6 +23,7 @@ class ArrivalLine:
 
     def __init__(self) -> None:
         self._buckets: deque[list[float]] = deque(maxlen=WINDOW)  # [number, least, greatest] of arrival − source time
+        self._started = 0  # number of the bucket after the first second
 
     @property
     def known(self) -> bool:
@@ -35,6 +38,8 @@ class ArrivalLine:
     def lateness_s(self) -> float:
         """How much later than that the latest of the last 4 s came; 0 before the first."""
         recent = list(self._buckets)[-LATE_BUCKETS:]
+        if recent and recent[-1][0] >= self._started:
+            recent = [bucket for bucket in recent if bucket[0] >= self._started]
         return max((greatest for _, _, greatest in recent), default=self.offset_s) - self.offset_s
 
     def update(self, arrived_s: float, source_s: float) -> None:
@@ -47,6 +52,8 @@ class ArrivalLine:
             last = self._buckets[-1]
             last[1], last[2] = min(last[1], difference), max(last[2], difference)
             return
+        if not self._buckets:
+            self._started = number + START_BUCKETS
         self._forget_before_step()
         self._buckets.append([number, difference, difference])
 

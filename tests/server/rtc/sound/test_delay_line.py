@@ -268,6 +268,13 @@ def test_a_small_delay_makes_room_for_jitter() -> None:
     assert greatest_step(out) < 2**0.5 * 1.05
 
 
+def test_what_waited_for_the_connection_does_not_hold_the_sound_back() -> None:
+    """The first packets came 0.1 s late; after a second the delay is the one asked for, to half a millisecond."""
+    run = Run(clock, waiting=lambda k: 0.1 if k < 15 else 0.0)
+    run.line.delay_s = 0.04
+    assert np.abs(run.until(4.0).delays(1.5) - WAY_S - 0.04).max() < 0.0005
+
+
 def test_silence_and_a_source_that_pauses() -> None:
     """No packets for two seconds (a muted microphone, DTX): fades out, stays silent, comes back in time and softly."""
     run = Run(lost=lambda k: 100 <= k < 200)
