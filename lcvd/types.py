@@ -5,7 +5,7 @@ the two into Hints. Axes and units are those of `lcvd.__init__`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -48,14 +48,13 @@ class Face:
     score: float  # presence probability in [0,1]
     held: bool = False  # True while a short loss is bridged with the last pose
 
-    @property
-    def width_px(self) -> float:
-        """Width of the face in pixels, which is the unit of every image-space radius."""
-        oval = self.vertices_px[self.mesh.regions["face_oval"]]
+    width_px: float = field(init=False)  # width of the face in pixels, which is the unit of every image-space radius
+
+    def __post_init__(self) -> None:
+        oval = self.mesh.regions["face_oval"]
         # The oval's largest extent in its own plane, so that a turned head keeps its scale.
-        return float(
-            self.scale_px_per_cm * np.ptp(self.identity[self.mesh.regions["face_oval"], 0]) or np.ptp(oval[:, 0])
-        )
+        width = self.scale_px_per_cm * np.ptp(self.identity[oval, 0]) or np.ptp(self.vertices_px[oval, 0])
+        object.__setattr__(self, "width_px", float(width))
 
 
 @dataclass(frozen=True, slots=True)

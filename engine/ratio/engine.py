@@ -112,6 +112,7 @@ class RatioStream:
         self.network = network
         self.heads: list[HeadSurface] = []  # of each person; used by `render` alone, replaced by `training.surface`
         self._tracker = tracker
+        self._group = tracker if isinstance(tracker, GroupTracker) else None  # asked once: a protocol's check is slow
         self._mask = PersonMask(matte)
         self._correction = correction
         self._source = SourceLight(face_mesh())
@@ -133,7 +134,7 @@ class RatioStream:
         elapsed_s = self._elapsed_s(frame)
         with self._stats.stage("track"):
             face = self._tracker.track(frame.rgb, frame.t_s)
-        others = self._tracker.others if isinstance(self._tracker, GroupTracker) else {}
+        others = self._group.others if self._group is not None else {}
         step = elapsed_s / FADE_S
         self._fade = min(self._fade + step, 1.0) if face is not None else max(self._fade - step, 0.0)
         amount = self._fade * lighting.strength

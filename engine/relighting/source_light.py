@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lcvd.face.geometry import picture_normals
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
-from lcvd.lighting.sh import Y00, Y1, sh_basis
+from lcvd.lighting.sh import Y00, Y1, Y2, Y20
 from lcvd.types import Face, FloatArray, MeshTopology
 
 MEMORY_S = 0.32  # time constant: a factor of 0.9 a frame at 30 fps
@@ -33,6 +33,10 @@ def prior() -> FloatArray:
     c[0] = 0.75 / Y00
     c[2] = 0.25 / Y1
     return c
+
+
+PRIOR = prior().astype(np.float64)
+FRONT = np.array([Y00, 0, Y1, 0, 0, 0, 2 * Y20, 0, 0])  # the basis of a normal that faces the camera
 
 
 class SourceLight:
@@ -58,26 +62,25 @@ class SourceLight:
         """
         if face.held or (self._t_s is not None and 0 <= face.t_s - self._t_s < EVERY_S):
             return self.coefficients
-        at, normals = _samples(face, self._triangles, picture_normals(face.vertices_px, self._all))
-        luma = np.empty(len(at), np.float32)
-        _gather(rgb, at, max(round(0.012 * face.width_px), 1), luma)
-        good = (normals[:, 2] > MIN_Z) & (luma >= 0)
-        if good.sum() < MIN_SAMPLES:
+        normals = picture_normals(face.vertices_px, self._all)
+        basis, bright = np.empty((len(self._triangles), 9)), np.empty(len(self._triangles))
+        radius = max(round(0.012 * face.width_px), 1)
+        count = _gather(rgb, face.vertices_px, normals, self._triangles, radius, basis, bright)
+        if count < MIN_SAMPLES:
             return self.coefficients
-        # Squared code values → light as a 2.2 display shows it, the space of engine.relighting.shading's ratio.
-        bright, normals = luma[good].astype(np.float64) ** 1.1, normals[good]
+        basis, bright = basis[:count], bright[:count]
         dt_s = 1e3 if self._t_s is None else max(face.t_s - self._t_s, 0.0)
         self._t_s = face.t_s
         level = max(float(np.median(bright)), 1e-4)
         keep = np.exp(-dt_s / EXPOSURE_S)
         self._exposure = keep * self._exposure + (1 - keep) * level if self._exposure else level
-        normal, right = _robust_equations(sh_basis(normals).astype(np.float64), bright / self._exposure)
+        normal, right = _robust_equations(basis, bright / self._exposure, RIDGE, PRIOR)
         keep = np.exp(-dt_s / MEMORY_S)
         self._normal = keep * self._normal + (1 - keep) * normal
         self._right = keep * self._right + (1 - keep) * right
         fit = ridge_solve(self._normal, self._right, RIDGE)
-        front = float(sh_basis(np.array([0.0, 0.0, 1.0])) @ fit)
-        middle = float(np.median(sh_basis(normals) @ fit))
+        front = float(FRONT @ fit)
+        middle = float(np.median(basis @ fit))
         self.coefficients = (fit / max(0.5 * (front + middle), 0.2)).astype(np.float32)
         return self.coefficients
 
@@ -91,56 +94,110 @@ def sample_triangles(mesh: MeshTopology) -> NDArray[np.int32]:
     return np.ascontiguousarray(mesh.triangles[keep])
 
 
-def _samples(face: Face, triangles: NDArray[np.int32], normals: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the triangles' centres [S,2] in pixels and unit normals [S,3]."""
-    at = face.vertices_px[triangles, :2].mean(1)
-    n = normals[triangles].mean(1)
-    return at, n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-6)
-
-
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _gather(rgb, at, radius, out):  # type: ignore[no-untyped-def]
-    """Write the mean luma of squared code values in a small square; -1 outside the picture or where it is clipped."""
+def _gather(rgb, vertices, normals, triangles, radius, basis, bright):  # type: ignore[no-untyped-def]
+    """Write SH basis and light of each triangle that is seen well, and return their count.
+
+    Its light is the mean luma of squared code values in a small square around its middle. Triangles that lie at the
+    picture's edge, are clipped, or show the rim rather than the skin are left out.
+    """
     height, width = rgb.shape[0], rgb.shape[1]
-    for s in range(at.shape[0]):
-        x, y = int(at[s, 0]), int(at[s, 1])
-        if x < radius or y < radius or x >= width - radius or y >= height - radius:
-            out[s] = -1
+    third, count = np.float32(1 / 3), 0
+    n = np.empty(3, np.float32)
+    for s in range(triangles.shape[0]):
+        i, j, k = triangles[s, 0], triangles[s, 1], triangles[s, 2]
+        x = int((vertices[i, 0] + vertices[j, 0] + vertices[k, 0]) * third)
+        y = int((vertices[i, 1] + vertices[j, 1] + vertices[k, 1]) * third)
+        for c in range(3):
+            n[c] = normals[i, c] + normals[j, c] + normals[k, c]
+        n /= max(np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]), np.float32(1e-6))
+        inside = x >= radius and y >= radius and x < width - radius and y < height - radius
+        if not inside or not n[2] > np.float32(MIN_Z):
             continue
         total, peak = np.float32(0.0), 0
-        for i in range(y - radius, y + radius + 1):
-            for j in range(x - radius, x + radius + 1):
-                r, g, b = np.float32(rgb[i, j, 0]), np.float32(rgb[i, j, 1]), np.float32(rgb[i, j, 2])
+        for v in range(y - radius, y + radius + 1):
+            for u in range(x - radius, x + radius + 1):
+                r, g, b = np.float32(rgb[v, u, 0]), np.float32(rgb[v, u, 1]), np.float32(rgb[v, u, 2])
                 total += np.float32(LUMA_R) * r * r + np.float32(LUMA_G) * g * g + np.float32(LUMA_B) * b * b
-                peak = max(peak, rgb[i, j, 1])
-        count = (2 * radius + 1) ** 2
-        out[s] = total / np.float32(count * 255.0 * 255.0)
+                peak = max(peak, rgb[v, u, 1])
         if peak >= 254:
-            out[s] = -1
+            continue
+        nx, ny, nz = n[0], n[1], n[2]
+        basis[count, 0] = Y00
+        basis[count, 1], basis[count, 2], basis[count, 3] = Y1 * ny, Y1 * nz, Y1 * nx
+        basis[count, 4], basis[count, 5], basis[count, 7] = Y2 * nx * ny, Y2 * ny * nz, Y2 * nx * nz
+        basis[count, 6], basis[count, 8] = Y20 * (3 * nz * nz - 1), 0.5 * Y2 * (nx * nx - ny * ny)
+        # Squared code values → light as a 2.2 display shows it, the space of engine.relighting.shading's ratio.
+        bright[count] = (total / np.float32((2 * radius + 1) ** 2 * 255.0 * 255.0)) ** 1.1
+        count += 1
+    return count
 
 
-def _robust_equations(
-    basis: NDArray[np.float64], y: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the normal matrix [9,9] and right side [9] after IRLS, per sample, so that all frames weigh alike."""
-    base = 1 / (0.3 + y)  # bright skin is no more reliable than dark skin
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _robust_equations(basis, y, ridge, start):  # type: ignore[no-untyped-def]
+    """Return the normal matrix [9,9] and right side [9] of `basis` [N,9] and `y` [N] after IRLS.
+
+    They are per sample, so that all frames weigh alike. `ridge` [9] draws each fit to `start` [9].
+    """
+    count = len(y)
+    size, weight = np.empty(count), np.empty(count)
+    normal, right = np.zeros((9, 9)), np.zeros(9)
     # The first weights come from the prior, because plain least squares would already fit a beard.
-    weight = base * _tukey(y - basis @ (np.median(y) * prior()))
-    for _ in range(ROUNDS):
-        scaled = basis * weight[:, None]
-        normal, right = scaled.T @ basis / len(y), scaled.T @ y / len(y)
-        weight = base * _tukey(y - basis @ ridge_solve(normal, right, RIDGE))
+    fit = np.median(y) * start
+    for rounds in range(ROUNDS + 1):
+        for i in range(count):
+            predicted = 0.0
+            for c in range(9):
+                predicted += basis[i, c] * fit[c]
+            size[i] = abs(y[i] - predicted)
+        reach = TUKEY * (1.4826 * np.median(size) + 0.02)
+        for i in range(count):
+            u = min(size[i] / reach, 1.0)
+            # Bright skin is no more reliable than dark skin.
+            weight[i] = (1 - u * u) ** 2 / (0.3 + y[i])
+        if rounds == ROUNDS:
+            break
+        normal[:], right[:] = 0.0, 0.0
+        for i in range(count):
+            for c in range(9):
+                scaled = weight[i] * basis[i, c] / count
+                right[c] += scaled * y[i]
+                for d in range(c + 1):
+                    normal[c, d] += scaled * basis[i, d]
+        for c in range(9):
+            for d in range(c):
+                normal[d, c] = normal[c, d]
+        fit = _ridge_solve(normal, right, ridge, start)
     return normal, right
-
-
-def _tukey(residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    size = np.abs(residual)
-    u = np.minimum(size / (TUKEY * (1.4826 * np.median(size) + 0.02)), 1)
-    return (1 - u * u) ** 2
 
 
 def ridge_solve(
     normal: NDArray[np.float64], right: NDArray[np.float64], ridge: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the coefficients [9] of the normal equations `normal` [9,9], `right` [9], drawn to `prior` by `ridge`."""
-    return np.linalg.solve(normal + np.diag(ridge), right + ridge * prior()).astype(np.float64, copy=False)
+    return _ridge_solve(normal, right, ridge, PRIOR)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _ridge_solve(normal, right, ridge, start):  # type: ignore[no-untyped-def]
+    """Solve by Cholesky's factors, since the ridge makes the matrix positive definite."""
+    count = len(right)
+    low, x = np.zeros((count, count)), np.empty(count)
+    for i in range(count):
+        for j in range(i + 1):
+            total = normal[i, j]
+            if i == j:
+                total += ridge[i]
+            for k in range(j):
+                total -= low[i, k] * low[j, k]
+            low[i, j] = np.sqrt(max(total, 1e-18)) if i == j else total / low[j, j]
+    for i in range(count):
+        total = right[i] + ridge[i] * start[i]
+        for k in range(i):
+            total -= low[i, k] * x[k]
+        x[i] = total / low[i, i]
+    for i in range(count - 1, -1, -1):
+        for k in range(i + 1, count):
+            x[i] -= low[k, i] * x[k]
+        x[i] /= low[i, i]
+    return x

@@ -114,19 +114,115 @@ def similarity(src: Points, dst: Points, weights: Points | None = None) -> Simil
     """
     if src.shape != dst.shape or src.ndim != 2 or src.shape[1] != 3:
         raise ShapeError(f"src {list(src.shape)} and dst {list(dst.shape)}: expected two [N,3]")
-    w = np.ones(len(src)) if weights is None else weights.astype(np.float64)
-    total = w.sum()
+    w = np.ones(len(src)) if weights is None else np.asarray(weights, np.float64)
+    rotation, translation = np.empty((3, 3)), np.empty(3)
+    scale = fit_similarity(np.asarray(src, np.float64), np.asarray(dst, np.float64), w, rotation, translation)
+    return Similarity(scale, rotation.astype(np.float32), translation.astype(np.float32))
+
+
+@njit(cache=True, nogil=True)
+def fit_similarity(src, dst, weights, rotation, translation):  # type: ignore[no-untyped-def]
+    """Write the similarity of `similarity` to `rotation` [3,3] and `translation` [3], and return its scale.
+
+    R is the unit quaternion that belongs to the greatest eigenvalue of Horn's symmetric matrix of Σ ("Closed-form
+    solution of absolute orientation using unit quaternions", 1987): the same rotation, and no LAPACK is called.
+    """
+    total = 0.0
+    a, b = np.zeros(3), np.zeros(3)
+    for i in range(src.shape[0]):
+        w = weights[i]
+        total += w
+        for c in range(3):
+            a[c] += w * src[i, c]
+            b[c] += w * dst[i, c]
+    rotation[:] = 0.0
+    for c in range(3):
+        rotation[c, c] = 1.0
+    translation[:] = 0.0
     if total <= 0:
-        return Similarity(1.0, np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
-    w = w / total
-    src_mean, dst_mean = w @ src, w @ dst
-    a, b = src - src_mean, dst - dst_mean
-    spread = float(w @ np.einsum("ij,ij->i", a, a))
-    u, d, vt = np.linalg.svd((b * w[:, None]).T @ a)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt)) or 1.0])
-    rotation = (u * signs) @ vt
-    if spread < 1e-12:
-        rotation, scale = np.eye(3), 1.0
-    else:
-        scale = float(d @ signs) / spread
-    return Similarity(scale, rotation.astype(np.float32), (dst_mean - scale * rotation @ src_mean).astype(np.float32))
+        return 1.0
+    a /= total
+    b /= total
+    s = np.zeros((3, 3))
+    spread = 0.0
+    for i in range(src.shape[0]):
+        w = weights[i] / total
+        for c in range(3):
+            x = src[i, c] - a[c]
+            spread += w * x * x
+            for d in range(3):
+                s[c, d] += w * x * (dst[i, d] - b[d])
+    scale = 1.0
+    if spread >= 1e-12:
+        values, vectors = _eigen(_horn(s))
+        k = np.argmax(values)
+        scale = values[k] / spread
+        w, x, y, z = vectors[0, k], vectors[1, k], vectors[2, k], vectors[3, k]
+        rotation[0, 0], rotation[0, 1], rotation[0, 2] = (
+            1 - 2 * (y * y + z * z),
+            2 * (x * y - w * z),
+            2 * (x * z + w * y),
+        )
+        rotation[1, 0], rotation[1, 1], rotation[1, 2] = (
+            2 * (x * y + w * z),
+            1 - 2 * (x * x + z * z),
+            2 * (y * z - w * x),
+        )
+        rotation[2, 0], rotation[2, 1], rotation[2, 2] = (
+            2 * (x * z - w * y),
+            2 * (y * z + w * x),
+            1 - 2 * (x * x + y * y),
+        )
+    for c in range(3):
+        moved = rotation[c, 0] * a[0] + rotation[c, 1] * a[1] + rotation[c, 2] * a[2]
+        translation[c] = b[c] - scale * moved
+    return scale
+
+
+@njit(cache=True, nogil=True)
+def _horn(s):  # type: ignore[no-untyped-def]
+    n = np.empty((4, 4))
+    n[0, 0] = s[0, 0] + s[1, 1] + s[2, 2]
+    n[0, 1] = n[1, 0] = s[1, 2] - s[2, 1]
+    n[0, 2] = n[2, 0] = s[2, 0] - s[0, 2]
+    n[0, 3] = n[3, 0] = s[0, 1] - s[1, 0]
+    for c in range(3):
+        for d in range(3):
+            n[c + 1, d + 1] = s[c, d] + s[d, c]
+        n[c + 1, c + 1] -= n[0, 0]
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _eigen(m):  # type: ignore[no-untyped-def]
+    """Return the eigenvalues [N] and eigenvectors [N,N] (columns) of a small symmetric matrix, by Jacobi rotations."""
+    count = m.shape[0]
+    v = np.eye(count)
+    for _ in range(20):
+        off, size = 0.0, 0.0
+        for p in range(count):
+            size += m[p, p] * m[p, p]
+            for q in range(p):
+                off += m[p, q] * m[p, q]
+        if off <= 1e-30 * (size + off):
+            break
+        for p in range(count):
+            for q in range(p + 1, count):
+                if m[p, q] == 0:
+                    continue
+                theta = (m[q, q] - m[p, p]) / (2 * m[p, q])
+                t = 1 / (abs(theta) + np.sqrt(theta * theta + 1))
+                if theta < 0:
+                    t = -t
+                c = 1 / np.sqrt(t * t + 1)
+                s = t * c
+                for k in range(count):
+                    m[k, p], m[k, q] = c * m[k, p] - s * m[k, q], s * m[k, p] + c * m[k, q]
+                for k in range(count):
+                    m[p, k], m[q, k] = c * m[p, k] - s * m[q, k], s * m[p, k] + c * m[q, k]
+                for k in range(count):
+                    v[k, p], v[k, q] = c * v[k, p] - s * v[k, q], s * v[k, p] + c * v[k, q]
+    values = np.empty(count)
+    for p in range(count):
+        values[p] = m[p, p]
+    return values, v

@@ -6,11 +6,13 @@ canonical shape C = Rᵀ(V − t)/s; expression is C − identity (the reconstru
 is a slow average of C.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
-from lcvd.face.geometry import Similarity, similarity
+from lcvd.face.geometry import fit_similarity
 from lcvd.types import FloatArray, MeshTopology
 
 Y_DOWN = np.array([1, -1, 1], np.float32)
@@ -41,11 +43,10 @@ def rigid_weights(count: int) -> FloatArray:
 
 def solve_pose(points_px: FloatArray, neutral: FloatArray, weights: FloatArray) -> Pose:
     """Fit the pose of points [V,3] (x right, y down, z to the viewer) relative to `neutral` [V,3]."""
-    up = points_px * Y_DOWN
-    used = np.flatnonzero(weights)
-    fit: Similarity = similarity(neutral[used], up[used], weights[used])
-    observed = (up - fit.translation) @ fit.rotation / np.float32(fit.scale)
-    return Pose(fit.rotation, fit.translation * Y_DOWN, fit.scale, observed.astype(np.float32))
+    rotation, translation = np.empty((3, 3), np.float32), np.empty(3, np.float32)
+    observed = np.empty((len(neutral), 3), np.float32)
+    scale = _solve(points_px, neutral, weights, rotation, translation, observed)
+    return Pose(rotation, translation, scale, observed)
 
 
 class IdentityAverage:
@@ -76,24 +77,24 @@ class IdentityAverage:
         dt = 0.0 if self._t_s is None else min(max(t_s - self._t_s, 0.0), 0.2)
         self._t_s = t_s
         if dt > 0:
-            weight = self._trust(pose) * np.float32(dt)
-            self._seen = np.minimum(self._seen + weight, np.float32(self._memory_s))
-            gain = weight / (self._settle_s + self._seen)
-            shape = self.shape + gain[:, None] * (pose.observed - self.shape)
-            used = np.flatnonzero(self._weights)
-            back = similarity(shape[used], self._mesh.neutral[used])
-            self.shape = (back.scale * shape @ back.rotation.T + back.translation).astype(np.float32)
+            pull = np.float32(dt), np.float32(self._settle_s), np.float32(self._memory_s)
+            shape, neutral = self.shape.copy(), self._mesh.neutral
+            _learn(shape, self._seen, pose.observed, self._trusts(pose), self._mouth, self._eyes, pull)
+            _put_back(shape, neutral, self._weights)
+            self.shape = shape
         return self.shape.copy()
 
-    def _trust(self, pose: Pose) -> FloatArray:
-        """[V] weight in [0,1] of this frame as evidence of the neutral shape."""
-        frontal = np.clip((float(pose.rotation[2, 2]) - 0.6) / 0.3, 0, 1)  # cos of the angle to the camera
+    def _trusts(self, pose: Pose) -> tuple[np.float32, np.float32, np.float32]:
+        """Return how far, in [0,1], this frame tells the neutral shape: as a whole, of the mouth, of the lids."""
+        frontal = (float(pose.rotation[2, 2]) - 0.6) / 0.3  # cos of the angle to the camera
         c = pose.observed
-        mouth = np.linalg.norm(c[13] - c[14])  # inner lips, cm
-        eyes = min(np.linalg.norm(c[159] - c[145]), np.linalg.norm(c[386] - c[374]))  # lids, cm
-        closed = np.clip((0.6 - mouth) / 0.4, 0, 1)
-        awake = np.clip((eyes - 0.4) / 0.3, 0, 1)
-        return (frontal * (1 - self._mouth * (1 - closed)) * (1 - self._eyes * (1 - awake))).astype(np.float32)
+        mouth = math.dist(c[13], c[14])  # inner lips, cm
+        eyes = min(math.dist(c[159], c[145]), math.dist(c[386], c[374]))  # lids, cm
+        return _share(frontal), _share((0.6 - mouth) / 0.4), _share((eyes - 0.4) / 0.3)
+
+
+def _share(value: float) -> np.float32:
+    return np.float32(min(max(value, 0.0), 1.0))
 
 
 def _reach(mesh: MeshTopology, region: str, radius_cm: float) -> FloatArray:
@@ -101,3 +102,58 @@ def _reach(mesh: MeshTopology, region: str, radius_cm: float) -> FloatArray:
     gap = mesh.neutral[:, None] - mesh.neutral[mesh.regions[region]][None]
     near = np.sqrt((gap**2).sum(-1)).min(1)
     return np.clip(1 - near / radius_cm, 0, 1).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _solve(points, neutral, weights, rotation, translation, observed):  # type: ignore[no-untyped-def]
+    """Write the pose of `points` in the picture, and what they are in canonical space; return the scale."""
+    count = points.shape[0]
+    src, up = np.empty((count, 3)), np.empty((count, 3))
+    w = np.empty(count)
+    for i in range(count):
+        w[i] = weights[i]
+        for c in range(3):
+            src[i, c], up[i, c] = neutral[i, c], points[i, c]
+        up[i, 1] = -up[i, 1]
+    turn, shift = np.empty((3, 3)), np.empty(3)
+    scale = fit_similarity(src, up, w, turn, shift)
+    for i in range(count):
+        for c in range(3):
+            total = 0.0
+            for d in range(3):
+                total += (up[i, d] - shift[d]) * turn[d, c]
+            observed[i, c] = total / scale
+    rotation[:] = turn
+    translation[0], translation[1], translation[2] = shift[0], -shift[1], shift[2]
+    return scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _learn(shape, seen, observed, trusts, mouth, eyes, pull):  # type: ignore[no-untyped-def]
+    """Draw `shape` [V,3] to `observed` [V,3] as far as it is evidence, of which `seen` [V] s have been seen."""
+    one = np.float32(1.0)
+    whole, closed, awake = trusts
+    dt, settle, memory = pull
+    for i in range(shape.shape[0]):
+        weight = dt * whole * (one - mouth[i] * (one - closed)) * (one - eyes[i] * (one - awake))
+        seen[i] = min(seen[i] + weight, memory)
+        gain = weight / (settle + seen[i])
+        for c in range(3):
+            shape[i, c] += gain * (observed[i, c] - shape[i, c])
+
+
+@njit(cache=True, nogil=True)
+def _put_back(shape, neutral, weights):  # type: ignore[no-untyped-def]
+    """Move `shape` [V,3] as a whole to where those points of it that have weight fit `neutral` [V,3]."""
+    count = shape.shape[0]
+    src, dst, w = np.empty((count, 3)), np.empty((count, 3)), np.empty(count)
+    for i in range(count):
+        w[i] = weights[i]
+        for c in range(3):
+            src[i, c], dst[i, c] = shape[i, c], neutral[i, c]
+    turn, shift = np.empty((3, 3)), np.empty(3)
+    scale = fit_similarity(src, dst, w, turn, shift)
+    for i in range(count):
+        for c in range(3):
+            moved = turn[c, 0] * src[i, 0] + turn[c, 1] * src[i, 1] + turn[c, 2] * src[i, 2]
+            shape[i, c] = scale * moved + shift[c]

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from lcvd.types import FloatArray
 
@@ -45,15 +46,33 @@ class OneEuro:
         else:
             dt = t_s - self._t_s
             s = self._settings
-            raw = (value - self._value) / np.float32(dt * scale)
-            self._speed = self._speed + np.float32(alpha(s.derivative_cutoff_hz, dt)) * (raw - self._speed)
-            rate = np.sqrt(np.einsum("nd,nd->n", self._speed, self._speed))
-            cutoff = s.min_cutoff_hz + s.beta * rate
-            self._value = self._value + (alpha(cutoff, dt)[:, None]).astype(np.float32) * (value - self._value)
+            rates = (
+                np.float32(1 / (dt * scale)),
+                np.float32(alpha(s.derivative_cutoff_hz, dt)),
+                np.float32(2 * math.pi * dt),
+            )
+            given = np.ascontiguousarray(value, np.float32)
+            _follow(self._value, self._speed, given, rates, np.float32(s.min_cutoff_hz), np.float32(s.beta))
         self._t_s = t_s
         return self._value.copy()
 
 
-def alpha(cutoff_hz, dt_s):  # type: ignore[no-untyped-def]  # a float or an array, alike
+def alpha(cutoff_hz: float, dt_s: float) -> float:
     """Smoothing factor of a first-order low pass at this cut-off and time step, in (0, 1)."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * dt_s))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _follow(value, speed, given, rates, min_cutoff, beta):  # type: ignore[no-untyped-def]
+    """Draw `value` [N,D] and `speed` [N,D] to `given` [N,D]; `rates` = 1 / (Δt scale), the speed's α, 2π Δt."""
+    inverse, share, turns = rates
+    one = np.float32(1.0)
+    for i in range(value.shape[0]):
+        square = np.float32(0.0)
+        for c in range(value.shape[1]):
+            raw = (given[i, c] - value[i, c]) * inverse
+            speed[i, c] += share * (raw - speed[i, c])
+            square += speed[i, c] * speed[i, c]
+        step = turns * (min_cutoff + beta * np.sqrt(square))
+        for c in range(value.shape[1]):
+            value[i, c] += step / (one + step) * (given[i, c] - value[i, c])
