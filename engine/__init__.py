@@ -69,7 +69,7 @@ def _make_ratio(config: EngineConfig) -> Engine:
     cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
     directory = config.models_dir
     return RatioEngine(
-        tracker_maker(config.tracker, directory, others=True),
+        tracker_maker(config.tracker, directory, others=True, rests=True),
         partial(SelfieMatte, directory=directory),
         SurfaceNetwork if config.surface == "network" else None,
         partial(MulticlassMatte, directory=directory) if config.parts == "network" else None,

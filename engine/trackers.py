@@ -16,18 +16,23 @@ TRACKERS: tuple[TrackerName, ...] = get_args(TrackerName)
 
 
 def tracker_maker(
-    name: TrackerName, models_dir: Path | None = None, download: bool = True, others: bool = False
+    name: TrackerName,
+    models_dir: Path | None = None,
+    download: bool = True,
+    others: bool = False,
+    rests: bool = False,
 ) -> Callable[[], Tracker]:
     """Returns a function that makes one participant's tracker; networks are looked for in `models_dir` first.
 
-    `others`: it also follows further faces where it can (lcvd.protocols.GroupTracker); `mediapipe` cannot.
+    `others`: it also follows further faces where it can (lcvd.protocols.GroupTracker); `mediapipe` cannot. `rests`: its
+    network rests in frames in which the pixels tell where the mesh is, and an expression may be a frame late; the same.
 
     Raises ModelUnavailable where the tracker `mediapipe` cannot be made here, ValueError for an unknown name.
     """
     if name == "mesh":
         from lcvd.tracking.mesh import MeshTracker
 
-        return partial(MeshTracker, directory=models_dir, download=download, others=others)
+        return partial(MeshTracker, directory=models_dir, download=download, others=others, rests=rests)
     if name == "mediapipe":
         from lcvd.tracking.mediapipe import MediaPipeTracker
 

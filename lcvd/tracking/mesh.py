@@ -2,7 +2,8 @@
 
 rgb uint8 [H,W,3] → (lost: detector → square) → landmark network on the square → next square from the points →
 `FaceSolver`. Seconds, never frame counts, drive everything in time. It follows one face: the largest, and stays with
-it until another has been clearly larger for a while.
+it until another has been clearly larger for a while. With `rests` the network rests while the pixels tell where the
+mesh is now: for a frame of 30 a second while the head moves, for two while hardly anything in the face changes.
 """
 
 from collections.abc import Mapping
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lcvd.face.geometry import face_mesh
 from lcvd.tracking.crop import Roi, require_rgb, roi_around
 from lcvd.tracking.detector import BlazeFace, Detection
 from lcvd.tracking.landmarks import LandmarkNetwork
 from lcvd.tracking.models import model_path
 from lcvd.tracking.others import OtherFaces
+from lcvd.tracking.registration import MeshRegistration
 from lcvd.tracking.smooth import OneEuroSettings
 from lcvd.tracking.solver import FaceSolver
 from lcvd.types import Face, FloatArray
@@ -27,6 +30,11 @@ RIVAL_EVERY_S = 0.7  # how often to look for a larger face (2 ms)
 RIVAL_RATIO = 1.4  # it must be this much wider …
 RIVAL_LOOKS = 2  # … in this many looks running
 REFINEMENTS = 3  # landmark passes on a fresh detection: its box is rough
+RESTS = (
+    (0.05, 0.13),
+    (0.085, 0.045),
+)  # (s since the network's last run, MeshRegistration's error up to which it rests)
+MOVED_S = 0.1  # frames further apart tell no speed
 MIN_FACE_PX = 12.0  # below this the network invents a face
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners
 
@@ -46,6 +54,7 @@ class MeshTracker:
         download: bool = True,
         smoothing: OneEuroSettings | None = OneEuroSettings(),  # noqa: B008 (frozen)
         others: bool = False,
+        rests: bool = False,
     ) -> None:
         find = partial(model_path, directory=directory, cache_dir=cache_dir, download=download)
         self._near = BlazeFace.short_range(find("face_detection_short_range"))
@@ -54,6 +63,7 @@ class MeshTracker:
         self._landmarks = partial(_landmarks, LandmarkNetwork(find("face_landmark")))
         self._solver = FaceSolver(smoothing)
         self._others = OtherFaces(self._landmarks, smoothing) if others else None
+        self._registration = MeshRegistration(face_mesh()) if rests else None
         self.reset()
 
     def reset(self) -> None:
@@ -65,6 +75,9 @@ class MeshTracker:
         self._far_s = -np.inf
         self._rival_s = -np.inf
         self._rival_looks = 0
+        self._kept_s = -np.inf  # when the network last ran on the followed face
+        self._presence = 0.0  # as it said then
+        self._speed: FloatArray = np.zeros(2, np.float32)  # of the followed face, px/s
         self._detected: list[Detection] = []  # what the detector saw since the last frame
         self.others: Mapping[int, Face] = {}  # in the last frame, beside the one that `track` returned, by number
         if self._others is not None:
@@ -84,16 +97,42 @@ class MeshTracker:
             self.reset()
         self._size, self._t_s = rgb.shape[:2], t_s
         self._look_for_rival(rgb)
-        found = self._follow(rgb) or self._search(rgb)
+        found = self._register(rgb) or self._run(rgb) or self._search(rgb)
         if found is None:
             self.others = {}
             return self._solver.hold(t_s)
         points, presence = found
+        self._speed = self._speed_of(points)
         if self._others is not None:
             self._others.adopt(rgb, self._detected, points)
             self._detected = []
             self.others = self._others.track(rgb, t_s, points)
         return self._solver.solve(points, presence, t_s)
+
+    def _register(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, float] | None:
+        """Return the points where they can be found without the network."""
+        since_s = self._t_s - self._kept_s
+        if self._registration is None or self._roi is None or not 0 < since_s < RESTS[-1][0]:
+            return None
+        seen = self._registration.follow(rgb, self._speed * np.float32(since_s))
+        allowed = next(error for seconds, error in RESTS if since_s < seconds)
+        if seen is None or seen.error > allowed:
+            return None
+        following = _next_roi(seen.points)
+        if not _plausible(seen.points, following, rgb.shape):
+            return None
+        self._roi = following
+        return seen.points, self._presence
+
+    def _run(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, float] | None:
+        """Return the points that the network sees in the present square."""
+        found = self._follow(rgb)
+        if self._registration is not None:
+            self._kept_s = -np.inf
+            if found is not None:
+                self._kept_s, self._presence = self._t_s, found[1]
+                self._registration.keep(rgb, found[0])
+        return found
 
     def _follow(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, float] | None:
         if self._roi is None:
@@ -101,6 +140,13 @@ class MeshTracker:
         found = self._landmarks(rgb, self._roi)
         self._roi = None if found is None else found[2]
         return None if found is None else found[:2]
+
+    def _speed_of(self, points: FloatArray) -> FloatArray:
+        """Return the speed [2] of a face that is now at `points`, px/s; 0 where it was not there in the last frame."""
+        moved_s, before = self._t_s - self._solver.seen_s, self._solver.raw
+        if before is None or not 0 < moved_s < MOVED_S:
+            return np.zeros(2, np.float32)
+        return np.asarray((points - before)[:, :2].mean(0) / moved_s, np.float32)
 
     def _search(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, float] | None:
         for detection in self._candidates(self._detect(rgb)):
@@ -156,6 +202,7 @@ class MeshTracker:
         if self._rival_looks >= RIVAL_LOOKS:
             self._rival_looks = 0
             self._roi = max(rivals, key=lambda d: d.width_px).roi()
+            self._kept_s = -np.inf
             self._solver.new_person()
 
 

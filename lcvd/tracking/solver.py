@@ -31,7 +31,7 @@ class FaceSolver:
         """Forget the person and the clock."""
         self.raw: FloatArray | None = None  # the last points as they came; None when there is no face
         self._face: Face | None = None
-        self._seen_s = -np.inf
+        self.seen_s = -np.inf  # when
         self.new_person()
 
     def new_person(self) -> None:
@@ -42,7 +42,7 @@ class FaceSolver:
 
     def solve(self, points: FloatArray, score: float, t_s: float) -> Face:
         """Return the Face of points [468,3] (x right, y down, z to the viewer, pixels) seen at t_s."""
-        if t_s - self._seen_s > FORGET_S:
+        if t_s - self.seen_s > FORGET_S:
             self.new_person()
         smooth = points
         if self._filter is not None:
@@ -50,7 +50,7 @@ class FaceSolver:
             if self.raw is None or np.hypot(*(points - self.raw)[:, :2].mean(0)) > JUMP_WIDTHS * width:
                 self._filter.reset()
             smooth = self._filter(points, t_s, width)
-        self.raw, self._seen_s = points, t_s
+        self.raw, self.seen_s = points, t_s
         pose = solve_pose(smooth, self._identity.shape, self._weights)
         identity = self._identity.update(pose, t_s)
         self._face = Face(
@@ -68,7 +68,7 @@ class FaceSolver:
 
     def hold(self, t_s: float) -> Face | None:
         """Return the last Face, marked held, while the loss is short; then None."""
-        if self._face is None or not 0 <= t_s - self._seen_s <= HOLD_S:
+        if self._face is None or not 0 <= t_s - self.seen_s <= HOLD_S:
             self._face, self.raw = None, None
             return None
         return dataclasses.replace(self._face, t_s=t_s, held=True)
