@@ -1,7 +1,8 @@
 """write_tflite writes the surface network as a LiteRT file, layer by layer, by the schema that LiteRT ships itself.
 
 The converters that start from torch bring TensorFlow or a compiler of their own; five operators need neither. Weights
-are float32, or float16 with a dequantisation that LiteRT does once at load.
+are float32, or float16 with a dequantisation that LiteRT does once at load. `training.surface.quantized` writes int8,
+and `read_tflite` reads either.
 """
 
 import struct
@@ -14,13 +15,13 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from training.errors import DataError
-from training.surface.network import INPUTS, LAYERS, SurfaceNetwork, Weights, folded
+from training.surface.network import INPUTS, LAYERS, Layer, SurfaceNetwork, Weights, folded
 
 VERSION = 3
 IDENTIFIER = b"TFL3"
 
 
-class _Model:
+class TfliteModel:
     """Collects tensors, buffers and operators."""
 
     def __init__(self) -> None:
@@ -65,6 +66,32 @@ class _Model:
         )  # fmt: skip
         return loaded
 
+    def convolution(self, layer: Layer, inputs: list[int], output: int, *, ends_here: bool) -> None:
+        """Adds the convolution of a layer, with its activation where nothing else comes before that."""
+        options = schema.Conv2DOptionsT()
+        options.padding = schema.Padding.SAME
+        options.strideW = options.strideH = layer.stride
+        options.dilationWFactor = options.dilationHFactor = 1
+        relu, none = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.NONE
+        options.fusedActivationFunction = relu if ends_here else none
+        self.operator(schema.BuiltinOperator.CONV_2D, inputs, output, schema.BuiltinOptions.Conv2DOptions, options)
+
+    def resized(self, name: str, source: int, larger: int, size: int) -> None:
+        """Adds the bilinear interpolation of `source` to `larger`, which has a side of `size`."""
+        options = schema.ResizeBilinearOptionsT()
+        options.halfPixelCenters = True
+        shape_of = self.tensor(name + "/size", (2,), np.array([size, size], np.int32))
+        self.operator(
+            schema.BuiltinOperator.RESIZE_BILINEAR, [source, shape_of], larger,
+            schema.BuiltinOptions.ResizeBilinearOptions, options,
+        )  # fmt: skip
+
+    def sum(self, parts: list[int], total: int) -> None:
+        """Adds the sum of two layers, with its activation."""
+        options = schema.AddOptionsT()
+        options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+        self.operator(schema.BuiltinOperator.ADD, parts, total, schema.BuiltinOptions.AddOptions, options)
+
     def packed(self, inputs: list[int], outputs: list[int]) -> bytes:
         graph = schema.SubGraphT()
         graph.tensors, graph.operators, graph.name = self.tensors, self.operators, b"surface"
@@ -88,7 +115,7 @@ class _Model:
 
 def write_tflite(network: SurfaceNetwork, side: int, path: Path, *, half: bool = True) -> None:
     """Writes the network for pictures of `side` px: input [1,S,S,INPUTS], output [1,S,S,OUTPUTS], float32."""
-    model = _Model()
+    model = TfliteModel()
     given = model.tensor("input", (1, side, side, INPUTS))
     values = {"input": (given, side, INPUTS)}
     for layer in LAYERS:
@@ -98,34 +125,18 @@ def write_tflite(network: SurfaceNetwork, side: int, path: Path, *, half: bool =
         kernel = weight.transpose(0, 2, 3, 1)
         inputs = [source, model.weights(layer.name, kernel) if half else model.tensor(layer.name, kernel.shape, kernel),
                   model.tensor(layer.name + "/bias", bias.shape, bias.astype(np.float32))]  # fmt: skip
-        options = schema.Conv2DOptionsT()
-        options.padding = schema.Padding.SAME
-        options.strideW = options.strideH = layer.stride
-        options.dilationWFactor = options.dilationHFactor = 1
         ends_here = layer.activation and not layer.add
-        relu = schema.ActivationFunctionType.RELU
-        options.fusedActivationFunction = relu if ends_here else schema.ActivationFunctionType.NONE
         shape = (1, size, size, layer.channels)
         at = model.tensor(layer.name + "/out", shape)
-        model.operator(schema.BuiltinOperator.CONV_2D, inputs, at, schema.BuiltinOptions.Conv2DOptions, options)
+        model.convolution(layer, inputs, at, ends_here=ends_here)
         if layer.add:
-            added = schema.AddOptionsT()
-            added.fusedActivationFunction = relu
             total = model.tensor(layer.name + "/sum", shape)
-            model.operator(
-                schema.BuiltinOperator.ADD, [at, values[layer.add][0]], total, schema.BuiltinOptions.AddOptions, added
-            )
+            model.sum([at, values[layer.add][0]], total)
             at = total
         if layer.upsample:
             size *= 2
             larger = model.tensor(layer.name + "/up", (1, size, size, layer.channels))
-            resize = schema.ResizeBilinearOptionsT()
-            resize.halfPixelCenters = True
-            shape_of = model.tensor(layer.name + "/size", (2,), np.array([size, size], np.int32))
-            model.operator(
-                schema.BuiltinOperator.RESIZE_BILINEAR, [at, shape_of], larger,
-                schema.BuiltinOptions.ResizeBilinearOptions, resize,
-            )  # fmt: skip
+            model.resized(layer.name, at, larger, size)
             at = larger
         values[layer.name] = at, size, layer.channels
     path.write_bytes(model.packed([given], [values[LAYERS[-1].name][0]]))
@@ -138,14 +149,26 @@ def read_tflite(path: Path) -> Weights:
         stored = {tensor.name.decode(): tensor for tensor in model.subgraphs[0].tensors}
         out = {}
         for layer in LAYERS:
-            values = []
-            for name in (layer.name + "/f16", layer.name + "/bias"):
-                name = name if name in stored else layer.name
-                kind = np.float16 if stored[name].type == schema.TensorType.FLOAT16 else np.float32
-                raw = np.asarray(model.buffers[stored[name].buffer].data, np.uint8).tobytes()
-                values.append(np.frombuffer(raw, kind).reshape(tuple(stored[name].shape)).astype(np.float32))
+            values = [
+                _values(model, stored.get(layer.name + "/f16", stored[layer.name])),
+                _values(model, stored[layer.name + "/bias"]),
+            ]
             weight, bias = values
             out[layer.name] = torch.from_numpy(weight.transpose(0, 3, 1, 2).copy()), torch.from_numpy(bias)
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as error:
         raise DataError(f"{path}: no weights of this network ({error})", "give a surface.tflite") from None
     return out
+
+
+def _values(model: schema.ModelT, tensor: schema.TensorT) -> NDArray[np.float32]:
+    """Returns what a tensor of weights holds; integers times their scales, which are those of the first axis."""
+    types = {
+        schema.TensorType.FLOAT16: np.float16, schema.TensorType.FLOAT32: np.float32,
+        schema.TensorType.INT8: np.int8, schema.TensorType.INT32: np.int32,
+    }  # fmt: skip
+    raw = np.asarray(model.buffers[tensor.buffer].data, np.uint8).tobytes()
+    values = np.frombuffer(raw, types[tensor.type]).reshape(tuple(tensor.shape)).astype(np.float32)
+    if tensor.quantization is not None and tensor.quantization.scale is not None:
+        scale = np.asarray(tensor.quantization.scale, np.float32)
+        values = values * scale.reshape(-1, *[1] * (values.ndim - 1))
+    return values
