@@ -25,6 +25,9 @@ AVERAGE_S, BURST = 3.0, 3.0  # one look in so many seconds on average; so many a
 EASE_S = 0.5  # a correction comes and goes over this time
 SAME, OTHER = 0.06, 0.12  # difference of colour up to which a cell is the same, and from which it is another
 FOLLOW = 0.05  # a frame: how fast the colour of a cell that is the same follows the picture's
+AGREED, LONGEST = 2, 4.0  # from so many looks in a row on that change nothing, looks are up to so many times rarer
+WOKEN_AREA, WOKEN_WALL = 0.15, 0.25  # and come as before once so much of the mask, or of the wall's colours, is new
+WALL, LEVELS, SPARSE = 0.1, 4, 4  # the wall is below this of the mask; levels a channel; one cell in so many counts
 CHANGED_SHARE = 0.02  # of the cells: so many of other colours make a changed picture
 OPEN_SHARE = 0.002  # of the cells: so many to confirm are worth a look
 
@@ -69,6 +72,9 @@ class MaskCorrection:
         self._wanted = np.zeros(shape, np.float32)  # `held`, soft at its edges
         self._shown = np.zeros(shape, np.float32)  # follows it
         self._seen: FloatArray | None = None  # [h,w,3] the picture of the last look
+        self._area = 0.0  # of the mask then, cells
+        self._wall = np.zeros(LEVELS**3)  # the shares of its colours then
+        self._agreed = 0  # looks in a row that changed nothing
         self._open = False  # the last look says other than is held
         self._active = False  # something is shown, or to be
 
@@ -86,7 +92,10 @@ class MaskCorrection:
             self.reset()
             self._start(mask.shape)
         step_s, self._t_s = max(t_s - self._t_s, 0.0), t_s
-        self._tokens = min(self._tokens + step_s / AVERAGE_S, BURST)
+        if self._agreed > AGREED and self._is_woken(mask, small):
+            self._agreed = 0
+        rarer = min(2.0 ** max(self._agreed - AGREED, 0), LONGEST)
+        self._tokens = min(self._tokens + step_s / (AVERAGE_S * rarer), BURST)
         self._take()
         out = mask
         if self._active:
@@ -99,6 +108,7 @@ class MaskCorrection:
             self._look = _Look(self._matte.ask(rgb), mask, small, points)
             self._tokens -= 1
             self._looked_s, self._seen = t_s, small
+            self._area, self._wall = float(mask.sum()), _wall(small, mask)
             if self._wait:
                 self._take()
         return out
@@ -111,6 +121,14 @@ class MaskCorrection:
             return True
         # One look is kept for confirming what this one may find.
         return self._tokens >= 2 and bool(_changed(small, self._seen) > CHANGED_SHARE * small[..., 0].size)
+
+    def _is_woken(self, mask: FloatArray, small: FloatArray) -> bool:
+        """Return True where the wall, or what is taken for the person, is not what the last look saw.
+
+        The wall is known by its colours and not by their places, so that a camera that sways wakes nobody.
+        """
+        apart = abs(float(mask.sum()) - self._area)
+        return apart > WOKEN_AREA * self._area or bool(np.abs(_wall(small, mask) - self._wall).sum() > 2 * WOKEN_WALL)
 
     def _take(self) -> None:
         """Take the answer to the look that is under way into account, if there is one."""
@@ -136,12 +154,22 @@ class MaskCorrection:
         agreed = said == self._said if self._said is not None else np.ones_like(said, np.bool_)
         # A cell of another colour is covered by something; what it is behind that is not contradicted.
         covered = (self._held != 0) & (np.abs(look.small - self._colour).max(-1) > OTHER) & (said != self._held)
-        self._held = np.where(agreed & ~covered, said, self._held)
+        held = np.where(agreed & ~covered, said, self._held)
+        changed = bool((held != self._held).mean() > OPEN_SHARE)
+        self._held = held
         self._colour[~covered] = look.small[~covered]
         self._open = bool(((said != self._held) & ~covered).mean() > OPEN_SHARE)
+        self._agreed = 0 if self._open or changed else self._agreed + 1
         self._said = said
         self._wanted = softened(self._held, look.mask)
         self._active = self._active or bool(self._held.any())
+
+
+def _wall(small: FloatArray, mask: FloatArray) -> NDArray[np.float64]:
+    """Return the share of each colour in what `mask` [h,w] leaves of the picture `small` [h,w,3]."""
+    colours = small[::SPARSE, ::SPARSE][mask[::SPARSE, ::SPARSE] < WALL]
+    bins = (colours * np.float32(LEVELS - 0.01)).astype(np.intp) @ np.array([LEVELS * LEVELS, LEVELS, 1])
+    return np.bincount(bins, minlength=LEVELS**3) / max(len(bins), 1)
 
 
 def compile_correction() -> None:

@@ -128,7 +128,7 @@ def test_a_correction_goes_when_two_looks_take_it_back() -> None:
 
 
 def test_looks_are_few() -> None:
-    """A picture that never changes is looked at every ten seconds, one that always does at its share."""
+    """A picture that never changes is looked at every ten seconds, one whose wall always does at its share."""
     still, moving = Second(), Second()
     Run(still, PERSON).seconds(21)
     assert still.looks == 1 + 20 // STILL_S
@@ -137,6 +137,19 @@ def test_looks_are_few() -> None:
         run.rgb[:40] = 80 + 60 * (index % 2)
         run.step()
     assert 20 / AVERAGE_S <= moving.looks <= BURST + 20 / AVERAGE_S
+
+
+def test_looks_become_rare_while_they_change_nothing() -> None:
+    """Somebody who moves before the same wall for a minute is looked at half as often; a flag put up there wakes it."""
+    second = Second()
+    run = Run(second, PERSON)
+    for index in range(60 * FPS):
+        run.rgb[:40] = np.roll(run.rgb[:40], 11, axis=1)
+        run.rgb[50:90, 45:75] = 80 + 60 * (index % 2)
+        run.step()
+    assert 4 < second.looks <= 3 + 0.5 * 60 / AVERAGE_S
+    run.fast = np.maximum(PERSON, FLAG)
+    assert run.seconds(7)[-1][(FLAG > 0) & (PERSON == 0)].max() < 0.05
 
 
 def test_a_face_that_comes_and_goes_takes_no_more_looks() -> None:
