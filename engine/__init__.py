@@ -69,7 +69,7 @@ def _make_ratio(config: EngineConfig) -> Engine:
     cv2.setNumThreads(1)  # two threads inside a stage of 2 ms never paid; two pipelined stages do
     directory = config.models_dir
     return RatioEngine(
-        tracker_maker(config.tracker, directory, others=True, rests=True),
+        tracker_maker(config.tracker, directory, others=True, rests="light"),
         partial(SelfieMatte, directory=directory),
         SurfaceNetwork if config.surface == "network" else None,
         partial(MulticlassMatte, directory=directory) if config.parts == "network" else None,
@@ -88,7 +88,7 @@ def _make_avatar(config: EngineConfig) -> Engine:
     cv2.setNumThreads(1)
     directory = config.models_dir
     return AvatarEngine(
-        tracker_maker(config.tracker, directory),
+        tracker_maker(config.tracker, directory, rests="expression"),
         lambda: CalibratedMatte(SelfieMatte(directory=directory)),
         SurfaceNetwork if config.surface == "network" else None,
         iris_finder(directory),

@@ -20,19 +20,21 @@ def tracker_maker(
     models_dir: Path | None = None,
     download: bool = True,
     others: bool = False,
-    rests: bool = False,
+    rests: Literal["never", "light", "expression"] = "never",
 ) -> Callable[[], Tracker]:
     """Returns a function that makes one participant's tracker; networks are looked for in `models_dir` first.
 
     `others`: it also follows further faces where it can (lcvd.protocols.GroupTracker); `mediapipe` cannot. `rests`: its
-    network rests in frames in which the pixels tell where the mesh is, and an expression may be a frame late; the same.
+    network rests in frames in which the pixels tell where the mesh is, as far as that light or an expression needs no
+    more; the same.
 
     Raises ModelUnavailable where the tracker `mediapipe` cannot be made here, ValueError for an unknown name.
     """
     if name == "mesh":
-        from lcvd.tracking.mesh import MeshTracker
+        from lcvd.tracking.mesh import FOR_EXPRESSION, FOR_LIGHT, NEVER, MeshTracker
 
-        return partial(MeshTracker, directory=models_dir, download=download, others=others, rests=rests)
+        when = {"never": NEVER, "light": FOR_LIGHT, "expression": FOR_EXPRESSION}[rests]
+        return partial(MeshTracker, directory=models_dir, download=download, others=others, rests=when)
     if name == "mediapipe":
         from lcvd.tracking.mediapipe import MediaPipeTracker
 

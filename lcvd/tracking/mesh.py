@@ -3,7 +3,8 @@
 rgb uint8 [H,W,3] → (lost: detector → square) → landmark network on the square → next square from the points →
 `FaceSolver`. Seconds, never frame counts, drive everything in time. It follows one face: the largest, and stays with
 it until another has been clearly larger for a while. With `rests` the network rests while the pixels tell where the
-mesh is now: for a frame of 30 a second while the head moves, for two while hardly anything in the face changes.
+mesh is now: for light, one frame of 30 a second while the head moves, two while hardly anything in the face changes;
+for an avatar's expression, one frame in which hardly anything changes.
 """
 
 from collections.abc import Mapping
@@ -30,13 +31,17 @@ RIVAL_EVERY_S = 0.7  # how often to look for a larger face (2 ms)
 RIVAL_RATIO = 1.4  # it must be this much wider …
 RIVAL_LOOKS = 2  # … in this many looks running
 REFINEMENTS = 3  # landmark passes on a fresh detection: its box is rough
-RESTS = (
-    (0.05, 0.13),
-    (0.085, 0.045),
-)  # (s since the network's last run, MeshRegistration's error up to which it rests)
+VAIN, PAUSE_S = 3, 0.25  # after so many times in vain the pixels are not asked for so long
 MOVED_S = 0.1  # frames further apart tell no speed
 MIN_FACE_PX = 12.0  # below this the network invents a face
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners
+
+
+# Until so many s after its last run the network rests, up to MeshRegistration's error and change of expression.
+Rests = tuple[tuple[float, float, float], ...]
+NEVER: Rests = ()
+FOR_LIGHT: Rests = ((0.05, 0.13, 0.5), (0.085, 0.045, 0.15))  # an expression may be a frame or two late
+FOR_EXPRESSION: Rests = ((0.05, 0.05, 0.05),)
 
 
 class MeshTracker:
@@ -54,7 +59,7 @@ class MeshTracker:
         download: bool = True,
         smoothing: OneEuroSettings | None = OneEuroSettings(),  # noqa: B008 (frozen)
         others: bool = False,
-        rests: bool = False,
+        rests: Rests = NEVER,
     ) -> None:
         find = partial(model_path, directory=directory, cache_dir=cache_dir, download=download)
         self._near = BlazeFace.short_range(find("face_detection_short_range"))
@@ -64,6 +69,7 @@ class MeshTracker:
         self._solver = FaceSolver(smoothing)
         self._others = OtherFaces(self._landmarks, smoothing) if others else None
         self._registration = MeshRegistration(face_mesh()) if rests else None
+        self._rests = rests
         self.reset()
 
     def reset(self) -> None:
@@ -77,6 +83,7 @@ class MeshTracker:
         self._rival_looks = 0
         self._kept_s = -np.inf  # when the network last ran on the followed face
         self._presence = 0.0  # as it said then
+        self._refused, self._asks_s = 0, -np.inf  # asked in vain so often, the pixels are asked again from then on
         self._speed: FloatArray = np.zeros(2, np.float32)  # of the followed face, px/s
         self._detected: list[Detection] = []  # what the detector saw since the last frame
         self.others: Mapping[int, Face] = {}  # in the last frame, beside the one that `track` returned, by number
@@ -112,12 +119,16 @@ class MeshTracker:
     def _register(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, float] | None:
         """Return the points where they can be found without the network."""
         since_s = self._t_s - self._kept_s
-        if self._registration is None or self._roi is None or not 0 < since_s < RESTS[-1][0]:
+        if self._registration is None or self._roi is None or not 0 < since_s < self._rests[-1][0]:
             return None
         seen = self._registration.follow(rgb, self._speed * np.float32(since_s))
-        allowed = next(error for seconds, error in RESTS if since_s < seconds)
-        if seen is None or seen.error > allowed:
+        error, changed = next(limits for seconds, *limits in self._rests if since_s < seconds)
+        if seen is None or seen.error > error or seen.changed > changed:
+            self._refused += 1
+            if self._refused >= VAIN:
+                self._asks_s = self._t_s + PAUSE_S
             return None
+        self._refused = 0
         following = _next_roi(seen.points)
         if not _plausible(seen.points, following, rgb.shape):
             return None
@@ -130,8 +141,10 @@ class MeshTracker:
         if self._registration is not None:
             self._kept_s = -np.inf
             if found is not None:
-                self._kept_s, self._presence = self._t_s, found[1]
-                self._registration.keep(rgb, found[0])
+                self._presence = found[1]
+                if self._t_s >= self._asks_s:
+                    self._kept_s = self._t_s
+                    self._registration.keep(rgb, found[0])
         return found
 
     def _follow(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, float] | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lcvd.types import FloatArray, MeshTopology
 
+EXPRESSIVE = ("lips", "inner_lips", "left_eye", "right_eye", "left_brow", "right_brow")
 FACE_CELLS = 56  # the picture is averaged to cells, of which a face is about so many wide
 MARGIN = 0.3  # of the face's width: the picture is kept so far around the mesh
 MIN_Z = 0.25  # of a triangle's normal; what is seen at a smaller angle slides
@@ -34,6 +35,7 @@ class Registered(NamedTuple):
 
     points: FloatArray  # [V,3] as given, moved
     error: float  # mean difference of the pictures at the mesh's points over the contrast there; 0 is the same picture
+    changed: float  # the same of lips, eyes and brows alone: whether the face has another expression
 
 
 class MeshRegistration:
@@ -41,8 +43,11 @@ class MeshRegistration:
 
     def __init__(self, mesh: MeshTopology) -> None:
         self._triangles = mesh.triangles
+        moves = np.zeros(len(mesh.neutral), np.bool_)
+        moves[np.concatenate([mesh.regions[name] for name in EXPRESSIVE])] = True
+        self._expressive = moves[mesh.triangles].any(1)
         count = len(mesh.triangles)
-        self._at = np.empty((2, count, 3), np.float32)
+        self._at = np.empty((2, count, 4), np.float32)  # x, y, z, and 1 where it is expressive
         self._seen = np.empty((2, count, 3), np.float32)  # level and gradient of the picture there
         self._counts = [0, 0]
         self._points: FloatArray | None = None
@@ -60,6 +65,7 @@ class MeshRegistration:
                 np.float32(y0),
                 size,
                 self._triangles,
+                self._expressive,
                 EVERY[level],
                 self._at[level],
                 self._seen[level],
@@ -76,11 +82,11 @@ class MeshRegistration:
         motion[:2, 3] = shift
         middle = self._points.mean(0).astype(np.float64)
         tone = np.array([1.0, 0.0])  # gain and bias of the later picture's levels
-        error = 1.0
+        errors = np.ones(2)
         for level, (cells, x0, y0) in enumerate(self._cells(rgb, moved)):
             size = float(self._step * (2 - level))
             count = self._counts[level]
-            error = _register(
+            _register(
                 cells,
                 float(x0),
                 float(y0),
@@ -91,11 +97,12 @@ class MeshRegistration:
                 motion,
                 tone,
                 ROUNDS[level],
+                errors,
             )
-        if not error < 1:
+        if not errors[0] < 1:
             return None
         points = (self._points - middle) @ motion[:, :3].T + middle + motion[:, 3]
-        return Registered(points.astype(np.float32), error)
+        return Registered(points.astype(np.float32), float(errors[0]), float(errors[1]))
 
     def _cells(self, rgb: NDArray[np.uint8], points: FloatArray) -> list[tuple[FloatArray, int, int]]:
         """Return the part of the picture around `points` as coarse and fine cells, each with its corner in px."""
@@ -114,7 +121,7 @@ class MeshRegistration:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sample(cells, points, x0, y0, size, triangles, every, at, seen):  # type: ignore[no-untyped-def]
+def _sample(cells, points, x0, y0, size, triangles, expressive, every, at, seen):  # type: ignore[no-untyped-def]
     """Write the middle [.,3] of triangles that are seen well, and level and gradient of `cells` there; count."""
     third, half, count = np.float32(1 / 3), np.float32(0.5), 0
     rows, cols = cells.shape
@@ -127,6 +134,7 @@ def _sample(cells, points, x0, y0, size, triangles, every, at, seen):  # type: i
             continue
         for k in range(3):
             at[count, k] = (a[k] + b[k] + c[k]) * third
+        at[count, 3] = expressive[m]
         x, y = (at[count, 0] - x0) / size - half, (at[count, 1] - y0) / size - half
         j, i = int(np.floor(x)), int(np.floor(y))
         if j < 1 or i < 1 or j > cols - 3 or i > rows - 3:
@@ -151,8 +159,8 @@ def _look(cells, i, j, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds):  # type: ignore[no-untyped-def]
-    """Improve `motion` [3,4] px, of points about `middle` [3]; return the error, 1 where there is no answer."""
+def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds, errors):  # type: ignore[no-untyped-def]
+    """Improve `motion` [3,4] px, of points about `middle` [3]. `errors` are 1 where there is no answer."""
     count = at.shape[0]
     rows, cols = cells.shape
     mean, contrast = 0.0, 0.0
@@ -162,10 +170,11 @@ def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds):  # t
         contrast += abs(seen[m, 0] - mean) / count
     gain, bias = tone[0], tone[1]
     j8, matrix, right = np.empty(8), np.empty((8, 8)), np.empty(8)
-    spread, error = 1e3, 1.0
+    spread = 1e3
+    errors[:] = 1.0
     for step in range(rounds + 1):
         matrix[:], right[:] = 0.0, 0.0
-        total, used = 0.0, 0
+        total, used, total_moving, moving = 0.0, 0, 0.0, 0.0
         for m in range(count):
             dx, dy, dz = at[m, 0] - middle[0], at[m, 1] - middle[1], at[m, 2] - middle[2]
             qx = motion[0, 0] * dx + motion[0, 1] * dy + motion[0, 2] * dz
@@ -180,6 +189,8 @@ def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds):  # t
             r = gain * seen[m, 0] + bias - level
             total += abs(r)
             used += 1
+            total_moving += at[m, 3] * abs(r)
+            moving += at[m, 3]
             share = r / (TUKEY * spread)
             if abs(share) >= 1:
                 continue
@@ -193,16 +204,19 @@ def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds):  # t
                 for d in range(c + 1):
                     matrix[c, d] += w * j8[c] * j8[d]
         if used < MIN_SAMPLES or used < 0.7 * count:
-            return 1.0
+            errors[:] = 1.0
+            return
         spread = 1.2 * total / used + LEAST_SPREAD  # where errors are normal, their mean size is 0.8 deviations
-        error = total / used / max(gain * contrast, 1e-3)
+        scale = 1 / max(gain * contrast, 1e-3)
+        errors[0], errors[1] = scale * total / used, scale * total_moving / max(moving, 1.0)
         if step == rounds:
             break
         for c in (4, 5):
             matrix[c, c] += (spread / MAX_TURN) ** 2
         matrix[6, 6] += (spread / MAX_GAIN) ** 2
         if not _solve(matrix, right):
-            return 1.0
+            errors[:] = 1.0
+            return
         motion[0, 3] += right[0]
         motion[1, 3] += right[1]
         turn = _turn(right[2], right[3], right[4], right[5])
@@ -212,14 +226,14 @@ def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds):  # t
         tone[0], tone[1] = gain, bias
         lighter = abs(right[6]) * contrast + abs(right[6] * mean + right[7])
         if not (0.5 < gain < 2):
-            return 1.0
+            errors[:] = 1.0
+            return
         reach = size * 0.5 * FACE_CELLS
         if (
             max(abs(right[0]), abs(right[1])) + reach * max(abs(right[2]), abs(right[3])) < DONE * size
             and lighter < LIGHTER
         ):
             break
-    return error
 
 
 @njit(cache=True, nogil=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lcvd.face.geometry import face_mesh
-from lcvd.tracking.mesh import MeshTracker
+from lcvd.tracking.mesh import FOR_EXPRESSION, FOR_LIGHT, MeshTracker
 from lcvd.tracking.registration import MeshRegistration
 
 SIZE = (640, 480)
@@ -114,7 +114,7 @@ def watched(portrait, **options):
 
 def test_the_network_rests_and_nobody_sees_it(portrait):
     """At 30 fps it runs in fewer than six frames of ten; the mesh stays within 1 % of a face width of the network's."""
-    resting, runs = watched(portrait, rests=True)(30)
+    resting, runs = watched(portrait, rests=FOR_LIGHT)(30)
     always, all_runs = watched(portrait)(30)
     assert sum(runs[4:]) < 0.6 * len(runs[4:])
     assert min(all_runs) >= 1
@@ -125,9 +125,26 @@ def test_the_network_rests_and_nobody_sees_it(portrait):
 
 def test_slow_cameras_and_cuts_wake_the_network(portrait):
     """At 10 fps it runs in every frame; in the frame after a cut it runs at once."""
-    assert min(watched(portrait, rests=True)(10, 10)[1]) >= 1
-    faces, runs = watched(portrait, rests=True)(30, 16, cut=9)
+    assert min(watched(portrait, rests=FOR_LIGHT)(10, 10)[1]) >= 1
+    faces, runs = watched(portrait, rests=FOR_LIGHT)(30, 16, cut=9)
     always, _ = watched(portrait)(30, 16, cut=9)
     assert runs[9] >= 1
     apart = np.linalg.norm((faces[9].vertices_px - always[9].vertices_px)[:, :2], axis=1).mean()
     assert apart < 0.03 * always[9].width_px
+
+
+def test_a_changed_mouth_is_told(network, portrait):
+    """Lips that part a little change the expression's error much and the whole one's little; a gaze's rest ends."""
+    network.reset()
+    first = drawn(portrait)
+    points = network.track(first, 0.0).vertices_px
+    lips = points[face_mesh().regions["inner_lips"], :2]
+    second = first.copy()
+    (x, y), width = lips.mean(0), np.ptp(lips[:, 0])
+    cv2.ellipse(second, (int(x), int(y + 4)), (int(0.3 * width), 4), 0, 0, 360, (40, 12, 14), -1)
+    registration = MeshRegistration(face_mesh())
+    registration.keep(first, points)
+    found = registration.follow(second)
+    assert found.changed > 2 * found.error
+    assert found.changed > FOR_EXPRESSION[0][2]
+    assert found.error < FOR_LIGHT[0][1]
