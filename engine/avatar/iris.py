@@ -29,6 +29,6 @@ def iris_finder(directory: Path | None = None, download: bool = True) -> Callabl
 
     def make() -> IrisNetwork | None:
         path = found()
-        return IrisNetwork(path) if path is not None else None
+        return IrisNetwork(path, rests=True) if path is not None else None
 
     return make

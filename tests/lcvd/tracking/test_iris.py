@@ -51,3 +51,35 @@ def test_a_mirrored_picture_gives_mirrored_eyes(network: IrisNetwork, seen) -> N
         swapped[list(CORNERS[1 - eye])] = points[list(CORNERS[eye])]
         a, b = network(rgb, face.vertices_px, eye), network(mirrored, swapped, 1 - eye)
         np.testing.assert_allclose(b.iris, [rgb.shape[1] - a.iris[0], a.iris[1]], atol=0.5)
+
+
+class _Counted:
+    """A network that notes its runs."""
+
+    def __init__(self, net, runs: list[int]) -> None:
+        self.net, self.width, self.runs = net, net.width, runs
+
+    def __call__(self, square: np.ndarray):
+        self.runs.append(1)
+        return self.net(square)
+
+
+def test_the_network_rests_while_an_eye_looks_the_same(seen) -> None:
+    """Every second frame of a still eye is spared, noise or not; an iris that moved by a sixth is seen at once."""
+    rgb, face = seen
+    resting = IrisNetwork(model_path("iris_landmark"), rests=True)
+    runs: list[int] = []
+    resting._net = _Counted(resting._net, runs)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        noisy = np.clip(rgb + rng.normal(0, 3, rgb.shape), 0, 255).astype(np.uint8)
+        found = resting(noisy, face.vertices_px, 0)
+    assert len(runs) == 2
+    resting(rgb, face.vertices_px, 0)
+    assert len(runs) == 3
+    looked = rgb.copy()
+    (x, y), r = found.iris.astype(int), int(found.radius) + 1
+    by = max(round(found.radius / 3), 2)
+    looked[y - r : y + r, x - r + by : x + r + by] = rgb[y - r : y + r, x - r : x + r]
+    resting(looked, face.vertices_px, 0)
+    assert len(runs) == 4
