@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.relighting.room_colour import RoomColour
 from engine.relighting.source_light import SourceLight
 from lcvd.face.geometry import face_mesh
 from lcvd.types import Face, FloatArray
@@ -27,6 +28,7 @@ class LitFace:
 
     face: Face
     source: FloatArray  # [9] irradiance coefficients of the light on this face in the picture
+    room: FloatArray  # [3] that light's colour, linear RGB of luminance 1
     share: float  # how far this face has faded in, (0,1]
 
 
@@ -34,6 +36,7 @@ class _Companion:
     def __init__(self, face: Face, share: float) -> None:
         self.face, self.share = face, share
         self.source = SourceLight(face_mesh())
+        self.room = RoomColour(face_mesh())
 
 
 class Company:
@@ -54,13 +57,16 @@ class Company:
             if number in faces:
                 each.face = faces[number]
                 each.source.update(rgb, each.face)
+                each.room.update(rgb, each.face)
                 each.share = min(each.share + step, 1.0)
             else:
                 each.share -= step
                 if each.share <= 0:
                     del self._known[number]
         return tuple(
-            LitFace(each.face, each.source.coefficients, each.share) for each in self._known.values() if each.share > 0
+            LitFace(each.face, each.source.coefficients, each.room.rgb, each.share)
+            for each in self._known.values()
+            if each.share > 0
         )
 
 

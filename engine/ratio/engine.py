@@ -26,6 +26,7 @@ from engine.relighting.background import background_gain
 from engine.relighting.denoise import NoiseLevel, smoothing
 from engine.relighting.grid import WorkingGrid, grid_around
 from engine.relighting.pixels import MAX_WIDTH_PX
+from engine.relighting.room_colour import RoomColour
 from engine.relighting.shading import Surface, shade, source_shade
 from engine.relighting.shadow import cast_shadows
 from engine.relighting.source_light import SourceLight
@@ -116,6 +117,7 @@ class RatioStream:
         self._mask = PersonMask(matte)
         self._correction = correction
         self._source = SourceLight(face_mesh())
+        self._room = RoomColour(face_mesh())
         self._noise = NoiseLevel()
         self._transition = LightTransition(config.lighting)
         self._fade = 0.0
@@ -147,6 +149,7 @@ class RatioStream:
             self._last = face, mask
             with self._stats.stage("source"):
                 self._source.update(frame.rgb, face)
+                self._room.update(frame.rgb, face)
                 if not face.held:
                     self._noise.update(frame.rgb, face)
         elif self._fade == 0:
@@ -164,7 +167,7 @@ class RatioStream:
                     mask = self._correction.apply(mask, small, frame.rgb, faces, frame.t_s)
                 coefficients = alpha_coefficients(small, mask)
                 alpha = alpha_at(coefficients, small)
-            people = (LitFace(shown, self._source.coefficients, 1.0), *company)
+            people = (LitFace(shown, self._source.coefficients, self._room.rgb, 1.0), *company)
             scene = Scene(people, small, coefficients, alpha, amount, self._noise.sigma)
         return Work((frame,), (face,), (lighting,), scene)
 
@@ -216,7 +219,7 @@ class RatioStream:
             shadows = cast_shadows(surface.depth, light, grid.cell_px / person.face.width_px)
         with self._stats.stage("shade"):
             lit = Surface(normal, surface.rim, surface.skin, luma)
-            fields = shade(lit, source, light, shadows, scene.amount, scene.noise)
+            fields = shade(lit, source, light, shadows, scene.amount, scene.noise, person.room)
             background = background_gain(lighting, scene.amount)
             smooth = smoothing(scene.small, mask, fields[1], grid, scene.noise)
         with self._stats.stage("relight"):
@@ -237,6 +240,7 @@ class RatioStream:
         if self._correction is not None:
             self._correction.reset()
         self._source.reset()
+        self._room.reset()
         self._noise.reset()
         self._company.reset()
 

@@ -31,6 +31,7 @@ SPECULAR, SHININESS = 0.24, 24
 # displayed (gamma 2.2) becomes a gain of squares by this power: (v² g^(2/2.2))^(1/2) = v g^(1/2.2). The kernel computes
 # it by five square roots, which vectorise; a power does not.
 GAMMA_POWER = 29 / 32
+WHITE = np.ones(3, np.float32)
 RIM = 1.1  # brightness of the contour under a light from behind, whatever the hair's own
 
 
@@ -64,15 +65,17 @@ def shade(
     shadows: FloatArray,
     amount: float,
     noise: float = 0.0,
+    room: FloatArray = WHITE,
 ) -> FloatArray:
     """Return [6,H,W]: the RGB gain, and the RGB specular term to add per luma, all of squared code values.
 
     `shadows` [L,H,W], 1 = in shadow, belongs to the first L directional lights. `amount` in [0,1] fades between nothing
-    (gain 1) and the whole effect. `noise` is the camera's, in code values of 255: it narrows the gain's limits.
+    (gain 1) and the whole effect. `noise` is the camera's, in code values of 255: it narrows the gain's limits. `room`
+    [3] is the colour of the light in the picture, linear RGB of luminance 1: `source` is divided by in this colour.
     """
     sure = 1 - (1 - LEAST_SURE) * min(max((noise - QUIET) / (NOISY - QUIET), 0.0), 1.0)
     out = np.empty((6, *surface.rim.shape), np.float32)
-    grey = LUMA.astype(np.float32)
+    grey, per_room = LUMA.astype(np.float32), 1 / room
     _shade(
         surface.normal,
         surface.rim,
@@ -81,14 +84,14 @@ def shade(
         source.level,
         source.confidence,
         np.float32(sure),
-        light.ambient + np.float32(LEAK) * (light.ambient @ grey - light.ambient),
+        per_room * (light.ambient + np.float32(LEAK) * (light.ambient @ grey - light.ambient)),
         light.directions,
         light.rgbs,
-        light.rgbs + np.float32(LEAK) * ((light.rgbs @ grey)[:, None] - light.rgbs),
+        per_room * (light.rgbs + np.float32(LEAK) * ((light.rgbs @ grey)[:, None] - light.rgbs)),
         light.wraps,
         light.shadows,
         light.count,
-        light.sh_irradiance,
+        per_room * light.sh_irradiance,
         np.float32(light.specular),
         shadows,
         np.float32(amount),

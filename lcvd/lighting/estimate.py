@@ -16,6 +16,7 @@ from lcvd.lighting.colour import LUMA, rgb_tuple
 from lcvd.lighting.directions import direction_from_angles
 from lcvd.lighting.lighting import wrapped_cosine
 from lcvd.lighting.sh import LAMBERT, Y00, sh_basis, sh_from_directional
+from lcvd.lighting.skin_colour import log_tint, soft_threshold
 from lcvd.lighting.skin_samples import skin_samples
 from lcvd.types import Background, DirectionalLight, Face, FloatArray, Lighting
 
@@ -213,25 +214,12 @@ def _colours(
     solved = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ rgb + ridge @ target)
     ambient, key = np.maximum(solved, 0.0)
     ambient = np.maximum(ambient, 0.08 * common * level)  # no room is black
-    tint = _shrunk(_log_tint(common) - _log_tint(SKIN_RGB), COMMON_DEAD)
+    tint = soft_threshold(log_tint(common) - log_tint(SKIN_RGB), COMMON_DEAD)
     return _tinted(ambient, common, tint), _tinted(key, common, tint)
 
 
 def _tinted(rgb: NDArray[np.float64], common: NDArray[np.float64], tint: NDArray[np.float64]) -> NDArray[np.float64]:
     """`rgb` at its own luminance, in the colour of the light: the common tint plus this source's difference from it."""
-    colour = np.exp(tint + _shrunk(_log_tint(rgb) - _log_tint(common), SIDE_DEAD))
+    colour = np.exp(tint + soft_threshold(log_tint(rgb) - log_tint(common), SIDE_DEAD))
     result: NDArray[np.float64] = colour * ((rgb / common) @ LUMA) / (colour @ LUMA)
     return result
-
-
-def _log_tint(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithm [3] without its mean: hue and saturation, free of brightness. A channel counts from 3 % of the mean."""
-    log = np.log(np.maximum(rgb, 0.03 * max(float(rgb.mean()), 1e-9)))
-    centred: NDArray[np.float64] = log - log.mean()
-    return centred
-
-
-def _shrunk(tint: NDArray[np.float64], dead: float) -> NDArray[np.float64]:
-    """Apply a soft threshold: zero inside the radius `dead`, that much shorter outside, hence continuous."""
-    length = float(np.linalg.norm(tint))
-    return tint * max(0.0, 1 - dead / max(length, 1e-9))

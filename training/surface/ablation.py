@@ -17,7 +17,7 @@ from engine.frames import Frame
 from engine.protocols import StreamConfig
 from engine.ratio.engine import RatioEngine, RatioStream
 from engine.relighting.grid import WorkingGrid
-from engine.relighting.shading import SourceShade
+from engine.relighting.shading import WHITE, SourceShade
 from engine.relighting.surface import PersonSurface
 from engine.surface.head import HeadSurface
 from engine.surface.network import SurfaceNetwork
@@ -41,7 +41,7 @@ class Variant(NamedTuple):
     source: str = ""  # "order 2" or "pixel": true luminance of the light in the picture
     confidence: float | None = None  # everywhere on the person
     alpha: bool = False
-    colour: bool = False  # the colour of the room's light is divided out of the result, pixel by pixel
+    colour: bool = False  # the true colour of the room's light is divided out of the result, pixel by pixel
 
 
 VARIANTS = (
@@ -55,7 +55,7 @@ VARIANTS = (
     Variant("… and limits lifted", normal=True, source="order 2", confidence=LIFTED),
     Variant("… and source light by pixel", normal=True, source="pixel", confidence=LIFTED),
     Variant("true alpha", alpha=True),
-    Variant("the room's colour divided out", colour=True),
+    Variant("true colour of the room's light", colour=True),
     Variant("all of it", normal=True, source="pixel", confidence=LIFTED, alpha=True, colour=True),
 )
 
@@ -109,6 +109,9 @@ def replaced(engine: RatioEngine, trial: Trial, light: Lighting, variant: Varian
             work = stream.prepare(Frame(index, index / 15, rgb))
             if variant.alpha and work.payload is not None:
                 work = replace(work, payload=_cut_out(work.payload, trial.picture.coverage))
+            if variant.colour and work.payload is not None:
+                people = tuple(replace(person, room=WHITE) for person in work.payload.people)
+                work = replace(work, payload=replace(work.payload, people=people))
             (out,) = stream.render(work)
     finally:
         stream.close()

@@ -97,7 +97,10 @@ def test_who_leaves_fades_out_and_is_forgotten() -> None:
 
 def test_shares_sum_to_one() -> None:
     """Every pixel is shared out whole; a face's own middle is its own, and what has not faded in is the first one's."""
-    first, second = (LitFace(moved(centred_face(HALF), dx), np.zeros(9, np.float32), 1.0) for dx in (90.0, -90.0))
+    first, second = (
+        LitFace(moved(centred_face(HALF), dx), np.zeros(9, np.float32), np.ones(3, np.float32), 1.0)
+        for dx in (90.0, -90.0)
+    )
     weights = nearness([first, second], HALF)
     np.testing.assert_allclose(weights.sum(0), 1, atol=1e-6)
     assert weights[1][120, 70] > 0.98

@@ -11,7 +11,9 @@ from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame
 from engine.protocols import StreamConfig
 from engine.ratio.engine import RatioEngine, _shrunk
+from lcvd.lighting.colour import LUMA, linear_from_srgb, srgb_from_linear
 from lcvd.lighting.presets import PRESETS
+from lcvd.lighting.skin_colour import log_tint
 from lcvd.types import Background
 from tests.engine.synthetic_person import (
     EVEN,
@@ -286,3 +288,23 @@ def test_a_second_network_takes_the_flag_out_of_the_light():
         change[slow_work] = np.abs(out.rgb[wall].astype(int) - frame.rgb[wall]).mean()
     assert change["skip"] > 5
     assert change["wait"] < 0.2
+
+
+@pytest.mark.parametrize("room", [(0.5, 1.3, 0.6), (0.35, 0.7, 2.2)])
+def test_a_coloured_room_does_not_stay_on_the_face(room):
+    """Relit by white light, a face from a green or blue room comes nearer to the white room's; the wall stays."""
+    white, lamp = portrait(), np.array(room) / (np.array(room) @ LUMA)
+    coloured = np.round(255 * srgb_from_linear(linear_from_srgb(white) * lamp)).astype(np.uint8)
+
+    def relit(rgb):
+        stream = stream_of(EVEN)
+        return [stream.push(Frame(i, i / 30, rgb))[0].rgb for i in range(12)][-1]
+
+    def tint(rgb):
+        return log_tint(linear_from_srgb(rgb[90:150, 130:190]).mean((0, 1)))
+
+    one, other = relit(white), relit(coloured)
+
+    apart = np.linalg.norm(tint(coloured) - tint(white))
+    assert np.linalg.norm(tint(other) - tint(one)) < 0.7 * apart
+    assert np.abs(other[:20].astype(int) - coloured[:20]).max() <= 1

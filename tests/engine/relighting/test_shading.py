@@ -148,3 +148,19 @@ def test_specular_only_on_skin():
     light = pack(Lighting("l", (0.2,) * 3, (directional_light(0, 0, 1),), specular=1.0))
     assert shade(ball(skin=1.0), source_shade(ball().normal, EVEN), light, NO_SHADOW, 1.0)[3].max() > 0.1
     assert shade(ball(skin=0.0), source_shade(ball().normal, EVEN), light, NO_SHADOW, 1.0)[3].max() == 0
+
+
+def test_the_rooms_colour_is_divided_out():
+    """Relit by white light, what a blue room made blue loses it: gain times the room's colour is the white room's."""
+    room = np.array([0.6, 1.0, 2.18], np.float32)
+    room /= room @ LUMA.astype(np.float32)
+    for light in (
+        Lighting("ambient", (0.5,) * 3),
+        Lighting("directional", (0.2,) * 3, (directional_light(-1, 0.5, 1, 0.6),)),
+        Lighting("sh", (0.1,) * 3, sh=sh_from_directional((0, 0.6, 0.8), (0.5, 0.5, 0.5))),
+    ):
+        source = source_shade(ball().normal, EVEN)
+        white = linear(shade(ball(), source, pack(light), NO_SHADOW, 1.0))
+        blue = linear(shade(ball(), source, pack(light), NO_SHADOW, 1.0, room=room))
+        free = white[1] > 0.2  # of the floor
+        np.testing.assert_allclose((blue * room[:, None, None])[:, free], white[:, free], rtol=0.05)
