@@ -15,6 +15,7 @@ FIELDS = ("rgb", "mesh", "mask", "normal", "light", "part", "cover")
 # Hair is made of ribbons whose own normals no light of order 2 tells apart and no network can see: what is to be
 # learned is their mean over about a centimetre.
 HAIR_BLUR_PX = 2.0
+ALL_OF_IT = slice(None), slice(None)
 
 
 class Samples:
@@ -24,30 +25,33 @@ class Samples:
         if not paths:
             raise DataError("no samples (*.npz) there", "make them with `relight surface train`")
         self._paths: set[Path] = set()
-        self.columns: dict[str, Tensor] = {}
+        # File by file: one array of all of them would have to be copied, twice as large, whenever one is taken in.
+        self._files: list[dict[str, Tensor]] = []
+        self._ends = torch.zeros(0, dtype=torch.long)
         self.take(paths)
 
     def __len__(self) -> int:
-        return len(self.columns["rgb"])
+        return int(self._ends[-1])
 
     def take(self, paths: list[Path]) -> None:
         """Adds the samples of those files that it has not got yet."""
-        fresh = [path for path in paths if path not in self._paths]
-        if not fresh:
-            return
-        parts: dict[str, list[Tensor]] = {name: [old] for name, old in self.columns.items()}
-        for path in fresh:
+        for path in (path for path in paths if path not in self._paths):
             with np.load(path, allow_pickle=False) as stored:
                 columns = {name: stored[name] for name in FIELDS}
             columns["smooth"] = smoothed(columns["normal"], columns["part"], columns["cover"])
-            for name, values in columns.items():
-                parts.setdefault(name, []).append(torch.from_numpy(values))
-        self.columns = {name: torch.cat(values) for name, values in parts.items()}
-        self._paths.update(fresh)
+            self._files.append({name: torch.from_numpy(values) for name, values in columns.items()})
+            self._paths.add(path)
+        self._ends = torch.tensor([len(file["rgb"]) for file in self._files]).cumsum(0)
 
-    def batch(self, index: Tensor) -> dict[str, Tensor]:
-        """Returns float32 tensors [B,C,S,S] of the samples of `index`; `smooth` is `normal` with smooth hair."""
-        taken = {name: values[index] for name, values in self.columns.items()}
+    def batch(self, index: Tensor, window: tuple[slice, slice] = ALL_OF_IT) -> dict[str, Tensor]:
+        """Returns float32 tensors [B,C,H,W] of the samples of `index`; `smooth` is `normal` with smooth hair.
+
+        `window` says which rows and columns.
+        """
+        files = torch.searchsorted(self._ends, index, right=True)
+        places = list(zip(files.tolist(), (index - self._ends[files]).tolist(), strict=True))  # negative: from the end
+        names = (*FIELDS, "smooth")
+        taken = {name: torch.stack([self._files[f][name][k][window] for f, k in places]) for name in names}
         return {
             "rgb": taken["rgb"].permute(0, 3, 1, 2).float() / 127.5 - 1,
             "mesh": taken["mesh"].permute(0, 3, 1, 2).float() / 127,

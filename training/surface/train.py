@@ -5,7 +5,8 @@ itself and squared, as the error of the light on it does. A width b that the net
 Laplace's, log b + e / b (Kendall and Gal, "What Uncertainties Do We Need", NeurIPS 2017), so that the network says
 where it does not know; e is held fixed there, or what is hard would hardly be learned (Seitzer et al., "On the Pitfalls
 of Heteroscedastic Uncertainty Estimation", ICLR 2022). Light is compared by its logarithm, so a dark half counts as a
-bright one does. An exponential mean of the weights is what is tested and written.
+bright one does; half of that is luminance, and its means over cells count once more, since the engine takes a fit of
+order 2 and broad shadows from it. An exponential mean of the weights is what is tested and written.
 """
 
 import json
@@ -18,19 +19,27 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from engine.surface.crop import SIDE
+from lcvd.lighting.colour import LUMA
 from training.heads.scanned.parts import Part
-from training.surface.measure import given, measure, normals
+from training.surface.augment import augmented
+from training.surface.measure import given, length, measure, normals
 from training.surface.network import SurfaceNetwork
-from training.surface.samples import Samples
+from training.surface.samples import ALL_OF_IT, Samples
 from training.surface.tflite import read_tflite, write_tflite
 
-EMA = 0.998
+EMA = 0.999
+LR, WARM_LR = 2e-3, 1e-3
 WARM_UP = 200  # steps until the full rate
+# Until this share of the training is done a part of the square is shown, somewhere in it: that costs less, and places
+# change. Then the network gets to know the square's border.
+WHOLE_FROM, WINDOW = 0.7, 80
 # How much a pixel of each part counts; behind glasses the face is hidden.
 WEIGHTS = {Part.SKIN: 2.0, Part.HAIR: 1.0, Part.CLOTH: 0.6, Part.EYE: 0.7, Part.MOUTH: 0.5, Part.GLASSES: 0.3}
-WIDTH, DOUBT, LIGHT = 0.3, 0.1, 0.6  # shares of the loss beside the normal's
+WIDTH, DOUBT, LIGHT, BROAD = 0.3, 0.1, 0.6, 0.6  # shares of the loss beside the normal's
+CELLS = (8, 24)  # px, over which light is compared broadly
 NOBODY_ERROR = 1.5  # that is to be expected off the person, whatever the mask says
 TOLD, KEPT = 100, 500  # steps between two lines of the log, and between two files of weights
 OnStep = Callable[[int, dict[str, float]], None]
@@ -45,7 +54,7 @@ class SurfaceRun:
     steps: int = 6000
     minutes: float = math.inf
     batch: int = 32
-    lr: float = 2e-3
+    lr: float | None = None  # default: LR, or WARM_LR from weights to go on from
     seed: int = 0
     held_out: int = 400  # samples at most of the first file, whose people are in no other
     start: Path | None = None  # weights (.tflite) to go on from
@@ -61,19 +70,22 @@ def train_surface(run: SurfaceRun, on_step: OnStep = lambda step, told: None) ->
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean = SurfaceNetwork(None if run.start is None else read_tflite(run.start))
     mean.load_state_dict(network.state_dict())
-    optimizer = torch.optim.AdamW(network.parameters(), lr=run.lr, weight_decay=1e-3)
+    rate = run.lr if run.lr is not None else LR if run.start is None else WARM_LR
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-3)
     run.output.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     step, done = 0, 0.0
     with (run.output / "log.jsonl").open("w") as log:
         while done < 1:
             for group in optimizer.param_groups:
-                group["lr"] = run.lr * min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * done))
-            batch = _augmented(train.batch(torch.randint(len(train), (run.batch,), generator=rng)), rng)
+                group["lr"] = rate * min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * done))
+            index = torch.randint(len(train), (run.batch,), generator=rng)
+            batch = augmented(train.batch(index, _window(rng) if done < WHOLE_FROM else ALL_OF_IT), rng)
             with torch.autocast("cpu", torch.bfloat16, enabled=run.half):
                 answer = network(given(batch))
             losses = _losses(answer.float(), batch)
             loss = losses["normal"] + WIDTH * losses["width"] + DOUBT * losses["doubt"] + LIGHT * losses["light"]
+            loss = loss + BROAD * losses["broad"]
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -114,54 +126,40 @@ def _keep(mean: SurfaceNetwork, folder: Path) -> None:
     os.replace(part, folder / "surface.tflite")
 
 
+def _window(rng: torch.Generator) -> tuple[slice, slice]:
+    top, left = torch.randint(SIDE - WINDOW + 1, (2,), generator=rng).tolist()
+    return slice(top, top + WINDOW), slice(left, left + WINDOW)
+
+
 def _weight(batch: dict[str, Tensor]) -> Tensor:
     weight = torch.full_like(batch["cover"], 0.02)
     for part, value in WEIGHTS.items():
         weight = torch.where((batch["part"] == int(part)) & (batch["cover"] > 0.5), value, weight)
-    return weight * (batch["normal"].norm(dim=1, keepdim=True) > 0.5)
+    return weight * (length(batch["normal"]) > 0.5)
 
 
 def _losses(answer: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     weight = _weight(batch)
     whole = weight.sum() + 1e-6
-    error = (normals(answer, batch["mesh"]) - batch["smooth"]).norm(dim=1, keepdim=True)
-    width = answer[:, 6:7].clamp(-4, 2)
+    change, said, width = answer.split([3, 3, 1], 1)
+    error = length(normals(change, batch["mesh"]) - batch["smooth"])
+    width = width.clamp(-4, 2)
     nobody = (batch["cover"] < 0.02).float()
-    light = (answer[:, 3:6] - batch["light"]).abs().mean(1, keepdim=True)
+    light = said - batch["light"]
+    luma = (light * torch.from_numpy(LUMA).float().view(1, 3, 1, 1)).sum(1, keepdim=True)
     return {
         "normal": ((2 * error + 3 * error.square()) * weight).sum() / whole,
         "width": ((error.detach() * torch.exp(-width) + width) * weight).sum() / whole,
         "doubt": ((NOBODY_ERROR * torch.exp(-width) + width) * nobody).sum() / (nobody.sum() + 1),
-        "light": (light * weight).sum() / whole,
+        "light": ((0.5 * light.abs().mean(1, keepdim=True) + 0.5 * luma.abs()) * weight).sum() / whole,
+        "broad": torch.stack([_broad(luma, weight, cell) for cell in CELLS]).mean(),
     }
 
 
-def _augmented(batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
-    """Mirrors half of the batch and changes colours, mask and normals that are given, so that none is relied upon."""
-    count = len(batch["rgb"])
-
-    def draw(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand((count, 1, 1, 1), generator=rng)
-
-    if torch.rand((), generator=rng) < 0.5:
-        batch = {name: value.flip(-1) for name, value in batch.items()}
-        side = torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
-        for name in ("mesh", "normal", "smooth"):
-            batch[name] = batch[name] * side
-    rgb = (batch["rgb"] + 1) / 2
-    grey = rgb.mean(1, keepdim=True)
-    rgb = grey + draw(0.3, 1.4) * (rgb - grey)
-    tint = 1 + 0.1 * torch.randn((count, 3, 1, 1), generator=rng)
-    rgb = (rgb.clamp(1e-3, 1) ** draw(0.8, 1.25) * tint * draw(0.85, 1.15)).clamp(0, 1)
-    rgb = rgb + draw(0, 0.03) * torch.randn(rgb.shape, generator=rng)
-    batch["rgb"] = 2 * rgb.clamp(0, 1) - 1
-    kept = (torch.rand((count, 1, 1, 1), generator=rng) > 0.06).float()
-    front = torch.zeros_like(batch["mesh"])
-    front[:, 2] = 1
-    batch["mesh"] = kept * batch["mesh"] + (1 - kept) * front
-    kept = (torch.rand((count, 1, 1, 1), generator=rng) > 0.06).float()
-    batch["mask"] = kept * batch["mask"] + (1 - kept)
-    return batch
+def _broad(error: Tensor, weight: Tensor, cell: int) -> Tensor:
+    """Returns the mean size of the weighted mean of `error` [B,1,S,S] over cells of that many px."""
+    count = F.avg_pool2d(weight, cell)
+    return F.avg_pool2d(error * weight, cell).abs().sum() / (count.sum() + 1e-6)
 
 
 @torch.no_grad()

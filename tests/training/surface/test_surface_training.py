@@ -170,8 +170,12 @@ def test_files_that_appear_are_taken_in_once(tmp_path: Path) -> None:
     held.take(paths)
     held.take(paths)
     assert len(held) == 2 * count
-    assert {len(values) for values in held.columns.values()} == {2 * count}
-    assert set(held.columns) == {*FIELDS, "smooth"}
+    batch = held.batch(torch.tensor([0, count - 1, count, 2 * count - 1]))
+    assert set(batch) == {*FIELDS, "smooth"}
+    for name, values in batch.items():  # both files hold the same samples
+        assert torch.equal(values[:2], values[2:]), name
+    with np.load(paths[0]) as file:
+        np.testing.assert_array_equal(batch["part"][1, 0].numpy(), file["part"][-1])
 
 
 def test_no_samples_is_told(tmp_path: Path) -> None:
