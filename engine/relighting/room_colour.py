@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.relighting.shading import WHITE
-from engine.relighting.source_light import MIN_SAMPLES, MIN_Z, sample_triangles
-from lcvd.face.geometry import picture_normals
+from engine.relighting.source_light import MIN_Z, sample_triangles
 from lcvd.lighting.colour import LUMA, linear_from_srgb
 from lcvd.lighting.skin_colour import light_tint, tint_colour
 from lcvd.types import Face, FloatArray, MeshTopology
 
-EVERY_S, MEMORY_S = 0.15, 1.0  # a look costs a sixth of a millisecond; the colour follows with this time constant
+EVERY_S, MEMORY_S = 0.25, 1.0  # between two looks, and the time constant
+STEP = 3  # every third triangle is enough for a median
+MIN_SAMPLES = 25
 CLIPPED = 250  # code value from which a channel may be cut off
 DARKEST = 0.25  # of the median brightness: what is darker is shadow or hair
 DIM, BLACK = 0.02, 0.004  # median luminance below which noise and black level tint the picture: from none to all of it
@@ -26,8 +27,7 @@ class RoomColour:
     """Tracks the colour of the light on one face. One thread at a time may use it."""
 
     def __init__(self, mesh: MeshTopology) -> None:
-        self._triangles = sample_triangles(mesh)
-        self._all = mesh.triangles
+        self._triangles = np.ascontiguousarray(sample_triangles(mesh)[::STEP])
         self.reset()
 
     def reset(self) -> None:
@@ -43,7 +43,7 @@ class RoomColour:
         """
         if face.held or (self._tint is not None and 0 <= face.t_s - self._t_s < EVERY_S):
             return self.rgb
-        skin = _skin_colour(rgb, face, self._triangles, picture_normals(face.vertices_px, self._all))
+        skin = _skin_colour(rgb, face, self._triangles)
         if skin is None:
             return self.rgb
         sure = np.clip((skin @ LUMA - BLACK) / (DIM - BLACK), 0, 1)
@@ -57,19 +57,20 @@ class RoomColour:
         return self.rgb
 
 
-def _skin_colour(
-    rgb: NDArray[np.uint8], face: Face, triangles: NDArray[np.int32], normals: FloatArray
-) -> NDArray[np.float64] | None:
+def _skin_colour(rgb: NDArray[np.uint8], face: Face, triangles: NDArray[np.int32]) -> NDArray[np.float64] | None:
     """Return the median colour of visible skin, linear RGB [3]; None where too little is seen.
 
     Medians of each channel's share, so that a medical mask or a beard over less than half of it has no say.
     """
     height, width = rgb.shape[:2]
-    turned = normals[triangles].sum(1)
-    x, y = face.vertices_px[triangles, :2].mean(1).astype(np.int64).T
+    a, b, c = face.vertices_px[triangles.T]
+    u, v = (c - a).T, (b - a).T
+    z = u[0] * v[1] - u[1] * v[0]  # of their cross product: y points down in the picture
+    area2 = (u * u).sum(0) * (v * v).sum(0) - (u * v).sum(0) ** 2
+    x, y = ((a + b + c)[:, :2] / 3).astype(np.int64).T
     step = max(round(0.012 * face.width_px), 1)
     inside = (x >= step) & (x < width - step) & (y >= step) & (y < height - step)
-    seen = inside & (turned[:, 2] > MIN_Z * np.linalg.norm(turned, axis=1))
+    seen = inside & (z > MIN_Z * np.sqrt(np.maximum(area2, 0)))
     shift = step * np.array([(0, 0), (-1, -1), (1, -1), (-1, 1), (1, 1)])
     codes = rgb[y[seen, None] + shift[:, 1], x[seen, None] + shift[:, 0]]
     clipped = codes.max((1, 2)) >= CLIPPED
