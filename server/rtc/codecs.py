@@ -6,12 +6,16 @@
 import logging
 from typing import Any
 
+import aioice.ice
+import aiortc.clock
 import aiortc.codecs
+import aiortc.rate
+import aiortc.rtcdtlstransport
 import aiortc.rtcicetransport
 import aiortc.rtcpeerconnection
 import aiortc.rtcrtpreceiver
 import aiortc.rtcrtpsender
-from aioice.ice import Connection
+from aioice.ice import Connection, StunProtocol
 from aiortc.codecs.base import Decoder, Encoder
 from aiortc.codecs.h264 import H264Decoder, H264Encoder
 from aiortc.codecs.opus import OpusEncoder
@@ -22,14 +26,17 @@ from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
+from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 
-from server.rtc.decoders import LiveAudioDecoder, LiveH264Decoder, LiveVp8Decoder
+from server.rtc.decoders import LiveAudioDecoder, LiveH264Decoder, LiveVp8Decoder, decoder_worker
 from server.rtc.jitter import LiveReceiver, PromptJitterBuffer
 from server.rtc.pictures.encoders import LiveH264Encoder, LiveVp8Encoder
 from server.rtc.playout_delay import offer_extension
 from server.rtc.sender import LiveSender
+from server.rtc.transport import rtp
 from server.rtc.transport.dtls import LiveDtlsTransport
-from server.rtc.transport.ice import LiveIceConnection
+from server.rtc.transport.ice import LiveIceConnection, LiveStunProtocol
+from server.rtc.transport.srtp import LiveSession
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +73,20 @@ def get_decoder(codec: RTCRtpCodecParameters) -> Decoder:
 _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (aiortc.rtcrtpsender, "get_encoder", get_encoder),
     (aiortc.rtcrtpreceiver, "get_decoder", get_decoder),
+    (aiortc.rtcrtpreceiver, "decoder_worker", decoder_worker),
     (aiortc.rtcrtpreceiver, "JitterBuffer", PromptJitterBuffer),
     (aiortc.rtcpeerconnection, "RTCRtpReceiver", LiveReceiver),
     (aiortc.rtcpeerconnection, "RTCRtpSender", LiveSender),
     (aiortc.rtcpeerconnection, "RTCDtlsTransport", LiveDtlsTransport),
+    (aiortc.rtcdtlstransport, "Session", LiveSession),
+    (aiortc.rtcdtlstransport, "RtpPacket", rtp.LivePacket),
+    (aiortc.rtcrtpsender, "RtpPacket", rtp.LivePacket),
+    (aiortc.rtcrtpreceiver, "depayload", rtp.data_of),
+    (aiortc.rate, "RateCounter", rtp.RateCounter),
+    (aiortc.clock, "current_ms", rtp.current_ms),
+    (aiortc.clock, "current_ntp_time", rtp.current_ntp_time),
     (aiortc.rtcicetransport, "Connection", LiveIceConnection),
+    (aioice.ice, "StunProtocol", LiveStunProtocol),
 )
 _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (JitterBuffer, ("add", "remove", "smart_remove", "_remove_frame", "capacity")),
@@ -83,7 +99,20 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (OpusEncoder, ("encode", "pack")),
     (Connection, ("query_consent", "data_received", "build_request", "get_component_candidates")),
     (RTCIceTransport, ("_monitor",)),
-    (RTCDtlsTransport, ("start", "_do_handshake", "_validate_peer_identity", "_setup_srtp", "_RTCDtlsTransport__run")),
+    (
+        RTCDtlsTransport,
+        (
+            "start",
+            "_do_handshake",
+            "_validate_peer_identity",
+            "_setup_srtp",
+            "_handle_rtp_data",
+            "_RTCDtlsTransport__run",
+        ),
+    ),
+    (StunProtocol, ("datagram_received",)),
+    (HeaderExtensionsMap, ("configure", "get", "set")),
+    (RtpPacket, ("parse", "serialize")),
 )
 # (class, names that Python mangles): attributes that its constructor makes and we read or replace.
 _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
@@ -99,7 +128,8 @@ _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
             "__remote_bitrate_estimator",
         ),
     ),
-    (RTCDtlsTransport, ("__local_certificate",)),
+    (RTCDtlsTransport, ("__local_certificate", "__rx_bytes", "__rx_packets")),
+    (HeaderExtensionsMap, ("__ids",)),
     (RTCIceTransport, ("__iceGatherer", "__monitor_task")),
     (RTCRtpSender, ("__encoder", "__rtp_timestamp", "__rtp_header_extensions_map")),
 )

@@ -1,8 +1,13 @@
 """Decoders that give RGB on their own thread and hold no frame back, in place of aiortc's (1.16)."""
 
+import asyncio
+import logging
+import queue
+import threading
 import time
 from typing import Any, NamedTuple
 
+import aiortc.rtcrtpreceiver
 import av
 from aiortc.codecs.base import Decoder
 from aiortc.codecs.h264 import H264Decoder
@@ -13,6 +18,34 @@ from engine.cpu_time import CPU
 from server.rtc.jitter import PromptFrame
 from server.rtc.pictures.frames import MAX_PIXELS, VIDEO_CLOCK_HZ, resized, rgb_picture
 from server.rtc.pictures.picture_cap import PictureCap, Thinner
+
+logger = logging.getLogger(__name__)
+
+
+def decoder_worker(
+    loop: asyncio.AbstractEventLoop,
+    input_q: queue.Queue[Any],
+    output_q: asyncio.Queue[Any],
+    decode_error: threading.Event,
+) -> None:
+    """Decodes what comes until None comes, as aiortc's worker does, whose pictures reach the loop by a task each."""
+    codec_name: str | None = None
+    decoder: Any = None
+    while (given := input_q.get()) is not None:
+        codec, encoded_frame = given
+        if codec.name != codec_name:
+            decoder = aiortc.rtcrtpreceiver.get_decoder(codec)
+            codec_name = codec.name
+        try:
+            frames = decoder.decode(encoded_frame)
+        except av.FFmpegError as error:
+            # The decoder stays: another one could decode nothing before the next key frame.
+            logger.warning("a %s frame cannot be decoded: %s", codec.name, error)
+            decode_error.set()
+            continue
+        for frame in frames:
+            loop.call_soon_threadsafe(output_q.put_nowait, frame)
+    loop.call_soon_threadsafe(output_q.put_nowait, None)
 
 
 def frames_of(encoded_frame: JitterFrame) -> list[JitterFrame]:

@@ -47,6 +47,7 @@ class PromptJitterBuffer(JitterBuffer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._key_starts: set[int] = set()  # sequence numbers of packets that begin a key frame, some of them long gone
+        self._unfinished = 0  # leading packets that are known to be of one picture, without its end
 
     def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
         self.payload_type, self.ssrc = packet.payload_type, packet.ssrc
@@ -61,6 +62,7 @@ class PromptJitterBuffer(JitterBuffer):
 
     def smart_remove(self, count: int) -> bool:
         self.give_up()  # aiortc makes room for a packet far ahead
+        self._unfinished = 0
         return super().smart_remove(count)
 
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
@@ -105,6 +107,8 @@ class PromptJitterBuffer(JitterBuffer):
     def _key_frame(self) -> int | None:
         """Returns how far ahead a complete key frame begins; None: there is none."""
         # Asked for at every packet of an incomplete picture, and nearly always there is no key frame to look for.
+        if not self._key_starts:
+            return None
         self._key_starts = {number for number in self._key_starts if self._holds(number)}
         if not self._key_starts:
             return None
@@ -126,23 +130,33 @@ class PromptJitterBuffer(JitterBuffer):
     def _take_complete(self) -> list[tuple[bytes, int]]:
         """Removes the leading frames that are complete; returns them as (data, timestamp)."""
         frames: list[tuple[bytes, int]] = []
-        parts: list[bytes] = []
-        timestamp: int | None = None
-        taken = 0
-        for count in range(self.capacity):
-            packet: Any = self._packets[uint16_add(self._origin or 0, count) % self._capacity]
+        origin, capacity = self._origin or 0, self._capacity
+        begin, count = 0, self._unfinished
+        timestamp: int | None = self._packets[origin % capacity].timestamp if count else None  # type: ignore[union-attr]
+        while count < capacity:
+            packet: Any = self._packets[(origin + count) % capacity]
             if packet is None:
                 break
             if timestamp is not None and packet.timestamp != timestamp:
-                frames.append((b"".join(parts), timestamp))  # ended without a marker: complete all the same
-                parts, taken = [], count
+                frames.append(self._joined(begin, count))  # ended without a marker: complete all the same
+                begin = count
             timestamp = packet.timestamp
-            parts.append(packet._data)
+            count += 1
             if packet.marker:
-                frames.append((b"".join(parts), packet.timestamp))
-                parts, timestamp, taken = [], None, count + 1
-        self.remove(taken)
+                frames.append(self._joined(begin, count))
+                begin, timestamp = count, None
+        self.remove(begin)
+        self._unfinished = count - begin
         return frames
+
+    def _joined(self, begin: int, end: int) -> tuple[bytes, int]:
+        """Returns the frame of the packets from `begin` to `end`, counted from the first that is held."""
+        held: list[Any] = [self._packets[((self._origin or 0) + count) % self._capacity] for count in range(begin, end)]
+        return b"".join(packet._data for packet in held), held[0].timestamp
+
+    def remove(self, count: int) -> None:
+        self._unfinished = 0
+        super().remove(count)
 
 
 def starts_key_frame(data: bytes) -> bool:

@@ -46,6 +46,9 @@ class RepeatedNacks:
             self._newest = number
         else:
             self._waiting.pop(number, None)
+        if not self._waiting:
+            self.missing.clear()
+            return False
         self.missing = {number for number, each in self._waiting.items() if each.due_s <= now_s}
         for number in self.missing:
             each = self._waiting[number]
@@ -55,6 +58,8 @@ class RepeatedNacks:
 
     def give_up(self) -> bool:
         """Forgets every missing packet where one is overdue; returns True then."""
+        if not self._waiting:
+            return False
         overdue = any(self._clock() - each.since_s > GIVE_UP_S for each in self._waiting.values())
         if overdue:
             self._waiting.clear()

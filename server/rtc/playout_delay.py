@@ -10,13 +10,15 @@ from aiortc.codecs import HEADER_EXTENSIONS
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, pack_header_extensions, unpack_header_extensions
 
+from server.rtc.transport.rtp import LARGEST_SHORT, ONE_BYTE, LiveExtensions
+
 URI = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 ID = 12  # in offers of ours; an answer takes the offer's
 MAX_DELAY = 50  # in 10 ms; Chromium shows pictures at once up to this limit
 VALUE = MAX_DELAY.to_bytes(3, "big")  # 12 bits of the least delay, 12 of the most
 
 
-class PromptExtensions(HeaderExtensionsMap):
+class PromptExtensions(LiveExtensions):
     """Adds the extension to every packet, once it is negotiated."""
 
     def __init__(self) -> None:
@@ -26,11 +28,15 @@ class PromptExtensions(HeaderExtensionsMap):
     def configure(self, parameters: RTCRtpParameters) -> None:
         super().configure(parameters)
         self._id = next((each.id for each in parameters.headerExtensions if each.uri == URI), None)
+        short = self._id is not None and self._id <= LARGEST_SHORT
+        self._always = bytes([(self._id or 0) << 4 | len(VALUE) - 1]) + VALUE if short else b""
 
     def set(self, values: HeaderExtensions) -> tuple[int, bytes]:
-        profile, value = super().set(values)
         if self._id is None:
-            return profile, value
+            return super().set(values)
+        if self._always and (value := self._usual(values)) is not None:
+            return ONE_BYTE, value
+        profile, value = HeaderExtensionsMap.set(self, values)
         return pack_header_extensions([*unpack_header_extensions(profile, value), (self._id, VALUE)])
 
 

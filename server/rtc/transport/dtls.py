@@ -1,12 +1,20 @@
-"""aiortc's DTLS transport, with GnuTLS (`gnutls.py`) for the peer that OpenSSL 4 does not shake hands with."""
+"""aiortc's DTLS transport, with GnuTLS (`gnutls.py`) for the peer that OpenSSL 4 does not shake hands with.
+
+RTP is handled in the call that received it (`ice.py`), and not by a task that waits for the next datagram: nothing on
+its way waits, unless RTCP goes out by a way that does.
+"""
 
 import asyncio
 import logging
 from typing import Any
 
+import pylibsrtp
+from aiortc import clock
 from aiortc.rtcdtlstransport import RTCDtlsParameters, RTCDtlsTransport, State
 
-from server.rtc.transport import gnutls
+from server.rtc.transport import eager, gnutls
+from server.rtc.transport.ice import Datagrams
+from server.rtc.transport.rtp import LiveExtensions
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +24,40 @@ class LiveDtlsTransport(RTCDtlsTransport):
 
     old_curves = False
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._rtp_header_extensions_map = LiveExtensions()
+        self._unhandled: set[asyncio.Task[None]] = set()  # packets whose handling has to wait
+
     async def start(self, remoteParameters: RTCDtlsParameters) -> None:
+        await self._start(remoteParameters)
+        datagrams = self.transport._connection._queue
+        if self._state == State.CONNECTED and isinstance(datagrams, Datagrams):
+            datagrams.take = self._take_rtp
+
+    def _take_rtp(self, data: bytes) -> None:
+        if self._task is None or self._state != State.CONNECTED:
+            return
+        self._RTCDtlsTransport__rx_bytes += len(data)  # type: ignore[attr-defined]
+        self._RTCDtlsTransport__rx_packets += 1  # type: ignore[attr-defined]
+        arrived_ms = clock.current_ms()
+        try:
+            packet = self._rx_srtp.unprotect(data)
+        except pylibsrtp.Error as error:
+            logger.debug("SRTP unprotect failed: %s", error)
+            return
+        try:
+            waiting = eager.begin(self._handle_rtp_data(packet, arrival_time_ms=arrived_ms))
+        except Exception:
+            # As where a task reads the datagrams: the transport ends.
+            logger.warning("a packet cannot be handled", exc_info=True)
+            self.transport._connection._queue.put_nowait(None)
+            return
+        if waiting is not None:
+            self._unhandled.add(waiting)
+            waiting.add_done_callback(self._unhandled.discard)
+
+    async def _start(self, remoteParameters: RTCDtlsParameters) -> None:
         if not self.old_curves or gnutls.library() is None:
             if self.old_curves:
                 logger.warning("no GnuTLS here: an FFmpeg built with it may need -cert_file and -key_file, of P-256")

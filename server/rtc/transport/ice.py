@@ -3,6 +3,8 @@
 aioice waits 5 s for its servers, and all of our candidates stand in the answer: one dead server would delay each
 connection by as much. Here they get GATHER_S, and one that did not answer is left out for SILENT_S.
 
+Media take the short way in and out: one call a packet, where aioice tries it as STUN, queues it and wakes a task.
+
 FFmpeg's WHIP muxer sends media and answers no checks once it is connected.
 RFC 7675 takes answers to checks as the peer's consent to what we send; aioice (0.13) ends a connection without them
 after half a minute. To such a peer we send a report a second and no media, and what it sends shows that it is there.
@@ -12,16 +14,45 @@ import asyncio
 import logging
 import random
 import time
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import aioice.ice
 from aioice import Candidate, stun
-from aioice.ice import Connection
+from aioice.ice import Connection, StunProtocol
 
 logger = logging.getLogger(__name__)
 
 GATHER_S = 1.0  # TURN over TLS takes five round trips to be ours
 SILENT_S = 30.0
+LAST_STUN, FIRST_RTP, LAST_RTP = 3, 128, 191  # first byte of a datagram (RFC 7983, section 7)
+FIRST_RTCP, LAST_RTCP = 192, 208  # second byte (RFC 5761, section 4); as aiortc's `is_rtcp`
+
+
+class LiveStunProtocol(StunProtocol):
+    """aioice's protocol, which tries every datagram as STUN; the first byte tells (RFC 7983)."""
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        if data and data[0] > LAST_STUN:  # type: ignore[operator]  # bytes
+            self.receiver.data_received(data, self.local_candidate.component)  # type: ignore[arg-type]
+        else:
+            super().datagram_received(data, addr)
+
+
+class Datagrams(asyncio.Queue[tuple[bytes, int] | None]):
+    """What aioice's connection has received. `take`, once set, gets RTP at once; the rest is queued."""
+
+    take: Callable[[bytes], None] | None = None
+
+    def put_nowait(self, item: tuple[bytes, int] | None) -> None:
+        if self.take is not None and item is not None and _is_rtp(item[0]):
+            self.take(item[0])
+        else:
+            super().put_nowait(item)
+
+
+def _is_rtp(data: bytes) -> bool:
+    return len(data) > 1 and FIRST_RTP <= data[0] <= LAST_RTP and not FIRST_RTCP <= data[1] <= LAST_RTCP
 
 
 class LiveIceConnection(Connection):
@@ -30,6 +61,16 @@ class LiveIceConnection(Connection):
     answers_checks = True
     silent_until_s: ClassVar[dict[tuple[str, int], float]] = {}  # servers that did not answer: left out until then
     _heard_s = float("-inf")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._queue: Datagrams = Datagrams()
+
+    async def send(self, data: bytes) -> None:
+        pair = self._nominated.get(1)
+        if pair is None:
+            raise ConnectionError("Cannot send data, not connected")
+        pair.protocol.transport.sendto(data, pair.remote_addr)
 
     async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
         if not addresses:  # relay only: there is nothing else to answer with
