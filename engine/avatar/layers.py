@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size
-from engine.relighting.apply import ALPHA_LOW, ALPHA_RANGE
+from engine.relighting.runs import ALPHA_LOW, ALPHA_RANGE
 from engine.relighting.screened_poisson import solve_screened_poisson
 from lcvd.types import FloatArray
 

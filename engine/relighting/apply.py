@@ -5,8 +5,8 @@ every byte back exactly, and with gains raised to 2/2.2 (engine.relighting.shadi
 Inside the pass coarse fields are first stretched along the rows and then blended between rows, so every inner loop runs
 over contiguous floats. Highlights roll off above a knee by one factor for all channels, so they keep their hue.
 
-A row is taken in runs of one kind: beside the person only the background counts, well inside the person alpha is 1,
-and only around the contour is alpha worth its cost.
+A row is taken in runs of one kind (engine.relighting.runs). Where nothing of the person is and no channel gets
+brighter, bytes are multiplied by the root of the gain, as they lie there: three channels side by side.
 """
 
 import numba
@@ -16,20 +16,18 @@ from numpy.typing import NDArray
 from engine.relighting.denoise import NOTHING, smooth_run, smoothed_columns
 from engine.relighting.grid import WorkingGrid
 from engine.relighting.pixels import STRIDE, load, store
+from engine.relighting.runs import ALPHA_LOW, ALPHA_RANGE, INSIDE, NOBODY, runs_of, taps, used_columns
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.types import FloatArray
 
-ALPHA_LOW, ALPHA_RANGE = 0.25, 0.73  # nearly opaque counts as opaque, because local colours scatter
-OPAQUE = ALPHA_LOW + ALPHA_RANGE
 KNEE = 0.8
 DESATURATION = 0.1  # deep shade loses this share of its colour: a display's shadows look more saturated than skin's
 SPECULAR_BASE = 0.008  # squared code value: darker hair gets the specular term of hair this bright
+ROOT_ROWS = 9  # heights at which the root of the background's gain is computed: 0.01 levels off between them
 RIM_SPILL = 0.1  # share of the rim's specular term that falls on the background beside it, as lens glare does
 # Squared code value below which a gain > 1 fades, since it would only lift noise: 16/255, and on a person no more than
 # DARK_PER_NOISE deviations of the camera's noise.
 DARK, DARKEST, DARK_PER_NOISE = 0.004, 0.0003, 3.0
-NOBODY, INSIDE, MIXED = 0, 1, 2  # kinds of a run: nothing of the person, the person alone, what only alpha can tell
-LEAST_CELLS = 6  # a shorter run does not pay for a loop of its own
 
 
 def apply_gain(
@@ -56,24 +54,16 @@ def apply_gain(
     y_field, wy_field = taps(height, grid.y0, grid.height, grid.rows)
     x_alpha, wx_alpha = taps(width, 0, width, alpha.shape[1])
     y_alpha, wy_alpha = taps(height, 0, height, alpha.shape[0])
-    ends, kinds, spans = _runs(alpha, x_alpha)
+    ends, kinds, spans = runs_of(alpha, x_alpha)
     out = np.empty_like(rgb, order="C")
     _apply(
         np.ascontiguousarray(rgb).reshape(height, -1),
         fields.transpose(1, 2, 0), smooth.transpose(1, 2, 0),
-        x_field, wx_field, y_field, wy_field, _used(spans, y_alpha, y_field, grid.rows),
-        alpha, x_alpha, wx_alpha, y_alpha, wy_alpha, _used(spans, y_alpha, y_alpha, alpha.shape[0]),
+        x_field, wx_field, y_field, wy_field, used_columns(spans, y_alpha, y_field, grid.rows),
+        alpha, x_alpha, wx_alpha, y_alpha, wy_alpha, used_columns(spans, y_alpha, y_alpha, alpha.shape[0]),
         ends, kinds, background, dark, out.reshape(height, -1),
     )  # fmt: skip
     return out
-
-
-def taps(count: int, start: int, length: int, cells: int) -> tuple[NDArray[np.uint32], FloatArray]:
-    """Return, per pixel, the lower of the two cells it lies between and the weight of the upper one."""
-    at = np.clip((np.arange(count) + 0.5 - start) * (cells / length) - 0.5, 0, cells - 1)
-    low = np.minimum(at.astype(np.int32), max(cells - 2, 0))
-    # Unsigned: an index that cannot be negative needs no check, and the compiler makes vectors.
-    return low.astype(np.uint32), (at - low).astype(np.float32)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -99,77 +89,6 @@ def stretch(field, row, low, weight, span, held, wide):  # type: ignore[no-untyp
             out[j] = line[at[j]] + by[j] * step[at[j]]
 
 
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _kind(a):  # type: ignore[no-untyped-def]
-    """Return the kind of a coarse cell with alpha's coefficients `a` [7]."""
-    if a[0] != 0 or a[1] != 0 or a[2] != 0:
-        return MIXED
-    if a[3] >= np.float32(OPAQUE):
-        return INSIDE
-    return MIXED if a[3] > np.float32(0.9 * ALPHA_LOW) else NOBODY
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _runs(alpha, low):  # type: ignore[no-untyped-def]
-    """Return the runs of the pixels between each coarse row and the next: ends and kinds [rows,cols], spans [rows,2].
-
-    A run ends before pixel column `ends`; the last one ends at W. `spans` is the first and one past the last column
-    in which a row holds any of the person. `low` [W] is the coarse cell left of each column. The rim's specular term
-    (engine.relighting.surface.RIM_FW) ends within alpha's band unless the face fills the frame.
-    """
-    rows, cols, width = alpha.shape[0], alpha.shape[1], low.shape[0]
-    ends = np.full((rows, cols), width, np.int64)
-    kinds = np.zeros((rows, cols), np.uint8)
-    spans = np.zeros((rows, 2), np.int64)
-    starts = np.zeros(cols + 1, np.int64)  # first pixel column at or beyond the centre of each cell
-    for j in range(width):
-        starts[low[j] + 1] = j + 1
-    for k in range(cols):
-        starts[k + 1] = max(starts[k + 1], starts[k])
-    cell = np.empty(cols, np.uint8)
-    for i in range(rows):
-        below = min(i + 1, rows - 1)
-        for k in range(cols):
-            upper, lower = _kind(alpha[i, k]), _kind(alpha[below, k])
-            cell[k] = upper if upper == lower else MIXED
-        for k in range(cols - 1):  # from here on: of the pixels between this cell and the next
-            if cell[k] != cell[k + 1]:
-                cell[k] = MIXED
-        count, k = 0, 0
-        while k < cols:
-            stop = k + 1
-            while stop < cols and cell[stop] == cell[k]:
-                stop += 1
-            kind = cell[k] if stop - k >= LEAST_CELLS else MIXED
-            if kind == NOBODY and k > 0 and stop < cols:
-                kind = MIXED  # a gap, as under an arm: contours around it may spill their rim's light into it
-            if count > 0 and kinds[i, count - 1] == kind:
-                count -= 1
-            ends[i, count], kinds[i, count] = starts[stop], kind
-            count += 1
-            k = stop
-        first, last = 0, 0
-        for run in range(count):
-            if kinds[i, run] != NOBODY:
-                first = first if last > 0 else (ends[i, run - 1] if run > 0 else 0)
-                last = ends[i, run]
-        spans[i, 0], spans[i, 1] = first, last
-    return ends, kinds, spans
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _used(spans, y_alpha, y_field, rows):  # type: ignore[no-untyped-def]
-    """Return [rows,2]: the columns of a field's rows that pixels of the person lie between."""
-    out = np.zeros((rows, 2), np.int64)
-    for i in range(y_field.shape[0]):
-        first, stop = spans[y_alpha[i], 0], spans[y_alpha[i], 1]
-        if first < stop:
-            for k in range(y_field[i], min(y_field[i] + 2, rows)):
-                out[k, 0] = first if out[k, 1] == 0 else min(out[k, 0], first)
-                out[k, 1] = max(out[k, 1], stop)
-    return out
-
-
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _apply(  # type: ignore[no-untyped-def]
     rgb, fields, smooth, x_field, wx_field, y_field, wy_field, field_spans,
@@ -185,8 +104,9 @@ def _apply(  # type: ignore[no-untyped-def]
     wide_smooth = np.empty((2, 4, width), np.float32)
     held_fields, held_alpha, held_smooth = np.full(2, -1), np.full(2, -1), np.full(2, -1)
     noisy = smoothed_columns(smooth, x_field, fields.shape[0])
-    whole = np.array([0, width])
+    span = np.empty(2, np.int64)  # of a field's row: the columns that any pixel row beside it needs
     last_field, last_alpha = fields.shape[0] - 1, alpha.shape[0] - 1
+    roots = _background_roots(background, width)
     per_px = np.float32(2.0) / np.float32(width)
     for i in range(height):
         f0, fv = int(y_field[i]), wy_field[i]
@@ -200,7 +120,10 @@ def _apply(  # type: ignore[no-untyped-def]
         if begin < end:
             for row in range(f0, f1 + 1):
                 if held_smooth[row % 2] != row:
-                    stretch(smooth, row, x_field, wx_field, whole, held_smooth, wide_smooth)
+                    above, below = max(row - 1, 0), min(row + 1, last_field)
+                    span[0] = min(min(noisy[above, 0], noisy[row, 0]), noisy[below, 0])
+                    span[1] = max(max(noisy[above, 1], noisy[row, 1]), noisy[below, 1])
+                    stretch(smooth, row, x_field, wx_field, span, held_smooth, wide_smooth)
         for row in range(a0, a1 + 1):
             if held_alpha[row % 2] != row:
                 stretch(alpha, row, x_alpha, wx_alpha, alpha_spans[row], held_alpha, wide_alpha)
@@ -212,14 +135,15 @@ def _apply(  # type: ignore[no-untyped-def]
             if stop <= first:
                 continue
             count = stop - first
-            load(rgb[i][3 * first : 3 * stop], bytes_, line, 13)
             if kind != INSIDE:
                 _background_gain_at(background, up, first, per_px, gain)
+            if kind == NOBODY and _only_dims(gain, count):
+                _dim_background(rgb[i], roots, up, 3 * first, 3 * stop, out[i])
+                first = stop
+                continue
+            load(rgb[i][3 * first : 3 * stop], bytes_, line, 13)
             if kind == NOBODY:
-                if _only_dims(gain, count):
-                    _dim_background(count, gain, line)
-                else:
-                    _light_background(count, gain, line)
+                _light_background(count, gain, line)
             else:
                 for c in range(6):
                     upper, lower = wide_fields[f0 % 2, c][first:stop], wide_fields[f1 % 2, c][first:stop]
@@ -257,26 +181,32 @@ def roll_off(r, g, b, gain):  # type: ignore[no-untyped-def]
     peak = max(max(max(r, g), b), knee)
     over = peak - knee
     raised = min(max(gain - one, np.float32(0.0)) * np.float32(4.0), one)
-    soft = knee + over / (one + over * np.float32(1 / (1 - KNEE)))
-    return one + raised * (soft / peak - one)
+    # The peak becomes knee + over / bend; one division in place of two.
+    bend = one + over * np.float32(1 / (1 - KNEE))
+    return one + raised * ((knee * bend + over) / (bend * peak) - one)
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def faded(r, g, b, gr, gg, gb, dark):  # type: ignore[no-untyped-def]
-    """Return a pixel's luma and its gains, of which the part above 1 fades where the pixel is darker than `dark`."""
+    """Return a pixel's luma, what a share of it is multiplied by, and its gains.
+
+    The part of a gain above 1 fades where the pixel is darker than `dark`.
+    """
     one, zero = np.float32(1.0), np.float32(0.0)
     luma = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-    trust = luma / (luma + np.float32(dark))
+    low, high = luma + np.float32(1e-4), luma + np.float32(dark)
+    both = one / (low * high)  # one division in place of two
+    trust = luma * low * both
     gr = min(gr, one) + trust * max(gr - one, zero)
     gg = min(gg, one) + trust * max(gg - one, zero)
     gb = min(gb, one) + trust * max(gb - one, zero)
-    return luma, gr, gg, gb
+    return luma, high * both, gr, gg, gb
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def lit_background(r, g, b, gr, gg, gb):  # type: ignore[no-untyped-def]
     """Return a pixel of the background under its gain; all are squares of code values."""
-    _, gr, gg, gb = faded(r, g, b, gr, gg, gb, np.float32(DARK))
+    _, _, gr, gg, gb = faded(r, g, b, gr, gg, gb, np.float32(DARK))
     r, g, b = r * gr, g * gg, b * gb
     keep = roll_off(r, g, b, max(max(gr, gg), gb))
     return r * keep, g * keep, b * keep
@@ -285,10 +215,10 @@ def lit_background(r, g, b, gr, gg, gb):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def lit_person(r, g, b, gr, gg, gb, sr, sg, sb, dark=DARK):  # type: ignore[no-untyped-def]
     """Return a pixel of the person under its gain and specular term; all are squares of code values."""
-    luma, gr, gg, gb = faded(r, g, b, gr, gg, gb, dark)
+    luma, per_luma, gr, gg, gb = faded(r, g, b, gr, gg, gb, dark)
     r, g, b = r * gr, g * gg, b * gb
     grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-    paler = np.float32(DESATURATION) * max(luma - grey, np.float32(0.0)) / (luma + np.float32(1e-4))
+    paler = np.float32(DESATURATION) * max(luma - grey, np.float32(0.0)) * per_luma
     highlight = luma + np.float32(SPECULAR_BASE)
     r += paler * (grey - r) + highlight * sr
     g += paler * (grey - g) + highlight * sg
@@ -308,13 +238,30 @@ def _only_dims(gain, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
-def _dim_background(count, gain, line):  # type: ignore[no-untyped-def]
-    """Relight a run of the background where no channel gets brighter: nothing fades or rolls off."""
-    for c in range(3):
-        begin, step = gain[0, c], gain[1, c]
-        for j in range(count):
-            value = line[13 + c, j]
-            line[13 + c, j] = value * value * (begin + np.float32(j) * step)
+def _background_roots(background, width):  # type: ignore[no-untyped-def]
+    """Return the root of the background's gain [ROOT_ROWS,3·W] at heights from the picture's bottom to its top."""
+    roots = np.empty((ROOT_ROWS, 3 * width), np.float32)
+    for row in range(ROOT_ROWS):
+        up = np.float32(2 * row / (ROOT_ROWS - 1) - 1)
+        for c in range(3):
+            begin, step = background[0, c] + up * background[2, c], background[1, c]
+            for j in range(width):
+                right = np.float32((2 * j + 1) / width - 1)
+                roots[row, 3 * j + c] = np.sqrt(max(begin + right * step, np.float32(0.0)))
+    return roots
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+def _dim_background(pixels, roots, up, first, stop, out):  # type: ignore[no-untyped-def]
+    """Relight the bytes `first` to `stop` of a row of the background where nothing fades or rolls off."""
+    at = (up + np.float32(1.0)) * np.float32((ROOT_ROWS - 1) / 2)
+    row = min(int(at), ROOT_ROWS - 2)
+    by = at - np.float32(row)
+    below, above = roots[row][first:stop], roots[row + 1][first:stop]
+    given, made = pixels[first:stop], out[first:stop]
+    for k in range(given.shape[0]):
+        root = below[k] + by * (above[k] - below[k])
+        made[k] = np.uint8(np.int32(np.float32(given[k]) * root + np.float32(0.5)))
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
@@ -356,18 +303,19 @@ def _light_mixed(count, gain, dark, line):  # type: ignore[no-untyped-def]
         person = min(max((alpha - np.float32(ALPHA_LOW)) * np.float32(1 / ALPHA_RANGE), zero), one)
         # The person's share of each channel's light: a pixel of dark hair before a bright wall is mostly wall.
         rest = one - person + np.float32(1e-6)
-        sr = person * line[10, j] / (person * line[10, j] + rest)
-        sg = person * line[11, j] / (person * line[11, j] + rest)
-        sb = person * line[12, j] / (person * line[12, j] + rest)
+        pr, pg, pb = person * line[10, j], person * line[11, j], person * line[12, j]
+        tr, tg, tb = pr + rest, pg + rest, pb + rest
+        all_three = one / (tr * tg * tb)  # one division in place of three
+        sr, sg, sb = pr * tg * tb * all_three, pg * tr * tb * all_three, pb * tr * tg * all_three
         r, g, b = r * r, g * g, b * b
         gr, gg, gb = max(wr + x * dr, zero), max(wg + x * dg, zero), max(wb + x * db, zero)
         gr += sr * (line[0, j] - gr)
         gg += sg * (line[1, j] - gg)
         gb += sb * (line[2, j] - gb)
-        luma, gr, gg, gb = faded(r, g, b, gr, gg, gb, dark)
+        luma, per_luma, gr, gg, gb = faded(r, g, b, gr, gg, gb, dark)
         r, g, b = r * gr, g * gg, b * gb
         grey = np.float32(LUMA_R) * r + np.float32(LUMA_G) * g + np.float32(LUMA_B) * b
-        paler = np.float32(DESATURATION) * max(luma - grey, zero) / (luma + np.float32(1e-4)) * person
+        paler = np.float32(DESATURATION) * max(luma - grey, zero) * per_luma * person
         # The background's part of a mixed pixel gets no specular term, but a strand of hair gets more of it than it
         # covers, because it lets light through.
         uncovered = one - min(max(alpha, zero), one)

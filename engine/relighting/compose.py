@@ -8,8 +8,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.relighting.apply import lit_background, lit_person, stretch, taps
+from engine.relighting.apply import lit_background, lit_person, stretch
 from engine.relighting.pixels import STRIDE, load, load_rgba, store
+from engine.relighting.runs import taps
 from lcvd.types import FloatArray
 
 

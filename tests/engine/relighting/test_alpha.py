@@ -14,7 +14,7 @@ from engine.relighting.alpha import (
     alpha_coefficients,
     mean_within,
 )
-from engine.relighting.apply import ALPHA_LOW, ALPHA_RANGE
+from engine.relighting.runs import ALPHA_LOW, ALPHA_RANGE
 
 
 def box(field, radius):
