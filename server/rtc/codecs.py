@@ -95,7 +95,7 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (Vp8Decoder, ("decode",)),
     (H264Decoder, ("decode",)),
     (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet", "_send_rtcp")),
-    (RTCRtpReceiver, ("_handle_rtcp_packet", "_handle_rtp_packet", "_send_rtcp_pli")),
+    (RTCRtpReceiver, ("receive", "_handle_rtcp_packet", "_handle_rtp_packet", "_send_rtcp_pli")),
     (OpusEncoder, ("encode", "pack")),
     (Connection, ("query_consent", "data_received", "build_request", "get_component_candidates")),
     (RTCIceTransport, ("_monitor",)),

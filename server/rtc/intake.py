@@ -8,7 +8,8 @@ import math
 import time
 from collections.abc import Callable
 
-BURST_S = 1.0  # what may come at once; half of it has to be there again after a pause
+BURST_S = 0.5  # what may come at once; half of it has to be there again after a pause
+HEAVY_S = 5.0  # after a rest: each change of size is seen
 
 
 class Intake:
@@ -19,7 +20,13 @@ class Intake:
         self._limit = math.inf  # pixels a second
         self._left = math.inf
         self._then_s = clock()
+        self._rested_s = -math.inf
         self.resting = False
+
+    @property
+    def heavy(self) -> bool:
+        """True for a source that rests again and again: what is heard of it comes in bursts."""
+        return self._clock() - self._rested_s < HEAVY_S
 
     def set_limit(self, pixels_s: float) -> None:
         """Lets so many pixels a second pass from now on; inf: all."""
@@ -39,4 +46,6 @@ class Intake:
             return True
         self._left = min(self._left + since_s * self._limit, self._limit * BURST_S)
         self.resting = self._left < self._limit * BURST_S / 2 if self.resting else self._left <= 0
+        if self.resting:
+            self._rested_s = now_s
         return not self.resting

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtp import RtcpSrPacket
 from aiortc.utils import uint16_add
@@ -23,6 +24,7 @@ from aiortc.utils import uint16_add
 from server.rtc.intake import Intake
 from server.rtc.nacks import RepeatedNacks
 from server.rtc.pictures.picture_cap import CapSource, PictureCap, uncapped
+from server.rtc.transport.dtls import LiveDtlsTransport
 from server.rtc.uplink_rate import UplinkRate
 
 MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
@@ -202,7 +204,8 @@ class BoundedDecoderQueue(queue.Queue):
             self.dropped += self._clear()
             self._decode_error.set()  # the receiver turns it into a PLI
         if isinstance(item, tuple) and isinstance(item[1], PromptFrame):  # with its codec
-            item[1].cap = self.cap()
+            cap = self.cap()
+            item[1].cap = cap.for_heavy() if cap is not None and self.intake.heavy else cap
             self.intake.took(self.source_pixels())
         super().put(item)
 
@@ -230,6 +233,12 @@ class LiveReceiver(RTCRtpReceiver):
         else:
             self._nacks = None
         self._asked_s = float("-inf")  # when a key frame was asked for
+
+    async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
+        """Begins to receive; pictures that are not looked at are not even decrypted."""
+        if self._nacks is not None and isinstance(self.transport, LiveDtlsTransport):
+            self.transport.leave_out({codec.payloadType for codec in parameters.codecs}, self._rests)
+        await super().receive(parameters)
 
     def handle(self, cap: CapSource, source_pixels: Callable[[], int]) -> None:
         """Handles pictures, which have `source_pixels` as they come, at the size and rate of `cap`."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+HEAVY_PIXELS, HEAVY_FPS = 640 * 480, 15.0
 EARLY = 0.25  # of a period: a picture that comes so much too soon is jitter, not a higher rate
 
 
@@ -27,6 +28,12 @@ class PictureCap(NamedTuple):
     def size(self) -> str:
         """The size as people write it."""
         return f"{self.width}x{self.height}"
+
+    def for_heavy(self) -> "PictureCap":
+        """Returns the cap of a source that is heard in bursts: others wait for each of its pictures, one by one."""
+        scale: float = min(1.0, (HEAVY_PIXELS / self.pixels) ** 0.5)
+        width, height = round(self.width * scale), round(self.height * scale)
+        return self._replace(width=width, height=height, fps=min(self.fps, HEAVY_FPS))
 
     def fitted(self, width: int, height: int) -> tuple[int, int]:
         """Returns the size [px] at which a picture is handled: its own, or a smaller one of like shape, sides even."""
