@@ -20,6 +20,8 @@ const ANSWER_TIMEOUT_MS = 15000;
 const SUSPICIOUS_MS = 500;
 const PONG_TIMEOUT_MS = 700;
 const POLL_MS = 250;
+/** While the session moves, the connection before goes on so long at most beside one that brings pictures. */
+const OVERLAP_MS = 2500;
 /** A socket that says nothing by then is tried anew: a network that came back is noticed sooner than by TCP's own pauses. */
 const FIRST_WORD_MS = 2000;
 /** While we wait for a place the server says nothing for minutes: it is asked whether it is still there. */
@@ -44,6 +46,7 @@ export class Link {
   #retryTimer = 0;
   #wordTimer = 0;
   #watchTimer = 0;
+  #overlapTimer = 0;
   #server;
   #network;
   #on;
@@ -120,7 +123,13 @@ export class Link {
     this.#join();
   }
 
+  /** A picture of the present connection is about to be shown: the one before has done its part. @returns {void} */
+  arrived() {
+    this.#leave();
+  }
+
   #leave() {
+    clearTimeout(this.#overlapTimer);
     this.#leaving.peer?.close();
     this.#leaving.channel?.close(LEAVING);
     this.#leaving = { channel: null, peer: null };
@@ -273,7 +282,7 @@ export class Link {
         if (report.frames !== frames || this.#track?.muted || document.hidden) since = performance.now();
         if (frames <= 0 && report.frames > 0) {
           this.#attempts = 0;
-          this.#leave();
+          if (this.#leaving.peer) this.#overlapTimer = window.setTimeout(() => this.#leave(), OVERLAP_MS);
           this.#on.state("live", "");
         }
         frames = report.frames;

@@ -72,22 +72,22 @@ export class PictureOutput {
   }
 
   /**
-   * Reads relit pictures from this track from now on; those of the track before go on until its first one is there.
+   * Reads relit pictures from this track from now on; those of the track before go on until one of these may be shown.
    * @param {MediaStreamTrack | null} track @param {RTCRtpReceiver} [receiver] its own
-   * @param {() => void} [onFirst] its first picture is about to be shown
+   * @param {(rtp: number | null) => boolean} [begins] tells of each picture until the first one, which is about to be shown
    */
-  setRelit(track, receiver, onFirst = () => {}) {
+  setRelit(track, receiver, begins = () => true) {
     const stopBefore = this.#stopRelit;
     this.#stopRelit = () => {};
     if (!track) return stopBefore();
-    let first = true;
+    let begun = false;
     const stop = readPictures(
       track,
       (frame, rtp) => {
-        if (first) {
-          first = false;
+        if (!begun) {
+          if (!begins(rtp)) return frame.close();
+          begun = true;
           stopBefore();
-          onFirst();
         }
         this.#rtp = rtp;
         this.#switch.relit(frame, rtp, performance.now());

@@ -76,8 +76,6 @@ export class Relit extends MediaStream {
   #sync;
   /** @type {LinkState} */
   #connection = "resting";
-  /** True while the session moves: pictures are still those of the connection before, what the server says is not. */
-  #moving = false;
   /** Name of the present session, or of the last one. */
   #session = "";
 
@@ -285,11 +283,11 @@ export class Relit extends MediaStream {
 
   /** @param {MediaStreamTrack} track @param {RTCRtpReceiver} receiver */
   #returned(track, receiver) {
-    // What the server said it shows was of the connection before.
     if (track.kind !== "video") return this.#sound?.setReturned(track, receiver);
-    this.#picture.setRelit(track, receiver, () => {
-      this.#moving = false;
-      this.#gate.close();
+    this.#picture.setRelit(track, receiver, (rtp) => {
+      const begins = this.#gate.takeOver(this.#covered, rtp, performance.now());
+      if (begins) this.#link.arrived();
+      return begins;
     });
   }
 
@@ -297,11 +295,8 @@ export class Relit extends MediaStream {
   #connected(state, why) {
     if (this.#connection === "waiting" && state !== "waiting") this.#events.emit("waiting", null);
     this.#connection = state;
-    if (state !== "live") {
-      this.#moving = false;
-      this.#gate.close();
-    }
     if (state === "live") this.#told.clear();
+    else this.#gate.close();
     if (state === "reconnecting" || state === "resting") {
       this.portrait.setSession("");
       this.#view = "";
@@ -322,7 +317,7 @@ export class Relit extends MediaStream {
    */
   async #welcome(welcome) {
     const lost = this.#session;
-    this.#moving = this.#connection === "live";
+    this.#gate.expect();
     const resumed = await resume((type, fields) => this.#link.request(type, fields), lost);
     this.#session = welcome.session;
     this.#view = resumed?.view ?? welcome.view ?? "";
@@ -347,7 +342,7 @@ export class Relit extends MediaStream {
     if (message.type === "stats") {
       const stats = /** @type {Stats} */ (/** @type {unknown} */ (message));
       const showing = stats.engine.showing ?? stats.engine.name;
-      if (!this.#moving) this.#gate.stats(showing === "portrait" || this.engines.isAvatar(showing), stats.sync, performance.now());
+      this.#gate.stats(showing === "portrait" || this.engines.isAvatar(showing), stats.sync, performance.now());
       this.#timing.stats(stats);
       this.#returnedTiming.pair(stats.sync);
       this.#events.emit("stats", stats);

@@ -66,10 +66,12 @@ class Peer:
         ends_silent: bool = False,
         on_coded: CodecTimer = untimed,
         cap: CapSource = uncapped,
+        goes_on: bool = False,
     ) -> None:
         """`hub` gets what leaves; `ends_silent` ends a connection whose pictures stop, not only one that never sent.
 
-        `cap` is the size and rate at which pictures are handled.
+        `cap` is the size and rate at which pictures are handled. A connection that `goes_on` follows another one, whose
+        last pictures were relit: so is its first.
         """
         self._settings = settings
         self._limits: FrameLimits = settings.frame_limits
@@ -89,6 +91,8 @@ class Peer:
         self._closed = False
         self._resting = False
         self.output = VideoOutput(on_sent)
+        if goes_on:
+            self.output.hold_untouched()
         self.live = LiveStream(controls, self.output.wake)
         self.output.attach(self.live)
         self._pc = LivePeerConnection(configuration(settings))

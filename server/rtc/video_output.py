@@ -18,6 +18,7 @@ from server.rtc.pictures.frames import VIDEO_CLOCK_HZ, even, picture_of
 
 KEEPALIVE_S = 1.0  # a muted or stalled source: its last picture again, so that a late decoder finds a key frame
 BLANK_AFTER_S = 2.0  # nothing usable came yet: show a dark card instead of nothing
+HOLD_S = 1.5  # beyond that an untouched picture is better than none
 BLANK_SIZE = (360, 640)
 BLANK_GREY = 24
 
@@ -39,6 +40,8 @@ class VideoOutput(MediaStreamTrack):
         self._last: np.ndarray | None = None
         self._pts = -1
         self._sent_s = clock()
+        self._holds = False  # no untouched picture leaves …
+        self._hold_end_s = float("inf")  # … before
         self.sent: tuple[int, float] | None = None  # (PTS, arrived_s) of the last picture that was not a repetition
         self.frames = 0
         self.lip_sync: LipSync | None = None  # of a connection with sound, set before the first picture
@@ -47,6 +50,13 @@ class VideoOutput(MediaStreamTrack):
         """Shows `live` from now on."""
         self._live = live
         self._wake.set()
+
+    def hold_untouched(self) -> None:
+        """Sends nothing before the first relit picture, or for `HOLD_S` after the first request.
+
+        For a participant who still has the pictures of another connection, or their own.
+        """
+        self._holds = True
 
     def wake(self) -> None:
         """Wakes `recv`. LiveStream's on_output calls it on any thread."""
@@ -62,12 +72,17 @@ class VideoOutput(MediaStreamTrack):
 
     async def recv(self) -> av.VideoFrame:
         """Returns the next picture that is due. Raises MediaStreamError at the end."""
+        if self._holds and self._hold_end_s == float("inf"):  # asked for once the connection is there
+            self._sent_s = self._clock()
+            self._hold_end_s = self._sent_s + HOLD_S
         while self.readyState == "live":
             # Cleared before looking, so that what comes while we look wakes us.
             self._wake.clear()
             now_s = self._clock()
             frame, wait_s = (None, KEEPALIVE_S) if self._live is None else self._live.next_output(now_s)
             if frame is not None:
+                if self._withheld(frame, now_s):
+                    continue
                 return self._send(frame, now_s)
             since_s = now_s - self._sent_s
             still_s = KEEPALIVE_S if self._last is not None else BLANK_AFTER_S
@@ -75,6 +90,10 @@ class VideoOutput(MediaStreamTrack):
                 return self._repeat(now_s)
             await self._sleep(min(wait_s, still_s - since_s))
         raise MediaStreamError
+
+    def _withheld(self, frame: OutputFrame, now_s: float) -> bool:
+        self._holds = self._holds and not frame.relit and now_s < self._hold_end_s
+        return self._holds
 
     async def _sleep(self, seconds: float) -> None:
         handle = self._events_loop.call_later(max(seconds, 0.001), self._wake.set)

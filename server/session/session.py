@@ -12,7 +12,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -35,6 +35,7 @@ from server.session.lost_sessions import LostSession
 from server.session.notices import Notices
 from server.session.requested import Requested
 from server.session.saved_state import SavedState
+from server.session.stats_clock import StatsClock, stats_message
 from server.session.tasks import Tasks
 from server.session.turn import Turn
 from server.session.viewers import Viewers, viewing_name
@@ -42,8 +43,6 @@ from server.session.welcome import welcome
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-STATS_EVERY_S = 0.5
 
 
 class Session:
@@ -83,6 +82,8 @@ class Session:
         self._make_peer = make_peer
         self._requested = Requested(engines.default)
         self.changed = asyncio.Event()  # what `save` returns is another than before; whoever waits for it clears it
+        self._resumed = False
+        self._stats_clock = StatsClock()
         self._running = ""  # the engine of the connection: not the requested one, while that waits for a portrait
         self._connection = Connection(self.id, admission, metrics, clock)
         self.viewers = Viewers(settings, metrics)
@@ -278,6 +279,7 @@ class Session:
         previous, self.viewers = self.viewers, lost.viewers
         await previous.close()
         await self.restore(lost.state)
+        self._resumed = True
         logger.info("session resumed")
         now = self._requested
         light, avatar = Light.of(now.light.lighting), now.avatar is not None
@@ -314,8 +316,7 @@ class Session:
             self._running = running.name
 
     async def _select_engine(self) -> Running:
-        requested = self._requested
-        return await asyncio.to_thread(self._engines.run, requested.engine, requested.avatar is not None)
+        return await asyncio.to_thread(self._engines.run, self._requested.engine, self._requested.avatar is not None)
 
     # ---- the connection
 
@@ -347,6 +348,7 @@ class Session:
             ends_silent=self._on_ended is not None,
             on_coded=self._metrics.observe_coding,
             cap=self._cap,
+            goes_on=self._resumed,
         )
         self._running = running.name
         return peer
@@ -362,6 +364,7 @@ class Session:
             self._on_ended()
 
     def _sent(self, frame: OutputFrame, now_s: float) -> None:
+        self._stats_clock.sent(frame, self.peer)
         self._on_picture(frame.rgb.shape[0] * frame.rgb.shape[1])
         self._metrics.observe_frame(frame.showing, frame.relit, max(0.0, now_s - frame.arrived_s))
 
@@ -374,7 +377,7 @@ class Session:
     async def _send_stats(self) -> None:
         """Sends stats while there is a connection; hangs up where there was none for too long."""
         while True:
-            await asyncio.sleep(STATS_EVERY_S)
+            await self._stats_clock.tick()
             peer, control = self.peer, self._control
             if peer is None:
                 if self._turn.update():
@@ -390,11 +393,8 @@ class Session:
                 self._notices.avatar_state(snapshot.engine, self._engines.degraded_reason)
             # A client that reads slowly gets fewer stats, not older ones.
             if peer.frames_in and control is not None and control.idle:
-                cap = self._cap()
-                told = protocol.Cap(width=cap.width, height=cap.height, fps=cap.fps) if cap else None
-                control.send(protocol.Stats(**asdict(snapshot), sync=peer.sync(), cap=told))
+                control.send(stats_message(snapshot, peer, self._cap()))
 
     def _task_failed(self) -> None:
         if not self.ending:
-            message = "Something went wrong on the server."
-            self._notices.send("internal", message, "reload the page if the picture stops")
+            self._notices.send("internal", "Something went wrong on the server.", "reload the page if it stops")

@@ -310,6 +310,34 @@ def test_kept_events(call: Page) -> None:
     assert told == list(range(1001 - len(told), 1001))
 
 
+def test_an_avatar_moves_without_a_gap(call: Page) -> None:
+    """While the session moves, the old connection's pictures are admitted until a new one is known to be the avatar.
+
+    A word without a timestamp, which would cost a second, gives way to the first with one.
+    """
+    found = call.evaluate(
+        """async () => {
+          const { AvatarGate } = await import("/sdk/avatar_gate.js");
+          const gate = new AvatarGate();
+          const found = [];
+          gate.stats(true, { rtp: 1000 }, 0);
+          gate.takeOver(true, 1500, 0);
+          gate.expect();
+          found.push(gate.admits(2000, 10), gate.takeOver(true, 50, 10));
+          gate.stats(true, null, 20);
+          found.push(gate.admits(2500, 30), gate.takeOver(true, 60, 30));
+          gate.stats(true, { rtp: 70 }, 40);
+          found.push(gate.admits(3000, 50), gate.takeOver(true, 70, 50), gate.takeOver(true, 80, 60));
+          found.push(gate.admits(90, 70), gate.admits(60, 70));
+          gate.expect();
+          gate.close(); // another avatar was chosen
+          found.push(gate.admits(95, 80), gate.takeOver(true, 95, 80), gate.takeOver(false, 95, 80));
+          return found;
+        }"""
+    )
+    assert found == [True, False, True, False, True, False, True, True, False, False, False, True]
+
+
 def test_relayed_connections(page: Page, late: LateServing) -> None:
     """The narrower of the server's word and the page's counts; where no relay is left, that is said."""
     page.goto(f"{late.url}sdk/package.json")

@@ -3,6 +3,7 @@
 import asyncio
 import fractions
 import threading
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -180,3 +181,35 @@ async def test_stopping_ends_a_waiting_reader() -> None:
     output.stop()
     with pytest.raises(MediaStreamError):
         await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_connection_that_goes_on_begins_with_a_relit_picture() -> None:
+    """Untouched ones before it are left out; those after it, as of an engine that fails, are not."""
+    live, sent = FakeLive(), []
+    output = video_output.VideoOutput(lambda frame, now: sent.append((frame.t_s, frame.relit)))
+    output.attach(live)
+    output.hold_untouched()
+    relit = [False, False, True, False, True]
+    live.ready = [replace(output_of(0.1 * place), relit=each) for place, each in enumerate(relit, 1)]
+    for _ in range(3):
+        await asyncio.wait_for(output.recv(), 5)
+    assert sent == [(0.1 * place, relit[place - 1]) for place in (3, 4, 5)]
+
+
+async def test_an_engine_that_never_relights_is_not_waited_for() -> None:
+    """After HOLD_S, counted from the sender's first request, pictures leave untouched, and no card before them."""
+    now = [100.0]
+    live = FakeLive()
+    output = video_output.VideoOutput(lambda frame, now: None, clock=lambda: now[0])
+    output.attach(live)
+    output.hold_untouched()
+    now[0] += 60  # ICE took its time
+    live.wait_s = 0.01
+    live.ready = [replace(output_of(0.1), relit=False)]
+    waiting = asyncio.ensure_future(output.recv())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    now[0] += video_output.HOLD_S
+    live.ready = [replace(output_of(0.2), relit=False)]
+    output.wake()
+    assert (await asyncio.wait_for(waiting, 5)).pts == 18_000
