@@ -35,7 +35,7 @@ from server.settings import Settings
 logger = logging.getLogger(__name__)
 
 EVEN_OUT_S = 1.0
-MOVE_S = 3.0  # for one participant, until the next is told
+MOVE_S = 5.0  # for one participant, until the next is told: two at once hold each other up
 ATTEMPTS = 3  # workers that a socket is offered to
 MOVING = Notice(
     code="moving",

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 
-BURST_S = 0.5  # what may come at once; half of it has to be there again after a pause
+BURST_S = 0.3  # what may come at once, and has to be there again after a pause: others feel a long one
 HEAVY_S = 5.0  # after a rest: each change of size is seen
 
 
@@ -45,7 +45,7 @@ class Intake:
         if self._limit == math.inf:
             return True
         self._left = min(self._left + since_s * self._limit, self._limit * BURST_S)
-        self.resting = self._left < self._limit * BURST_S / 2 if self.resting else self._left <= 0
+        self.resting = self._left < self._limit * BURST_S if self.resting else self._left <= 0
         if self.resting:
             self._rested_s = now_s
         return not self.resting

@@ -19,7 +19,7 @@ from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtp import RtcpSrPacket
-from aiortc.utils import uint16_add
+from aiortc.utils import uint16_add, uint16_gt
 
 from server.rtc.intake import Intake
 from server.rtc.nacks import RepeatedNacks
@@ -48,14 +48,29 @@ class PromptJitterBuffer(JitterBuffer):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._newest: Any = None  # packet
+        self._inside = False  # the packet that comes now ends no picture: most of a large one's do not
         self._key_starts: set[int] = set()  # sequence numbers of packets that begin a key frame, some of them long gone
         self._unfinished = 0  # leading packets that are known to be of one picture, without its end
 
     def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
         self.payload_type, self.ssrc = packet.payload_type, packet.ssrc
+        self._inside = self._is_video and self._follows(packet) and not packet.marker
+        if self._newest is None or uint16_gt(packet.sequence_number, self._newest.sequence_number):
+            self._newest = packet
         if self._is_video and starts_key_frame(packet._data):
             self._key_starts.add(packet.sequence_number)
         return super().add(packet)
+
+    def _follows(self, packet: Any) -> bool:
+        """Returns True for the next packet of the newest one's picture: nothing before it was missing."""
+        newest = self._newest
+        return (
+            newest is not None
+            and not newest.marker
+            and newest.timestamp == packet.timestamp
+            and packet.sequence_number == uint16_add(newest.sequence_number, 1)
+        )
 
     def give_up(self) -> None:
         """Waits no longer for what is missing; the next picture is a key frame."""
@@ -68,6 +83,8 @@ class PromptJitterBuffer(JitterBuffer):
         return super().smart_remove(count)
 
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
+        if self._inside:
+            return None
         complete = self._take_pictures() if self._is_video else self._take_in_order()
         if not complete:
             return None

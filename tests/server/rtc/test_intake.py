@@ -48,11 +48,11 @@ def test_a_source_rests_and_is_heard_again() -> None:
     now = [0.0]
     intake = Intake(lambda: now[0])
     intake.set_limit(100)
-    intake.took(101)
+    intake.took(31)
     assert (intake.admits(), intake.resting) == (False, True)
     now[0] = 0.3
     assert not intake.admits()
-    now[0] = 0.6
+    now[0] = 0.35
     assert (intake.admits(), intake.resting) == (True, False)
     intake.took(101)
     intake.set_limit(math.inf)
