@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lcvd.networks.image_encoder import SIZE, embed_image
+from lcvd.networks.student import steps_note
 from lcvd.weights.convert import convert
 from lcvd.weights.load import MANIFEST, build_part
 from training.config import TrainConfig, load_config
@@ -315,6 +316,8 @@ It shows that the chain works; it is **not** a product and knows no photograph. 
 
 Use: `relight serve --engine lcvd --weights nano`. Make it again: `relight nano DIR`. What it can and cannot do:
 docs/nano/README.md.
+
+{steps_note(manifest)}
 
 {facts}
 

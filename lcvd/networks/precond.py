@@ -55,21 +55,30 @@ class Denoiser(nn.Module):
         condition: Condition,
     ) -> Tensor:
         """Return the network's v, float32 [B,F,4,h,w]."""
+        v: Tensor = self.unet(*self._inputs(x, sigma, condition))
+        return v.float()
+
+    def encoded(self, x: Tensor, sigma: Tensor, condition: Condition) -> list[Tensor]:
+        """Return what the network's down blocks and middle give for the same inputs, each [B,F,C_i,h_i,w_i]."""
+        return self.unet.encoded(*self._inputs(x, sigma, condition))
+
+    def _inputs(
+        self, x: Tensor, sigma: Tensor, condition: Condition
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """Return the UNet's arguments in its own dtype. Raises ShapeError."""
         if x.shape != condition.latents.shape:
             raise ShapeError(f"x: expected {tuple(condition.latents.shape)}, got {tuple(x.shape)}")
         # conv_in and not the first parameter: an engine may keep other layers in another precision.
         dtype = self.unet.svd.conv_in.weight.dtype
-        level = _level(sigma, x)
-        scaled = x.float() / (level**2 + 1).sqrt()
+        scaled = x.float() / (_level(sigma, x) ** 2 + 1).sqrt()
         features = condition.features
-        v = self.unet(
+        return (
             torch.cat([scaled.to(dtype), condition.latents.to(dtype)], dim=2),
             0.25 * sigma.float().log(),
             condition.image_embedding.to(dtype),
             condition.ids,
             None if features is None else features.to(dtype),
         )
-        return v.float()
 
     def denoised(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Return the predicted clean latents x0, float32 [B,F,4,h,w]."""

@@ -10,7 +10,7 @@ temporal context of different batch items.
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers.models import UNetSpatioTemporalConditionModel
@@ -62,31 +62,50 @@ class FeatureUNet(nn.Module):
         svd = self.svd
         self._check(sample, c_noise, features)
         batch, frames = sample.shape[:2]
-        embedding = self._embedding(c_noise, ids, frames, sample.dtype)
-        context = image_embedding.repeat_interleave(frames, dim=0)
-        images = torch.zeros(batch, frames, dtype=sample.dtype, device=sample.device)  # no frame is a still image
-        x = svd.conv_in(sample.flatten(0, 1))
-        if features is not None:
-            x = x + features.flatten(0, 1)
-
-        def through(block: nn.Module, x: Tensor, **more: Any) -> Any:
-            if getattr(block, "has_cross_attention", False):
-                more["encoder_hidden_states"] = context
-            return block(hidden_states=x, temb=embedding, image_only_indicator=images, **more)
-
-        skips = [x]
-        for block in svd.down_blocks:
-            x, passed = through(block, x)
-            skips += passed
-        x = through(svd.mid_block, x)
+        x, skips, _, inputs = self._down(sample, c_noise, image_embedding, ids, features)
         for block in svd.up_blocks:
             taken = len(skips) - len(cast(nn.ModuleList, block.resnets))
             skips, own = skips[:taken], tuple(skips[taken:])
             # The next block's own size, and not twice this one's: sides need not be multiples of 2^levels.
             size = tuple(skips[-1].shape[2:]) if skips else None
-            x = through(block, x, res_hidden_states_tuple=own, upsample_size=size)
+            x = _through(block, x, inputs, res_hidden_states_tuple=own, upsample_size=size)
         v = svd.conv_out(svd.conv_act(svd.conv_norm_out(x)))
         return v.unflatten(0, (batch, frames))
+
+    def encoded(
+        self,
+        sample: Tensor,  # as in `forward`
+        c_noise: Tensor,
+        image_embedding: Tensor,
+        ids: Tensor,
+        features: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Return what each down block and the middle block give, [B,F,C_i,h_i,w_i]. Raises ShapeError."""
+        self._check(sample, c_noise, features)
+        *_, levels, _ = self._down(sample, c_noise, image_embedding, ids, features)
+        return [level.unflatten(0, sample.shape[:2]) for level in levels]
+
+    def _down(
+        self, sample: Tensor, c_noise: Tensor, image_embedding: Tensor, ids: Tensor, features: Tensor | None
+    ) -> "tuple[Tensor, list[Tensor], list[Tensor], _BlockInputs]":
+        """Walk down and through the middle: the middle's output, all skips, each block's output, the blocks' inputs."""
+        svd = self.svd
+        batch, frames = sample.shape[:2]
+        inputs = _BlockInputs(
+            self._embedding(c_noise, ids, frames, sample.dtype),
+            image_embedding.repeat_interleave(frames, dim=0),
+            torch.zeros(batch, frames, dtype=sample.dtype, device=sample.device),
+        )
+        x = svd.conv_in(sample.flatten(0, 1))
+        if features is not None:
+            x = x + features.flatten(0, 1)
+        skips, levels = [x], []
+        for block in svd.down_blocks:
+            x, passed = _through(block, x, inputs)
+            skips += passed
+            levels.append(x)
+        x = _through(svd.mid_block, x, inputs)
+        return x, skips, [*levels, x], inputs
 
     def _embedding(self, c_noise: Tensor, ids: Tensor, frames: int, dtype: torch.dtype) -> Tensor:
         """Time and micro-condition of every frame, [B·F,E]."""
@@ -106,6 +125,20 @@ class FeatureUNet(nn.Module):
         if features is not None and tuple(features.shape) != (batch, frames, self.feature_channels, *size):
             wanted = (batch, frames, self.feature_channels, *size)
             raise ShapeError(f"features: expected {wanted}, got {tuple(features.shape)}")
+
+
+class _BlockInputs(NamedTuple):
+    """Holds what every block gets besides the picture."""
+
+    embedding: Tensor  # [B·F,E] time and micro-condition
+    context: Tensor  # [B·F,1,D] CLIP's token
+    images: Tensor  # [B,F] of zeros: no frame is a still image
+
+
+def _through(block: nn.Module, x: Tensor, inputs: _BlockInputs, **more: Any) -> Any:
+    if getattr(block, "has_cross_attention", False):
+        more["encoder_hidden_states"] = inputs.context
+    return block(hidden_states=x, temb=inputs.embedding, image_only_indicator=inputs.images, **more)
 
 
 def unet_from_config(config: Mapping[str, Any]) -> FeatureUNet:

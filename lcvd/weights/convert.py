@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from lcvd.errors import WeightsError
-from lcvd.networks.student import NOTES
+from lcvd.networks.student import NOTES, steps_note
 from lcvd.weights.file import damaged_record, sha256_of
 from lcvd.weights.load import (
     FORMAT,
@@ -202,6 +202,8 @@ Use: `relight video CLIP -o OUT.mp4 --engine lcvd --weights THIS_FOLDER`. Check:
 | file | parameters | dtype | SHA-256 |
 |---|---|---|---|
 {rows}
+
+{steps_note(manifest)}
 
 `{MANIFEST}` holds each network's configuration; tensor names are those of diffusers, transformers and
 `lcvd.networks.adapters`.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lcvd.networks.student import steps_note
 from lcvd.weights.convert import write_part
 from lcvd.weights.load import FORMAT, FORMAT_VERSION, MANIFEST
 from training.data.shards import raise_disk_full
@@ -89,6 +90,8 @@ def _card(parts: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> s
     return f"""# LCVD weights trained with `relight train`
 
 Use: `relight video CLIP -o OUT.mp4 --engine lcvd --weights THIS_FOLDER`. Check: `relight weights verify THIS_FOLDER`.
+
+{steps_note(about)}
 
 {facts}
 

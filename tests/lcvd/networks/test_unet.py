@@ -57,6 +57,27 @@ def test_the_walk_is_the_stock_classs(unet: FeatureUNet, tiny_weights: Path, siz
         torch.testing.assert_close(unet(sample, time, clip, ids), expected, atol=1e-6, rtol=0)
 
 
+def test_the_encoders_levels_are_the_blocks_outputs(unet: FeatureUNet) -> None:
+    """`encoded` gives what hooks see at the down blocks and the middle block in a whole forward, in their order."""
+    given = inputs(batch=2, size=9)
+    seen: list[torch.Tensor] = []
+
+    def keep(module: object, arguments: object, out: torch.Tensor | tuple[torch.Tensor, object]) -> None:
+        seen.append(out[0] if isinstance(out, tuple) else out)
+
+    blocks = [*unet.svd.down_blocks, unet.svd.mid_block]
+    hooks = [block.register_forward_hook(keep) for block in blocks]
+    with torch.no_grad():
+        unet(*given)
+        for hook in hooks:
+            hook.remove()
+        levels = unet.encoded(*given)
+    assert len(levels) == len(seen) == len(blocks)
+    for level, out in zip(levels, seen, strict=True):
+        assert level.shape[:2] == (2, 4)
+        torch.testing.assert_close(level.flatten(0, 1), out, atol=1e-6, rtol=0)
+
+
 def test_equal_levels_of_every_frame_are_one_level(unet: FeatureUNet) -> None:
     """c_noise [B,F] with equal rows answers as c_noise [B]; with unequal rows it does not."""
     unet = copy.deepcopy(unet).double()  # in float32 a product of other rows rounds otherwise: 1.4e-6
