@@ -30,6 +30,7 @@ def distill(
 ) -> None:
     """Teach students of 4, 2 and 1 step, then measure them and their teacher on held-out heads.
 
+    With a table [distill.adversarial] it is one student of one step, taught by a discriminator (docs/distill.md).
     The live engine sees in a student's weights what they are. SIGTERM and Ctrl-C save and end with exit status 0. The
     last line of stdout is one JSON document. Exit status 2: a mistake, a full disk, or numbers that were not finite.
     """
@@ -68,12 +69,15 @@ def distill(
 
 
 def comparison_table(found: "Comparison") -> Table:
-    """Returns the table of the teacher and its students."""
-    title = f"{found.heads} held-out heads; no relighting: {found.psnr_no_relight:.2f} dB"
-    table = Table("", "steps", "calls a window", "PSNR dB", "light error", "s a window", title=title)
+    """Returns the table of teacher, students and VAE; of eyes and mouth the amount of fine structure / its fit."""
+    plain = f"{found.psnr_no_relight:.2f} dB, SSIM {found.ssim_no_relight:.3f}"
+    title = f"{found.heads} held-out heads; no relighting: {plain}"
+    names = ("steps", "calls a window", "PSNR dB", "SSIM", "light error", "eyes", "mouth", "s a window")
+    table = Table("", *names, title=title)
     for row in found.rows:
         light = "–" if row.light_error is None else f"{row.light_error:.3f}"
-        numbers = (f"{row.psnr:.2f}", light, f"{row.seconds:.2f}")
+        parts = [f"{row.parts[part].amount:.2f} / {row.parts[part].fit:.2f}" for part in ("eyes", "mouth")]
+        numbers = (f"{row.psnr:.2f}", f"{row.ssim:.3f}", light, *parts, f"{row.seconds:.2f}")
         table.add_row(row.name, str(row.steps), str(row.calls), *numbers)
     return table
 

@@ -230,11 +230,13 @@ def test_the_table_has_the_teacher_and_its_students(place: Path, monkeypatch: py
         ("teacher", 1, 2),
         ("student", 2, 2),
         ("student", 1, 1),
+        ("truth through the VAE", 0, 0),
     ]
-    assert all(np.isfinite(row.psnr) and row.seconds > 0 for row in found.rows)
+    assert all(np.isfinite(row.psnr) and row.ssim <= 1 and set(row.parts) == {"eyes", "mouth"} for row in found.rows)
+    assert all(row.seconds > 0 for row in found.rows[:-1])
     assert found.rows[1].psnr != found.rows[3].psnr, "a student of the same weights still goes without guidance"
     table = comparison_table(found)
-    assert (table.row_count, len(table.columns)) == (5, 6)
+    assert (table.row_count, len(table.columns)) == (6, 9)
     assert json.loads(json.dumps(found.document()))["rows"][4]["name"] == "student"
 
 
