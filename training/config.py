@@ -142,6 +142,17 @@ class StaggeredConfig(Section):
         return self
 
 
+class AdversarialConfig(Section):
+    """Teaches a student of one step by a discriminator in place of phases (SF-V, arXiv 2406.04324; docs/distill.md)."""
+
+    weight: Positive = 0.03  # of the adversarial loss beside the pseudo-Huber loss
+    lr: Positive = 5e-4  # of the discriminator's heads
+    width: int = Field(default=64, ge=4, multiple_of=4)  # channels of a head
+    r1: float = Field(default=0.01, ge=0)  # of the gradient penalty on what the heads get
+    p_mean: float = -0.5  # the discriminator sees both clips with noise of σ = exp(N(p_mean, p_std))
+    p_std: float = Field(default=1.0, ge=0)
+
+
 class DistillConfig(Section):
     """Configures `relight distill`: a student of few steps with guidance folded in.
 
@@ -158,6 +169,7 @@ class DistillConfig(Section):
     sampler: SamplerName = "euler"  # whose few-step levels
     teacher_steps: int = Field(default=32, ge=1, le=1000)  # of the teacher's path from noise to picture
     huber: Positive = 0.00054  # c of the loss √(e² + c²) − c
+    adversarial: AdversarialConfig | None = None  # given: that recipe, for one step
     heads: int = Field(default=8, ge=0)  # held out, for the table at the end; 0: no table
 
     @model_validator(mode="after")
@@ -166,6 +178,13 @@ class DistillConfig(Section):
             raise ValueError("steps: give at least one number, each once")
         if any(self.teacher_steps % steps for steps in self.steps):
             raise ValueError(f"teacher_steps is {self.teacher_steps}: must be a multiple of {self.steps}")
+        if self.adversarial is not None and self.steps != (1,):
+            raise ValueError(f"steps is {list(self.steps)}: [distill.adversarial] teaches one step; set steps = [1]")
+        if self.adversarial is not None and self.omega != 1.0:
+            raise ValueError(
+                f"omega is {self.omega:g}: [distill.adversarial] learns from clips, not from a guided teacher; set "
+                "omega = 1.0"
+            )
         return self
 
 
@@ -289,6 +308,11 @@ class TrainConfig(Section):
             )
         if self.distill is not None and (self.staggered is not None or self.model.source != "weights"):
             raise ValueError('distill: needs model.source "weights", the teacher, and no [staggered]')
+        if self.distill is not None and self.distill.adversarial is not None and self.precision == "fp16":
+            raise ValueError(
+                "precision is 'fp16': [distill.adversarial] steps two optimizers, and one loss scaler serves one; set "
+                '"bf16" or "no"'
+            )
         return self
 
     @property

@@ -68,12 +68,13 @@ def student_config(
 ) -> TrainConfig:
     """Returns the configuration of one student's run.
 
-    σ is drawn from the levels of the teacher's path, no condition is dropped, and validation uses the student's own
-    levels.
+    σ is drawn from the levels of the teacher's path (of an adversarial student: from its own), no condition is dropped,
+    and validation uses the student's own levels.
     """
     given = config.distill
     assert given is not None
     phases = Phases.of(given.sampler, steps, given.teacher_steps)
+    levels = phases.levels if given.adversarial is None else phases.sigmas  # of clips in training
     teacher = given.teacher or config.model.path
     latents = config.data.latents_dir or config.output / "latents"  # one for all students
     return config.model_copy(
@@ -82,7 +83,7 @@ def student_config(
             "model": config.model.model_copy(update={"path": begin}),
             "distill": given.model_copy(update={"steps": (steps,), "teacher": teacher, "heads": 0}),
             "data": config.data.model_copy(update={"latents_dir": latents}),
-            "noise": config.noise.model_copy(update={"levels": tuple(phases.levels[:-1].tolist())}),
+            "noise": config.noise.model_copy(update={"levels": tuple(levels[:-1].tolist())}),
             "dropout": NO_DROPOUT,
             "validation": config.validation.model_copy(update={"sigmas": tuple(phases.sigmas[:-1].tolist())}),
         }

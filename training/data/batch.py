@@ -25,6 +25,7 @@ class Batch:
     """Holds B sequences of F frames on one device; h = H/8."""
 
     names: tuple[str, ...]
+    slots: tuple[int, ...]  # places in the order of the run, for random numbers drawn later
     target: Tensor  # [B,F,4,h,w] latents times the scaling factor
     noise: Tensor  # [B,F,4,h,w]
     sigma: Tensor  # [B,F]
@@ -91,6 +92,7 @@ def make_row(
     }
     return Batch(
         names=(clip.name,),
+        slots=(slot,),
         target=target[None],
         noise=noise[None, :frames],
         sigma=drawn_sigma[None].to(device),
@@ -131,6 +133,7 @@ def collate(rows: Sequence[Batch]) -> Batch:
 
     return Batch(
         names=tuple(name for row in rows for name in row.names),
+        slots=tuple(slot for row in rows for slot in row.slots),
         target=cat("target"),
         noise=cat("noise"),
         sigma=cat("sigma"),

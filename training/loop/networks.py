@@ -51,6 +51,8 @@ Networks = dict[PartName, Any]  # FeatureUNet, Adapters, AutoencoderKL, CLIPVisi
 class TrainableModel(nn.Module):
     """Wraps UNet and adapters for training; forward(batch) returns the loss of every sequence."""
 
+    terms: tuple[str, ...] = ("ldm", "portrait")  # of the loss, in the order of forward's columns
+
     def __init__(self, unet: FeatureUNet, adapters: Adapters, region: Literal["portrait", "background"]) -> None:
         super().__init__()
         self.denoiser = Denoiser(unet)

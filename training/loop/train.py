@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,7 @@ from training.data.encoder import FrozenEncoder
 from training.data.shards import raise_disk_full, write_json
 from training.data.synthetic import HeadSource, SyntheticClips
 from training.lock import folder_lock
+from training.loop.adversary import AdversarialDistiller
 from training.loop.checkpoint import Checkpoints
 from training.loop.distiller import Distiller, load_teacher, manifest_notes
 from training.loop.export import export
@@ -109,7 +110,13 @@ class Run:
         self.model: LcvdModel = model
         trainable = TrainableModel(parts["unet"], parts["adapters"], config.region)
         if config.distill is not None:
-            trainable = Distiller(trainable, load_teacher(config, accelerator.device), config.distill)
+            teacher = load_teacher(config, accelerator.device)
+            adversarial = config.distill.adversarial is not None
+            trainable = (
+                AdversarialDistiller(trainable, teacher, config)
+                if adversarial
+                else Distiller(trainable, teacher, config.distill)
+            )
         disable_adapters(parts["adapters"], config.conditions)
         trained = choose_trained(trainable, config)
         self.stream = opened.enter_context(make_stream(config, accelerator))
@@ -227,6 +234,8 @@ class Run:
                 "clips a step": self.config.clips_a_step * self.accelerator.num_processes,
             }
             mean_std = {"image_mean": list(self.model.image_mean), "image_std": list(self.model.image_std)}
+            if self.config.distill is not None:
+                about["recipe"] = "phases" if self.config.distill.adversarial is None else "adversarial"
             notes = manifest_notes(self.config)
             self._weights = export(
                 self.config.output / WEIGHTS,
@@ -252,6 +261,8 @@ class Run:
                 lr=report.lr,
                 clips_per_s=round(rate * clips, 3),
                 epoch=self.stream.epoch,
+                **({} if report.opponent is None else {"adversarial": report.adversarial}),
+                **({} if report.opponent is None else {f"heads_{k}": v for k, v in asdict(report.opponent).items()}),
                 **({"skipped": list(report.skipped)} if report.skipped else {}),
             )
 

@@ -18,6 +18,7 @@ from training.data.dataset import ClipStream
 from training.data.encoder import FrozenEncoder
 from training.data.shards import raise_disk_full
 from training.errors import TrainingStopped
+from training.loop.adversary import OpponentReport, opponent_of
 from training.loop.checkpoint import Checkpoints, read
 from training.loop.ema import Ema
 from training.loop.networks import TrainableModel
@@ -40,6 +41,8 @@ class StepReport:
     grad_norm: float  # before clipping
     lr: float
     skipped: tuple[str, ...] = ()  # the samples because of which the weights were not updated
+    adversarial: float | None = None  # the third term, of an adversarial student
+    opponent: OpponentReport | None = None
 
     @property
     def finite(self) -> bool:
@@ -69,6 +72,7 @@ class Trainer:
         self._trained = [name for name, _ in trained]
         self.ema = Ema(trained, config.ema.decay, config.ema.warmup) if config.ema.decay else None
         self.unwrapped.use_average(self.ema)
+        self.opponent = opponent_of(self.unwrapped, config, accelerator)
         self.step_number = 0
         self.skipped = 0  # steps, in total
         self._bad = 0  # bad steps in a row
@@ -93,14 +97,16 @@ class Trainer:
             losses, batch_names = self._accumulate()
             seen.append(losses)
             names += batch_names
-        each = torch.cat(seen)  # [clips,2]
+        each = torch.cat(seen)  # [clips, terms]
         norm = self.accelerator.clip_grad_norm_(self.trainable.parameters(), self.config.optimizer.clip_norm)
         norm = math.nan if norm is None else float(norm)
-        ldm, portrait = self.accelerator.reduce(each.mean(0), "mean").tolist()
-        loss = ldm + portrait
+        means = dict(zip(self.unwrapped.terms, self.accelerator.reduce(each.mean(0), "mean").tolist(), strict=True))
+        loss = sum(means.values())
+        opponent_norm = self.opponent.clipped_norm() if self.opponent is not None else 0.0
         self.step_number += 1
         skipped: tuple[str, ...] = ()
-        if math.isfinite(loss) and math.isfinite(norm):
+        finite = math.isfinite(loss) and math.isfinite(norm) and math.isfinite(opponent_norm)
+        if finite:
             self.optimizer.step()
             if self.ema is not None:
                 self.ema.update()
@@ -109,6 +115,7 @@ class Trainer:
             skipped = self._nonfinite_samples(each, names)
             self._skip_step(skipped, math.isfinite(loss))
         self.optimizer.zero_grad(set_to_none=True)
+        opponent = None if self.opponent is None else self.opponent.step(opponent_norm, update=finite)
         if self._bad >= self.config.bad_steps:
             last = self.checkpoints.newest()
             raise TrainingStopped(
@@ -116,18 +123,21 @@ class Trainer:
                 f"{', '.join(skipped[:4])}; the last good checkpoint is {last or 'none: the run had not saved yet'}",
                 'lower optimizer.lr, set precision = "no" or "bf16", or look at the samples that log.jsonl names',
             )
-        return StepReport(self.step_number, loss, ldm, portrait, norm, lr, skipped)
+        return StepReport(self.step_number, loss, **means, grad_norm=norm, lr=lr, skipped=skipped, opponent=opponent)
 
     def _accumulate(self) -> tuple[Tensor, list[str]]:
-        """Runs one batch forward and backward; returns the losses of its clips [B,2] and their names."""
+        """Runs one batch forward and backward; returns the losses of its clips [B, terms] and their names."""
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         clips = [next(self.stream) for _ in range(self.config.batch)]
         slots = [(self._clips + i) * world + rank for i in range(len(clips))]
         self._clips += len(clips)
         batch = make_batch(clips, slots, self.config, self._encoder, self.accelerator.device)
-        with self.accelerator.accumulate(self.trainable):
+        players = [self.trainable] if self.opponent is None else [self.trainable, self.opponent.wrapped]
+        with self.accelerator.accumulate(*players):
             losses: Tensor = self.trainable(batch)
             self.accelerator.backward(losses.sum(1).mean())
+            if self.opponent is not None:
+                self.opponent.accumulate()
         return losses.detach(), list(batch.names)
 
     def _nonfinite_samples(self, each: Tensor, names: list[str]) -> tuple[str, ...]:
@@ -174,7 +184,7 @@ class Trainer:
         mine = self.config.model_dump(mode="json")
         # The manifest describes the weights by these tables, so they must hold for all steps.
         for name in ("distill", "staggered"):
-            if document["config"].get(name) != mine[name]:
+            if not _same_table(document["config"].get(name), mine[name]):
                 raise TrainingStopped(
                     f"{path} was trained with another [{name}] table",
                     "give the configuration of that run, another output, or --fresh",
@@ -223,6 +233,14 @@ class Trainer:
             "optimizer": type(self.optimizer.optimizer).__name__,
             "config": self.config.model_dump(mode="json"),
         }
+
+
+def _same_table(stored: dict[str, Any] | None, mine: dict[str, Any] | None) -> bool:
+    """Returns True for equal tables; a table that newer code has, and leaves out by default, may be missing."""
+    if stored is None or mine is None:
+        return stored == mine
+    absent = {name: None for name, value in mine.items() if value is None}
+    return absent | stored == mine
 
 
 def check_sharding(config: TrainConfig, accelerator: Accelerator) -> None:
