@@ -87,8 +87,8 @@ def gradients(module: Any) -> list[bool]:
 
 def test_a_student_takes_its_one_step_from_pure_noise(made: Made) -> None:
     """Every clip is shown at the level from which the live engine takes its single step."""
-    assert made.config.noise.levels == (700.0,)
-    assert set(made.batch.sigma.flatten().tolist()) == {700.0}
+    assert made.config.noise.levels == pytest.approx((700.0,))
+    assert made.batch.sigma.flatten().tolist() == pytest.approx([700.0] * made.batch.sigma.numel())
 
 
 def test_each_player_moves_alone(made: Made) -> None:
@@ -105,7 +105,9 @@ def test_each_player_moves_alone(made: Made) -> None:
     mine = {name: value.grad.clone() for name, value in student.named_parameters() if value.grad is not None}
     pair = student.take_pair()
     heads(pair.real, pair.fake, pair.embedding)[0].backward()
-    assert all(gradients(heads))
+    moved = dict(zip((name for name, _ in heads.named_parameters()), gradients(heads), strict=True))
+    # A bias of the logits gets -1 from real clips and +1 from others while all lie within the hinge's margin.
+    assert all(got for name, got in moved.items() if not name.endswith("logit.bias")), moved
     assert all(torch.equal(value.grad, mine[name]) for name, value in student.named_parameters() if name in mine)
     assert not any(value.requires_grad or value.grad is not None for value in made.teacher.parameters())
     assert set(student.state_dict()) == set(made.teacher.state_dict()), "heads and teacher are not exported"
