@@ -62,7 +62,7 @@ class FeatureUNet(nn.Module):
         svd = self.svd
         self._check(sample, c_noise, features)
         batch, frames = sample.shape[:2]
-        x, skips, _, inputs = self._down(sample, c_noise, image_embedding, ids, features)
+        x, skips, inputs = self._down(sample, c_noise, image_embedding, ids, features)
         for block in svd.up_blocks:
             taken = len(skips) - len(cast(nn.ModuleList, block.resnets))
             skips, own = skips[:taken], tuple(skips[taken:])
@@ -82,13 +82,23 @@ class FeatureUNet(nn.Module):
     ) -> list[Tensor]:
         """Return what each down block and the middle block give, [B,F,C_i,h_i,w_i]. Raises ShapeError."""
         self._check(sample, c_noise, features)
-        *_, levels, _ = self._down(sample, c_noise, image_embedding, ids, features)
+        levels: list[Tensor] = []
+        self._down(sample, c_noise, image_embedding, ids, features, levels)
         return [level.unflatten(0, sample.shape[:2]) for level in levels]
 
     def _down(
-        self, sample: Tensor, c_noise: Tensor, image_embedding: Tensor, ids: Tensor, features: Tensor | None
-    ) -> "tuple[Tensor, list[Tensor], list[Tensor], _BlockInputs]":
-        """Walk down and through the middle: the middle's output, all skips, each block's output, the blocks' inputs."""
+        self,
+        sample: Tensor,
+        c_noise: Tensor,
+        image_embedding: Tensor,
+        ids: Tensor,
+        features: Tensor | None,
+        levels: list[Tensor] | None = None,
+    ) -> "tuple[Tensor, list[Tensor], _BlockInputs]":
+        """Walk down and through the middle: the middle's output, all skips, the blocks' inputs.
+
+        `levels`, where given, gets each block's output; else nothing outlives its last use.
+        """
         svd = self.svd
         batch, frames = sample.shape[:2]
         inputs = _BlockInputs(
@@ -99,13 +109,16 @@ class FeatureUNet(nn.Module):
         x = svd.conv_in(sample.flatten(0, 1))
         if features is not None:
             x = x + features.flatten(0, 1)
-        skips, levels = [x], []
+        skips = [x]
         for block in svd.down_blocks:
             x, passed = _through(block, x, inputs)
             skips += passed
-            levels.append(x)
+            if levels is not None:
+                levels.append(x)
         x = _through(svd.mid_block, x, inputs)
-        return x, skips, [*levels, x], inputs
+        if levels is not None:
+            levels.append(x)
+        return x, skips, inputs
 
     def _embedding(self, c_noise: Tensor, ids: Tensor, frames: int, dtype: torch.dtype) -> Tensor:
         """Time and micro-condition of every frame, [B·F,E]."""
