@@ -2,7 +2,7 @@
 
 Activations are linear in what is computed at once, because attention is fused: with C the UNet's first width, c the
 VAE's, e bytes a number, F frames, h·w latents, S·S pixels, a forward of R rows (branches × windows) holds at its peak
-28.4 R·F·h·w·C·e, decoding n pictures 6.0 n·S²·c·e, encoding one 5.03 S²·c·e. Counted from the life of every tensor on
+27.8 R·F·h·w·C·e, decoding n pictures 6.0 n·S²·c·e, encoding one 5.03 S²·c·e. Counted from the life of every tensor on
 the meta device (tests/engine/live_peak.py): full size from 256 to 768 px, 1 to 4 rows, fp32 and bf16: within 4.5 %.
 """
 
