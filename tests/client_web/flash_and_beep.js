@@ -14,6 +14,7 @@ const BITS = 6; // of the squares: number, then which picture of the flash
 const PITCH_HZ = 1000; // of number 0
 const PITCH_STEP_HZ = 150;
 const PITCH_S = 0.024; // of a beep, by which its pitch is told
+const CLEAR = 2; // so much stronger than any other pitch
 const STEP = 0.005; // second difference of two samples: that of the hum is below 0.0001
 
 /** Calls at a steady pace in a busy page too. */
@@ -92,12 +93,15 @@ async function code(frame) {
   return found;
 }
 
-/** @returns {number} which beep this is the beginning of; -1: none of them, as one that was cut */
+/** @returns {number} which beep this is the beginning of: the pitch that is strongest in it; -1: none is, as of one that was cut */
 function pitchNumber(samples, rate) {
-  const swings = samples.filter((value, index) => index && value >= 0 !== samples[index - 1] >= 0).length;
-  const place = ((swings * rate) / samples.length / 2 - PITCH_HZ) / PITCH_STEP_HZ;
-  const number = Math.round(place);
-  return Math.abs(place - number) < 0.4 && number >= 0 && number < NUMBERS ? number : -1;
+  const powers = Array.from({ length: NUMBERS }, (_, number) => {
+    const turn = (2 * Math.PI * (PITCH_HZ + PITCH_STEP_HZ * number)) / rate;
+    const [real, imaginary] = [Math.cos, Math.sin].map((wave) => samples.reduce((sum, value, i) => sum + value * wave(turn * i), 0));
+    return real * real + imaginary * imaginary;
+  });
+  const [second, first] = [...powers].sort((x, y) => x - y).slice(-2);
+  return first > CLEAR * second ? powers.indexOf(first) : -1;
 }
 
 /**
