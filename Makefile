@@ -27,11 +27,10 @@ test: $(VENV)/.test browser ffmpeg coturn ## run everything that needs no GPU, r
 test-browser:
 	@$(PYTEST) tests/client_web
 
-# At the lowest priority, since the browser needs a frame rate; shown when it is through, so that lines do not mix. lcvd with
-# the share of it that its tests reach: tracing costs half of their time, too much for the others.
+# At the lowest priority, since the browser needs a frame rate; shown when it is through, so that lines do not mix.
 test-unhurried:
 	@mkdir -p build; status=0; \
-	{ nice -n 19 env $(PYTEST) $(PARALLEL) tests/lcvd --cov=lcvd || status=1; \
+	{ nice -n 19 env $(PYTEST) $(PARALLEL) tests/lcvd || status=1; \
 	nice -n 19 env $(PYTEST) $(PARALLEL) $(UNHURRIED) || status=1; } > build/tests.log 2>&1; \
 	cat build/tests.log; exit $$status
 
