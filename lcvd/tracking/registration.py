@@ -220,7 +220,7 @@ def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds, error
         motion[0, 3] += right[0]
         motion[1, 3] += right[1]
         turn = _turn(right[2], right[3], right[4], right[5])
-        motion[:, :3] = turn @ motion[:, :3].copy()
+        motion[:, :3] = _product(turn, motion)
         gain += right[6]
         bias += right[7]
         tone[0], tone[1] = gain, bias
@@ -237,6 +237,17 @@ def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds, error
 
 
 @njit(cache=True, nogil=True)
+def _product(a, b):  # type: ignore[no-untyped-def]
+    """Return a b [3,3] of a [3,3] and the first columns of b [3,≥3]; numba's own product needs SciPy."""
+    out = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                out[i, j] += a[i, k] * b[k, j]
+    return out
+
+
+@njit(cache=True, nogil=True)
 def _turn(grow, roll, yaw, pitch):  # type: ignore[no-untyped-def]
     """Return the rotation [3,3] by small angles, times e^grow."""
     skew = np.array([[0.0, -roll, yaw], [roll, 0.0, pitch], [-yaw, -pitch, 0.0]])
@@ -244,7 +255,7 @@ def _turn(grow, roll, yaw, pitch):  # type: ignore[no-untyped-def]
     first, second = 1.0, 0.5
     if angle > 1e-6:
         first, second = np.sin(angle) / angle, (1 - np.cos(angle)) / (angle * angle)
-    return (np.eye(3) + first * skew + second * (skew @ skew)) * np.exp(grow)
+    return (np.eye(3) + first * skew + second * _product(skew, skew)) * np.exp(grow)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
