@@ -123,7 +123,9 @@ def _solve(points, neutral, weights, rotation, translation, observed):  # type: 
             for d in range(3):
                 total += (up[i, d] - shift[d]) * turn[d, c]
             observed[i, c] = total / scale
-    rotation[:] = turn
+    for c in range(3):  # of a whole array numba compiles the words of its errors too: 5 s at the first start
+        for d in range(3):
+            rotation[c, d] = turn[c, d]
     translation[0], translation[1], translation[2] = shift[0], -shift[1], shift[2]
     return scale
 

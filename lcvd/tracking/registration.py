@@ -219,8 +219,10 @@ def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds, error
             return
         motion[0, 3] += right[0]
         motion[1, 3] += right[1]
-        turn = _turn(right[2], right[3], right[4], right[5])
-        motion[:, :3] = _product(turn, motion)
+        turned = _product(_turn(right[2], right[3], right[4], right[5]), motion)
+        for c in range(3):
+            for d in range(3):
+                motion[c, d] = turned[c, d]
         gain += right[6]
         bias += right[7]
         tone[0], tone[1] = gain, bias
@@ -255,7 +257,12 @@ def _turn(grow, roll, yaw, pitch):  # type: ignore[no-untyped-def]
     first, second = 1.0, 0.5
     if angle > 1e-6:
         first, second = np.sin(angle) / angle, (1 - np.cos(angle)) / (angle * angle)
-    return (np.eye(3) + first * skew + second * _product(skew, skew)) * np.exp(grow)
+    twice, size = _product(skew, skew), np.exp(grow)
+    out = np.empty((3, 3))
+    for i in range(3):
+        for j in range(3):
+            out[i, j] = size * ((i == j) + first * skew[i, j] + second * twice[i, j])
+    return out
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
