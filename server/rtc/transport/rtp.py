@@ -64,12 +64,12 @@ class LiveExtensions(HeaderExtensionsMap):
             number, stop = head >> 4, at + (head & 15) + 1
             if stop > end or number in self._others:
                 return self._get(extension_profile, extension_value)
-            if number == self._send_time:
+            if number == self._mid:  # first, as in aiortc, should a peer give one number to two
+                values.mid = extension_value[at:stop].decode()
+            elif number == self._send_time:
                 if stop - at != 3:
                     raise ValueError("abs-send-time has three bytes")
                 values.abs_send_time = int.from_bytes(extension_value[at:stop], "big")
-            elif number == self._mid:
-                values.mid = extension_value[at:stop].decode()
             at = stop
         return values
 

@@ -14,7 +14,7 @@ from aiortc.rtp import (
     pack_header_extensions,
     unpack_header_extensions,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from server.rtc import playout_delay
@@ -85,6 +85,9 @@ def test_the_bytes_sent_are_the_same(ids: dict[str, int], values: HeaderExtensio
 
 
 @UNTIMED
+@example(
+    ids={"mid": 1, "abs_send_time": 1}, values=HeaderExtensions(abs_send_time=0), packet=RtpPacket(), csrc=[], cut=0
+)
 @given(
     ids=IDENTIFIERS, values=VALUES, packet=PACKETS, csrc=st.lists(st.integers(0, 9), max_size=2), cut=st.integers(0, 9)
 )
