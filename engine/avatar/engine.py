@@ -244,5 +244,5 @@ def _warm_up(engine: AvatarEngine) -> None:
     for each, picture in ((synthetic, rgb), (engine, portrait)):
         stream = each.open(StreamConfig(WARMUP_LIGHT, avatar=Avatar(picture)))
         for index in range(3):
-            stream.push(Frame(index, index / 10, picture))
+            stream.push(Frame(index, index / 30, picture))
         stream.close()

@@ -8,10 +8,12 @@ goes out. Ratio images: engine.relighting.shading; light beyond the face: engine
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import cv2
 import numpy as np
 
+from engine.bench.sample_clip import sample_frames
 from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame, Work, require_rgb
 from engine.light_transition import LightTransition
@@ -275,7 +277,8 @@ def _warm_up(engine: RatioEngine) -> None:
     """Compile the kernels, or load them from the cache on disk, and run the networks once."""
     rgb = np.random.default_rng(0).integers(60, 200, (240, 320, 3), np.uint8)
     stream = engine.open(StreamConfig(lighting=WARMUP_LIGHT))
-    stream.push(Frame(0, 0.0, rgb))  # the networks
+    for index, picture in enumerate(islice(sample_frames(rgb.shape[:2]), 3)):  # the networks, and what spares them
+        stream.push(Frame(index, index / 30, picture))
     synthetic = RatioStream(
         StreamConfig(lighting=WARMUP_LIGHT), SyntheticFace(), lambda _: np.ones((9, 16), np.float32), stream.network
     )

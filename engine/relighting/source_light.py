@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from lcvd.face.geometry import picture_normals
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
-from lcvd.lighting.sh import Y00, Y1, Y2, Y20
+from lcvd.lighting.sh import Y00, Y1, Y2, Y20, sh_basis
+from lcvd.positive_solve import positive_solve
 from lcvd.types import Face, FloatArray, MeshTopology
 
 MEMORY_S = 0.32  # time constant: a factor of 0.9 a frame at 30 fps
@@ -36,7 +37,7 @@ def prior() -> FloatArray:
 
 
 PRIOR = prior().astype(np.float64)
-FRONT = np.array([Y00, 0, Y1, 0, 0, 0, 2 * Y20, 0, 0])  # the basis of a normal that faces the camera
+FRONT = sh_basis(np.array([0.0, 0.0, 1.0])).astype(np.float64)  # of a normal that faces the camera
 
 
 class SourceLight:
@@ -180,24 +181,13 @@ def ridge_solve(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _ridge_solve(normal, right, ridge, start):  # type: ignore[no-untyped-def]
-    """Solve by Cholesky's factors, since the ridge makes the matrix positive definite."""
+    """Return what the equations give, drawn to `start` [9] by `ridge` [9], which makes the matrix positive definite."""
     count = len(right)
-    low, x = np.zeros((count, count)), np.empty(count)
+    matrix, x = np.empty((count, count)), np.empty(count)
     for i in range(count):
-        for j in range(i + 1):
-            total = normal[i, j]
-            if i == j:
-                total += ridge[i]
-            for k in range(j):
-                total -= low[i, k] * low[j, k]
-            low[i, j] = np.sqrt(max(total, 1e-18)) if i == j else total / low[j, j]
-    for i in range(count):
-        total = right[i] + ridge[i] * start[i]
-        for k in range(i):
-            total -= low[i, k] * x[k]
-        x[i] = total / low[i, i]
-    for i in range(count - 1, -1, -1):
-        for k in range(i + 1, count):
-            x[i] -= low[k, i] * x[k]
-        x[i] /= low[i, i]
+        for j in range(count):
+            matrix[i, j] = normal[i, j]
+        matrix[i, i] += ridge[i]
+        x[i] = right[i] + ridge[i] * start[i]
+    positive_solve(matrix, x)
     return x

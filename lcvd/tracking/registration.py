@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from lcvd.positive_solve import positive_solve
 from lcvd.types import FloatArray, MeshTopology
 
 EXPRESSIVE = ("lips", "inner_lips", "left_eye", "right_eye", "left_brow", "right_brow")
@@ -214,7 +215,7 @@ def _register(cells, x0, y0, size, at, seen, middle, motion, tone, rounds, error
         for c in (4, 5):
             matrix[c, c] += (spread / MAX_TURN) ** 2
         matrix[6, 6] += (spread / MAX_GAIN) ** 2
-        if not _solve(matrix, right):
+        if not positive_solve(matrix, right):
             errors[:] = 1.0
             return
         motion[0, 3] += right[0]
@@ -263,29 +264,3 @@ def _turn(grow, roll, yaw, pitch):  # type: ignore[no-untyped-def]
         for j in range(3):
             out[i, j] = size * ((i == j) + first * skew[i, j] + second * twice[i, j])
     return out
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _solve(matrix, x):  # type: ignore[no-untyped-def]
-    """Solve in place by Cholesky's factors; False where `matrix` (its lower half) is not positive definite."""
-    count = len(x)
-    for i in range(count):
-        for j in range(i + 1):
-            total = matrix[i, j]
-            for k in range(j):
-                total -= matrix[i, k] * matrix[j, k]
-            if i == j:
-                if total <= 1e-12:
-                    return False
-                matrix[i, i] = np.sqrt(total)
-            else:
-                matrix[i, j] = total / matrix[j, j]
-    for i in range(count):
-        for k in range(i):
-            x[i] -= matrix[i, k] * x[k]
-        x[i] /= matrix[i, i]
-    for i in range(count - 1, -1, -1):
-        for k in range(i + 1, count):
-            x[i] -= matrix[k, i] * x[k]
-        x[i] /= matrix[i, i]
-    return True

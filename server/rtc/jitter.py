@@ -51,7 +51,6 @@ class PromptJitterBuffer(JitterBuffer):
         self._newest: Any = None  # packet
         self._inside = False  # the packet that comes now ends no picture: most of a large one's do not
         self._key_starts: set[int] = set()  # sequence numbers of packets that begin a key frame, some of them long gone
-        self._unfinished = 0  # leading packets that are known to be of one picture, without its end
 
     def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
         self.payload_type, self.ssrc = packet.payload_type, packet.ssrc
@@ -79,7 +78,6 @@ class PromptJitterBuffer(JitterBuffer):
 
     def smart_remove(self, count: int) -> bool:
         self.give_up()  # aiortc makes room for a packet far ahead
-        self._unfinished = 0
         return super().smart_remove(count)
 
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
@@ -150,9 +148,9 @@ class PromptJitterBuffer(JitterBuffer):
         """Removes the leading frames that are complete; returns them as (data, timestamp)."""
         frames: list[tuple[bytes, int]] = []
         origin, capacity = self._origin or 0, self._capacity
-        begin, count = 0, self._unfinished
-        timestamp: int | None = self._packets[origin % capacity].timestamp if count else None  # type: ignore[union-attr]
-        while count < capacity:
+        begin = 0
+        timestamp: int | None = None
+        for count in range(capacity):
             packet: Any = self._packets[(origin + count) % capacity]
             if packet is None:
                 break
@@ -160,22 +158,16 @@ class PromptJitterBuffer(JitterBuffer):
                 frames.append(self._joined(begin, count))  # ended without a marker: complete all the same
                 begin = count
             timestamp = packet.timestamp
-            count += 1
             if packet.marker:
-                frames.append(self._joined(begin, count))
-                begin, timestamp = count, None
+                frames.append(self._joined(begin, count + 1))
+                begin, timestamp = count + 1, None
         self.remove(begin)
-        self._unfinished = count - begin
         return frames
 
     def _joined(self, begin: int, end: int) -> tuple[bytes, int]:
         """Returns the frame of the packets from `begin` to `end`, counted from the first that is held."""
         held: list[Any] = [self._packets[((self._origin or 0) + count) % self._capacity] for count in range(begin, end)]
         return b"".join(packet._data for packet in held), held[0].timestamp
-
-    def remove(self, count: int) -> None:
-        self._unfinished = 0
-        super().remove(count)
 
 
 def starts_key_frame(data: bytes) -> bool:

@@ -28,6 +28,11 @@ def length(vectors: Tensor) -> Tensor:
     return torch.sqrt(x * x + y * y + z * z + 1e-8)[:, None]
 
 
+def person_of(batch: dict[str, Tensor]) -> Tensor:
+    """Returns where a person with a known surface is, bool [B,1,S,S]."""
+    return (batch["cover"] > 0.9) & (batch["normal"].norm(dim=1, keepdim=True) > 0.5)
+
+
 @torch.no_grad()
 def measure(network: SurfaceNetwork, samples: Samples, count: int) -> dict[str, float]:
     """Returns mean angles (°) to the truth on the first `count` samples, and the mean error of log light.
@@ -48,18 +53,19 @@ def measure(network: SurfaceNetwork, samples: Samples, count: int) -> dict[str, 
     for start in range(0, count, BATCH):
         batch = samples.batch(torch.arange(start, min(start + BATCH, count)))
         answer = network(given(batch))
-        person = (batch["cover"] > 0.9) & (batch["normal"].norm(dim=1, keepdim=True) > 0.5)
+        person = person_of(batch)
         skin, hair, cloth = (person & (batch["part"] == int(p)) for p in (Part.SKIN, Part.HAIR, Part.CLOTH))
         for name, found in (("mesh", batch["mesh"]), ("network", normals(answer[:, :3], batch["mesh"]))):
-            angle = _angle(found, batch["normal"])
+            apart = angle(found, batch["normal"])
             for where, chosen in (("skin", skin), ("hair", hair), ("cloth", cloth), ("rest", person & ~skin)):
-                add(f"{name}_{where}_deg", angle, chosen)
-            add(f"{name}_smooth_hair_deg", _angle(found, batch["smooth"]), hair)
+                add(f"{name}_{where}_deg", apart, chosen)
+            add(f"{name}_smooth_hair_deg", angle(found, batch["smooth"]), hair)
         add("light", (answer[:, 3:6] - batch["light"]).abs().mean(1, keepdim=True), person)
     network.train(training)
     return {name: round(float(total / counts[name].clamp(min=1)), 4) for name, total in sums.items()}
 
 
-def _angle(found: Tensor, true: Tensor) -> Tensor:
+def angle(found: Tensor, true: Tensor) -> Tensor:
+    """Returns the angle [B,1,S,S] between vectors [B,3,S,S], °."""
     cosine = F.cosine_similarity(found, true, dim=1, eps=1e-4)[:, None].clamp(-1, 1)
     return torch.rad2deg(torch.arccos(cosine))

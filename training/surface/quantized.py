@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from engine.surface.crop import SIDE
 from training.heads.scanned.parts import Part
-from training.surface.measure import given, normals
+from training.surface.measure import angle, given, normals, person_of
 from training.surface.network import INPUTS, LAYERS, SurfaceNetwork, folded
 from training.surface.samples import Samples
 from training.surface.tflite import TfliteModel, read_tflite
@@ -171,14 +171,14 @@ def quantize(weights: Path, samples: Path, path: Path, count: int = 300) -> dict
     with torch.no_grad():
         before = network(given(batch))
     after = torch.from_numpy(run_tflite(path, given(batch).permute(0, 2, 3, 1).numpy()).transpose(0, 3, 1, 2))
-    person = (batch["cover"] > 0.9) & (batch["normal"].norm(dim=1, keepdim=True) > 0.5)
+    person = person_of(batch)
     skin = person & (batch["part"] == int(Part.SKIN))
     one, other, true = normals(before[:, :3], batch["mesh"]), normals(after[:, :3], batch["mesh"]), batch["normal"]
-    figures = {"apart_deg": _angle(one, other)[person]}
+    figures = {"apart_deg": angle(one, other)[person]}
     for name, found in (("floating", one), ("quantized", other)):
         figures |= {
-            f"{name}_skin_deg": _angle(found, true)[skin],
-            f"{name}_rest_deg": _angle(found, true)[person & ~skin],
+            f"{name}_skin_deg": angle(found, true)[skin],
+            f"{name}_rest_deg": angle(found, true)[person & ~skin],
         }
     figures["light"] = (before[:, 3:6] - after[:, 3:6]).abs().mean(1, keepdim=True)[person]
     return {name: round(float(values.mean()), 4) for name, values in figures.items()}
@@ -195,8 +195,3 @@ def run_tflite(path: Path, pictures: NDArray[np.float32]) -> NDArray[np.float32]
         runner.invoke()
         out.append(runner.get_tensor(target)[0])
     return np.stack(out)
-
-
-def _angle(found: Tensor, true: Tensor) -> Tensor:
-    """Returns the angle [B,1,S,S] between unit vectors [B,3,S,S], °."""
-    return torch.rad2deg(torch.arccos((found * true).sum(1, keepdim=True).clamp(-1, 1)))
