@@ -111,13 +111,14 @@ def drained(page: Page, server: Serving, count: int, replace: bool) -> dict[str,
     event_ms = time.time() * 1e3
     server.ask(f"api/workers/{worker['worker']}/drain?replace={str(replace).lower()}", "POST")
     page.wait_for_timeout(1500)
-    gaps, before = [], []
+    gaps, starts, before = [], [], []
     for times in page.evaluate(RECENT, event_ms - BEFORE_MS):
-        gaps.append(
-            round(max((b - a for a, b in pairwise(times) if b > event_ms), default=page.evaluate(NOW) - event_ms))
-        )
+        never = (page.evaluate(NOW) - event_ms, event_ms)
+        gap, start = max(((b - a, a) for a, b in pairwise(times) if b > event_ms), default=never)
+        gaps.append(round(gap))
+        starts.append(round((start - event_ms) / 1e3, 1))
         before.append(round(max((b - a for a, b in pairwise(times) if b <= event_ms), default=BEFORE_MS)))
-    return {"met": worker["sessions"], "ms": gaps, "before": max(before), "kept": kept(server)}
+    return {"met": worker["sessions"], "ms": gaps, "from_s": starts, "before": max(before), "kept": kept(server)}
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.source import parsed
+
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {
     "lcvd": {"lcvd"},
@@ -42,7 +44,7 @@ def imported(source: str) -> set[str]:
     `from package import name` gives both `package` and `package.name`, since `name` may be a module.
     """
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from tests.source import parsed
+
 ROOT = Path(__file__).resolve().parent.parent
 ALGEBRA = {"dot", "vdot", "matmul", "linalg"}
 
@@ -27,7 +29,7 @@ def test_kernels_use_no_linear_algebra_of_scipy() -> None:
     found, kernels = [], 0
     for folder in ("engine", "lcvd", "server"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(parsed(path.read_text())):
                 if isinstance(node, ast.FunctionDef) and is_kernel(node):
                     kernels += 1
                     found += [f"{path.relative_to(ROOT)}:{line} in {node.name}" for line in algebra(node)]

@@ -7,7 +7,7 @@ from typing import Protocol
 import psutil
 
 from engine.cpu_time import process_cpu_s
-from server.rtc.bench.frame_cost import MachineCost
+from server.rtc.bench.machine_cost import MachineCost
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 from engine.protocols import Engine
 from server.cluster.launcher import Launched, cpu_of
-from server.cluster.worker_process import WorkerProcess
+from server.cluster.ray_worker import RayWorker
 from server.errors import WorkersUnavailable
-from server.rtc.bench.frame_cost import MachineCost, available_cores
+from server.rtc.bench.machine_cost import MachineCost, available_cores
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -25,22 +25,6 @@ LAUNCH_LIMIT_S = 120.0
 INSTALL = "pip install -e '.[cluster]'"
 
 
-class RayWorker(WorkerProcess):
-    """A worker that is found by its node's address; on the front's own machine only the front can reach it."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        secret: str,
-        local: bool,
-        make: Callable[[str], Engine] | None,
-        cost: MachineCost | None,
-    ) -> None:
-        import ray
-
-        super().__init__(settings, secret, "127.0.0.1" if local else ray.util.get_node_ip_address(), make, cost)
-
-
 class RayLauncher:
     """Starts workers by Ray. `settings.workers` says how many and where."""
 
@@ -49,6 +33,7 @@ class RayLauncher:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if not (settings.workers or "").startswith("ray://"):
             os.environ["RAY_AUTH_MODE"] = "token"  # Ray listens at this machine's own address, too
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 is for batch work: these send pictures in time
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's next default, which it warns of
         try:
             import ray

@@ -13,7 +13,7 @@ from engine.protocols import Engine
 from server.cluster.front_header import FrontOnly
 from server.cluster.state_message import decoded, encoded, merged
 from server.http.app import create_app
-from server.rtc.bench.frame_cost import MachineCost
+from server.rtc.bench.machine_cost import MachineCost
 from server.session.lost_sessions import LostSession
 from server.session.session import Session
 from server.session.state import Server

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from server.rtc.bench.frame_cost import FrameCost, MachineCost, available_cores
+from server.rtc.bench.machine_cost import FrameCost, MachineCost, available_cores
 from server.rtc.pictures.picture_cap import PictureCap
 from server.settings import MAX_PLACES
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from engine.protocols import Engine
 from server.errors import explain
-from server.rtc.bench.frame_cost import MIDDLE, MachineCost, measure
+from server.rtc.bench.frame_cost import MIDDLE, measure
+from server.rtc.bench.machine_cost import MachineCost
 from server.session.admission import Admission
 from server.session.capacity import Capacity
 from server.session.step_down import StepDown

@@ -4,13 +4,10 @@ The CPU's time is that of the whole process, so nothing else should run meanwhil
 the warm-up and before anybody is admitted. The device's time is that of `render`, which serves one after the other.
 """
 
-import os
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
-from pathlib import Path
-from typing import NamedTuple
 
 from aiortc.jitterbuffer import JitterFrame
 
@@ -19,6 +16,7 @@ from engine.errors import EngineError
 from engine.frames import Frame
 from engine.protocols import Engine, StreamConfig
 from lcvd.lighting.presets import preset
+from server.rtc.bench.machine_cost import FrameCost, MachineCost, available_cores
 from server.rtc.decoders import LiveVp8Decoder
 from server.rtc.pictures.encoders import LiveVp8Encoder
 from server.rtc.pictures.frames import VIDEO_CLOCK_HZ, even, picture_of, rgb_array
@@ -30,32 +28,6 @@ MIDDLE = (640, 480)
 WARM, MEASURED = 4, 12  # pictures of each size: the face is found, the codecs settle; then the cost
 TOGETHER = 8  # streams side by side, at most: each takes memory
 IDLE_RATIO = 0.85  # of the cores: busier than this, nothing but their number holds the streams back
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-class FrameCost(NamedTuple):
-    """The cost of one picture of a size."""
-
-    pixels: int
-    cpu_s: float  # of the process, all its threads
-    device_s: float  # of the engine's device half, which is serial
-
-
-class MachineCost(NamedTuple):
-    """What was measured: the costs, smallest size first, and the cores that streams side by side keep busy."""
-
-    frames: tuple[FrameCost, ...]
-    cores: float
-
-
-def available_cores() -> float:
-    """Returns the cores that this process may use: its affinity, and the quota of its container (cgroup v2)."""
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    try:
-        quota, period = QUOTA.read_text().split()
-        return cores if quota == "max" else min(cores, int(quota) / int(period))
-    except (OSError, ValueError):
-        return cores
 
 
 def measure(engine: Engine, cores: float | None = None) -> MachineCost:

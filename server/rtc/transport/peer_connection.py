@@ -1,12 +1,15 @@
 """aiortc's RTCPeerConnection, whose setup runs in a task that nobody waits for, and whose failures nobody hears of.
 
-Two things go wrong in aiortc 1.16. A connection of several transports that is closed while the first one still checks
-goes on to start the second, which is closed. And a section that never got a transport stops `close` half-way: the rest
-stays open, and whoever closes again waits for ever.
+Three things go wrong in aiortc 1.16. A connection of several transports that is closed while the first one still checks
+goes on to start the second, which is closed. A second setup waits for the first one's checks, for ever where those were
+broken off. And a section that never got a transport stops `close` half-way: the rest stays open, and whoever closes
+again waits for ever.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from aiortc import RTCConfiguration, RTCIceCandidate, RTCIceServer, RTCPeerConnection
 from aiortc.rtcicetransport import RTCIceParameters, RTCIceTransport
@@ -38,6 +41,10 @@ class LivePeerConnection(RTCPeerConnection):
     """Ends itself where it cannot be set up, so that `connectionstatechange` tells; closes whatever state it is in."""
 
     _restart: IceRestart | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._setups: set[asyncio.Task[None]] = set()
 
     async def restart_ice(
         self, remote: RTCIceParameters, candidates: Iterable[RTCIceCandidate], servers: RTCConfiguration
@@ -89,6 +96,10 @@ class LivePeerConnection(RTCPeerConnection):
 
     # aiortc's own calls of `self.__connect` arrive here.
     async def _RTCPeerConnection__connect(self) -> None:
+        setup = asyncio.current_task()
+        assert setup is not None
+        self._setups.add(setup)
+        setup.add_done_callback(self._setups.discard)
         try:
             await super()._RTCPeerConnection__connect()  # type: ignore[misc]
         except Exception as error:  # nobody awaits this task: what it raises is lost
@@ -111,3 +122,6 @@ class LivePeerConnection(RTCPeerConnection):
             self._RTCPeerConnection__updateConnectionState()  # type: ignore[attr-defined]
             self.remove_all_listeners()
             self._RTCPeerConnection__isClosed.set_result(True)  # type: ignore[attr-defined]
+        finally:
+            for setup in self._setups - {asyncio.current_task()}:
+                setup.cancel()

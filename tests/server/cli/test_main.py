@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from engine.passthrough import PassthroughEngine
 from server.cli.main import app, main
-from server.rtc.bench.frame_cost import FrameCost, MachineCost
+from server.rtc.bench.machine_cost import FrameCost, MachineCost
 from tests.clips import make_clip
 
 runner = CliRunner()

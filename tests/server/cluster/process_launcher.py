@@ -9,7 +9,7 @@ from engine.passthrough import PassthroughEngine
 from engine.protocols import Engine
 from server.cluster.launcher import Launched, cpu_of
 from server.cluster.worker_process import WorkerProcess
-from server.rtc.bench.frame_cost import MachineCost
+from server.rtc.bench.machine_cost import MachineCost
 from server.settings import Settings
 
 START_S = 60.0

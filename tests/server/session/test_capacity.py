@@ -7,8 +7,9 @@ import pytest
 from engine.errors import EngineError
 from engine.passthrough import PassthroughEngine
 from engine.protocols import EngineTraits, Prediction
-from server.rtc.bench import frame_cost
-from server.rtc.bench.frame_cost import SIZES, FrameCost, MachineCost, available_cores, measure
+from server.rtc.bench import machine_cost
+from server.rtc.bench.frame_cost import SIZES, measure
+from server.rtc.bench.machine_cost import FrameCost, MachineCost, available_cores
 from server.rtc.pictures.picture_cap import PictureCap
 from server.session.capacity import Capacity, Demand
 from server.session.engines import Engines
@@ -110,9 +111,9 @@ def test_a_container_has_the_cores_of_its_quota(
 ) -> None:
     """`docker run --cpus 0.5` is half a core, however many the host has."""
     (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(frame_cost, "QUOTA", tmp_path / "missing")
+    monkeypatch.setattr(machine_cost, "QUOTA", tmp_path / "missing")
     without = available_cores()
-    monkeypatch.setattr(frame_cost, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(machine_cost, "QUOTA", tmp_path / "cpu.max")
     assert available_cores() == (without if most is None else most)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from server.rtc.bench.frame_cost import MIDDLE, SIZES, FrameCost, MachineCost
+from server.rtc.bench.frame_cost import MIDDLE, SIZES
+from server.rtc.bench.machine_cost import FrameCost, MachineCost
 from server.session.capacity import Capacity
 from server.session.places import Places
 from server.session.step_down import INTAKE_PX_S, LEVELS, SHORT_INTAKE_PX_S, UP_AFTER_S, StepDown

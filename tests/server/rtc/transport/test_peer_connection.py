@@ -63,6 +63,23 @@ async def test_a_connection_that_cannot_be_set_up_says_so(lost: list[str], monke
     assert states[-1:] == ["closed"]
 
 
+async def test_no_setup_outlives_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiortc begins one with each description; one that waits for the other's checks would wait for ever."""
+    begun: list[asyncio.Task[None] | None] = []
+
+    async def wait(self: RTCIceTransport, parameters: object) -> None:
+        begun.append(asyncio.current_task())
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(RTCIceTransport, "start", wait)
+    connection = await answered(CHROME + CANDIDATE)
+    await asyncio.sleep(0.05)
+    assert begun
+    await connection.close()
+    await asyncio.sleep(0)
+    assert all(task is not None and task.done() for task in begun)
+
+
 async def test_a_section_without_transport_does_not_keep_the_others_open() -> None:
     """aiortc's own close stops at it, and a second one waits for ever; this one ends everything, twice."""
     connection = await answered(APART)
