@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size
 from engine.relighting.grid import grid_around
 from engine.relighting.surface import person_surface
-from engine.surface.crop import SIDE, crop_around
+from engine.surface.crop import SIDE, SurfaceCrop, crop_around
 from lcvd.matting.selfie import SelfieMatte
 from lcvd.protocols import Matte, Tracker
 from lcvd.tracking.mesh import MeshTracker
@@ -24,6 +24,7 @@ from training.heads.scanned.facekit import FaceKit
 
 ROOMS = 3  # of each person
 MIN_LIGHT = 0.004  # of the face's mean: darker is black
+WITHIN = 3  # of the truth's pixels a side are averaged for one of the square's, as the picture's are
 
 
 class SurfaceSample(NamedTuple):
@@ -60,16 +61,15 @@ class Maker:
         surface = person_surface(face, on_grid, grid)
         crop = crop_around(face)
         truth = frame.picture
-        matrix = np.array([[crop.side / SIDE, 0, crop.x0 + 0.5 * crop.side / SIDE - 0.5],
-                           [0, crop.side / SIDE, crop.y0 + 0.5 * crop.side / SIDE - 0.5]], np.float32)  # fmt: skip
 
-        def seen(field: np.ndarray, how: int = cv2.INTER_LINEAR) -> np.ndarray:
-            return cv2.warpAffine(field, matrix, (SIDE, SIDE), flags=how | cv2.WARP_INVERSE_MAP, borderValue=0)
+        def seen(field: np.ndarray) -> np.ndarray:
+            fine = _at(field, crop, WITHIN * SIDE, cv2.INTER_LINEAR)
+            return cv2.resize(fine, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
         cover = seen(truth.coverage)
         weight = (truth.coverage > 0).astype(np.float32)
         light = seen(truth.light * weight[..., None]) / np.maximum(seen(weight), 1e-3)[..., None]
-        part = seen(truth.part.astype(np.float32) - 255, cv2.INTER_NEAREST) + 255
+        part = _at(truth.part.astype(np.float32) - 255, crop, SIDE, cv2.INTER_NEAREST) + 255
         level = _face_level(light, crop.from_grid(surface.skin, grid), cover)
         normal = seen(truth.normal)
         normal = normal / np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-3)
@@ -92,6 +92,13 @@ def surface_samples(kit: FaceKit, seeds: range, rooms: int = ROOMS) -> Iterator[
             sample = maker.sample(frame)
             if sample is not None:
                 yield sample
+
+
+def _at(field: np.ndarray, crop: SurfaceCrop, side: int, how: int) -> np.ndarray:
+    """Returns the square of a field [H,W] or [H,W,C], C ≤ 4, at `side` px; 0 outside the frame."""
+    step = crop.side / side
+    matrix = np.array([[step, 0, crop.x0 + 0.5 * step - 0.5], [0, step, crop.y0 + 0.5 * step - 0.5]], np.float32)
+    return cv2.warpAffine(field, matrix, (side, side), flags=how | cv2.WARP_INVERSE_MAP, borderValue=0)
 
 
 def _face_level(light: FloatArray, skin: FloatArray, cover: FloatArray) -> float:
