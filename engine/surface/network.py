@@ -17,7 +17,7 @@ from lcvd.types import FloatArray
 
 WEIGHTS = Path(__file__).parent / "data" / "surface.tflite"
 # The error of the normal that the network expects: up to the first it is believed, from the second on it is not.
-BELIEVED, DOUBTED = 0.35, 0.8
+BELIEVED, DOUBTED = 0.2, 0.6
 
 
 class HeadLayers(NamedTuple):
