@@ -4,9 +4,10 @@
 
 One Chromium has all participants: the SDK of each relights a camera (640 px wide, 20 fps) at strength 0.5, the first
 as an avatar. Killed (kill -9) or drained is the worker with most participants. Of each event: for every participant
-that it met, the time to the next relit picture, or for a drain the longest gap between relit pictures (and `before`,
-the longest of the two seconds before it, which is the machine's and not the drain's); and whether strength, engine
-and portrait are still what was chosen. The last line of stdout is one JSON document.
+that it met, the time to the next relit picture, or for a drain the longest gap between relit pictures (`from_s`: when
+it began, seconds after the drain did; `before`: the longest of the two seconds before it, which is the machine's and
+not the drain's); and whether strength, engine and portrait are still what was chosen. The last line of stdout is one
+JSON document.
 """
 
 import argparse

@@ -46,6 +46,11 @@ class SurfaceCrop:
             inner = cv2.resize(inner[: 2 * half, : 2 * half], (half, half), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         return cv2.resize(inner, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
+    def matrix(self, side: int = SIDE) -> FloatArray:
+        """Return the affine map [2,3] from the square's pixels, `side` of them a side, to the frame's."""
+        step = self.side / side
+        return _matrix(step, self.x0, step, self.y0)
+
     def from_grid(self, field: FloatArray, grid: WorkingGrid) -> FloatArray:
         """Sample a field [rows,cols] or [rows,cols,C], C ≤ 4, of the working grid at the square's pixels."""
         matrix = _matrix(

@@ -96,9 +96,7 @@ def surface_samples(kit: FaceKit, seeds: range, rooms: int = ROOMS) -> Iterator[
 
 def _at(field: np.ndarray, crop: SurfaceCrop, side: int, how: int) -> np.ndarray:
     """Returns the square of a field [H,W] or [H,W,C], C ≤ 4, at `side` px; 0 outside the frame."""
-    step = crop.side / side
-    matrix = np.array([[step, 0, crop.x0 + 0.5 * step - 0.5], [0, step, crop.y0 + 0.5 * step - 0.5]], np.float32)
-    return cv2.warpAffine(field, matrix, (side, side), flags=how | cv2.WARP_INVERSE_MAP, borderValue=0)
+    return cv2.warpAffine(field, crop.matrix(side), (side, side), flags=how | cv2.WARP_INVERSE_MAP, borderValue=0)
 
 
 def _face_level(light: FloatArray, skin: FloatArray, cover: FloatArray) -> float:

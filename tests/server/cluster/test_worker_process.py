@@ -49,7 +49,6 @@ def test_a_start_gives_way_and_serving_does_not(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_first_warm_up_that_fails_is_left_to_the_engine_that_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """That one tells the participants, with the remedy; the worker starts."""
-
     asked: list[str] = []
 
     def fail(name: str) -> None:
