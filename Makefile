@@ -6,6 +6,8 @@ TORCH := torch==2.13.0
 TYPESCRIPT := typescript@5.9.3
 PIP_INSTALL := -m pip install -q -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Containers set it; then each of the hundred programs that the tests start compiles all of its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 COVERED ?= engine
 
@@ -15,14 +17,18 @@ UNHURRIED := tests/training tests/engine/backends tests/engine/offline tests/eng
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadfile
 
-.PHONY: serve test test-browser test-unhurried test-rest check types-web format coverage lock browser extension ffmpeg coturn clean
+.PHONY: serve test test-browser test-unhurried test-rest kernels check types-web format coverage lock browser extension ffmpeg coturn clean
 
 serve: $(VENV)/.base ## start the server on http://localhost:8080
 	@$(BIN)/relight serve
 
-test: $(VENV)/.test browser ffmpeg coturn ## run everything that needs no GPU, real browser included
+test: $(VENV)/.test browser ffmpeg coturn kernels ## run everything that needs no GPU, real browser included
 	@status=0; $(MAKE) --no-print-directory -k -j 2 test-browser test-unhurried || status=1; \
 	$(MAKE) --no-print-directory test-rest || status=1; exit $$status
+
+# Once, and on both cores: else each of the first tests would wait for a compiler of its own.
+kernels: $(VENV)/.test ## compile the CPU engines' kernels
+	@$(BIN)/python -c "from engine import make_engine; [make_engine(name).warmup() for name in ('ratio', 'avatar')]"
 
 test-browser:
 	@$(PYTEST) tests/client_web

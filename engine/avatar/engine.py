@@ -28,6 +28,7 @@ from engine.errors import PortraitError, StreamClosed
 from engine.frames import Frame, Work, require_rgb
 from engine.held_pose import HeldPose
 from engine.light_transition import LightTransition
+from engine.precompile import AVATAR, wait_for
 from engine.protocols import Avatar, Engine, EngineTraits, StreamConfig
 from engine.reference import Reference, make_reference, mixed_lighting
 from engine.relighting.background import background_gain
@@ -239,6 +240,7 @@ def _warm_up(engine: AvatarEngine) -> None:
     """Compile the kernels, or load them from the cache on disk, and run the networks once."""
     rgb = np.random.default_rng(0).integers(60, 200, (SIZE, SIZE, 3), np.uint8)
     engine.run_networks(rgb)
+    wait_for(AVATAR)
     synthetic = AvatarEngine(SyntheticFace, lambda: lambda _: np.ones((9, 16), np.float32), engine.make_surface)
     portrait = load_portrait()  # a face with eyes that move: on a noise picture some kernels have nothing to do
     for each, picture in ((synthetic, rgb), (engine, portrait)):

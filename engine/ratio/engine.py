@@ -9,6 +9,7 @@ goes out. Ratio images: engine.relighting.shading; light beyond the face: engine
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,19 +18,20 @@ from engine.bench.sample_clip import sample_frames
 from engine.errors import FrameError, StreamClosed
 from engine.frames import Frame, Work, require_rgb
 from engine.light_transition import LightTransition
+from engine.precompile import PIXELS, begin, compiles, wait_for
 from engine.protocols import Engine, EngineTraits, StreamConfig
 from engine.ratio.company import Company, LitFace, mixed
 from engine.ratio.mask_correction import MaskCorrection, compile_correction
 from engine.ratio.person_mask import PersonMask
 from engine.ratio.slow_matte import SlowMatte
-from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size, mean_within
+from engine.relighting.alpha import alpha_at, alpha_coefficients, coarse_size, evaluate, mean_within
 from engine.relighting.apply import apply_gain
 from engine.relighting.background import background_gain
 from engine.relighting.denoise import NoiseLevel, smoothing
 from engine.relighting.grid import WorkingGrid, grid_around
 from engine.relighting.pixels import MAX_WIDTH_PX
 from engine.relighting.room_colour import RoomColour
-from engine.relighting.shading import Surface, shade, source_shade
+from engine.relighting.shading import SourceShade, Surface, shade, source_shade
 from engine.relighting.shadow import cast_shadows
 from engine.relighting.source_light import SourceLight
 from engine.relighting.surface import person_surface
@@ -58,6 +60,16 @@ class Scene:
     alpha: FloatArray  # [h,w] person, coarse
     amount: float  # how much of the effect, fade and strength together, (0,1]
     noise: float  # of the face's darker pixels, code values
+
+
+class OnGrid(NamedTuple):
+    """A person on the working grid."""
+
+    grid: WorkingGrid
+    mask: FloatArray  # [rows,cols] the person's alpha
+    depth: FloatArray  # [rows,cols] as PersonSurface has it
+    lit: Surface
+    source: SourceShade
 
 
 class RatioEngine(Engine):
@@ -197,35 +209,45 @@ class RatioStream:
 
     def _relit(self, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
         count = len(scene.people)
-        self._grids = (self._grids + [None] * count)[:count]
-        if self.network is not None:
-            self.heads = (self.heads + [HeadSurface(self.network) for _ in range(count)])[:count]
+        self._expect(count)
         pictures = [self._relit_for(index, rgb, scene, lighting) for index in range(count)]
         if count == 1:
             return pictures[0]
         with self._stats.stage("mix"):
             return mixed(pictures, scene.people)
 
+    def _expect(self, count: int) -> None:
+        """Keep so many people's grids and heads."""
+        self._grids = (self._grids + [None] * count)[:count]
+        if self.network is not None:
+            self.heads = (self.heads + [HeadSurface(self.network) for _ in range(count)])[:count]
+
     def _relit_for(self, index: int, rgb: np.ndarray, scene: Scene, lighting: Lighting) -> np.ndarray:
         """Return the picture as if the person of `index` were the only one in it."""
         person, light = scene.people[index], pack(lighting)
         with self._stats.stage("surface"):
-            self._grids[index] = grid = grid_around(person.face, rgb.shape[:2], self._grids[index])
-            mask = grid.sample(scene.alpha)
-            luma = grid.sample(mean_within(scene.small, scene.alpha))
-            surface = person_surface(person.face, mask, grid)
-            normal, source = surface.normal, source_shade(surface.normal, person.source)
-            if self.heads:
-                normal, source = self.heads[index].refine(rgb, person.face, surface, mask, person.source, grid)
+            on = self._surface_of(index, rgb, scene)
         with self._stats.stage("shadow"):
-            shadows = cast_shadows(surface.depth, light, grid.cell_px / person.face.width_px)
+            shadows = cast_shadows(on.depth, light, on.grid.cell_px / person.face.width_px)
         with self._stats.stage("shade"):
-            lit = Surface(normal, surface.rim, surface.skin, luma)
-            fields = shade(lit, source, light, shadows, scene.amount, scene.noise, person.room)
+            fields = shade(on.lit, on.source, light, shadows, scene.amount, scene.noise, person.room)
             background = background_gain(lighting, scene.amount)
-            smooth = smoothing(scene.small, mask, fields[1], grid, scene.noise)
+            smooth = smoothing(scene.small, on.mask, fields[1], on.grid, scene.noise)
         with self._stats.stage("relight"):
-            return apply_gain(rgb, fields, grid, scene.coefficients, background, smooth, scene.noise)
+            return apply_gain(rgb, fields, on.grid, scene.coefficients, background, smooth, scene.noise)
+
+    def _surface_of(self, index: int, rgb: np.ndarray, scene: Scene) -> OnGrid:
+        """Return what the light falls on for the person of `index`, and the light that is there already."""
+        person = scene.people[index]
+        self._grids[index] = grid = grid_around(person.face, rgb.shape[:2], self._grids[index])
+        mask = grid.sample(scene.alpha)
+        luma = grid.sample(mean_within(scene.small, scene.alpha))
+        surface = person_surface(person.face, mask, grid)
+        if self.heads:
+            normal, source = self.heads[index].refine(rgb, person.face, surface, mask, person.source, grid)
+        else:
+            normal, source = surface.normal, source_shade(surface.normal, person.source)
+        return OnGrid(grid, mask, surface.depth, Surface(normal, surface.rim, surface.skin, luma), source)
 
     def _elapsed_s(self, frame: Frame) -> float:
         """Return the time since the last frame; FADE_S after a start or a change of size, so that neither fades in."""
@@ -276,9 +298,23 @@ def _require_size(frame: Frame) -> None:
 def _warm_up(engine: RatioEngine) -> None:
     """Compile the kernels, or load them from the cache on disk, and run the networks once."""
     rgb = np.random.default_rng(0).integers(60, 200, (240, 320, 3), np.uint8)
+    small = _shrunk(rgb)
+    nothing = np.zeros((*small.shape[:2], 7), np.float32)
+    if compiles(evaluate, lambda: alpha_at(nothing, small)):  # the first start on this machine
+        begin(PIXELS)
     stream = engine.open(StreamConfig(lighting=WARMUP_LIGHT))
-    for index, picture in enumerate(islice(sample_frames(rgb.shape[:2]), 3)):  # the networks, and what spares them
-        stream.push(Frame(index, index / 30, picture))
+    # The networks, and what spares them; while another process compiles what comes after the surface, all before that.
+    works = [
+        stream.prepare(Frame(index, index / 30, each))
+        for index, each in enumerate(islice(sample_frames(rgb.shape[:2]), 3))
+    ]
+    compile_correction()
+    if works[0].payload is not None:
+        stream._expect(1)
+        stream._surface_of(0, rgb, works[0].payload)
+    wait_for(PIXELS)
+    for work in works:
+        stream.render(work)
     synthetic = RatioStream(
         StreamConfig(lighting=WARMUP_LIGHT), SyntheticFace(), lambda _: np.ones((9, 16), np.float32), stream.network
     )
@@ -286,4 +322,3 @@ def _warm_up(engine: RatioEngine) -> None:
         synthetic.push(Frame(index, index / 10, rgb))
     for opened in (stream, synthetic):
         opened.close()
-    compile_correction()

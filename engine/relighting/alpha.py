@@ -47,7 +47,7 @@ def alpha_coefficients(rgb: FloatArray, mask: FloatArray) -> FloatArray:
 def alpha_at(coefficients: FloatArray, rgb: FloatArray) -> FloatArray:
     """Apply `coefficients` [H,W,7] to `rgb` [H,W,3] in [0,1]: alpha [H,W] in [0,1]."""
     out = np.empty(rgb.shape[:2], np.float32)
-    _evaluate(coefficients, rgb, out)
+    evaluate(coefficients, rgb, out)
     return out
 
 
@@ -125,7 +125,7 @@ def _solve(front, back, squares, mask, wide, out):  # type: ignore[no-untyped-de
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _evaluate(coefficients, rgb, out):  # type: ignore[no-untyped-def]
+def evaluate(coefficients, rgb, out):  # type: ignore[no-untyped-def]
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             c = coefficients[i, j]

@@ -20,7 +20,9 @@ MOST = 0.75  # largest share of the way to the mean
 EDGE = 2.5  # the coarse picture counts as flat while it varies by less than this many deviations of the noise
 # Noise in code values of 255: below the first none is seen, from the second on all is smoothed.
 SEEN, STRONG = 1.0, 3.0
-NOTHING = np.zeros((4, 0, 0), np.float32)
+# Not empty: numba takes the layout of an empty array for another type, and would compile the pass over pixels once more
+# for it, in the middle of a call.
+NOTHING = np.zeros((4, 2, 2), np.float32)
 MEMORY_S, EVERY_S = 1.0, 0.15
 UNKNOWN = 3.0  # code values, until dark pixels were seen
 DARK, BRIGHT = 10, 140  # code values between which noise is measured: what a light may lift
@@ -119,7 +121,7 @@ def _shares(mean, moments, mask, gain, strength, edge, out):  # type: ignore[no-
 def smoothed_columns(smooth, low, rows):  # type: ignore[no-untyped-def]
     """Return [rows,2]: the pixel columns of a field's rows that are smoothed, first and one past the last.
 
-    `smooth` may be empty; `low` [W] is the cell left of each column.
+    `smooth` may be NOTHING; `low` [W] is the cell left of each column.
     """
     out = np.zeros((rows, 2), np.int64)
     out[:, 0] = low.shape[0]

@@ -16,6 +16,7 @@ from engine.diffusion.latency import DEFAULT_QUALITY
 from engine.errors import EngineError
 from engine.live.controls import EnginePair
 from engine.live.device import DeviceThread
+from engine.precompile import AVATAR, PIXELS, begin, is_begun
 from engine.protocols import Avatar, Engine, Prediction
 from lcvd.errors import WeightsError
 from lcvd.networks.student import least_steps_of, staggered_of
@@ -102,6 +103,8 @@ class Engines:
             self._fallback(self.default)  # warms up in the background, too
             threading.Thread(target=self._watch, name="relight-warm-up", daemon=True).start()
             self.camera_engine = self._first(camera_engines())
+        if is_begun(PIXELS) and "avatar" not in self._devices:  # the first start here: its kernels are missing, too
+            begin(AVATAR)
 
     def _first(self, names: tuple[str, ...]) -> str:
         """Returns the first of `names` that can run; raises what keeps the last from it."""

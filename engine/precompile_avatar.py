@@ -1,0 +1,10 @@
+"""Run as a program, this compiles the avatar engine's kernels (engine.precompile), at the lowest priority."""
+
+import os
+
+from engine import make_engine
+
+if __name__ == "__main__":
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(19)
+    make_engine("avatar").warmup()
