@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.relighting.grid import GRID, WorkingGrid
 from engine.relighting.shading import SourceShade, Surface, shade, source_shade
-from engine.relighting.source_light import RIDGE, SourceLight, ridge_solve
+from engine.relighting.source_light import PRIOR, RIDGE, SourceLight, ridge_solve
 from engine.relighting.surface import BACKGROUND_FW, person_surface
 from engine.surface.head import HeadSurface
 from engine.surface.network import SurfaceNetwork
@@ -101,7 +101,7 @@ def own_light(normal: FloatArray, source: SourceShade, mask: FloatArray) -> Ligh
     weight = mask.ravel() * (0.05 + source.confidence.ravel()) / np.square(np.maximum(level, 0.08))
     weighted = basis * weight[:, None]
     total = weight.sum() * 0.01 + 1e-6
-    fit = ridge_solve(weighted.T @ basis, weighted.T @ level, total * RIDGE)
+    fit = ridge_solve(weighted.T @ basis, weighted.T @ level, total * RIDGE, PRIOR)
     sh = np.repeat((fit / LAMBERT)[:, None], 3, axis=1).astype(np.float32)
     return Lighting("own", (0.0, 0.0, 0.0), (), sh, 0.0, 1.0, Background("keep", 1.0))
 

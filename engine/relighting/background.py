@@ -6,6 +6,8 @@ the room seems to stand in the same light as the person. The gain is a continuou
 are continuous in a light transition, so no transition between two modes jumps.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from engine.relighting.shading import GAMMA_POWER
@@ -21,6 +23,7 @@ _SIDE = 0.64
 _WALL = np.array([[-_SIDE, 0, 0.77], [_SIDE, 0, 0.77], [0, -_SIDE, 0.77], [0, _SIDE, 0.77], [0, 0, 1]], np.float32)
 
 
+@lru_cache(maxsize=64)  # the same for every frame while nobody changes the light
 def background_gain(lighting: Lighting, amount: float) -> FloatArray:
     """Return the gain [3,3] of squared code values: rows are centre, change to the right, change to the top.
 

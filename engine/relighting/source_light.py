@@ -79,7 +79,7 @@ class SourceLight:
         keep = np.exp(-dt_s / MEMORY_S)
         self._normal = keep * self._normal + (1 - keep) * normal
         self._right = keep * self._right + (1 - keep) * right
-        fit = ridge_solve(self._normal, self._right, RIDGE)
+        fit = ridge_solve(self._normal, self._right, RIDGE, PRIOR)
         front = float(FRONT @ fit)
         middle = float(np.median(basis @ fit))
         self.coefficients = (fit / max(0.5 * (front + middle), 0.2)).astype(np.float32)
@@ -168,20 +168,16 @@ def _robust_equations(basis, y, ridge, start):  # type: ignore[no-untyped-def]
         for c in range(9):
             for d in range(c):
                 normal[d, c] = normal[c, d]
-        fit = _ridge_solve(normal, right, ridge, start)
+        fit = ridge_solve(normal, right, ridge, start)
     return normal, right
 
 
-def ridge_solve(
-    normal: NDArray[np.float64], right: NDArray[np.float64], ridge: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the coefficients [9] of the normal equations `normal` [9,9], `right` [9], drawn to `prior` by `ridge`."""
-    return _ridge_solve(normal, right, ridge, PRIOR)
-
-
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _ridge_solve(normal, right, ridge, start):  # type: ignore[no-untyped-def]
-    """Return what the equations give, drawn to `start` [9] by `ridge` [9], which makes the matrix positive definite."""
+def ridge_solve(normal, right, ridge, start):  # type: ignore[no-untyped-def]
+    """Return the coefficients [9] of the normal equations `normal` [9,9], `right` [9], drawn to `start` [9].
+
+    `ridge` [9] says how strongly, and makes the matrix positive definite.
+    """
     count = len(right)
     matrix, x = np.empty((count, count)), np.empty(count)
     for i in range(count):

@@ -148,11 +148,27 @@ def _halved(field):  # type: ignore[no-untyped-def]
 def _outward(mask: FloatArray) -> FloatArray:
     """Return [H,W,3]: the unit direction out of the person (x, y up), and in [0,1] how sharp a contour the cell is."""
     soft = cv2.blur(mask, (3, 3), borderType=cv2.BORDER_REPLICATE)
-    dx = cv2.Sobel(soft, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
-    dy = cv2.Sobel(soft, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
-    size = np.sqrt(dx * dx + dy * dy)
-    scale = 1 / np.maximum(size, 1e-4)
-    return np.stack([-dx * scale, dy * scale, np.minimum(size * 5, 1) ** 2], -1)
+    out = np.empty((*mask.shape, 3), np.float32)
+    _downhill(soft, out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _downhill(field, out):  # type: ignore[no-untyped-def]
+    """Write the direction against the gradient of `field` [H,W] by Sobel's filter, and its size as `_outward` says."""
+    height, width = field.shape
+    one, eighth = np.float32(1.0), np.float32(1 / 8)
+    for i in range(height):
+        up, at, down = field[max(i - 1, 0)], field[i], field[min(i + 1, height - 1)]
+        for j in range(width):
+            k, m = max(j - 1, 0), min(j + 1, width - 1)
+            dx = eighth * ((up[m] - up[k]) + (at[m] - at[k]) + (at[m] - at[k]) + (down[m] - down[k]))
+            dy = eighth * ((down[k] - up[k]) + (down[j] - up[j]) + (down[j] - up[j]) + (down[m] - up[m]))
+            size = np.sqrt(dx * dx + dy * dy)
+            scale = one / max(size, np.float32(1e-4))
+            out[i, j, 0], out[i, j, 1] = -dx * scale, dy * scale
+            sharp = min(np.float32(5.0) * size, one)
+            out[i, j, 2] = sharp * sharp
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")

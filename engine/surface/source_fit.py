@@ -8,10 +8,10 @@ a head, which throws half of it into shadow. What the fit leaves is therefore ke
 from typing import NamedTuple
 
 import cv2
+import numba
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.relighting.source_light import prior, ridge_solve
+from engine.relighting.source_light import PRIOR, ridge_solve
 from engine.surface.crop import SIDE
 from engine.surface.network import HeadLayers
 from lcvd.lighting.sh import sh_basis
@@ -44,8 +44,10 @@ def fitted_light(said: HeadLayers, weight: FloatArray) -> FittedLight:
     normal, log, counts = (layer[STEP // 2 :: STEP, STEP // 2 :: STEP] for layer in (said.normal, said.light, weight))
     log = np.clip(log, DARKEST, BRIGHTEST)
     basis = sh_basis(normal.reshape(-1, 3)).astype(np.float64)
-    fit = _robust_fit(basis, np.exp(log.ravel().astype(np.float64)), counts.ravel().astype(np.float64))
-    left = log - np.log(np.maximum(basis @ fit, LEAST)).astype(np.float32).reshape(log.shape)
+    fit, predicted = _robust_fit(
+        basis, np.exp(log.ravel().astype(np.float64)), counts.ravel().astype(np.float64), PRIOR, RIDGE
+    )
+    left = log - np.log(np.maximum(predicted, LEAST)).astype(np.float32).reshape(log.shape)
     both = cv2.GaussianBlur(np.dstack((left * counts, counts)), (0, 0), BROAD)
     mean = both[..., 0] / np.maximum(both[..., 1], np.float32(1e-2))
     shadow = np.exp(np.sign(mean) * np.maximum(np.abs(mean) - np.float32(PLAIN), 0))
@@ -53,19 +55,46 @@ def fitted_light(said: HeadLayers, weight: FloatArray) -> FittedLight:
     return FittedLight(fit.astype(np.float32), wide)
 
 
-def _robust_fit(
-    basis: NDArray[np.float64], level: NDArray[np.float64], counts: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the coefficients [9] of `basis` [N,9] that explain `level` [N] > 0, each counted by `counts` [N]."""
-    fit, trust = prior().astype(np.float64), counts
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _robust_fit(basis, level, counts, start, ridge):  # type: ignore[no-untyped-def]
+    """Return the coefficients [9] of `basis` [N,9] that explain `level` [N] > 0, each counted by `counts` [N].
+
+    `ridge` [9] draws them to `start` [9].
+    """
+    count, size = basis.shape
+    fit, trust = start.copy(), counts.copy()
+    predicted, error = np.empty(count), np.empty(count)
     certain = counts > 0.3
-    for _ in range(ROUNDS):
-        w = trust / np.square(np.maximum(basis @ fit, LEAST))
-        total = w.sum() + 1e-3
-        weighted = basis * w[:, None]
-        fit = ridge_solve(weighted.T @ basis, weighted.T @ level, total * RIDGE)
-        if certain.any():
-            error = np.abs(level / np.maximum(basis @ fit, LEAST) - 1)
-            u = np.minimum(error / (TUKEY * (1.4826 * np.median(error[certain]) + SPREAD)), 1)
-            trust = counts * np.square(1 - u * u)
-    return fit
+    normal, right = np.empty((size, size)), np.empty(size)
+    for rounds in range(ROUNDS):
+        normal[:], right[:] = 0.0, 0.0
+        total = 1e-3
+        for i in range(count):
+            if trust[i] <= 0:
+                continue
+            at = 0.0
+            for c in range(size):
+                at += basis[i, c] * fit[c]
+            w = trust[i] / max(at, LEAST) ** 2
+            total += w
+            for c in range(size):
+                scaled = w * basis[i, c]
+                right[c] += scaled * level[i]
+                for d in range(c + 1):
+                    normal[c, d] += scaled * basis[i, d]
+        for c in range(size):
+            for d in range(c):
+                normal[d, c] = normal[c, d]
+        fit = ridge_solve(normal, right, total * ridge, start)
+        for i in range(count):
+            predicted[i] = 0.0
+            for c in range(size):
+                predicted[i] += basis[i, c] * fit[c]
+            error[i] = abs(level[i] / max(predicted[i], LEAST) - 1)
+        if rounds == ROUNDS - 1 or not certain.any():
+            continue
+        reach = TUKEY * (1.4826 * np.median(error[certain]) + SPREAD)
+        for i in range(count):
+            u = min(error[i] / reach, 1.0)
+            trust[i] = counts[i] * (1 - u * u) ** 2
+    return fit, predicted

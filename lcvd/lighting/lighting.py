@@ -8,6 +8,7 @@ softness moves the terminator and leaves the exposure. Cast shadows are the engi
 """
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -83,6 +84,7 @@ def shading(lighting: Lighting, normals: ArrayLike) -> FloatArray:
     return np.maximum(out, 0, out=out)
 
 
+@lru_cache(maxsize=64)  # the same for every frame while nobody changes the light
 def pack(lighting: Lighting) -> PackedLighting:
     """Pack the light into arrays of fixed size."""
     directionals = lighting.directionals
