@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def distill(
     config: Annotated[
-        Path, typer.Argument(help="TOML file as of `relight train`, with a [distill] table; see training/configs.")
+        Path, typer.Argument(help="TOML file as of `relight train`, with a \\[distill] table; see training/configs.")
     ],
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Go on from the newest checkpoints, or remove what is there.")
@@ -30,7 +30,7 @@ def distill(
 ) -> None:
     """Teach students of 4, 2 and 1 step, then measure them and their teacher on held-out heads.
 
-    With a table [distill.adversarial] it is one student of one step, taught by a discriminator (docs/distill.md).
+    With a table \\[distill.adversarial] it is one student of one step, taught by a discriminator (docs/distill.md).
     The live engine sees in a student's weights what they are. SIGTERM and Ctrl-C save and end with exit status 0. The
     last line of stdout is one JSON document. Exit status 2: a mistake, a full disk, or numbers that were not finite.
     """

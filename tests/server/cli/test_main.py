@@ -1,13 +1,16 @@
 """The console command: help that reads, errors that name the remedy, and files that come out right."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from engine.passthrough import PassthroughEngine
@@ -35,6 +38,19 @@ def test_help_lists_and_explains_each_command(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
+
+
+def test_no_bracket_of_a_help_is_taken_for_a_style() -> None:
+    """Rich leaves out `[distill]` without a word, where it is not written `\\[distill]`."""
+
+    def told(command: Any) -> list[str]:
+        """Returns what a command and those below it say in brackets, without what is escaped."""
+        texts = [command.help or "", *(getattr(each, "help", None) or "" for each in command.params)]
+        found = [each for text in texts for each in re.findall(r"(?<!\\)\[[a-z/][^\]]*\]", text)]
+        return found + [each for below in getattr(command, "commands", {}).values() for each in told(below)]
+
+    assert set(told(get_command(app))) <= {"[bold]", "[/]"}
+    assert "[distill.adversarial]" in runner.invoke(app, ["distill", "--help"]).output
 
 
 def test_lights_as_json_are_valid_lights() -> None:
