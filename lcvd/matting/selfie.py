@@ -6,7 +6,7 @@ into the square network (256×256) between borders: stretched over either, its e
 the edge band 0.073 against 0.10). The mask covers the frame; edge-aware upsampling is the engine's business.
 """
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import cv2
@@ -30,7 +30,12 @@ class SelfieMatte:
     def __init__(self, *, directory: Path | None = None, cache_dir: Path | None = None, download: bool = True) -> None:
         find = partial(model_path, directory=directory, cache_dir=cache_dir, download=download)
         self._wide = LiteRtNetwork(find("selfie_landscape"))
-        self._square = LiteRtNetwork(find("selfie_square"))
+        self._square_path = find("selfie_square")
+
+    @cached_property
+    def _square(self) -> LiteRtNetwork:
+        """The network of upright frames: 3 MB and 7 ms that most streams need not spend."""
+        return LiteRtNetwork(self._square_path)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> FloatArray:
         """Mask float32 [h,w] of rgb uint8 [H,W,3], 1 = person: [144,256], or [256, ≤256] upright. Raises ShapeError."""

@@ -8,7 +8,7 @@ for an avatar's expression, one frame in which hardly anything changes.
 """
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,7 @@ class MeshTracker:
     ) -> None:
         find = partial(model_path, directory=directory, cache_dir=cache_dir, download=download)
         self._near = BlazeFace.short_range(find("face_detection_short_range"))
-        self._far = BlazeFace.full_range(find("face_detection_full_range"))
+        self._far_path = find("face_detection_full_range")
         # No method of ours: a tracker with others would be in a circle, and its networks stay until Python looks there.
         self._landmarks = partial(_landmarks, LandmarkNetwork(find("face_landmark")))
         self._solver = FaceSolver(smoothing)
@@ -71,6 +71,11 @@ class MeshTracker:
         self._registration = MeshRegistration(face_mesh()) if rests else None
         self._rests = rests
         self.reset()
+
+    @cached_property
+    def _far(self) -> BlazeFace:
+        """The network for faces far away: 7 MB and 25 ms that a stream need not spend while a face is near."""
+        return BlazeFace.full_range(self._far_path)
 
     def reset(self) -> None:
         """Forget the face, the person and the clock."""

@@ -133,12 +133,13 @@ async def _recover(server: Server) -> None:
 
 
 async def _adapt(server: Server) -> None:
-    """Corrects, once a second, what the server knows of its capacity."""
+    """Corrects, once a second, what the server knows of its capacity; gives freed memory back."""
     while True:
         await asyncio.sleep(ADAPT_EVERY_S)
         if server.places.outdated:
             await asyncio.to_thread(server.measure)
         server.adapt()
+        await server.freed_memory.give_back()
 
 
 def uvicorn_config(settings: Settings, app: ASGIApp | None = None, **changes: Any) -> uvicorn.Config:

@@ -14,6 +14,7 @@ from engine import make_engine
 from engine.live.stream import LiveSnapshot
 from engine.protocols import Engine
 from server.errors import Busy, Conflict, NoSession, NotReady
+from server.freed_memory import FreedMemory, malloc_trim
 from server.logs import session_id
 from server.metrics import Load, Metrics
 from server.session.engines import Engines
@@ -44,6 +45,7 @@ class Server:
         self.places = Places(settings)
         self.admission = self.places.admission
         self.lost = LostSessions(settings.resume_s, settings.max_sockets)
+        self.freed_memory = FreedMemory(malloc_trim())
         self.stopping = False
         # One upload at a time: a second of numpy must not starve the pictures.
         self._uploads = ThreadPoolExecutor(1, "relight-upload")
@@ -174,6 +176,7 @@ class Server:
             await session.close()
         finally:
             self.sessions.pop(session.id, None)
+            self.freed_memory.note()
 
     def _end_soon(self, session: Session) -> None:
         task = asyncio.ensure_future(self.end(session))
