@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from engine.bench.throughput import commit, machine, pictures, rss_mb
 from server.cli.bench import parse_size
+from server.freed_memory import EVERY_S
 from server.rtc.bench.loopback import serving
 from server.rtc.bench.loopback_client import Client
 from server.rtc.codecs import tune
@@ -142,7 +143,7 @@ async def until_empty(url: str) -> None:
     deadline_s = time.monotonic() + LEAVE_S
     while healthy(url)["sessions"] and time.monotonic() < deadline_s:
         await asyncio.sleep(0.5)
-    await asyncio.sleep(3)
+    await asyncio.sleep(EVERY_S + 3)  # so that what they held has gone back
 
 
 def plot(minutes: list[dict[str, Any]], path: Path) -> None:
