@@ -1,4 +1,4 @@
-"""Run as a program, this compiles the avatar engine's kernels (engine.precompile), at the lowest priority."""
+"""Run as a program, this compiles the avatar engine's kernels (engine.precompile), giving way to who serves."""
 
 import os
 
@@ -6,5 +6,5 @@ from engine import make_engine
 
 if __name__ == "__main__":
     if hasattr(os, "nice"):  # not on Windows
-        os.nice(19)
+        os.nice(10)
     make_engine("avatar").warmup()

@@ -21,6 +21,7 @@ from engine.protocols import Engine, EngineTraits, Stream
 
 log = logging.getLogger(__name__)
 
+NO_ANSWER = "The engine does not answer; you are seen without the light."
 MAX_LEAKED = 4  # threads left in hanging calls before nothing new is started; one that returns counts no more
 JOIN_S = 2.0
 
@@ -145,7 +146,7 @@ class DeviceThread:
             self._leaked.append(self._thread)
             shared, self._running = self._running, {}
             self._abandoned |= shared.keys()
-            error = EngineError("The engine does not answer; you are seen without the light.")
+            error = EngineError(NO_ANSWER)
             for other, job in shared.items():  # before the new thread starts: it would go on with their streams
                 if other is not lane:
                     other.finish(job.stream, job.work, error, self.clock() - job.since_s)
@@ -249,7 +250,9 @@ class DeviceThread:
             lane, work = self._pending.popitem(last=False)
             self._changed.notify_all()  # the lane may prepare its next frame while this one is rendered
             stream = lane.begin()
-            if stream is not None:
+            if stream is not None and self.too_many_leaks:  # a lane that opened before the last of them was given up
+                lane.finish(stream, work, EngineError(NO_ANSWER), 0.0)
+            elif stream is not None:
                 self._running[lane] = job = _Job(stream, work, self.clock())
                 return lane, job
         return None

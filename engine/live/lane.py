@@ -13,7 +13,7 @@ from typing import Protocol
 from engine.errors import EngineError
 from engine.frames import Frame, Work
 from engine.live.actions import LaneRef
-from engine.live.device import DeviceThread
+from engine.live.device import NO_ANSWER, DeviceThread
 from engine.live.mailbox import Mailbox
 from engine.protocols import Avatar, Stream, StreamConfig
 from engine.stats import Stats
@@ -122,7 +122,7 @@ class Lane:
         while not self._stopped.wait(self._wait_s):
             try:
                 if self.device.too_many_leaks:
-                    raise EngineError("The engine does not answer; you are seen without the light.")
+                    raise EngineError(NO_ANSWER)
                 self._open()
                 while not self.stopped and self._error is None:
                     self._step()

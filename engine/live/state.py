@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from engine.frames import Frame, Work
 from engine.live.actions import Action, Clear, Close, Discard, Feed, LaneRef, Open, Reset, Show
 from engine.live.controls import Controls, Device, EnginePair, Rgb
+from engine.live.device import NO_ANSWER
 from engine.live.face_advice import FaceAdvice, FaceState
 from engine.live.fallback import PORTRAIT, Fallback, stall_of, status_message
 from engine.live.health import BACKOFF_S, EngineState, Health
@@ -19,7 +20,6 @@ from engine.live.output import NEXT_S, Arrivals, OutputFrame
 from engine.live.overlay import Overlay
 
 CAMERA = "camera"  # `showing` while the untouched picture is seen
-NO_ANSWER = "The engine does not answer; you are seen without the light."
 
 
 class StreamState:

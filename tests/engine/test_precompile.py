@@ -96,6 +96,15 @@ def test_a_program_that_fails_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -
     assert not precompile.is_begun("engine.frames")
 
 
+def test_a_slow_program_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(precompile, "_begun", {"slow": slow})
+    assert not precompile.wait_for("slow", 0.01)
+    assert slow.poll() is None
+    precompile._end(slow)
+    assert slow.poll() is not None
+
+
 def test_a_program_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precompile, "_begun", {})
     precompile.begin("engine.frames")

@@ -6,10 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from engine.errors import EngineError
 from engine.frames import Frame, Work
-from engine.live.device import DeviceThread
+from engine.live.device import MAX_LEAKED, DeviceThread
 from engine.protocols import EngineTraits, NextBatch, Stream
-from tests.engine.fakes import DAY, Clock, FakeEngine, FakeStream, live_stream, picture, until
+from tests.engine.fakes import DAY, PATIENCE_S, Clock, FakeEngine, FakeStream, Gate, live_stream, picture, until
 
 
 class BatchingFake(FakeEngine):
@@ -310,6 +311,28 @@ def test_a_step_that_goes_on_is_not_hanging() -> None:
         steps.go()
     until(lambda: done)
     assert not host.hung(lane, clock.now, 0.0)
+    host.close()
+
+
+def test_work_that_waits_while_too_many_calls_hang_is_not_begun() -> None:
+    """A lane may have opened before the last hanging call was given up: its Work fails instead of hanging as well."""
+    gate = Gate()
+    host = DeviceThread(FakeEngine(on_render=gate))
+    assert host.wait_ready(PATIENCE_S)
+    leave = threading.Event()
+    hanging = [threading.Thread(target=leave.wait) for _ in range(MAX_LEAKED)]
+    for thread in hanging:
+        thread.start()
+        host.mark_leaked(thread)
+    gate.shut = True
+    done: list[object] = []
+    host.put(LaneOf(host, done), Work((Frame(0, 0.0, picture(1)),), (None,), (DAY,), payload=0))
+    until(lambda: done)
+    assert isinstance(done[0], EngineError)
+    assert gate.waiting == 0
+    leave.set()
+    for thread in hanging:
+        thread.join()
     host.close()
 
 
