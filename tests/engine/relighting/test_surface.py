@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.relighting.grid import grid_around
-from engine.relighting.surface import BACKGROUND_FW, RELIEF, _halved, person_surface
+from engine.relighting.surface import BACKGROUND_FW, RELIEF, _halved, _outward, person_surface
 from lcvd.face.geometry import picture_normals
 from lcvd.face.neutral import centred_face
 from tests.engine.synthetic_person import moved, person_mask
@@ -113,6 +113,20 @@ def test_tiny_and_huge_faces():
         scaled = ((face.vertices_px - centre) * scale + centre).astype(np.float32)
         s, _, _ = surface(replace(face, vertices_px=scaled, scale_px_per_cm=face.scale_px_per_cm * scale))
         assert all(np.isfinite(layer).all() for layer in s)
+
+
+def test_outward_is_sobel_s_gradient_turned_round() -> None:
+    """The kernel against OpenCV's filter, at an odd size too."""
+    mask = cv2.GaussianBlur(np.random.default_rng(2).uniform(0, 1, (37, 24)).astype(np.float32), (0, 0), 2)
+    soft = cv2.blur(mask, (3, 3), borderType=cv2.BORDER_REPLICATE)
+    dx, dy = (
+        cv2.Sobel(soft, cv2.CV_32F, *order, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
+        for order in ((1, 0), (0, 1))
+    )
+    size = np.hypot(dx, dy)
+    found = _outward(mask)
+    np.testing.assert_allclose(found[..., :2] * np.maximum(size, 1e-4)[..., None], np.dstack((-dx, dy)), atol=1e-6)
+    np.testing.assert_allclose(found[..., 2], np.minimum(5 * size, 1) ** 2, atol=1e-5)
 
 
 def test_halved_is_the_mean_of_four():
