@@ -70,8 +70,7 @@ $(BIN)/python:
 
 # Stamps: a second run installs nothing. The base comes without torch. Versions are those of constraints.txt.
 $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) --no-compile -e .
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # as pip does on one core; a template is no Python
+	$(BIN)/python $(PIP_INSTALL) -e .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
