@@ -5,9 +5,10 @@ module that compiles a part is run as a program: PIXELS beside the first warm-up
 that who chooses an avatar need not wait for a compiler.
 """
 
-import atexit
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ _begun: dict[str, subprocess.Popen[bytes]] = {}
 
 
 def begin(module: str) -> None:
-    """Run `module` in a process that ends as this one does, unless this one is killed; once.
+    """Run `module`, once, in a process that ends when this one does, however that ends.
 
     Where it cannot be run, its kernels are compiled by whoever needs them.
     """
@@ -25,11 +26,21 @@ def begin(module: str) -> None:
         return
     none = subprocess.DEVNULL
     try:
-        process = subprocess.Popen([sys.executable, "-m", module], stdin=none, stdout=none, stderr=none)
+        _begun[module] = subprocess.Popen(
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=none, stderr=none
+        )
     except OSError:
         return
-    _begun[module] = process
-    atexit.register(_end, process)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that began it has ended, which closes the other end of stdin."""
+
+    def watch() -> None:
+        os.read(0, 1)  # without a lock of sys.stdin, which would be missed at the end
+        os._exit(1)
+
+    threading.Thread(target=watch, name="relight-parent", daemon=True).start()
 
 
 def is_begun(module: str) -> bool:
@@ -39,12 +50,16 @@ def is_begun(module: str) -> bool:
 
 def wait_for(module: str, seconds: float = PATIENCE_S) -> bool:
     """Wait for the end of `module` where it was begun, up to `seconds`. Returns whether it compiled everything."""
-    if module not in _begun:
+    process = _begun.get(module)
+    if process is None:
         return False
     try:
-        return _begun[module].wait(seconds) == 0
+        status = process.wait(seconds)
     except subprocess.TimeoutExpired:  # a busy machine: what is missing is compiled twice
         return False
+    if process.stdin is not None:
+        process.stdin.close()
+    return status == 0
 
 
 def compiles(kernel: Any, call: Callable[[], object]) -> bool:
@@ -52,9 +67,3 @@ def compiles(kernel: Any, call: Callable[[], object]) -> bool:
     before = len(kernel.stats.cache_misses)
     call()
     return len(kernel.stats.cache_misses) > before
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
-        process.wait()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from engine.precompile import end_with_parent
 from engine.relighting.alpha import coarse_size
 from engine.relighting.apply import apply_gain
 from engine.relighting.background import background_gain
@@ -41,4 +42,5 @@ def compile_pixels() -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     compile_pixels()

@@ -101,8 +101,28 @@ def test_a_slow_program_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(precompile, "_begun", {"slow": slow})
     assert not precompile.wait_for("slow", 0.01)
     assert slow.poll() is None
-    precompile._end(slow)
-    assert slow.poll() is not None
+    slow.kill()
+    slow.wait()
+
+
+def test_a_program_ends_with_the_one_that_began_it() -> None:
+    """Also where that one is killed, which runs nothing at its exit."""
+    child = (
+        "import time; from engine.precompile import end_with_parent; end_with_parent();"
+        "print(1, flush=True); time.sleep(60)"
+    )
+    parent = (
+        "import subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE)\n"
+        "time.sleep(60)"
+    )
+    began = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT, stdout=subprocess.PIPE)
+    assert began.stdout is not None
+    assert began.stdout.readline() == b"1\n"
+    began.kill()
+    began.wait()
+    assert began.stdout.read() == b""  # the child had it, too: it has ended
+    began.stdout.close()
 
 
 def test_a_program_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
