@@ -5,6 +5,7 @@ module that compiles a part is run as a program: PIXELS beside the first warm-up
 that who chooses an avatar need not wait for a compiler.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -25,12 +26,10 @@ def begin(module: str) -> None:
     if module in _begun:
         return
     none = subprocess.DEVNULL
-    try:
+    with contextlib.suppress(OSError):
         _begun[module] = subprocess.Popen(
             [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=none, stderr=none
         )
-    except OSError:
-        return
 
 
 def end_with_parent() -> None:

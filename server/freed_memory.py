@@ -1,7 +1,7 @@
-"""FreedMemory gives the system back what participants who left have held, 25 MB to 45 MB each.
+"""FreedMemory gives the system back what participants who left have held, 43 MB each.
 
 glibc keeps freed pieces for the next who comes: after twenty at once a process stayed at 1.3 GB that needs 0.26. Its
-`malloc_trim` takes 5 ms for one participant and 100 ms for twenty, so it runs on a thread, and not for each of many.
+`malloc_trim` takes 100 ms then, so it runs on a thread, and not for each of many.
 """
 
 import asyncio

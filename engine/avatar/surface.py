@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.relighting.grid import GRID, WorkingGrid
+from engine.relighting.least_squares import ridge_solve
 from engine.relighting.shading import SourceShade, Surface, shade, source_shade
-from engine.relighting.source_light import PRIOR, RIDGE, SourceLight, ridge_solve
+from engine.relighting.source_light import PRIOR, RIDGE, SourceLight
 from engine.relighting.surface import BACKGROUND_FW, person_surface
 from engine.surface.head import HeadSurface
 from engine.surface.network import SurfaceNetwork

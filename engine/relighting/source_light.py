@@ -11,10 +11,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.relighting.least_squares import normal_equations, predict, ridge_solve
 from lcvd.face.geometry import picture_normals
 from lcvd.lighting.colour import LUMA_B, LUMA_G, LUMA_R
 from lcvd.lighting.sh import Y00, Y1, Y2, Y20, sh_basis
-from lcvd.positive_solve import positive_solve
 from lcvd.types import Face, FloatArray, MeshTopology
 
 MEMORY_S = 0.32  # time constant: a factor of 0.9 a frame at 30 fps
@@ -146,44 +146,16 @@ def _robust_equations(basis, y, ridge, start):  # type: ignore[no-untyped-def]
     # The first weights come from the prior, because plain least squares would already fit a beard.
     fit = np.median(y) * start
     for rounds in range(ROUNDS + 1):
+        predict(basis, fit, size)
         for i in range(count):
-            predicted = 0.0
-            for c in range(9):
-                predicted += basis[i, c] * fit[c]
-            size[i] = abs(y[i] - predicted)
+            size[i] = abs(y[i] - size[i])
         reach = TUKEY * (1.4826 * np.median(size) + 0.02)
         for i in range(count):
             u = min(size[i] / reach, 1.0)
             # Bright skin is no more reliable than dark skin.
-            weight[i] = (1 - u * u) ** 2 / (0.3 + y[i])
+            weight[i] = (1 - u * u) ** 2 / (0.3 + y[i]) / count
         if rounds == ROUNDS:
             break
-        normal[:], right[:] = 0.0, 0.0
-        for i in range(count):
-            for c in range(9):
-                scaled = weight[i] * basis[i, c] / count
-                right[c] += scaled * y[i]
-                for d in range(c + 1):
-                    normal[c, d] += scaled * basis[i, d]
-        for c in range(9):
-            for d in range(c):
-                normal[d, c] = normal[c, d]
+        normal_equations(basis, y, weight, normal, right)
         fit = ridge_solve(normal, right, ridge, start)
     return normal, right
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def ridge_solve(normal, right, ridge, start):  # type: ignore[no-untyped-def]
-    """Return the coefficients [9] of the normal equations `normal` [9,9], `right` [9], drawn to `start` [9].
-
-    `ridge` [9] says how strongly, and makes the matrix positive definite.
-    """
-    count = len(right)
-    matrix, x = np.empty((count, count)), np.empty(count)
-    for i in range(count):
-        for j in range(count):
-            matrix[i, j] = normal[i, j]
-        matrix[i, i] += ridge[i]
-        x[i] = right[i] + ridge[i] * start[i]
-    positive_solve(matrix, x)
-    return x

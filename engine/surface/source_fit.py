@@ -11,7 +11,8 @@ import cv2
 import numba
 import numpy as np
 
-from engine.relighting.source_light import PRIOR, ridge_solve
+from engine.relighting.least_squares import normal_equations, predict, ridge_solve
+from engine.relighting.source_light import PRIOR
 from engine.surface.crop import SIDE
 from engine.surface.network import HeadLayers
 from lcvd.lighting.sh import sh_basis
@@ -59,42 +60,25 @@ def fitted_light(said: HeadLayers, weight: FloatArray) -> FittedLight:
 def _robust_fit(basis, level, counts, start, ridge):  # type: ignore[no-untyped-def]
     """Return the coefficients [9] of `basis` [N,9] that explain `level` [N] > 0, each counted by `counts` [N].
 
-    `ridge` [9] draws them to `start` [9].
+    Returned as well: what they give, [N]. `ridge` [9] draws them to `start` [9].
     """
     count, size = basis.shape
-    fit, trust = start.copy(), counts.copy()
+    trust, weight = counts.copy(), np.empty(count)
     predicted, error = np.empty(count), np.empty(count)
-    certain = counts > 0.3
     normal, right = np.empty((size, size)), np.empty(size)
-    for rounds in range(ROUNDS):
-        normal[:], right[:] = 0.0, 0.0
-        total = 1e-3
+    certain = counts > 0.3
+    predict(basis, start, predicted)
+    for _ in range(ROUNDS):
         for i in range(count):
-            if trust[i] <= 0:
-                continue
-            at = 0.0
-            for c in range(size):
-                at += basis[i, c] * fit[c]
-            w = trust[i] / max(at, LEAST) ** 2
-            total += w
-            for c in range(size):
-                scaled = w * basis[i, c]
-                right[c] += scaled * level[i]
-                for d in range(c + 1):
-                    normal[c, d] += scaled * basis[i, d]
-        for c in range(size):
-            for d in range(c):
-                normal[d, c] = normal[c, d]
-        fit = ridge_solve(normal, right, total * ridge, start)
+            weight[i] = trust[i] / max(predicted[i], LEAST) ** 2
+        normal_equations(basis, level, weight, normal, right)
+        fit = ridge_solve(normal, right, (weight.sum() + 1e-3) * ridge, start)
+        predict(basis, fit, predicted)
         for i in range(count):
-            predicted[i] = 0.0
-            for c in range(size):
-                predicted[i] += basis[i, c] * fit[c]
             error[i] = abs(level[i] / max(predicted[i], LEAST) - 1)
-        if rounds == ROUNDS - 1 or not certain.any():
-            continue
-        reach = TUKEY * (1.4826 * np.median(error[certain]) + SPREAD)
-        for i in range(count):
-            u = min(error[i] / reach, 1.0)
-            trust[i] = counts[i] * (1 - u * u) ** 2
+        if certain.any():
+            reach = TUKEY * (1.4826 * np.median(error[certain]) + SPREAD)
+            for i in range(count):
+                u = min(error[i] / reach, 1.0)
+                trust[i] = counts[i] * (1 - u * u) ** 2
     return fit, predicted

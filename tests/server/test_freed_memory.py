@@ -1,14 +1,7 @@
 """Memory goes back to the system after somebody left, and not for each of many."""
 
 from server.freed_memory import EVERY_S, FreedMemory, malloc_trim
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.engine.fakes import Clock
 
 
 async def test_memory_goes_back_once_after_many_left() -> None:
@@ -20,15 +13,15 @@ async def test_memory_goes_back_once_after_many_left() -> None:
 
     clock = Clock()
     memory = FreedMemory(trim, clock)
-    clock.now_s += EVERY_S
+    clock.now += EVERY_S
     assert not await memory.give_back()  # nobody left
     memory.note()
     memory.note()
     assert await memory.give_back()
     memory.note()
-    clock.now_s += 0.9 * EVERY_S
+    clock.now += 0.9 * EVERY_S
     assert not await memory.give_back()  # too soon
-    clock.now_s += 0.1 * EVERY_S
+    clock.now += 0.1 * EVERY_S
     assert await memory.give_back()
     assert not await memory.give_back()
     assert asked == [0, 0]
@@ -38,7 +31,7 @@ async def test_without_glibc_nothing_happens() -> None:
     clock = Clock()
     memory = FreedMemory(None, clock)
     memory.note()
-    clock.now_s += EVERY_S
+    clock.now += EVERY_S
     assert not await memory.give_back()
 
 
