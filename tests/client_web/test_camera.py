@@ -46,8 +46,7 @@ def test_the_control_page_shows_the_picture_and_moves_the_light(page: Page, comm
     page.goto(command.url)
     expect(page.locator("#preview")).to_be_visible()
     expect(page.locator("#status-text")).to_have_text("Live")
-    width = page.wait_for_function("document.querySelector('#preview').naturalWidth || 0").json_value()
-    assert width == 480
+    expect(page.locator("#preview")).to_have_js_property("naturalWidth", 480)
     expect(page.locator("#output")).to_have_text("640 × 480 · passthrough")
     checked = page.locator(".tile[aria-checked=true]")
     expect(checked).to_have_attribute("data-light", "loop-left")
