@@ -94,7 +94,7 @@ _NEEDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (H264Encoder, ("encode", "pack", "_packetize", "_split_bitstream", "target_bitrate")),
     (Vp8Decoder, ("decode",)),
     (H264Decoder, ("decode",)),
-    (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet", "_send_rtcp")),
+    (RTCRtpSender, ("_next_encoded_frame", "_send_keyframe", "_handle_rtcp_packet", "_send_rtcp", "_retransmit")),
     (RTCRtpReceiver, ("receive", "_handle_rtcp_packet", "_handle_rtp_packet", "_send_rtcp_pli")),
     (OpusEncoder, ("encode", "pack")),
     (Connection, ("query_consent", "data_received", "build_request", "get_component_candidates")),
@@ -131,7 +131,7 @@ _PRIVATE: tuple[tuple[type, tuple[str, ...]], ...] = (
     (RTCDtlsTransport, ("__local_certificate", "__rx_bytes", "__rx_packets")),
     (HeaderExtensionsMap, ("__ids",)),
     (RTCIceTransport, ("__iceGatherer", "__monitor_task")),
-    (RTCRtpSender, ("__encoder", "__rtp_timestamp", "__rtp_header_extensions_map")),
+    (RTCRtpSender, ("__encoder", "__rtp_history", "__rtp_timestamp", "__rtp_header_extensions_map")),
 )
 
 

@@ -236,7 +236,7 @@ class LiveReceiver(RTCRtpReceiver):
             error: threading.Event = getattr(self, "_RTCRtpReceiver__decoder_error")  # noqa: B009
             self._frames = self._RTCRtpReceiver__decoder_queue = BoundedDecoderQueue(error)
             estimator: Any = getattr(self, "_RTCRtpReceiver__remote_bitrate_estimator")  # noqa: B009
-            estimator.rate_control = UplinkRate()
+            self._uplink = estimator.rate_control = UplinkRate()
             self._nacks: RepeatedNacks | None = RepeatedNacks()
             self._RTCRtpReceiver__nack_generator = self._nacks
         else:
@@ -265,6 +265,7 @@ class LiveReceiver(RTCRtpReceiver):
         if self._nacks is None:
             return
         jitter: PromptJitterBuffer = getattr(self, "_RTCRtpReceiver__jitter_buffer")  # noqa: B009
+        self._uplink.full = self._nacks.full
         if self._nacks.give_up():
             jitter.give_up()
         if jitter.broken_s is not None and time.monotonic() - self._asked_s > KEYFRAME_EVERY_S and jitter.ssrc:

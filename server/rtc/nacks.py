@@ -16,6 +16,9 @@ from aiortc.utils import uint16_add, uint16_gt
 FIRST_PAUSE_S = 0.08  # longer than the way there and back on most networks; senders ignore what comes sooner
 PAUSE_GROWTH = 1.5
 GIVE_UP_S = 0.5
+QUEUE_S, MANY = 0.15, 10  # packets that come so much later than others did, and so many lost: the line is full
+SHORTEST_FOR_S = 5.0  # then the shortest delay is looked for anew: clocks drift, and ways change
+CLOCK_RATE = 90_000  # of all video (RFC 3551, 5)
 
 
 @dataclass(slots=True)
@@ -32,6 +35,8 @@ class RepeatedNacks:
         self.missing: set[int] = set()
         self._clock = clock
         self._newest: int | None = None
+        self._delay = RelativeDelay()
+        self.full = False  # the line: nothing is asked for until its queue is gone
         self._waiting: dict[int, _Missing] = {}
 
     def add(self, packet: Any) -> bool:
@@ -44,8 +49,13 @@ class RepeatedNacks:
             for back in range(min(gap, RTP_HISTORY_SIZE), 0, -1):
                 self._waiting[uint16_add(number, -back)] = _Missing(now_s, now_s)
             self._newest = number
+            queues = self._delay.beyond(now_s, packet.timestamp) > QUEUE_S
+            self.full = queues and (self.full or len(self._waiting) >= MANY)
         else:
             self._waiting.pop(number, None)
+        if self.full:
+            self.missing.clear()
+            return False
         if not self._waiting:
             self.missing.clear()
             return False
@@ -60,7 +70,30 @@ class RepeatedNacks:
         """Forgets every missing packet where one is overdue; returns True then."""
         if not self._waiting:
             return False
+        if self.full:
+            self._waiting.clear()
+            return True
         overdue = any(self._clock() - each.since_s > GIVE_UP_S for each in self._waiting.values())
         if overdue:
             self._waiting.clear()
         return overdue
+
+
+class RelativeDelay:
+    """Says by packets' timestamps how much later they come than the earliest of the last seconds did."""
+
+    def __init__(self) -> None:
+        self._begun_s = float("-inf")  # when the shortest was looked for anew
+        self._shortest_s = self._before_s = float("inf")  # since then, and in the time before
+        self._timestamp: int | None = None  # of the newest packet, without its turns at 2³²
+
+    def beyond(self, now_s: float, timestamp: int) -> float:
+        """Takes a packet that comes now; returns the seconds."""
+        if self._timestamp is None:
+            self._timestamp = timestamp
+        self._timestamp += (timestamp - self._timestamp + 2**31) % 2**32 - 2**31
+        delay_s = now_s - self._timestamp / CLOCK_RATE
+        if now_s - self._begun_s > SHORTEST_FOR_S:
+            self._begun_s, self._before_s, self._shortest_s = now_s, self._shortest_s, delay_s
+        self._shortest_s = min(self._shortest_s, delay_s)
+        return delay_s - min(self._shortest_s, self._before_s)

@@ -20,6 +20,9 @@ RISES_S = 1.0  # it rises while it rose so short a time ago
 TRY_RATIO = 2.0  # one that is followed: `server.rtc.pictures.encoders` rises in steps of 1.35, every 4 s at most
 FIRST_CALM_S, LONGEST_CALM_S = 4.0, 32.0  # without loss or a falling estimate, before more is tried
 CONGESTED = 0.9  # an estimate below that share of what was sent: libwebrtc's own fall is to 0.85 of what came
+PAUSE_S = 0.25  # without a picture
+BEGIN_RATIO = 0.8  # of an estimate that falls in one: it is on its way down
+MEASURED_S = 1.5  # so long before an estimate comes begins the second of which it is made
 SETTLE_S = 1.5  # after a cut the packets lost are still those sent before it
 QUEUE_S = 0.15  # a way so much longer than the shortest has a queue
 MOST_PICTURES = 150  # that count as one second's
@@ -33,12 +36,16 @@ class PathRate:
         self._clock = clock
         self._remb: int | None = None  # the estimate, as far as it tells of a limit
         self._said: int | None = None  # the estimate as it came
+        self._sent_s = float("inf")  # when the last picture was sent,
+        self._said_when_sent: int | None = None  # and the estimate then
+        self._resumed_s = float("-inf")  # when pictures went on after a pause
         self._rose_s = float("-inf")  # when that was higher than before
         self._limit: float | None = None  # by loss
         self._cut_s = float("-inf")  # when that was lowered
         self._tried = 0.0  # a rate above the estimate
         self._calm_since_s = self._judged_s = clock()
         self._lost = self._expected = 0  # since the last verdict
+        self.way_s: float | None = None  # there and back, as the last report told it
         self._shortest_s, self._queues = float("inf"), False
         self._pictures: deque[tuple[float, int]] = deque(maxlen=MOST_PICTURES)  # of a second: when, and bytes
         self._calm_s = FIRST_CALM_S
@@ -53,10 +60,15 @@ class PathRate:
 
     def sent(self, size: int) -> None:
         """Counts a picture of `size` bytes that is sent now."""
-        self._pictures.append((self._clock(), size))
+        now_s = self._clock()
+        if now_s - self._sent_s > PAUSE_S:
+            self._resumed_s = now_s
+        self._pictures.append((now_s, size))
+        self._sent_s, self._said_when_sent = now_s, self._said
 
     def way(self, there_and_back_s: float) -> None:
         """Takes the time of a packet's way there and back: beyond the shortest there is a queue."""
+        self.way_s = there_and_back_s
         self._shortest_s = min(self._shortest_s, there_and_back_s)
         self._queues = there_and_back_s > self._shortest_s + QUEUE_S
 
@@ -70,14 +82,24 @@ class PathRate:
 
     def remb(self, bitrate: int, target: int) -> None:
         """Takes the receiver's estimate, bits a second, while the encoder may use `target`."""
+        now_s = self._clock()
         if bitrate == self._said:
             return  # reports repeat themselves
+        pauses = now_s - self._sent_s > PAUSE_S
+        if pauses and self._said_when_sent and bitrate < FALL_RATIO * self._said_when_sent:
+            # The participant's own pictures do not come, so none are sent, and no estimate is below what is. But the
+            # line is full, and the next picture is a key frame.
+            self._said = bitrate
+            self._remb = min(round(BEGIN_RATIO * bitrate), self._remb or bitrate)
+            self._trouble()
+            return
         said, self._said = self._said or bitrate, bitrate
-        self._rose_s = self._clock() if said < bitrate < JUMP_RATIO * said else float("-inf")
+        self._rose_s = now_s if said < bitrate < JUMP_RATIO * said else float("-inf")
         # An estimate that rises is only slow: on a network that is full it would not, but for a moment. One that jumps
         # was measured anew.
-        rises = self._clock() - self._rose_s < RISES_S and not self._queues
-        if rises or bitrate >= CONGESTED * self._sent_bps():
+        rises = now_s - self._rose_s < RISES_S and not self._queues
+        of_pause = now_s - self._resumed_s < MEASURED_S
+        if rises or of_pause or bitrate >= CONGESTED * self._sent_bps():
             bitrate = max(bitrate, target if self._remb is None else self._remb)
         if self._remb is not None and bitrate < FALL_RATIO * self._remb:
             self._trouble()

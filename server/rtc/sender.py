@@ -14,6 +14,7 @@ from typing import Any
 from aiortc.rtcrtpsender import RTCRtpSender
 from aiortc.rtp import (
     RTCP_PSFB_APP,
+    RTP_HISTORY_SIZE,
     AnyRtcpPacket,
     RtcpPsfbPacket,
     RtcpReceiverInfo,
@@ -29,6 +30,7 @@ from server.rtc.path_rate import PathRate
 from server.rtc.pictures.codec_timer import CodecTimer, codec_of, untimed
 from server.rtc.pictures.encoders import LiveEncoder
 from server.rtc.playout_delay import PromptExtensions
+from server.rtc.resends import Resends
 
 MAX_EXPECTED = 1 << 16  # packets between two reports
 NTP_TO_UNIX_S = 2_208_988_800
@@ -45,6 +47,7 @@ class LiveSender(RTCRtpSender):
         self._origin: int | None = None
         self._clock_rate = 0
         self._path = PathRate()
+        self._resends = Resends()
         self._reported: tuple[int, int] | None = None  # by the receiver last: lost in all, highest sequence number
         self.media_s: MediaClock | None = None  # of the track; None: reports are aiortc's
         self.on_coded: CodecTimer = untimed
@@ -57,6 +60,14 @@ class LiveSender(RTCRtpSender):
         super()._send_keyframe()
         if isinstance(self.track, EncodedTrack):
             self.track.request_keyframe()
+
+    async def _retransmit(self, sequence_number: int) -> None:
+        kept = self._RTCRtpSender__rtp_history.get(sequence_number % RTP_HISTORY_SIZE)  # type: ignore[attr-defined]
+        target = self._target_bps()
+        if kept is None or kept.sequence_number != sequence_number or target is None:
+            return  # too old, or no video
+        if self._resends.admit(sequence_number, len(kept.payload), target, self._path.way_s):
+            await super()._retransmit(sequence_number)
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         is_app = isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP

@@ -296,7 +296,9 @@ def test_a_stale_estimate_is_tried_and_one_that_falls_is_obeyed() -> None:
 
     def calm(seconds: float) -> None:
         for _ in range(round(seconds)):
-            clock.now += 1
+            for _ in range(10):
+                clock.now += 0.1
+                rate.sent(1000)
             rate.loss(0, 100, 120_000)
 
     remb(50_000)
