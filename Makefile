@@ -14,16 +14,19 @@ COVERED ?= engine
 # Tests of code that no clock judges: they run beside the browser's, in the time that these leave over. What is not named
 # here runs after them, three files at once: much of it waits for timers and sockets.
 UNHURRIED := tests/training tests/engine/backends tests/engine/offline tests/engine/ratio tests/engine/avatar
+# Two browsers, a meeting's server and ours want both cores: these run alone.
+ALONE := tests/client_web/test_meetings.py
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadfile
 
-.PHONY: serve test test-browser test-unhurried unhurried test-rest kernels check types-web format coverage lock browser extension ffmpeg coturn clean
+.PHONY: serve test test-browser test-alone test-unhurried unhurried test-rest kernels check types-web format coverage lock browser extension ffmpeg coturn clean
 
 serve: $(VENV)/.base ## start the server on http://localhost:8080
 	@$(BIN)/relight serve
 
 test: $(VENV)/.test browser ffmpeg coturn kernels ## run everything that needs no GPU, real browser included
 	@status=0; $(MAKE) --no-print-directory -k -j 2 test-browser test-unhurried || status=1; \
+	$(MAKE) --no-print-directory test-alone || status=1; \
 	$(MAKE) --no-print-directory test-rest || status=1; exit $$status
 
 # Once, and on both cores: else each of the first tests would wait for a compiler of its own.
@@ -31,7 +34,10 @@ kernels: $(VENV)/.test ## compile the CPU engines' kernels
 	@$(BIN)/python -c "from engine import make_engine; [make_engine(name).warmup() for name in ('ratio', 'avatar')]"
 
 test-browser:
-	@$(PYTEST) tests/client_web
+	@$(PYTEST) tests/client_web --ignore=$(ALONE)
+
+test-alone:
+	@$(PYTEST) $(ALONE)
 
 # At the lowest priority, since the browser needs a frame rate. Linux shares a core evenly among sessions, however nice one
 # of them is, and Chromium has sessions of its own: these tests get one too, and the session is made nice. Shown when it is

@@ -36,7 +36,7 @@ def follows_the_key(shown: Picture, extension: Extension) -> None:
     """The brighter side of the face at the far side is the one that the popup's light is on."""
     for light, sign in ((LEFT, 1), (RIGHT, -1), (LEFT, 1)):
         extension.choose(light)
-        assert shown.settle(lambda sign=sign: sign * shown.lean(), lambda lean: lean > 0.06, 40) > 0.06, light
+        assert shown.settle(lambda sign=sign: sign * shown.lean(), lambda lean: lean > 0.06, 80) > 0.06, light
 
 
 def participants(page: Page, serving: Serving) -> float:
