@@ -345,8 +345,15 @@ async def test_no_face_and_ten_faces_keep_a_calm_picture(portrait: np.ndarray, f
     async with running(engine="ratio") as server, Participant(server.ws) as tab:
         await tab.ask(type="set_light", preset="split-left")
         await tab.offer(camera)
-        stats = await tab.wait(type="stats", face=expected, timeout_s=30)
-        assert stats["engine"]["state"] == "ok"
+
+        def well() -> bool:
+            """Tells whether the face was seen by an engine that keeps up; a busy machine may take a moment to."""
+            return any(
+                said["type"] == "stats" and (said["face"], said["engine"]["state"]) == (expected, "ok")
+                for said in tab.inbox
+            )
+
+        await tab.until(well, what=f"stats with face {expected} and engine ok")
         shown = (await tab.pictures(3))[-1]
         assert shown.shape == crowd.shape
 
