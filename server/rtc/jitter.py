@@ -25,6 +25,7 @@ from server.rtc.intake import Intake
 from server.rtc.nacks import RepeatedNacks
 from server.rtc.pictures.picture_cap import CapSource, PictureCap, uncapped
 from server.rtc.transport.dtls import LiveDtlsTransport
+from server.rtc.transport.rtp import ticks_between
 from server.rtc.uplink_rate import UplinkRate
 
 MAX_QUEUED_FRAMES = 8  # before the decoder: a quarter of a second; beyond it, start again at a key frame
@@ -307,5 +308,5 @@ class LiveReceiver(RTCRtpReceiver):
         codec: Any = getattr(self, "_RTCRtpReceiver__codecs").get(jitter.payload_type)  # noqa: B009
         if mapper._last is None or codec is None:
             return None
-        ahead = (rtp - mapper._last + 2**31) % 2**32 - 2**31
+        ahead = ticks_between(mapper._last, rtp)
         return float(mapper._last - mapper._origin + ahead) / codec.clockRate

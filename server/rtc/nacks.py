@@ -13,10 +13,13 @@ from typing import Any
 from aiortc.rtp import RTP_HISTORY_SIZE
 from aiortc.utils import uint16_add, uint16_gt
 
+from server.rtc.path_rate import QUEUE_S
+from server.rtc.transport.rtp import ticks_between
+
 FIRST_PAUSE_S = 0.08  # longer than the way there and back on most networks; senders ignore what comes sooner
 PAUSE_GROWTH = 1.5
 GIVE_UP_S = 0.5
-QUEUE_S, MANY = 0.15, 10  # packets that come so much later than others did, and so many lost: the line is full
+MANY = 10  # packets lost while others come later by QUEUE_S than they did: the line is full
 SHORTEST_FOR_S = 5.0  # then the shortest delay is looked for anew: clocks drift, and ways change
 CLOCK_RATE = 90_000  # of all video (RFC 3551, 5)
 
@@ -53,10 +56,7 @@ class RepeatedNacks:
             self.full = queues and (self.full or len(self._waiting) >= MANY)
         else:
             self._waiting.pop(number, None)
-        if self.full:
-            self.missing.clear()
-            return False
-        if not self._waiting:
+        if self.full or not self._waiting:
             self.missing.clear()
             return False
         self.missing = {number for number, each in self._waiting.items() if each.due_s <= now_s}
@@ -67,20 +67,20 @@ class RepeatedNacks:
         return bool(self.missing)
 
     def give_up(self) -> bool:
-        """Forgets every missing packet where one is overdue; returns True then."""
+        """Forgets every missing packet where one is overdue, or the line is full; returns True then."""
         if not self._waiting:
             return False
-        if self.full:
+        hopeless = self.full or any(self._clock() - each.since_s > GIVE_UP_S for each in self._waiting.values())
+        if hopeless:
             self._waiting.clear()
-            return True
-        overdue = any(self._clock() - each.since_s > GIVE_UP_S for each in self._waiting.values())
-        if overdue:
-            self._waiting.clear()
-        return overdue
+        return hopeless
 
 
 class RelativeDelay:
-    """Says by packets' timestamps how much later they come than the earliest of the last seconds did."""
+    """Says by packets' timestamps how much later they come than the earliest of the last seconds did.
+
+    Sound's `ArrivalLine` takes lateness that lasts half a second for another way; here it is the queue.
+    """
 
     def __init__(self) -> None:
         self._begun_s = float("-inf")  # when the shortest was looked for anew
@@ -91,7 +91,7 @@ class RelativeDelay:
         """Takes a packet that comes now; returns the seconds."""
         if self._timestamp is None:
             self._timestamp = timestamp
-        self._timestamp += (timestamp - self._timestamp + 2**31) % 2**32 - 2**31
+        self._timestamp += ticks_between(self._timestamp, timestamp)
         delay_s = now_s - self._timestamp / CLOCK_RATE
         if now_s - self._begun_s > SHORTEST_FOR_S:
             self._begun_s, self._before_s, self._shortest_s = now_s, self._shortest_s, delay_s

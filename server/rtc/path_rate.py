@@ -85,15 +85,14 @@ class PathRate:
         now_s = self._clock()
         if bitrate == self._said:
             return  # reports repeat themselves
+        said, self._said = self._said or bitrate, bitrate
         pauses = now_s - self._sent_s > PAUSE_S
         if pauses and self._said_when_sent and bitrate < FALL_RATIO * self._said_when_sent:
             # The participant's own pictures do not come, so none are sent, and no estimate is below what is. But the
             # line is full, and the next picture is a key frame.
-            self._said = bitrate
             self._remb = min(round(BEGIN_RATIO * bitrate), self._remb or bitrate)
             self._trouble()
             return
-        said, self._said = self._said or bitrate, bitrate
         self._rose_s = now_s if said < bitrate < JUMP_RATIO * said else float("-inf")
         # An estimate that rises is only slow: on a network that is full it would not, but for a moment. One that jumps
         # was measured anew.

@@ -5,6 +5,7 @@ several times, and the answers then fill the line: no new picture gets through. 
 already is not sent again, and all of them together get a share of the bit rate. No sockets; the clock is an argument.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -20,8 +21,7 @@ class Resends:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sent_s: dict[int, float] = {}  # sequence number → when it was sent again
-        self._saved_bits: float | None = None
-        self._counted_s = 0.0
+        self._saved_bits, self._counted_s = math.inf, clock()
 
     def admit(self, number: int, size: int, target_bps: int, way_s: float | None) -> bool:
         """Returns True where packet `number` of `size` bytes is to be sent again now, and counts it.
@@ -31,9 +31,9 @@ class Resends:
         now_s = self._clock()
         if now_s - self._sent_s.get(number, float("-inf")) < (UNKNOWN_WAY_S if way_s is None else way_s):
             return False
-        most = SHARE * target_bps * SAVED_S
-        saved = most if self._saved_bits is None else self._saved_bits + SHARE * target_bps * (now_s - self._counted_s)
-        self._saved_bits, self._counted_s = min(most, saved), now_s
+        share_bps = SHARE * target_bps
+        saved = self._saved_bits + share_bps * (now_s - self._counted_s)
+        self._saved_bits, self._counted_s = min(share_bps * SAVED_S, saved), now_s
         if self._saved_bits < 8 * size:
             return False
         self._saved_bits -= 8 * size

@@ -33,6 +33,11 @@ def current_ntp_time() -> int:
     return (seconds + NTP_TO_UNIX_S) << 32 | (ns << 32) // NS
 
 
+def ticks_between(earlier: int, later: int) -> int:
+    """Returns the ticks from one RTP timestamp to another, which turn over at 2^32: negative where that is before."""
+    return (later - earlier + 2**31) % 2**32 - 2**31
+
+
 class LiveExtensions(HeaderExtensionsMap):
     """aiortc's map between header extensions and bytes; `always` are extensions that it adds to every packet."""
 
