@@ -71,7 +71,8 @@ class LiveDtlsTransport(RTCDtlsTransport):
         await self._start(remoteParameters)
         datagrams = self.transport._connection._queue
         if self._state == State.CONNECTED and isinstance(datagrams, Datagrams):
-            datagrams.take = self._take_rtp
+            # Not before the connection has registered its receivers, which it does at once.
+            asyncio.get_running_loop().call_soon(datagrams.hand_over, self._take_rtp)
 
     def _take_rtp(self, data: bytes) -> None:
         if self._task is None or self._state != State.CONNECTED:

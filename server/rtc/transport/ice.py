@@ -40,13 +40,19 @@ class LiveStunProtocol(StunProtocol):
 
 
 class Datagrams(asyncio.Queue[tuple[bytes, int] | None]):
-    """What aioice's connection has received. `take`, once set, gets RTP at once; the rest is queued."""
+    """What aioice's connection has received. After `hand_over` RTP goes on at once; the rest is queued."""
 
-    take: Callable[[bytes], None] | None = None
+    _take: Callable[[bytes], None] | None = None
+
+    def hand_over(self, take: Callable[[bytes], None]) -> None:
+        """Gives `take` all RTP from now on, beginning with what waits: no packet overtakes those before it."""
+        self._take = take
+        for item in [self.get_nowait() for _ in range(self.qsize())]:
+            self.put_nowait(item)
 
     def put_nowait(self, item: tuple[bytes, int] | None) -> None:
-        if self.take is not None and item is not None and _is_rtp(item[0]):
-            self.take(item[0])
+        if self._take is not None and item is not None and _is_rtp(item[0]):
+            self._take(item[0])
         else:
             super().put_nowait(item)
 

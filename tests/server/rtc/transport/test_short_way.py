@@ -79,12 +79,24 @@ def test_rtp_is_taken_and_the_rest_waits() -> None:
     datagrams, taken = Datagrams(), []
     datagrams.put_nowait((RTP, 1))
     assert datagrams.get_nowait() == (RTP, 1)
-    datagrams.take = taken.append
+    datagrams.hand_over(taken.append)
     for data in (RTP, RTCP, DTLS):
         datagrams.put_nowait((data, 1))
     datagrams.put_nowait(None)
     assert taken == [RTP]
     assert [datagrams.get_nowait() for _ in range(3)] == [(RTCP, 1), (DTLS, 1), None]
+
+
+def test_no_packet_overtakes_those_that_wait() -> None:
+    """Packets that came during the handshake are the begin of the first key frame: they go first, in their order."""
+    datagrams, taken = Datagrams(), []
+    early = [RTP + bytes([number]) for number in range(3)]
+    for data in (early[0], DTLS, *early[1:], RTCP):
+        datagrams.put_nowait((data, 1))
+    datagrams.hand_over(taken.append)
+    datagrams.put_nowait((RTP, 1))
+    assert taken == [*early, RTP]
+    assert [datagrams.get_nowait()[0] for _ in range(datagrams.qsize())] == [DTLS, RTCP]
 
 
 class Receiver(LiveIceConnection):
