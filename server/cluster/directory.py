@@ -22,6 +22,7 @@ class Known:
     worker: Worker
     view: str
     published: bool = False  # by WHIP: no relay tells its end
+    moving: bool = False  # was told to go on in another worker
     state: Message | None = None
     expiry: asyncio.TimerHandle | None = field(default=None, repr=False)
 

@@ -47,10 +47,16 @@ class Forwarder:
         path, query = request.scope["raw_path"].partition(b"?")[0], request.scope.get("query_string", b"")
         target = path + b"?" + query if query else path
         headers = passed_on(request.scope, worker.secret)
+        content = await request.body()
+        begins = request.method == "POST" and path == b"/whip"
+        if begins:
+            worker.coming.add(request)
         try:
-            answer = await worker.request(request.method, target, headers=headers, content=await request.body())
+            answer = await worker.request(request.method, target, headers=headers, content=content)
         except httpx.HTTPError as error:
             raise NotReady("the worker of this session has ended", "try again in a few seconds") from error
+        finally:
+            worker.coming.discard(request)
         self._note(request, worker, answer)
         dropped = HOP_BY_HOP | {"content-length", "content-encoding", "server", "date"}
         response = Response(answer.content, answer.status_code)

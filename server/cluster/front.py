@@ -6,14 +6,16 @@ participant and that worker.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request, WebSocket
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from server.cluster.balance import Balance
 from server.cluster.directory import Directory
 from server.cluster.forward import Forwarder, merged_lists
 from server.cluster.front_metrics import scrape
@@ -29,7 +31,6 @@ from server.http.error_body import WRONG_PART, errors
 from server.http.routes import HealthBody
 from server.http.scopes import needs
 from server.metrics import Metrics
-from server.protocol import Notice
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,11 +38,6 @@ logger = logging.getLogger(__name__)
 EVEN_OUT_S = 1.0
 MOVE_S = 5.0  # for one participant, until the next is told: two at once hold each other up
 ATTEMPTS = 3  # workers that a socket is offered to
-MOVING = Notice(
-    code="moving",
-    message="The server moves this session to another process.",
-    hint="connect again and resume; close this socket once the new picture is there",
-)
 
 
 class Front:
@@ -90,30 +86,32 @@ class Front:
         raise NotReady("no worker is ready", "try again in a few seconds")
 
     async def even_out(self) -> None:
-        """Calls those who wait at one worker to another one that has places, a participant a second."""
+        """Calls those who wait at a full worker to another one, and moves one where a worker is fuller than others."""
+        balance = Balance()
         while True:
             await asyncio.sleep(EVEN_OUT_S)
-            room = [
-                worker for worker in self.pool if worker.available and worker.free > 0 and not worker.status.waiting
-            ]
-            line = next((worker.status.waiting for worker in self.pool if worker.status.waiting), [])
-            relay = next((relay for relay in self.relays if line and relay.name == line[0]), None)
-            if room and relay is not None:
-                relay.call_back()
+            self._call_waiting()
+            overfull = balance.overfull(list(self.pool), time.monotonic())
+            here = [relay for relay in self.relays if relay.worker is overfull and relay.name and not relay.moving]
+            if here:
+                await min(here, key=lambda relay: relay.nbytes).ask_to_move()
+
+    def _call_waiting(self) -> None:
+        room = any(worker.available and worker.free > 0 and not worker.status.waiting for worker in self.pool)
+        line = next((worker.status.waiting for worker in self.pool if worker.status.waiting), [])
+        relay = next((relay for relay in self.relays if line and relay.name == line[0]), None)
+        if room and relay is not None:
+            relay.call_back()
 
     async def _ask_to_leave(self, worker: Worker) -> None:
         """Tells those at a worker to move, one after another: each new connection costs its cores half a second."""
         here = [relay for relay in self.relays if relay.worker is worker]
         patience_s = min(MOVE_S, self.settings.drain_s / (len(here) + 1))
         for relay in here:
-            try:
-                await relay.tell(MOVING)
+            await relay.ask_to_move()
+            with suppress(TimeoutError):  # it does not know the notice, or takes its time
                 async with asyncio.timeout(patience_s):
                     await relay.ended.wait()
-            except TimeoutError:
-                continue  # it does not know the notice, or takes its time
-            except RuntimeError as error:
-                logger.debug("a participant could not be told: %r", error)  # it has left
 
 
 def create_front(settings: Settings, launcher: Launcher, secret: str) -> FastAPI:

@@ -21,11 +21,16 @@ from server.cluster.worker import Worker
 from server.cluster.worker_process import MAX_MESSAGE_BYTES
 from server.http.access import subprotocols
 from server.http.app import LEFT
-from server.protocol import Resume, ServerMessage, parse
+from server.protocol import Notice, Resume, parse
 
 logger = logging.getLogger(__name__)
 
 RESTART, LOST = 1012, 4001  # close codes: to the participant; to the worker, which then keeps the choices
+MOVING = Notice(
+    code="moving",
+    message="The server moves this session to another process.",
+    hint="connect again and resume; close this socket once the new picture is there",
+)
 PASSABLE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 
@@ -62,9 +67,24 @@ class Relay:
         """True where the worker ended the socket without a word."""
         return self._closed_by is None and self._closing is None and not self._called.is_set()
 
-    async def tell(self, message: ServerMessage) -> None:
-        """Sends the participant a message of the front."""
-        await self._client.send_text(message.text())
+    @property
+    def moving(self) -> bool:
+        """True once the participant was told to move."""
+        return self._known is not None and self._known.moving
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the session's pictures, which go with it when it moves."""
+        return self._known.nbytes if self._known is not None else 0
+
+    async def ask_to_move(self) -> None:
+        """Tells the participant to go on in another worker; the session here goes on until it does."""
+        if self._known is not None:
+            self._known.moving = True
+        try:
+            await self._client.send_text(MOVING.text())
+        except RuntimeError as error:
+            logger.debug("a participant could not be told: %r", error)  # it has left
 
     def call_back(self) -> None:
         """Ends the socket so that the participant comes back, to a worker that has a place."""
@@ -72,6 +92,13 @@ class Relay:
 
     async def run(self) -> None:
         """Relays until either side ends. Raises Unreachable before anything was relayed."""
+        self._worker.coming.add(self)  # else all who come at once find it the emptiest
+        try:
+            await self._run()
+        finally:
+            self._worker.coming.discard(self)
+
+    async def _run(self) -> None:
         try:
             backend = await self._connect()
         except (OSError, InvalidHandshake, TimeoutError, ConnectionClosed) as error:
@@ -142,6 +169,7 @@ class Relay:
             self._closing = received, backend.close_reason or ""
 
     def _welcome(self, text: str) -> None:
+        self._worker.coming.discard(self)
         message = json.loads(text)
         # A control socket beside a publication is no session of its own; a refusal is none at all.
         if message.get("type") == "welcome" and "session" not in self._client.query_params:
@@ -159,7 +187,7 @@ class Relay:
         if known is None or known.worker is self._worker or known.state is None:
             return
         before = known.worker
-        if not (before.gone.is_set() or before.draining):
+        if not (before.gone.is_set() or before.draining or known.moving):
             try:
                 await before.release(known.name)
             except httpx.HTTPError as error:  # it has died

@@ -26,6 +26,7 @@ class Worker:
         self.draining = False
         self.gone = asyncio.Event()
         self.sessions: set[str] = set()  # that the front has brought here
+        self.coming: set[object] = set()  # who is on the way here and has no session yet
         self.secret = secret
         self._base = httpx.URL(launched.url)
         self._http = httpx.AsyncClient(
@@ -37,8 +38,8 @@ class Worker:
 
     @property
     def free(self) -> int:
-        """The places that nobody has; sessions that are about to connect count."""
-        return self.status.limit - max(self.status.inside, len(self.sessions))
+        """The places that nobody has; who is on the way and sessions that are about to connect count."""
+        return self.status.limit - max(self.status.inside, len(self.sessions)) - len(self.coming)
 
     @property
     def available(self) -> bool:
