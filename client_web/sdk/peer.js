@@ -16,6 +16,8 @@ const START_KBPS = 1500;
 const MAX_BITRATE = 2_000_000;
 const MAX_BITRATE_LARGE = 3_500_000; // over LARGE_PX
 const LARGE_PX = 900 * 600;
+const FULL_PX_S = 640 * 480 * 30; // for MAX_BITRATE; fewer and smaller pictures get less, or the server has packets to handle that nobody sees
+const SMALLER = 0.75; // exponent: details are lost slower than pixels are
 /** Sides are rounded to whole pixels, and one too many would be scaled once more on the server. */
 const ROUNDING = 1.005;
 
@@ -28,6 +30,16 @@ export function withStartRate(sdp) {
   return sdp.replace(/^a=rtpmap:(\d+) (?:VP8|H264)\/90000$/gim, (line, type) =>
     sdp.includes(`a=fmtp:${type} `) ? line : `${line}\r\na=fmtp:${type} ${parameter}`,
   ).replace(/^a=fmtp:\d+ .*packetization-mode.*$/gim, (line) => `${line};${parameter}`);
+}
+
+/**
+ * The highest bitrate at which pictures are sent.
+ * @param {number} pixels of one, as it is sent; 0 unknown @param {number} fps @returns {number} bits a second
+ */
+export function highestRate(pixels, fps) {
+  if (pixels > LARGE_PX) return MAX_BITRATE_LARGE;
+  const part = Math.min(1, (pixels * (fps || 30)) / FULL_PX_S);
+  return Math.round(MAX_BITRATE * (part ** SMALLER || 1));
 }
 
 export class Peer {
@@ -105,14 +117,15 @@ export class Peer {
     const { track } = this.#transceiver.sender;
     const parameters = this.#transceiver.sender.getParameters();
     if (!parameters.encodings?.length) return;
-    const { width = 0, height = 0 } = track?.getSettings() ?? {};
+    const { width = 0, height = 0, frameRate = 30 } = track?.getSettings() ?? {};
     const [encoding] = parameters.encodings;
     const cap = this.#cap;
     const capped = cap ? Math.sqrt((width * height) / (cap.width * cap.height)) * ROUNDING : 1;
     encoding.scaleResolutionDownBy = capped > ROUNDING ? Math.max(scaleOf(width, height), capped) : scaleOf(width, height);
     if (cap) encoding.maxFramerate = cap.fps;
     else delete encoding.maxFramerate;
-    encoding.maxBitrate = width * height > LARGE_PX ? MAX_BITRATE_LARGE : MAX_BITRATE;
+    const scale = encoding.scaleResolutionDownBy;
+    encoding.maxBitrate = highestRate((width * height) / scale ** 2, Math.min(frameRate, cap?.fps ?? frameRate));
     await this.#transceiver.sender.setParameters(parameters);
   }
 

@@ -156,22 +156,34 @@ class WorkerPool:
         allowed_s = WARM_LIMIT_S  # it answers nothing before its engine is warm
         hang = Hang(self._timeout_s, time.monotonic())
         while not worker.gone.is_set():
-            asked_s, had = time.monotonic(), set(worker.sessions)
+            had = set(worker.sessions)
+            # Not asked anew at each look: an answer that is late for every look is one all the same.
+            asking = asyncio.ensure_future(worker.ask(WARM_LIMIT_S))
             try:
-                await worker.ask(allowed_s)
+                while not asking.done():
+                    if await self._hangs(worker, hang, asking, allowed_s):
+                        asking.cancel()
+                        await self.lose(worker, "does not answer")
+                        return
+                asking.result()
                 self.on_status(worker, had)
                 allowed_s = self._timeout_s / 2  # two looks before a verdict
                 hang.answered(time.monotonic())
-            except httpx.TimeoutException:
-                now_s = time.monotonic()
-                front_slept = now_s - asked_s > allowed_s + LATE_S
-                if not front_slept and hang.silent(worker.launched.cpu_s(), now_s):
-                    await self.lose(worker, "does not answer")
             except httpx.HTTPError:
                 if not worker.gone.is_set():
                     await self.lose(worker, "has died")
             else:
                 await asyncio.sleep(ASK_EVERY_S)
+            finally:
+                asking.cancel()
+
+    async def _hangs(self, worker: Worker, hang: Hang, asking: "asyncio.Task[None]", allowed_s: float) -> bool:
+        """Waits for the answer for `allowed_s`; returns True where there is none and never will be."""
+        looked_s = time.monotonic()
+        await asyncio.wait([asking], timeout=allowed_s)
+        now_s = time.monotonic()
+        front_slept = now_s - looked_s > allowed_s + LATE_S
+        return not asking.done() and not front_slept and hang.silent(worker.launched.cpu_s(), now_s)
 
     async def check(self, worker: Worker) -> None:
         """Asks a worker at once whose socket broke: the next participant is not to be sent to a dead one."""
