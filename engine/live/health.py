@@ -1,7 +1,7 @@
 """Health of one participant's engine: arrivals, results and failures → warming, ok, behind or failed. Sans-I/O.
 
 It decides frame by frame whether the picture goes on untouched and whether a result may be shown. Leaving ok is
-immediate; coming back needs a run of good results, and a longer one each time it did not last.
+immediate; coming back needs good results for a while, and for a longer one each time it did not last.
 """
 
 from typing import Literal
@@ -10,10 +10,12 @@ from engine.protocols import STALL_S
 
 EngineState = Literal["warming", "ok", "behind", "failed", "paused"]
 
-GOOD_RUN = 8  # results in a row, each younger than GOOD_AGE · stall, that end `behind`
-GOOD_AGE = 0.6
+GOOD_AGE = 0.6  # of the stall: an older result is none that ends `behind`
+# So long results are good in a row before `behind` ends, first and at most. No longer, or a participant waits for the light
+# after a short trouble of the machine; no shorter, or it blinks where the machine cannot keep up.
+GOOD_S, LONGEST_GOOD_S = 0.75, 6.0
 PROBE_EVERY = 3  # frames; of those the engine is tried with before its results are shown again
-REOPEN_RUN = 3  # the same after a failure
+PROOFS = 3  # good results at least, also after a failure
 STEADY_S = 10.0  # ok for this long: the past is forgiven
 BACKOFF_S = (0.5, 8.0)  # first and longest wait before a failed engine is opened again
 
@@ -33,8 +35,9 @@ class Health:
         self._open = False
         self._waiting_since: float | None = None
         self._ok_since = 0.0
-        self._good = 0
-        self._needed = REOPEN_RUN
+        self._good = 0  # results in a row
+        self._good_since_s = 0.0
+        self._needed_s = 0.0
 
     def set_timeout(self, stall_s: float) -> None:
         """Another engine follows, whose results may take up to `stall_s`."""
@@ -71,7 +74,7 @@ class Health:
             return False
         self.state, self.message = "behind", BEHIND_MESSAGE
         self._good = 0
-        self._needed = GOOD_RUN * 2 ** min(self._relapses, 5)
+        self._needed_s = min(GOOD_S * 2.0**self._relapses, LONGEST_GOOD_S)
         self._relapses += 1
         return True
 
@@ -82,8 +85,10 @@ class Health:
             return True
         if not self._open:
             return False
+        if self._good == 0:
+            self._good_since_s = now_s
         self._good = self._good + 1 if age_s <= GOOD_AGE * self._stall_s else 0
-        if self._good < self._needed:
+        if self._good < PROOFS or now_s - self._good_since_s < self._needed_s:
             return False
         self._become_ok(now_s)
         return True
@@ -91,7 +96,7 @@ class Health:
     def failed(self, message: str) -> float:
         """The engine raised or hangs; returns the seconds to wait before it is opened again."""
         self.state, self.message, self._open = "failed", message, False
-        self._good, self._needed = 0, REOPEN_RUN
+        self._good, self._needed_s = 0, 0.0
         first, longest = self._backoff_s
         wait = min(longest, first * 2.0 ** min(self._failures, 16))
         self._failures += 1

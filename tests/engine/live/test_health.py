@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.live.health import BACKOFF_S, GOOD_RUN, REOPEN_RUN, STALL_S, STEADY_S, Health
+from engine.live.health import BACKOFF_S, GOOD_S, LONGEST_GOOD_S, PROOFS, STALL_S, STEADY_S, Health
 
 STEP = 1 / 30
 
@@ -20,10 +20,12 @@ def fall_behind(health: Health, now: float) -> float:
     return now
 
 
-def good_results_until_ok(health: Health, now: float) -> int:
-    for n in range(1, 1000):
-        if health.result(0.02, now + n * STEP):
-            return n
+def seconds_until_ok(health: Health, now: float, step: float = STEP) -> float:
+    """From the first good result on."""
+    for n in range(1000):
+        if health.result(0.02, now + n * step):
+            assert n + 1 >= PROOFS
+            return n * step
     raise AssertionError("never recovers")
 
 
@@ -73,30 +75,39 @@ def test_slow_but_steady_is_ok() -> None:
     assert health.state == "ok"
 
 
-def test_it_takes_a_run_of_good_results_to_come_back() -> None:
-    """One good result is not enough, and a late one starts the count again."""
+def test_it_takes_good_results_for_a_while_to_come_back() -> None:
+    """Many at once are not enough, and a late one starts the time again."""
     health = healthy()
     now = fall_behind(health, 0.0)
-    for _ in range(GOOD_RUN - 1):
+    for _ in range(100):
         assert not health.result(0.02, now)
-    assert not health.result(STALL_S, now)
-    assert good_results_until_ok(health, now) == GOOD_RUN
+    assert not health.result(STALL_S, now + GOOD_S)
+    assert seconds_until_ok(health, now + GOOD_S) == pytest.approx(GOOD_S, abs=STEP)
+
+
+@pytest.mark.parametrize("step", [STEP, 3 * STEP, 0.5])
+def test_the_rate_of_the_pictures_does_not_delay_the_return(step: float) -> None:
+    """At 2 or at 30 results a second it takes the same time, but PROOFS results at least."""
+    health = healthy()
+    assert seconds_until_ok(health, fall_behind(health, 0.0), step) == pytest.approx(max(GOOD_S, 2 * step), abs=step)
 
 
 def test_each_relapse_asks_for_more() -> None:
     """An engine that keeps falling behind does not make the light blink: each return takes twice as long."""
     health = healthy()
     needed, now = [], 0.0
-    for _ in range(4):
+    for _ in range(9):
         now = fall_behind(health, now)
-        needed.append(good_results_until_ok(health, now))
-    assert needed == [GOOD_RUN, 2 * GOOD_RUN, 4 * GOOD_RUN, 8 * GOOD_RUN]
+        needed.append(seconds_until_ok(health, now))
+        now += needed[-1]
+    assert needed[:4] == pytest.approx([GOOD_S, 2 * GOOD_S, 4 * GOOD_S, 8 * GOOD_S], abs=STEP)
+    assert max(needed) < LONGEST_GOOD_S + 2 * STEP
     now += STEADY_S + 5
     for _ in range(3):  # a steady time forgives
         health.arrived(now)
         health.result(0.02, now)
     now = fall_behind(health, now)
-    assert good_results_until_ok(health, now) == GOOD_RUN
+    assert seconds_until_ok(health, now) == pytest.approx(GOOD_S, abs=STEP)
 
 
 def test_backoff_grows_to_its_limit_and_is_forgiven() -> None:
@@ -107,7 +118,7 @@ def test_backoff_grows_to_its_limit_and_is_forgiven() -> None:
         waits.append(health.failed("broken"))
         health.opened(0.0)
     assert waits == [0.5, 1, 2, 4, BACKOFF_S[1], BACKOFF_S[1]]
-    assert good_results_until_ok(health, 0.0) == REOPEN_RUN
+    assert seconds_until_ok(health, 0.0) == pytest.approx((PROOFS - 1) * STEP)
     health.arrived(STEADY_S + 5)
     assert health.failed("broken") == 0.5
 
@@ -122,5 +133,5 @@ def test_failed_stays_failed_until_it_has_proved_itself() -> None:
     health.opened(2.0)
     assert health.should_process(0)
     assert health.arrived(2.0)
-    assert good_results_until_ok(health, 2.0) == REOPEN_RUN
+    assert seconds_until_ok(health, 2.0) == pytest.approx((PROOFS - 1) * STEP)
     assert (health.state, health.message) == ("ok", "")

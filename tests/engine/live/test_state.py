@@ -5,7 +5,7 @@ import pytest
 
 from engine.frames import Frame
 from engine.live.actions import Clear, Close, Discard, Feed, Open, Reset, Show
-from engine.live.health import BEHIND_MESSAGE, GOOD_RUN, REOPEN_RUN
+from engine.live.health import BEHIND_MESSAGE, GOOD_S, PROBE_EVERY, PROOFS
 from engine.live.output import OutputFrame
 from engine.live.overlay import View
 from engine.live.state import NO_ANSWER
@@ -79,8 +79,8 @@ def test_a_failure_costs_no_frame_and_the_engine_comes_back(driver: StateDriver)
     while driver.engine["state"] != "ok":
         driver.step(driver.main)
         proofs += driver.outputs[-1].index % 3 == 0
-    assert proofs == REOPEN_RUN
-    assert driver.discarded == REOPEN_RUN - 1
+    assert proofs == PROOFS
+    assert driver.discarded == PROOFS - 1
     driver.step(driver.main, n=2)
     assert relit(driver)[-2:] == [True, True]
     assert indices(driver) == list(range(len(driver.outputs)))
@@ -113,10 +113,11 @@ def test_an_engine_that_falls_behind_lets_frames_pass_and_comes_back(driver: Sta
     assert len(untouched) >= 10
     driver.now += STALL_S
     assert kinds(driver.render(driver.main)) == [Discard]  # late: what is newer was shown
-    before = driver.discarded
+    before, since_s = driver.discarded, driver.now
     while driver.engine["state"] != "ok":
         driver.step(driver.main)
-    assert driver.discarded == before + GOOD_RUN - 1
+    assert driver.now - since_s == pytest.approx(GOOD_S, abs=2 * PROBE_EVERY * STEP_S)
+    assert driver.discarded - before == pytest.approx(GOOD_S / (PROBE_EVERY * STEP_S), abs=1)
     driver.step(driver.main, n=2)
     assert driver.outputs[-1].relit
     times = [output.t_s for output in driver.outputs]
