@@ -359,3 +359,34 @@ def test_relayed_connections(page: Page, late: LateServing) -> None:
     assert page.evaluate(ask, [{"ice_servers": servers[:1]}, "relay"]) == ["relay", every[:1], False]
     wrong = "async () => (await import('/sdk/relight.js')).relight(null, { network: 'udp' }).catch(String)"
     assert "relay-tcp" in page.evaluate(wrong)
+
+
+def test_a_small_picture_is_sent_at_a_small_rate(page: Page, late: LateServing) -> None:
+    """A capped picture takes a fraction of the packets, which the server has to handle one by one."""
+    page.goto(f"{late.url}sdk/package.json")
+    sent = page.evaluate(
+        """async () => {
+          const { Peer, highestRate } = await import("/sdk/peer.js");
+          const nothing = () => {};
+          const options = { configuration: {}, sound: null, onSound: nothing, onTrack: nothing, onCandidate: nothing, onLost: nothing };
+          const sent = {};
+          const plain = RTCRtpSender.prototype.setParameters;
+          RTCRtpSender.prototype.setParameters = function (parameters) {
+            sent.now = parameters.encodings[0];
+            return plain.call(this, parameters);
+          };
+          const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 });
+          canvas.getContext("2d").fillRect(0, 0, 640, 480);
+          const [track] = canvas.captureStream(30).getVideoTracks();
+          const peer = new Peer(options);
+          await peer.send(track);
+          const whole = sent.now.maxBitrate;
+          await peer.limit({ width: 320, height: 240, fps: 15 });
+          const capped = sent.now.maxBitrate;
+          await peer.limit(null);
+          return { whole, capped, again: sent.now.maxBitrate, unknown: highestRate(0, 0), large: highestRate(1280 * 720, 30) };
+        }"""
+    )
+    assert sent["whole"] == sent["again"] == sent["unknown"] == 2_000_000
+    assert sent["capped"] == pytest.approx(2_000_000 * (1 / 8) ** 0.75, rel=0.02)
+    assert sent["large"] == 3_500_000
