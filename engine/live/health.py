@@ -11,8 +11,8 @@ from engine.protocols import STALL_S
 EngineState = Literal["warming", "ok", "behind", "failed", "paused"]
 
 GOOD_AGE = 0.6  # of the stall: an older result is none that ends `behind`
-# So long results are good in a row before `behind` ends, first and at most. No longer, or a participant waits for the light
-# after a short trouble of the machine; no shorter, or it blinks where the machine cannot keep up.
+# So long results are good in a row before `behind` ends, first and at most. No longer, or a participant waits for the
+# light after a short trouble of the machine; no shorter, or it blinks where the machine cannot keep up.
 GOOD_S, LONGEST_GOOD_S = 0.75, 6.0
 PROBE_EVERY = 3  # frames; of those the engine is tried with before its results are shown again
 PROOFS = 3  # good results at least, also after a failure

@@ -17,14 +17,14 @@ class Balance:
     def overfull(self, workers: Sequence[Worker], now_s: float) -> Worker | None:
         """Returns the fullest worker where another one has had `APART` places more free for `LASTING_S`; else None.
 
-        While one is drained nobody is moved for the sake of balance.
+        While one is drained nobody is moved for the sake of balance, and nobody is who has a worker alone.
         """
         able = [worker for worker in workers if worker.available]
         if len(able) < 2 or any(worker.draining for worker in workers):
             self._since_s = None
             return None
         fullest = min(able, key=lambda worker: worker.free)
-        if not fullest.sessions or max(worker.free for worker in able) - fullest.free < APART:
+        if len(fullest.sessions) < 2 or max(worker.free for worker in able) - fullest.free < APART:
             self._since_s = None
             return None
         if self._since_s is None:

@@ -10,7 +10,7 @@ import logging
 from urllib.parse import quote
 
 import httpx
-from fastapi import WebSocket
+from fastapi import WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -31,6 +31,7 @@ MOVING = Notice(
     message="The server moves this session to another process.",
     hint="connect again and resume; close this socket once the new picture is there",
 )
+CLIENT_LEFT = (RuntimeError, WebSocketDisconnect)  # what sending raises to a participant who has closed meanwhile
 PASSABLE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 
@@ -83,7 +84,7 @@ class Relay:
             self._known.moving = True
         try:
             await self._client.send_text(MOVING.text())
-        except RuntimeError as error:
+        except CLIENT_LEFT as error:
             logger.debug("a participant could not be told: %r", error)  # it has left
 
     def call_back(self) -> None:
@@ -117,7 +118,7 @@ class Relay:
             for pump in pumps:
                 pump.cancel()
             for result in await asyncio.gather(*pumps, return_exceptions=True):
-                if isinstance(result, Exception) and not isinstance(result, ConnectionClosed):
+                if isinstance(result, Exception) and not isinstance(result, (ConnectionClosed, WebSocketDisconnect)):
                     logger.error("a socket could not be relayed", exc_info=result)
         finally:
             self.ended.set()
@@ -211,5 +212,5 @@ class Relay:
         code, reason = self._closing or (RESTART, "the worker has ended; come back")
         try:
             await self._client.close(code, reason)
-        except RuntimeError as error:  # the participant has closed meanwhile
+        except CLIENT_LEFT as error:
             logger.debug("closing a socket: %r", error)

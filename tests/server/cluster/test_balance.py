@@ -41,6 +41,13 @@ def test_a_short_difference_is_none() -> None:
     assert looks.overfull([full, empty], 2 * LASTING_S) is full
 
 
+def test_who_has_a_worker_alone_stays() -> None:
+    """A larger worker has more places free, and yet is no better for a participant who shares with nobody."""
+    looks, small, large = Balance(), filled(0, 1), filled(1, 3)
+    small.status.limit, large.status.limit = 2, 8
+    assert [looks.overfull([small, large], now_s) for now_s in (0.0, LASTING_S, 60.0)] == [None] * 3
+
+
 @pytest.mark.parametrize("other", [filled(1, 3), filled(1, 0, ready=False)], ids=["nearly as full", "not ready"])
 def test_nobody_moves_where_it_helps_nobody(other: Worker) -> None:
     """A difference of one would only be turned round; a worker that warms up takes nobody."""

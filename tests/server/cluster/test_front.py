@@ -71,14 +71,13 @@ async def test_a_front_answers_as_one_server() -> None:
 
 async def test_who_comes_at_once_is_spread() -> None:
     """Those on their way count, or all of them would find the same worker the emptiest."""
-    async with fronted() as running:
-        async with contextlib.AsyncExitStack() as stack:
-            tabs = [Participant(running.ws) for _ in range(4)]
-            await asyncio.gather(*(stack.enter_async_context(tab) for tab in tabs))
-            for tab in tabs:
-                await tab.wait(type="welcome")
-            assert sorted(len(worker.sessions) for worker in running.front.pool) == [2, 2]
-            assert not any(worker.coming for worker in running.front.pool)
+    async with fronted() as running, contextlib.AsyncExitStack() as stack:
+        tabs = [Participant(running.ws) for _ in range(4)]
+        await asyncio.gather(*(stack.enter_async_context(tab) for tab in tabs))
+        for tab in tabs:
+            await tab.wait(type="welcome")
+        assert sorted(len(worker.sessions) for worker in running.front.pool) == [2, 2]
+        assert not any(worker.coming for worker in running.front.pool)
 
 
 async def test_tokens_are_asked_for_by_front_and_workers() -> None:

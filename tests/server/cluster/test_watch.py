@@ -23,7 +23,7 @@ class NoLauncher:
 
 
 async def lost_within(pause_s: float, works: bool, watched_s: float) -> bool:
-    """Returns whether a worker is given up that answers `pause_s` after each question, and uses CPU where it `works`."""
+    """Returns whether a worker that answers `pause_s` after a question, and uses CPU where it `works`, is given up."""
 
     async def answer(request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(pause_s if first else 0)
