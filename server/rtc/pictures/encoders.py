@@ -1,6 +1,6 @@
 """Encoders for live pictures, in place of aiortc's (1.16): VP8 by libvpx, H.264 by the graphics hardware or x264.
 
-1.5 Mbit/s from the first frame instead of 0.5, at most 4; x264 superfast instead of medium (2.6 ms instead of 15–28); a
+1.5 Mbit/s from the first frame instead of 0.5, at most 2, of large pictures 4; x264 superfast instead of medium (2.6 ms instead of 15–28); a
 new bit rate costs a key frame, so it is followed in steps.
 """
 
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 START_BITRATE = 1_500_000
 MIN_BITRATE = 120_000
 MAX_BITRATE = 4_000_000
+# Of pictures up to LARGE_PX, as the SDK sends them: more is packets, work and delay for what nobody sees.
+MAX_BITRATE_SMALL, LARGE_PX = 2_000_000, 900 * 600
 # A new rate costs a key frame: follow a falling network at once, a rising one in steps.
 FALL_RATIO, RISE_RATIO, RISE_EVERY_S = 0.8, 1.35, 4.0
 FALL_EVERY_S, AT_ONCE_RATIO = 1.0, 0.5  # an estimate that falls comes down in many reports: one key frame a second
@@ -42,6 +44,7 @@ class BitrateControl:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.current = START_BITRATE
         self.target = START_BITRATE
+        self.highest = MAX_BITRATE  # for pictures of this size
         self._clock = clock
         self._changed_s = clock()
 
@@ -51,16 +54,17 @@ class BitrateControl:
 
     def adopt(self, free: bool = False) -> bool:
         """Adopts a target that is worth a key frame, or that needs none (`free`); returns True if `current` changed."""
-        ratio = self.target / self.current
+        wanted = min(self.target, self.highest)
+        ratio = wanted / self.current
         now_s = self._clock()
-        top = self.target == MAX_BITRATE and ratio > 1.1
+        top = wanted == self.highest and ratio > 1.1
         since_s = now_s - self._changed_s
         if (
             (free and ratio != 1)
             or (ratio < FALL_RATIO and (since_s >= FALL_EVERY_S or ratio < AT_ONCE_RATIO))
             or ((ratio > RISE_RATIO or top) and since_s >= RISE_EVERY_S)
         ):
-            self.current = self.target
+            self.current = wanted
             self._changed_s = now_s
             return True
         return False
@@ -110,6 +114,7 @@ class LiveEncoder:
         """
         started_s = time.perf_counter()
         codec, size = self.codec, (frame.width, frame.height)
+        self.rate.highest = MAX_BITRATE if frame.width * frame.height > LARGE_PX else MAX_BITRATE_SMALL
         if self.rate.adopt(free=codec is None) or codec is None or size != self._source:
             self._source = size
             codec = self.codec = None  # before the next is made: the hardware has a few streams only

@@ -138,6 +138,15 @@ def test_the_bit_rate_falls_at_once_and_rises_in_steps() -> None:
     assert rate.current == encoders.MIN_BITRATE
 
 
+@pytest.mark.parametrize(("size", "highest"), [((480, 640), 2_000_000), ((720, 1280), 4_000_000)])
+def test_a_small_picture_takes_a_smaller_rate_at_most(size: tuple[int, int], highest: int) -> None:
+    """On a line that carries any rate the encoder would climb for minutes, and the delay with it."""
+    encoder = encoders.LiveVp8Encoder()
+    encoder.target_bitrate = 100_000_000
+    encoder.compress(pictures.picture_of(moving_square(size)(0), 0))
+    assert encoder.rate.current == highest
+
+
 # ---- colour
 
 
