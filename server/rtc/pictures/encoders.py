@@ -1,7 +1,7 @@
 """Encoders for live pictures, in place of aiortc's (1.16): VP8 by libvpx, H.264 by the graphics hardware or x264.
 
-1.5 Mbit/s from the first frame instead of 0.5, at most 2, of large pictures 4; x264 superfast instead of medium (2.6 ms instead of 15–28); a
-new bit rate costs a key frame, so it is followed in steps.
+1.5 Mbit/s from the first frame instead of 0.5, at most 2, of large pictures 4; x264 superfast instead of medium (2.6 ms
+instead of 15–28); a new bit rate costs a key frame, so it is followed in steps.
 """
 
 import fractions
