@@ -19,17 +19,22 @@ class Balance:
 
         While one is drained nobody is moved for the sake of balance, and nobody is who has a worker alone.
         """
-        able = [worker for worker in workers if worker.available]
-        if len(able) < 2 or any(worker.draining for worker in workers):
+        fullest = _fuller(workers)
+        if fullest is None:
             self._since_s = None
-            return None
-        fullest = min(able, key=lambda worker: worker.free)
-        if len(fullest.sessions) < 2 or max(worker.free for worker in able) - fullest.free < APART:
-            self._since_s = None
-            return None
-        if self._since_s is None:
+        elif self._since_s is None:
             self._since_s = now_s
-        if now_s - self._since_s < LASTING_S:
-            return None
-        self._since_s = now_s
-        return fullest
+        elif now_s - self._since_s >= LASTING_S:
+            self._since_s = now_s
+            return fullest
+        return None
+
+
+def _fuller(workers: Sequence[Worker]) -> Worker | None:
+    """Returns the fullest worker where another one has `APART` places more free now; else None."""
+    able = [worker for worker in workers if worker.available]
+    if len(able) < 2 or any(worker.draining for worker in workers):
+        return None
+    fullest = min(able, key=lambda worker: worker.free)
+    apart = max(worker.free for worker in able) - fullest.free
+    return fullest if len(fullest.sessions) > 1 and apart >= APART else None

@@ -85,7 +85,7 @@ class Relay:
         try:
             await self._client.send_text(MOVING.text())
         except CLIENT_LEFT as error:
-            logger.debug("a participant could not be told: %r", error)  # it has left
+            logger.debug("a participant could not be told: %r", error)
 
     def call_back(self) -> None:
         """Ends the socket so that the participant comes back, to a worker that has a place."""
