@@ -68,6 +68,7 @@ class ModelConfig(Section):
 class SyntheticConfig(Section):
     """Trains on rendered heads: `training.data.synthetic`."""
 
+    facekit: Folder | None = None  # facekit.npz of ICT-FaceKit: scanned heads in place of drawn ones
     heads: int = Field(default=1000, ge=1)
     first: int = Field(default=0, ge=0, lt=2**31)  # seed of the first head; 2³¹ and above are held out
     clip_frames: int = Field(default=0, ge=0)  # rendered of each head; 0: as many as the model sees

@@ -3,7 +3,8 @@
 Its stages are heads (training.heads), vae (training.vae_train), image_encoder (random weights, not trained), adapters
 (trained on the VAE's latents of their pictures as a start), run (training.loop.train with configs/nano.toml) and
 weights (fp16, the converted layout, a manifest with `demonstration`). All lie in one folder; finished stages are not
-repeated.
+repeated. Weights that such a run has made can be trained further, on other heads (configs/nano_further.toml): their
+image encoder stays, and their adapters and UNet are the start.
 """
 
 import gzip
@@ -23,6 +24,7 @@ from lcvd.networks.image_encoder import SIZE, embed_image
 from lcvd.networks.student import steps_note
 from lcvd.weights.convert import convert
 from lcvd.weights.load import MANIFEST, build_part
+from lcvd.weights.location import weights_folder, weights_manifest
 from training.config import TrainConfig, load_config
 from training.data.shards import raise_disk_full, write_json
 from training.data.synthetic import HeadSource, renderer
@@ -34,11 +36,12 @@ from training.loop.train import TrainResult, head_source, train
 from training.loop.trainer import StepReport
 from training.prepare.workers import run_jobs
 from training.vae_train import LOG as VAE_LOG
-from training.vae_train import TERMS, VaeRun, train_vae
+from training.vae_train import TERMS, VaeRun, further, train_vae
 from training.vae_train import WEIGHTS as VAE_WEIGHTS
 
 TITLE = "Nano demonstration (synthetic heads)"
-TOML = Path(__file__).parent / "configs" / "nano.toml"
+CONFIGS = Path(__file__).parent / "configs"
+TOML, FURTHER = CONFIGS / "nano.toml", CONFIGS / "nano_further.toml"
 JOB_HEADS = 20  # rendered by a worker before it reports; a single job runs in this process
 LIVE = {"steps": 1, "guidance": "none"}  # runs in real time on a CPU and has the best scores (docs/nano/README.md)
 SERVED = 1.25  # times the size trained at: sharper, and the largest that keeps up with 25 fps on two cores
@@ -55,6 +58,7 @@ IMAGE_ENCODER: dict[str, Any] = {
     "hidden_act": "gelu",
 }
 MARK = "nano.json"  # the settings that the first stages depend on
+STARTED = ("unet", "adapters", "image_encoder")  # the parts that a further run takes from earlier weights
 MADE = ("vae", "image_encoder", "adapters", "run", "weights")  # results of the stages, beside the heads
 VAE_IDENTITY = ("steps", "batch", "crop", "whole", "lr", "warmup", "kl", "edges", "colour", "guide", "seed")
 OnStage = Callable[[str, int, int, str], None]  # (stage, done, total, text)
@@ -69,52 +73,69 @@ class NanoResult:
     bytes: int  # of the weights' folder
 
 
-def nano_config(folder: Path, changes: Sequence[str] = ()) -> TrainConfig:
-    """Returns configs/nano.toml with its paths in `folder`, this CPU's faster precision, and `changes` (`a.b=value`).
+@dataclass(frozen=True, slots=True)
+class NanoSource:
+    """Says what a run begins with."""
+
+    facekit: Path | None = None  # file of ICT-FaceKit: scanned heads in place of drawn ones
+    start: Path | None = None  # weights of an earlier run, which are trained further
+
+
+def nano_config(folder: Path, changes: Sequence[str] = (), source: NanoSource = NanoSource()) -> TrainConfig:
+    """Returns the run's TOML file with its paths in `folder`, this CPU's faster precision, and `changes` (`a.b=value`).
 
     Raises ConfigError, also for changes that the stages before the training would not follow.
     """
-    places = {"output": "run", "data.synthetic.cache": "heads"}
-    places |= {f"model.{name}.path": name for name in ("vae", "image_encoder", "adapters")}
-    inside = [f"{name}={json.dumps(str(folder.resolve() / place))}" for name, place in places.items()]
+    places = {"output": folder / "run", "data.synthetic.cache": folder / "heads", "model.vae.path": folder / "vae"}
+    if source.start is None:
+        places |= {f"model.{name}.path": folder / name for name in ("image_encoder", "adapters")}
+    else:
+        places |= {f"model.{name}.path": weights_folder(source.start) for name in STARTED}
+    if source.facekit is not None:
+        places["data.synthetic.facekit"] = source.facekit
+    inside = [f"{name}={json.dumps(str(place.resolve()))}" for name, place in places.items()]
     precision = ['precision="bf16"'] if fast_bf16() else []
-    config = load_config(TOML, [*inside, *precision, *changes])
-    for name in ("vae", "image_encoder", "adapters"):
-        part = getattr(config.model, name)
-        if part is None or part.path != folder.resolve() / name or part.config:
+    toml = TOML if source.start is None else FURTHER
+    config, own = load_config(toml, [*inside, *precision, *changes]), load_config(toml, inside)
+    for name in ("vae", *STARTED):
+        if getattr(config.model, name) != getattr(own.model, name) and (name != "unet" or source.start is not None):
             raise ConfigError(f"model.{name}: relight nano makes its own", "leave it out, or use relight train")
     unet = config.model.unet.config if config.model.unet is not None else None
-    if unet is None or unet.get("cross_attention_dim") != IMAGE_ENCODER["projection_dim"]:
-        dim = IMAGE_ENCODER["projection_dim"]
+    dim = IMAGE_ENCODER["projection_dim"]
+    if source.start is None and (unet is None or unet.get("cross_attention_dim") != dim):
         raise ConfigError(f"model.unet: needs a config with cross_attention_dim {dim}", "the image encoder's is fixed")
     return config
 
 
 def train_nano(
     folder: Path,
-    changes: Sequence[str] = (),  # over configs/nano.toml
-    vae: VaeRun | None = None,  # output is set here
+    changes: Sequence[str] = (),  # over the run's TOML file
+    vae: VaeRun | None = None,  # output and start are set here
     resume: bool = True,
     on_stage: OnStage = lambda stage, done, of, said: None,
+    source: NanoSource = NanoSource(),
 ) -> NanoResult | None:
     """Runs every stage in order; returns None when a signal stopped the last one, which the same call continues.
 
-    Raises TrainingError.
+    Raises TrainingError, WeightsError.
     """
-    config = nano_config(folder, changes)
+    config = nano_config(folder, changes, source)
     check_machine(config)
     heads = head_source(config)
     half: Literal["no", "bf16"] = "bf16" if config.precision == "bf16" else "no"
-    plan = VaeRun(folder / "vae", seed=config.seed, precision=half) if vae is None else vae
-    claim(folder, config, plan, resume)
+    place = folder / "vae"
+    if vae is None:
+        kept: dict[str, Any] = {"seed": config.seed, "precision": half}
+        vae = VaeRun(place, **kept) if source.start is None else further(place, source.start, **kept)
+    claim(folder, config, vae, resume)
     render_heads(heads, config.threads or os.cpu_count() or 1, on_stage)
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    if not (folder / "vae" / "config.json").exists():
-        train_vae(plan, heads, resume, lambda step, loss: on_stage("VAE", step, plan.steps, f"loss {loss:.4f}"))
-    if not (folder / "image_encoder" / "config.json").exists():
+    if not (place / "config.json").exists():
+        train_vae(vae, heads, resume, lambda step, loss: on_stage("VAE", step, vae.steps, f"loss {loss:.4f}"))
+    if source.start is None and not (folder / "image_encoder" / "config.json").exists():
         write_image_encoder(folder / "image_encoder", heads, config.seed)
-    if not (folder / "adapters" / "config.json").exists():
-        warm_adapters(folder / "adapters", folder / "vae", heads, config, on_stage)
+    if source.start is None and not (folder / "adapters" / "config.json").exists():
+        warm_adapters(folder / "adapters", place, heads, config, on_stage)
 
     def show(report: StepReport, rate: float) -> None:
         on_stage("LCVD", report.step, config.steps, f"loss {report.loss:.3f}, {rate:.2f} steps/s")
@@ -122,7 +143,7 @@ def train_nano(
     result = train(config, resume=resume, on_step=show)
     if result.step < config.steps:
         return None
-    weights = package(folder, folder / "weights", config)
+    weights = package(folder, folder / "weights", config, source)
     size = sum(path.stat().st_size for path in weights.iterdir())
     return NanoResult(weights, result, size)
 
@@ -134,15 +155,19 @@ def claim(folder: Path, config: TrainConfig, plan: VaeRun, resume: bool) -> None
     """
     assert config.data.synthetic is not None
     assert config.model.unet is not None
-    synthetic, unet = config.data.synthetic, config.model.unet.config or {}
+    synthetic, unet = config.data.synthetic, config.model.unet
     about: dict[str, Any] = {
         "seed": config.seed,
         "data.synthetic.heads": synthetic.heads,
         "data.synthetic.first": synthetic.first,
         "data.synthetic.clip_frames": synthetic.clip_frames or config.data.frames,
         "data.size": config.data.size,
-        "block_out_channels[0]": unet["block_out_channels"][0],
     }
+    about |= {"--facekit": synthetic.facekit.name} if synthetic.facekit is not None else {}
+    if unet.config is not None:
+        about["block_out_channels[0]"] = unet.config["block_out_channels"][0]
+    else:
+        about["--start"] = unet_digest(unet.path)
     # Its folder, how often it is saved and its precision may change between two calls.
     about |= {f"vae.{key}": value for key, value in asdict(plan).items() if key in VAE_IDENTITY}
     mark = folder / MARK
@@ -164,6 +189,12 @@ def claim(folder: Path, config: TrainConfig, plan: VaeRun, resume: bool) -> None
             shutil.rmtree(folder / name)
     with raise_disk_full(folder):
         write_json(mark, about)
+
+
+def unet_digest(weights: Path | None) -> str:
+    """Returns the first digits of the SHA-256 of a converted folder's UNet."""
+    parts = weights_manifest(weights or "").get("parts", {})
+    return str(parts.get("unet", {}).get("sha256", ""))[:16]
 
 
 def render_heads(heads: HeadSource, processes: int, on_stage: OnStage) -> None:
@@ -264,17 +295,22 @@ def warm_adapters(folder: Path, vae_folder: Path, heads: HeadSource, config: Tra
     return folder
 
 
-def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
+def package(folder: Path, destination: Path, config: TrainConfig, source: NanoSource) -> Path:
     """Writes the run's newest weights as fp16 with manifest, card, configuration and logs.
 
     A folder that lies at `destination` is replaced only when the new one is complete. Raises WeightsError, DiskFull.
     """
-    source, part = config.output / "weights", destination.with_name(f".{destination.name}.new")
-    training = json.loads((source / MANIFEST).read_text())["training"]
-    vae_log = folder / "vae" / VAE_LOG
+    made, part = config.output / "weights", destination.with_name(f".{destination.name}.new")
+    training = json.loads((made / MANIFEST).read_text())["training"]
+    vae_log, synthetic = folder / "vae" / VAE_LOG, config.data.synthetic
+    kind = "scanned (ICT-FaceKit, MIT)" if source.facekit is not None else "synthetic"
+    trained = {"data": f"{synthetic.heads if synthetic else 0} {kind} heads, no photograph"}
+    if source.start is not None:
+        before = weights_manifest(source.start).get("training", {})
+        trained["before"] = f"{before.get('step')} steps, {before.get('data')}; UNet {unet_digest(source.start)}…"
     shutil.rmtree(part, ignore_errors=True)
     with raise_disk_full(folder):
-        convert(source, part, torch.float16)
+        convert(made, part, torch.float16)
         path = part / MANIFEST
         manifest = json.loads(path.read_text())
         manifest |= {
@@ -283,9 +319,9 @@ def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
             "size": config.data.size,
             "live": LIVE | {"size": 8 * round(SERVED * config.data.size / 8)},
             "training": training
+            | trained
             | {
                 "frames": config.data.frames,
-                "data": f"{config.data.synthetic.heads if config.data.synthetic else 0} synthetic heads, no photograph",
                 "precision": config.precision,
                 "vae": {"loss": ", ".join(TERMS), "steps": len(vae_log.read_text().splitlines())},
             },
@@ -293,6 +329,8 @@ def package(folder: Path, destination: Path, config: TrainConfig) -> Path:
         path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         # Paths relative to the folder: the package must not name the machine or the user that made it.
         asked = config.model_dump_json(indent=2).replace(f"{folder.resolve()}/", "")
+        for outside in (source.facekit, source.start and weights_folder(source.start)):
+            asked = asked.replace(str(outside.resolve()), outside.name) if outside else asked
         (part / "config.json").write_text(asked + "\n", encoding="utf-8")
         for log, name in ((vae_log, "vae-log.jsonl.gz"), (config.output / RUN_LOG, "log.jsonl.gz")):
             _compressed(log, part / name)
@@ -323,6 +361,7 @@ docs/nano/README.md.
 
 {parts_table(manifest["parts"])}
 
-`config.json` is the configuration, `log.jsonl.gz` and `vae-log.jsonl.gz` are the logs of the two trainings. No data of
-people and no weights of others went into it: the project's own licence applies.
+`config.json` is the configuration, `log.jsonl.gz` and `vae-log.jsonl.gz` are the logs of the two trainings. No pictures
+of people and no weights of others went into it: the project's own licence applies. Shapes of scanned heads are
+ICT-FaceKit's (USC ICT, MIT).
 """

@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcvd.weights.load import build_part
+from lcvd.errors import WeightsError
+from lcvd.weights.load import build_part, find_weights, load_part
 from training.data.encoder import VAE_BATCH
 from training.data.shards import raise_disk_full, write_json
 from training.data.synthetic import HeadSource
@@ -65,17 +66,26 @@ class VaeRun:
     seed: int = 0
     save_every: int = 100
     precision: Literal["no", "bf16"] = "no"  # of the networks' arithmetic; the weights are float32
+    start: Path | None = None  # LCVD weights whose VAE, of the same layout, is trained further
+
+
+def further(output: Path, start: Path, **settings: Any) -> VaeRun:
+    """Returns the settings for a VAE that already works: fewer and smaller steps, and no guide."""
+    return VaeRun(output, **{"steps": 2000, "lr": 5e-4, "guide": 0.0, "start": start} | settings)
 
 
 def train_vae(run: VaeRun, heads: HeadSource, resume: bool = True, on_step: OnVaeStep | None = None) -> Path:
-    """Trains, or continues, until `run.steps`; returns the folder of config.json and weights. Raises DiskFull.
+    """Trains, or continues, until `run.steps`; returns the folder of config.json and weights.
 
-    The same seed gives the same weights on the same machine, also through a restart.
+    The same seed gives the same weights on the same machine, also through a restart. Raises DiskFull, and WeightsError
+    where `run.start` cannot be read or has another layout.
     """
     run.output.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         vae: Any = build_part("vae", CONFIG)
+    if run.start is not None:
+        vae.load_state_dict(start_of(run.start).state_dict())
     optimizer = torch.optim.AdamW(vae.parameters(), lr=run.lr, betas=(0.9, 0.99), weight_decay=0.0)
     state_path, log_path = run.output / STATE, run.output / LOG
     done = 0
@@ -110,6 +120,15 @@ def train_vae(run: VaeRun, heads: HeadSource, resume: bool = True, on_step: OnVa
             on_step(step + 1, float(loss.detach()))
     normalise_latents(vae, _sample_pictures(run, heads))
     return save_vae(vae, run.output)
+
+
+def start_of(folder: Path) -> Any:
+    """Returns the VAE of LCVD weights, float32. Raises WeightsError where its layout is not this module's."""
+    found = find_weights(folder)
+    other = [key for key, value in CONFIG.items() if key[0] != "_" and found.parts["vae"].config.get(key) != value]
+    if other:
+        raise WeightsError(f"{folder}: its VAE differs in {', '.join(other)}", "start from weights of `relight nano`")
+    return load_part(found, "vae", torch.device("cpu"), torch.float32)
 
 
 def vae_losses(

@@ -24,6 +24,7 @@ ARROWS = {"lower": "↓", "higher": "↑"}
 OF_CLIPS = ("result", "driver", "light", "reference", "cross_identity", "weights_dir", "image_quality")
 OF_HEADS = (
     "weights", "device", "heads", "size", "steps", "sampler", "omega", "omegas", "ablations", "seed", "out", "quick",
+    "facekit",
 )  # fmt: skip
 HEADS = "Rendered heads"
 
@@ -74,6 +75,10 @@ def evaluate(
         int | None, typer.Option(help="Px. Default: the weights' own, or 128.", rich_help_panel=HEADS)
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=65535, help="Other heads, noise.", rich_help_panel=HEADS)] = 0,
+    facekit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="facekit.npz: scanned heads, not drawn ones.", rich_help_panel=HEADS),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.", rich_help_panel=HEADS)] = "cpu",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for tables, plot and sheet.", rich_help_panel=HEADS)
@@ -105,6 +110,7 @@ def evaluate(
                 out=out,
                 quick=quick,
                 json_only=json_only,
+                facekit=facekit,
             )
         )
         return

@@ -51,6 +51,7 @@ class SyntheticOptions:
     out: Path | None
     quick: bool
     json_only: bool
+    facekit: Path | None = None  # scanned heads, not drawn ones
 
 
 def evaluate_synthetic(options: SyntheticOptions) -> None:
@@ -61,12 +62,14 @@ def evaluate_synthetic(options: SyntheticOptions) -> None:
     from lcvd.weights.load import find_weights
     from training.evaluation import run_trial
     from training.evaluation.report import document
+    from training.heads.scanned.facekit import load_facekit
 
     console = Console(stderr=options.json_only, quiet=options.json_only)
     check(options)
     plan = plan_of(options, find_weights(Path(options.weights)).manifest)
     if options.out is not None:
         _make_folder(options.out)
+    kit = None if options.facekit is None else load_facekit(options.facekit)
     model = load_lcvd(Path(options.weights), device=options.device)
     with Progress(*COLUMNS, console=Console(stderr=True, quiet=options.json_only)) as progress:
         task = progress.add_task("rendering heads", total=None)
@@ -74,9 +77,11 @@ def evaluate_synthetic(options: SyntheticOptions) -> None:
             model,
             plan,
             lambda done, total, text: progress.update(task, completed=done, total=total, description=escape(text)),
+            kit,
         )
     digest = hashlib.sha256(model.identity.encode()).hexdigest()[:16]
-    found = document(trial) | {"weights": options.weights, "weights_identity": digest}
+    about = {"weights": options.weights, "weights_identity": digest, "kind": "drawn" if kit is None else "scanned"}
+    found = document(trial) | about
     show(trial, found, console)
     if options.out is not None:
         for line in write(trial, found, options.out):

@@ -33,7 +33,18 @@ def nano(
         bool, typer.Option("--resume/--fresh", help="Go on where it was cut off, or train again on the same heads.")
     ] = True,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting over training/configs/nano.toml. May be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="A setting over training/configs/nano.toml (nano_further.toml). May be repeated."),
+    ] = None,
+    facekit: Annotated[
+        Path | None,
+        typer.Option("--facekit", metavar="FILE", help="facekit.npz of ICT-FaceKit: scanned heads, not drawn ones."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start", metavar="WEIGHTS", help="Train these weights further: a folder of `relight nano`, or nano."
+        ),
     ] = None,
 ) -> None:
     """Render heads, train VAE and LCVD, pack the weights: `relight serve --engine lcvd --weights FOLDER/weights`.
@@ -41,7 +52,7 @@ def nano(
     Interrupted, the same command goes on. The last line of stdout is one JSON document. Exit status 2: a mistake or a
     full disk.
     """
-    from training.nano import train_nano
+    from training.nano import NanoSource, train_nano
 
     console = Console(stderr=True)
     began = time.perf_counter()
@@ -53,7 +64,7 @@ def nano(
                 tasks[stage] = progress.add_task(stage, total=of, status=status)
             progress.update(tasks[stage], completed=done, status=status)
 
-        result = train_nano(output, changes or (), resume=resume, on_stage=show)
+        result = train_nano(output, changes or (), resume=resume, on_stage=show, source=NanoSource(facekit, start))
     if result is None:
         console.print("saved; the same command goes on", highlight=False)
         print(json.dumps({"output": str(output), "weights": None}), flush=True)

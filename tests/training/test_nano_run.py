@@ -13,12 +13,12 @@ from safetensors.torch import load_file  # noqa: E402
 from lcvd.model import load_lcvd  # noqa: E402
 from lcvd.weights.convert import verify  # noqa: E402
 from lcvd.weights.load import find_weights  # noqa: E402
-from lcvd.weights.location import trained_size, weights_manifest  # noqa: E402
+from lcvd.weights.location import trained_size, weights_folder, weights_manifest  # noqa: E402
 from training import nano  # noqa: E402
 from training.errors import ConfigError, TrainingError  # noqa: E402
 from training.heads import head_clip  # noqa: E402
 from training.loop.train import train  # noqa: E402
-from training.vae_train import VaeRun  # noqa: E402
+from training.vae_train import VaeRun, further  # noqa: E402
 
 CHANGES = (
     "steps=2",
@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     return folder, run(folder)
 
 
-def run(folder: Path) -> list[str]:
+def run(folder: Path, source: nano.NanoSource | None = None) -> list[str]:
     """Returns the stages of one call of `train_nano`."""
     stages: list[str] = []
 
@@ -60,8 +60,12 @@ def run(folder: Path) -> list[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nano, "WARM_STEPS", 2)
-        vae = VaeRun(folder / "vae", steps=2, batch=2, crop=32)
-        result = nano.train_nano(folder, CHANGES, vae, on_stage=note)
+        source = source or nano.NanoSource()
+        small = {"steps": 2, "batch": 2, "crop": 32}
+        vae = (
+            VaeRun(folder / "vae", **small) if source.start is None else further(folder / "vae", source.start, **small)
+        )
+        result = nano.train_nano(folder, CHANGES, vae, on_stage=note, source=source)
     assert result is not None
     assert result.weights == folder / "weights"
     return stages
@@ -96,6 +100,28 @@ def test_what_is_done_is_not_done_again(made: tuple[Path, list[str]]) -> None:
     assert {path: path.stat().st_mtime_ns for path in (folder / "heads").iterdir()} == kept
     after = {name: part["sha256"] for name, part in weights_manifest(folder / "weights")["parts"].items()}
     assert after == before
+
+
+def test_weights_are_trained_further(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """A further run warms no adapters, keeps the image encoder, begins with the other networks, and says so."""
+    start, weights = Path("nano"), tmp_path / "weights"
+    assert run(tmp_path, nano.NanoSource(start=start)) == ["heads", "VAE", "LCVD"]
+    assert verify(find_weights(weights)) == []
+    old = weights_folder(start)
+    for name in ("unet", "adapters", "vae", "image_encoder"):
+        before, after = (load_file(each / f"{name}.safetensors") for each in (old, weights))
+        changed = max(float((after[key].float() - before[key].float()).abs().max()) for key in before)
+        assert (changed == 0) == (name == "image_encoder")
+        assert changed < 1e-3 or name == "vae"
+    about, manifest = weights_manifest(start), weights_manifest(weights)
+    digest = about["parts"]["unet"]["sha256"][:16]
+    known = about["training"]
+    assert manifest["training"]["before"] == f"{known['step']} steps, {known['data']}; UNet {digest}…"
+    written = (weights / "config.json").read_text() + (weights / "README.md").read_text()
+    assert str(tmp_path) not in written
+    assert str(old) not in written
+    with pytest.raises(TrainingError, match=r"begun with other settings: --start"):
+        run(tmp_path, nano.NanoSource(start=made[0] / "weights"))
 
 
 def test_the_token_tells_portraits_apart(made: tuple[Path, list[str]]) -> None:

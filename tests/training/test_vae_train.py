@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ torch = pytest.importorskip("torch", reason="pip install -e '.[train]'")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from lcvd.errors import WeightsError  # noqa: E402
 from lcvd.weights.load import build_part  # noqa: E402
+from lcvd.weights.tiny import write_tiny  # noqa: E402
 from training.data.synthetic import HeadSource  # noqa: E402
 from training.vae_train import (  # noqa: E402
     CELL_MEAN,
@@ -21,6 +24,7 @@ from training.vae_train import (  # noqa: E402
     TERMS,
     WEIGHTS,
     VaeRun,
+    further,
     normalise_latents,
     opponent,
     reconstruction_psnr,
@@ -185,3 +189,19 @@ def test_reconstruction_psnr_knows_the_person_from_the_picture() -> None:
     masks[..., 8:] = 0
     masks[..., 8] = 51
     assert reconstruction_psnr(Half(), pictures, masks)[0] > 10
+
+
+def test_a_vae_is_trained_further(tmp_path: Path) -> None:
+    """The packaged one begins with a third of a new one's loss at most; a VAE of another layout is refused."""
+    small: dict[str, Any] = {"steps": 1, "batch": 2, "crop": 128}
+    heads, first = HeadSource(2, 0, 1, 128), {}
+    for name, run in (
+        ("new", VaeRun(tmp_path / "new", **small)),
+        ("nano", further(tmp_path / "on", Path("nano"), **small)),
+    ):
+        train_vae(run, heads)
+        first[name] = json.loads((run.output / LOG).read_text())["l1"]
+    assert first["nano"] < first["new"] / 3
+    write_tiny(tmp_path / "tiny")
+    with pytest.raises(WeightsError, match="its VAE differs in block_out_channels"):
+        train_vae(further(tmp_path / "off", tmp_path / "tiny"), heads)

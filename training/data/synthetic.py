@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from training.data.dataset import ClipStream
 from training.data.sample import TrainingClip
 from training.errors import DataError
 from training.heads import HeadClip, head_clip
+from training.heads.scanned.facekit import FaceKit, load_facekit
+from training.heads.scanned.head import scanned_head_clip
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,8 @@ _CHANNELS = 13  # rgb, relit, hints, target hints, mask
 class HeadSource:
     """Renders heads of consecutive seeds, once where a cache folder is given. Safe for several threads and processes.
 
-    Raises DataError where training and held-out seeds would overlap.
+    The heads are drawn ones, or with `facekit` scanned ones. Raises DataError where training and held-out seeds would
+    overlap.
     """
 
     heads: int
@@ -38,6 +42,7 @@ class HeadSource:
     size: int = 128
     cache: Path | None = None
     cache_bytes: int = 4 * 2**30
+    facekit: Path | None = None  # file of ICT-FaceKit
 
     def __post_init__(self) -> None:
         if self.heads < 1:
@@ -51,12 +56,12 @@ class HeadSource:
     def pictures(self, index: int) -> NDArray[np.uint8]:
         """Returns [F,S,S,13] of head `index`: rgb, relit, hints, target hints, mask.
 
-        The array may be a read-only memory map of the cache.
+        The array may be a read-only memory map of the cache. Raises DataError where the kit cannot be read.
         """
         seed = self.first + index
         if self.cache is None:
-            return _stacked(head_clip(seed, self.frames, self.size))
-        path = self.cache / f"{seed}-{self.frames}x{self.size}.npy"
+            return self._film(seed)
+        path = self.cache / f"{'scanned-' if self.facekit else ''}{seed}-{self.frames}x{self.size}.npy"
         try:
             stored: NDArray[np.uint8] = np.load(path, mmap_mode="r")
             if stored.shape != (self.frames, self.size, self.size, _CHANNELS) or stored.dtype != np.uint8:
@@ -66,11 +71,16 @@ class HeadSource:
             pass
         except (OSError, ValueError, EOFError) as error:
             logger.warning("%s: rendered again (%s)", path, error)
-        made = _stacked(head_clip(seed, self.frames, self.size))
+        made = self._film(seed)
         # Decided by the head's number, so that every start and every process caches the same heads.
         if index < self.cache_bytes // made.nbytes:
             self._store(path, made)
         return made
+
+    def _film(self, seed: int) -> NDArray[np.uint8]:
+        if self.facekit is None:
+            return _stacked(head_clip(seed, self.frames, self.size))
+        return _stacked(scanned_head_clip(_kit(self.facekit), seed, self.frames, self.size))
 
     def _store(self, path: Path, made: NDArray[np.uint8]) -> None:
         part = path.with_name(f"{path.stem}.{os.getpid()}-{id(made)}.tmp")
@@ -111,7 +121,7 @@ class SyntheticHeads:
         self.source, self.frames, self.relit_pairs = source, frames, relit_pairs
         self.places = range(source.first, source.first + source.heads)
         about = f"{source.heads} {source.first} {source.frames} {source.size} {frames} {relit_pairs}"
-        self.fingerprint = f"heads {about}"
+        self.fingerprint = f"{'scanned ' if source.facekit else ''}heads {about}"
 
     @property
     def size(self) -> int:
@@ -163,6 +173,11 @@ class SyntheticClips(ClipStream):
     ) -> None:
         heads = SyntheticHeads(source, frames, relit_pairs)
         super().__init__(heads, seed=seed, rank=rank, world=world, shuffle=shuffle, threads=threads)
+
+
+@lru_cache(1)
+def _kit(path: Path) -> FaceKit:
+    return load_facekit(path)
 
 
 def _stacked(clip: HeadClip) -> NDArray[np.uint8]:

@@ -4,7 +4,9 @@ Every other head has a random light requested, the rest the product's presets, w
 lie beyond those of training and of its validation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,8 @@ from lcvd.lighting.presets import PRESETS
 from lcvd.types import Face, Lighting
 from training.data.synthetic import HELD_OUT
 from training.heads import HeadClip, head_clip
+from training.heads.scanned.facekit import FaceKit
+from training.heads.scanned.head import scanned_head_clip
 
 FIRST = HELD_OUT + 2**24  # training's own checks count up from HELD_OUT
 HEADS_MAX = 10_000  # of one evaluation seed; the next seed's heads follow
@@ -60,13 +64,17 @@ def seed_of(index: int, seed: int) -> int:
     return FIRST + seed * HEADS_MAX + index
 
 
-def held_out_case(index: int, frames: int, size: int, seed: int = 0) -> Case:
-    """Renders case `index`; the bytes are the same at every call. Raises ShapeError where a number is impossible."""
+def held_out_case(index: int, frames: int, size: int, seed: int = 0, kit: FaceKit | None = None) -> Case:
+    """Renders case `index`, a drawn head or with `kit` a scanned one; the bytes are the same at every call.
+
+    Raises ShapeError where a number is impossible.
+    """
     if frames < 1:
         raise ShapeError(f"frames is {frames}", "give at least 1")
     head, target = seed_of(index, seed), target_of(index)
-    clip: HeadClip = head_clip(head, frames + 1, size, target=target)
-    flat = head_clip(head, frames + 1, size, lighting=FLAT, target=FLAT)
+    film: Callable[..., HeadClip] = head_clip if kit is None else partial(scanned_head_clip, kit)
+    clip = film(head, frames + 1, size, target=target)
+    flat = film(head, frames + 1, size, lighting=FLAT, target=FLAT)
     # Each side has the camera noise of the same side of `clip`; their mean favours neither source nor truth.
     both = (flat.rgb[1:].astype(np.uint16) + flat.relit[1:] + 1) // 2
     return Case(

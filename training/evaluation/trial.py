@@ -17,6 +17,7 @@ from lcvd.networks.schedule import SamplerName
 from training.evaluation.case import HEADS_MAX, Case, held_out_case
 from training.evaluation.scores import Scores, scored
 from training.evaluation.variant import Variant, relit, through_vae
+from training.heads.scanned.facekit import FaceKit
 
 TRUTH, VAE, NO_RELIGHT = "truth", "vae", "no_relight"
 OMEGAS = (1.0, 2.0, 4.0, 6.0, 8.0)  # the paper's Table 5, and 1: no guidance
@@ -90,13 +91,16 @@ class Trial:
         return self.rows[variant.title]
 
 
-def run_trial(model: LcvdModel, plan: Plan, on_progress: OnTrial | None = None) -> Trial:
-    """Measures every case; one case is held in memory at a time. Raises ShapeError."""
+def run_trial(model: LcvdModel, plan: Plan, on_progress: OnTrial | None = None, kit: FaceKit | None = None) -> Trial:
+    """Measures every case, of drawn heads or with `kit` of scanned ones; one case is held in memory at a time.
+
+    Raises ShapeError.
+    """
     rows: dict[str, list[Scores]] = {}
     lights, seeds, shown = [], [], []
     total = plan.heads * len(plan.variants) * plan.steps
     for index in range(plan.heads):
-        case = held_out_case(index, plan.frames, plan.size, plan.seed)
+        case = held_out_case(index, plan.frames, plan.size, plan.seed, kit)
         pictures = {TRUTH: case.truth, VAE: through_vae(model, case.truth), NO_RELIGHT: case.source}
         for number, variant in enumerate(plan.variants):
             pictures[variant.title] = _relit(model, case, variant, plan, index, number, total, on_progress)

@@ -300,7 +300,8 @@ def head_source(config: TrainConfig) -> HeadSource:
     data, heads = config.data, config.data.synthetic
     assert heads is not None, "the configuration trains on folders"
     frames = heads.clip_frames or data.frames
-    return HeadSource(heads.heads, heads.first, frames, data.size, heads.cache, int(heads.cache_gb * 2**30))
+    room = int(heads.cache_gb * 2**30)
+    return HeadSource(heads.heads, heads.first, frames, data.size, heads.cache, room, heads.facekit)
 
 
 def _remove_outputs(output: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lcvd.model import LcvdModel
 from lcvd.networks.schedule import few_step_sigmas
 from lcvd.sampling.pipeline import relight_frames
-from training.config import TrainConfig
+from training.config import SyntheticConfig, TrainConfig
 from training.data.batch import make_row
 from training.data.dataset import ClipDataset
 from training.data.dropout import ConditionMask
@@ -105,10 +105,10 @@ def held_out_clips(config: TrainConfig) -> list[TrainingClip]:
         dataset = ClipDataset(folders)
         dataset.expect(data.frames, data.size)
         return [dataset.load(i, np.random.default_rng([0, i])) for i in islice(_spread(len(dataset), count), count)]
-    cache = data.synthetic.cache if data.synthetic else None
-    source = HeadSource(count, HELD_OUT, data.frames, data.size, cache)
-    heads = SyntheticHeads(source, data.frames)
-    return [heads.clip(i, side=1, pair=True, reference=0) for i in range(count)]
+    heads = data.synthetic or SyntheticConfig()
+    source = HeadSource(count, HELD_OUT, data.frames, data.size, heads.cache, facekit=heads.facekit)
+    filmed = SyntheticHeads(source, data.frames)
+    return [filmed.clip(i, side=1, pair=True, reference=0) for i in range(count)]
 
 
 def sample_grid(clips: Sequence[TrainingClip], relit: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -15,8 +15,6 @@ from engine.frames import Frame
 from engine.protocols import StreamConfig
 from engine.ratio.engine import RatioEngine
 from lcvd.lighting.colour import LUMA, linear_from_srgb, srgb_from_linear
-from lcvd.lighting.lighting import sh_projection
-from lcvd.lighting.sh import sh_basis
 from lcvd.types import FloatArray, Lighting
 from training.heads.background import random_background
 from training.heads.scanned.clip import moved_points, random_motion
@@ -24,7 +22,7 @@ from training.heads.scanned.facekit import FaceKit
 from training.heads.scanned.parts import Part
 from training.heads.scanned.person import random_scanned_person
 from training.heads.scanned.render import Picture, posed, render, renders
-from training.heads.scanned.room import Room, fibonacci, random_room
+from training.heads.scanned.room import Room, fibonacci, random_room, room_of
 from training.heads.scanned.webcam import Webcam, random_webcam
 
 DIRECTIONS = 200
@@ -43,15 +41,6 @@ class Trial(NamedTuple):
     tone: float  # luminance of the skin's albedo
     picture: Picture  # the truth of the last frame
     level: float  # luminance of the light on the face's skin there
-
-
-def room_of(light: Lighting) -> Room:
-    """Returns the samples of a light's order-2 radiance over the sphere; what is below 0 there is left out."""
-    around = fibonacci(DIRECTIONS)
-    radiance = np.maximum(sh_basis(around) @ sh_projection(light), 0)
-    return Room(
-        around.astype(np.float32), (radiance * 4 / DIRECTIONS).astype(np.float32), np.zeros(DIRECTIONS, np.float32)
-    )
 
 
 def window_room(rng: np.random.Generator) -> Room:
@@ -88,7 +77,8 @@ def trial(kit: FaceKit, seed: int, lights: Sequence[Lighting], hard: bool = Fals
     # The camera keeps its exposure: light of 1 on the face's mean stays 1, as in the engine.
     skin = (picture.part == Part.SKIN) & (picture.coverage > 0.95)
     level = float((picture.light[skin] @ LUMA).mean())
-    for wanted in renders(mesh, at, [(room_of(light), background) for light in lights], exposed=False):
+    sky = fibonacci(DIRECTIONS)
+    for wanted in renders(mesh, at, [(room_of(light, sky), background) for light in lights], exposed=False):
         ratio = level * wanted.light / np.maximum(picture.light, 1e-4)
         linear = picture.rgb * np.where(picture.coverage[..., None] > 0.5, ratio, 1)
         code = srgb_from_linear(np.clip(linear * webcam.exposure * webcam.balance, 0, 1)) ** webcam.contrast

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from server.cli.evaluate import evaluate
 from server.cli.evaluate_synthetic import SyntheticOptions, plan_of
+from training.errors import DataError
 from training.evaluation import QUICK, Plan
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -65,6 +66,7 @@ def test_json_alone_and_headline_alone(folder: Path) -> None:
         (["--synthetic", "--light", "rim"], "--light"),
         (["clip.mp4", "-d", "x.mp4", "-l", "rim", "--heads", "3"], "--heads"),
         (["clip.mp4", "-d", "x.mp4", "-l", "rim", "--quick"], "--synthetic"),
+        (["clip.mp4", "-d", "x.mp4", "-l", "rim", "--facekit", "kit.npz"], "--synthetic"),
         (["clip.mp4"], "--driver"),
         ([], "RESULT"),
         (["--synthetic", "--omegas", "1,two"], "commas"),
@@ -97,3 +99,11 @@ def test_weights_are_run_as_they_say() -> None:
     assert said == Plan(frames=4, size=64, omega=3.0, steps=7, sampler="ddim", omegas=(2.0, 1.0))
     taught = plan_of(options(), {"student": {"omega": 3.0, "steps": 4}})
     assert (taught.omega, taught.steps, taught.variants) == (1.0, 4, taught.adapter_variants)
+
+
+def test_scanned_heads_need_the_kit(folder: Path, tmp_path: Path) -> None:
+    """A kit that is not there is told before the weights are read, by the option's name and what to give."""
+    arguments = ["--synthetic", "--weights", str(folder), "--facekit", str(tmp_path / "none.npz")]
+    with pytest.raises(DataError, match="--facekit") as told:
+        runner.invoke(app, arguments, catch_exceptions=False)
+    assert "ICT-FaceKit" in told.value.hint

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lcvd.types import FloatArray
 from training.heads.background import random_background
-from training.heads.scanned.facekit import FaceKit
+from training.heads.scanned.facekit import EYES, FaceKit
 from training.heads.scanned.parts import Mesh
 from training.heads.scanned.person import random_scanned_person
 from training.heads.scanned.render import Picture, posed, render, renders
@@ -34,6 +34,7 @@ class Motion:
     rotation: FloatArray  # [F,3,3] of the head
     shift_cm: FloatArray  # [F,2] of everything, in the picture's plane
     expression: list[dict[str, float]]
+    gaze: FloatArray | None = None  # [F,2] of the eyes in the head, radians: to the person's left, up
 
 
 def scanned_clip(kit: FaceKit, seed: int, frames: int = 1, size: int = 192) -> list[ScannedFrame]:
@@ -88,6 +89,8 @@ def _framing(rng: np.random.Generator, size: int) -> tuple[float, float, np.ndar
 def moved_points(kit: FaceKit, mesh: Mesh, motion: Motion, f: int) -> FloatArray:
     """Returns the mesh's vertices [V,3] in frame `f`, cm."""
     expression = kit.displacement(motion.expression[f])
+    if motion.gaze is not None:
+        expression[EYES] += kit.turned_eyes(*motion.gaze[f])
     points = mesh.rest.copy()
     follows = mesh.source >= 0
     points[follows] += expression[mesh.source[follows]]

@@ -50,6 +50,20 @@ class FaceKit:
             total += np.float32(weight) * self.expression[name].astype(np.float32)
         return total
 
+    def turned_eyes(self, left_rad: float, up_rad: float) -> FloatArray:
+        """Returns the displacement [E,3] of the EYES that look to the person's left and up; the kit's shapes turn none.
+
+        Both turn about their own middles, which hardly move from person to person.
+        """
+        cy, sy, cp, sp = np.cos(left_rad), np.sin(left_rad), np.cos(up_rad), np.sin(up_rad)
+        yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+        points, moved = self.neutral[EYES], np.zeros_like(self.neutral[EYES])
+        for of in (points[:, 0] > 0, points[:, 0] <= 0):
+            arm = points[of] - (points[of].min(0) + points[of].max(0)) / 2
+            moved[of] = arm @ (yaw @ pitch).T - arm
+        return moved
+
 
 def load_facekit(path: Path) -> FaceKit:
     """Reads the kit. Raises DataError where the file is missing, damaged or not the kit."""

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lcvd.lighting.colour import rgb_from_temperature_k
-from lcvd.types import FloatArray
+from lcvd.lighting.lighting import sh_projection
+from lcvd.lighting.sh import sh_basis
+from lcvd.types import FloatArray, Lighting
 
 AMBIENT_SAMPLES = 18
 LAMP_SAMPLES = 5
@@ -24,9 +26,19 @@ class Room:
     lamp: FloatArray  # [N] 1 = belongs to a lamp: gives a highlight
 
 
-def random_around(rng: np.random.Generator) -> np.ndarray:
-    """Draws AMBIENT_SAMPLES directions [N,3] spread over the sphere."""
-    return fibonacci(AMBIENT_SAMPLES) @ _rotation(rng).T
+def random_around(rng: np.random.Generator, count: int = AMBIENT_SAMPLES) -> np.ndarray:
+    """Draws N = `count` directions [N,3] spread over the sphere."""
+    return fibonacci(count) @ _rotation(rng).T
+
+
+def room_of(light: Lighting, around: np.ndarray) -> Room:
+    """Returns the samples of a light's order-2 radiance in the directions `around` [N,3], which cover the sphere.
+
+    What is below 0 there is left out.
+    """
+    directions = around.astype(np.float32)
+    radiance = np.maximum(sh_basis(directions) @ sh_projection(light), 0)
+    return Room(directions, (radiance * 4 / len(around)).astype(np.float32), np.zeros(len(around), np.float32))
 
 
 def random_room(rng: np.random.Generator, around: np.ndarray | None = None) -> Room:
