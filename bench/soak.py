@@ -3,10 +3,12 @@
     .venv/bin/python -m bench.soak stay --minutes 30 --sessions 2 --plot build/soak.png
     .venv/bin/python -m bench.soak visits --count 1000
 
-`stay` gives the delay (glass to glass, p50 and p95 of each minute), the server's resident memory, threads and
-descriptors, and beside them a control for the noise of the machine: how late a process that only sleeps wakes (p95 of a
-minute). `visits` gives memory, threads, descriptors and sessions before, and after all have left. Who leaves without a
-word has its sockets torn off: no close frame, no end of DTLS. The last line of stdout is one JSON document.
+`stay` gives the delay (glass to glass, p50 and p95 of each minute), the server's resident memory, threads, descriptors
+and CPU time, and beside them two controls for the noise of the machine: how late a process that only sleeps wakes (p95
+of a minute), and the CPU time of a fixed piece of work (median of a minute; it grows where neighbours take the core's
+units or its clock falls). `visits` gives memory, threads, descriptors and sessions before, and after all have left. Who
+leaves without a word has its sockets torn off: no close frame, no end of DTLS. The last line of stdout is one JSON
+document.
 """
 
 import argparse
@@ -35,14 +37,20 @@ SAMPLE_S = 5.0
 MINUTE_S = 60.0
 LEAVE_S = 60.0  # for the server to notice who left without a word
 CONTROL = """
-import sys, time
+import time
+import numpy as np
+a = np.random.default_rng(0).standard_normal((160, 160), np.float32)
 while True:
-    until, late = time.perf_counter() + 60, []
+    until, late, work = time.perf_counter() + 60, [], []
     while (now := time.perf_counter()) < until:
         time.sleep(0.01)
         late.append(time.perf_counter() - now - 0.01)
-    late.sort()
-    print(late[int(0.95 * len(late))] * 1e3, flush=True)
+        if len(late) % 50 == 0:
+            began = time.process_time()
+            for _ in range(10):
+                a @ a
+            work.append(time.process_time() - began)
+    print(np.percentile(late, 95) * 1e3, np.median(work) * 1e3, flush=True)
 """
 
 
@@ -55,6 +63,12 @@ def numbers(server: psutil.Process) -> dict[str, float]:
     }
 
 
+def cpu_s(server: psutil.Process) -> float:
+    """Returns the CPU time that the server has taken."""
+    times = server.cpu_times()
+    return float(times.user + times.system)
+
+
 def healthy(url: str) -> dict[str, Any]:
     """Returns what /healthz says."""
     with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:
@@ -65,7 +79,12 @@ def healthy(url: str) -> dict[str, Any]:
 async def stay(url: str, pid: int, loop: list[NDArray[np.uint8]], asked: argparse.Namespace) -> dict[str, Any]:
     """Runs the participants; returns a line for each minute."""
     server, clients = psutil.Process(pid), [Client(url, loop, "vp8", asked.fps) for _ in range(asked.sessions)]
-    control = subprocess.Popen([sys.executable, "-c", CONTROL], stdout=subprocess.PIPE, text=True)
+    control = subprocess.Popen(
+        [sys.executable, "-c", CONTROL],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
     minutes: list[dict[str, Any]] = []
     try:
         for client in clients:
@@ -73,7 +92,7 @@ async def stay(url: str, pid: int, loop: list[NDArray[np.uint8]], asked: argpars
         await asyncio.sleep(10)
         start = time.perf_counter()
         for minute in range(asked.minutes):
-            samples = []
+            samples, spent = [], cpu_s(server)
             while time.perf_counter() < start + (minute + 1) * MINUTE_S:
                 await asyncio.sleep(SAMPLE_S)
                 samples.append(numbers(server))
@@ -91,15 +110,16 @@ async def stay(url: str, pid: int, loop: list[NDArray[np.uint8]], asked: argpars
             line: dict[str, Any] = {name: max(sample[name] for sample in samples) for name in samples[0]}
             line |= {"p50_ms": round(float(np.percentile(delays, 50)), 1)}
             line |= {"p95_ms": round(float(np.percentile(delays, 95)), 1)}
+            line |= {"cpu_s": round(cpu_s(server) - spent, 1)}
             line |= {"came": round(len(delays) / max(1, drawn), 3), "load": round(os.getloadavg()[0], 1)}
             minutes.append(line)
             print(minute + 1, line, file=sys.stderr, flush=True)
     finally:
         control.kill()
-        late = [round(float(text), 2) for text in (control.stdout or []) if text.strip()]
+        controls = [text.split() for text in (control.stdout or []) if text.strip()]
         await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
-    for line, control_ms in zip(minutes, late, strict=False):
-        line["control_ms"] = control_ms
+    for line, (late_ms, work_ms) in zip(minutes, controls, strict=False):
+        line |= {"control_ms": round(float(late_ms), 2), "work_ms": round(float(work_ms), 3)}
     return {"sessions": asked.sessions, "fps": asked.fps, "minutes": minutes}
 
 
@@ -153,15 +173,15 @@ def plot(minutes: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(4, 1, sharex=True, figsize=(8, 9))
+    figure, axes = pyplot.subplots(5, 1, sharex=True, figsize=(8, 11))
     at = range(1, len(minutes) + 1)
     for name in ("p50_ms", "p95_ms", "control_ms"):
         axes[0].plot(at, [line.get(name) for line in minutes], label=name.replace("_ms", ""))
     axes[0].set_ylabel("delay, ms")
     axes[0].legend()
-    for axis, name in zip(axes[1:], ("rss_mb", "threads", "descriptors"), strict=True):
-        axis.plot(at, [line[name] for line in minutes])
-        axis.set_ylabel(name)
+    for axis, name in zip(axes[1:], ("work_ms", "rss_mb", "threads", "descriptors"), strict=True):
+        axis.plot(at, [line.get(name) for line in minutes])
+        axis.set_ylabel("fixed work, ms" if name == "work_ms" else name)
     axes[-1].set_xlabel("minute")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
