@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +80,7 @@ class NanoSource:
 
     facekit: Path | None = None  # file of ICT-FaceKit: scanned heads in place of drawn ones
     start: Path | None = None  # weights of an earlier run, which are trained further
+    hint_gain: float = 1.0  # of the hint's features in the package: as guidance does, but without a second branch
 
 
 def nano_config(folder: Path, changes: Sequence[str] = (), source: NanoSource = NanoSource()) -> TrainConfig:
@@ -304,7 +306,7 @@ def package(folder: Path, destination: Path, config: TrainConfig, source: NanoSo
     training = json.loads((made / MANIFEST).read_text())["training"]
     vae_log, synthetic = folder / "vae" / VAE_LOG, config.data.synthetic
     kind = "scanned (ICT-FaceKit, MIT)" if source.facekit is not None else "synthetic"
-    trained = {"data": f"{synthetic.heads if synthetic else 0} {kind} heads, no photograph"}
+    trained: dict[str, Any] = {"data": f"{synthetic.heads if synthetic else 0} {kind} heads, no photograph"}
     if source.start is not None:
         before = weights_manifest(source.start).get("training", {})
         trained["before"] = f"{before.get('step')} steps, {before.get('data')}; UNet {unet_digest(source.start)}…"
@@ -313,6 +315,9 @@ def package(folder: Path, destination: Path, config: TrainConfig, source: NanoSo
         convert(made, part, torch.float16)
         path = part / MANIFEST
         manifest = json.loads(path.read_text())
+        if source.hint_gain != 1:
+            manifest["parts"]["adapters"]["sha256"] = amplify_hint(part / "adapters.safetensors", source.hint_gain)
+            trained["hint_gain"] = source.hint_gain
         manifest |= {
             "title": TITLE,
             "demonstration": True,
@@ -339,6 +344,19 @@ def package(folder: Path, destination: Path, config: TrainConfig, source: NanoSo
     return destination
 
 
+def amplify_hint(adapters: Path, gain: float) -> str:
+    """Multiplies the features of the hint's adapter by `gain`, in its last layer; returns the file's new SHA-256.
+
+    One step to the mean of all that fits goes only a part of the way to the wanted light (docs/nano/README.md).
+    """
+    values = load_file(adapters)
+    for name in values:
+        if name.startswith("light.final_proj."):
+            values[name] = (values[name].float() * gain).to(values[name].dtype)
+    save_file(values, adapters, {"format": "pt"})
+    return sha256(adapters.read_bytes()).hexdigest()
+
+
 def _compressed(source: Path, destination: Path) -> None:
     """Writes a gzip file without time and name, so that the same log gives the same bytes."""
     with destination.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed:
@@ -346,13 +364,14 @@ def _compressed(source: Path, destination: Path) -> None:
 
 
 def _card(manifest: dict[str, Any]) -> str:
+    again = " --start WEIGHTS" if "before" in manifest["training"] else ""
     facts = "\n".join(f"- {name}: {value}" for name, value in sorted(manifest["training"].items()))
     return f"""# {manifest["title"]}
 
 A small LCVD (CVPR 2025, arXiv 2502.19894) in the published layout, trained by relight-live on heads it renders itself.
 It shows that the chain works; it is **not** a product and knows no photograph. {manifest["size"]} px.
 
-Use: `relight serve --engine lcvd --weights nano`. Make it again: `relight nano DIR`. What it can and cannot do:
+Use: `relight serve --engine lcvd --weights nano`. Make it again: `relight nano DIR{again}`. What it can and cannot do:
 docs/nano/README.md.
 
 {steps_note(manifest)}

@@ -46,6 +46,9 @@ def nano(
             "--start", metavar="WEIGHTS", help="Train these weights further: a folder of `relight nano`, or nano."
         ),
     ] = None,
+    hint_gain: Annotated[
+        float, typer.Option(min=0.1, max=10, help="Multiplies what the hint says, in the packed weights.")
+    ] = 1.0,
 ) -> None:
     """Render heads, train VAE and LCVD, pack the weights: `relight serve --engine lcvd --weights FOLDER/weights`.
 
@@ -64,7 +67,9 @@ def nano(
                 tasks[stage] = progress.add_task(stage, total=of, status=status)
             progress.update(tasks[stage], completed=done, status=status)
 
-        result = train_nano(output, changes or (), resume=resume, on_stage=show, source=NanoSource(facekit, start))
+        result = train_nano(
+            output, changes or (), resume=resume, on_stage=show, source=NanoSource(facekit, start, hint_gain)
+        )
     if result is None:
         console.print("saved; the same command goes on", highlight=False)
         print(json.dumps({"output": str(output), "weights": None}), flush=True)

@@ -105,15 +105,18 @@ def test_what_is_done_is_not_done_again(made: tuple[Path, list[str]]) -> None:
 def test_weights_are_trained_further(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     """A further run warms no adapters, keeps the image encoder, begins with the other networks, and says so."""
     start, weights = Path("nano"), tmp_path / "weights"
-    assert run(tmp_path, nano.NanoSource(start=start)) == ["heads", "VAE", "LCVD"]
+    assert run(tmp_path, nano.NanoSource(start=start, hint_gain=2.0)) == ["heads", "VAE", "LCVD"]
     assert verify(find_weights(weights)) == []
     old = weights_folder(start)
     for name in ("unet", "adapters", "vae", "image_encoder"):
         before, after = (load_file(each / f"{name}.safetensors") for each in (old, weights))
-        changed = max(float((after[key].float() - before[key].float()).abs().max()) for key in before)
+        gain = {key: 2.0 if key.startswith("light.final_proj.") else 1.0 for key in before}
+        changed = max(float((after[key].float() / gain[key] - before[key].float()).abs().max()) for key in before)
         assert (changed == 0) == (name == "image_encoder")
         assert changed < 1e-3 or name == "vae"
+    assert sum(key.startswith("light.final_proj.") for key in load_file(weights / "adapters.safetensors")) > 0
     about, manifest = weights_manifest(start), weights_manifest(weights)
+    assert manifest["training"]["hint_gain"] == 2.0
     digest = about["parts"]["unet"]["sha256"][:16]
     known = about["training"]
     assert manifest["training"]["before"] == f"{known['step']} steps, {known['data']}; UNet {digest}…"
