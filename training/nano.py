@@ -9,6 +9,7 @@ image encoder stays, and their adapters and UNet are the start.
 
 import gzip
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from training.config import TrainConfig, load_config
 from training.data.shards import raise_disk_full, write_json
 from training.data.synthetic import HeadSource, renderer
 from training.errors import ConfigError, TrainingError
+from training.heads.scanned.facekit import load_facekit
 from training.loop.export import parts_table, put_in_place
 from training.loop.log import LOG as RUN_LOG
 from training.loop.runtime import check_machine, fast_bf16
@@ -37,7 +39,7 @@ from training.loop.train import TrainResult, head_source, train
 from training.loop.trainer import StepReport
 from training.prepare.workers import run_jobs
 from training.vae_train import LOG as VAE_LOG
-from training.vae_train import TERMS, VaeRun, further, train_vae
+from training.vae_train import TERMS, VaeRun, further, start_of, train_vae
 from training.vae_train import WEIGHTS as VAE_WEIGHTS
 
 TITLE = "Nano demonstration (synthetic heads)"
@@ -82,6 +84,15 @@ class NanoSource:
     start: Path | None = None  # weights of an earlier run, which are trained further
     hint_gain: float = 1.0  # of the hint's features in the package: as guidance does, but without a second branch
 
+    def check(self) -> None:
+        """Reads what is named, before anything is rendered. Raises ConfigError, DataError, WeightsError."""
+        if not (math.isfinite(self.hint_gain) and self.hint_gain > 0):
+            raise ConfigError(f"--hint-gain is {self.hint_gain}", "give a number above 0; 1 leaves the hint as it is")
+        if self.facekit is not None:
+            load_facekit(self.facekit)
+        if self.start is not None:
+            start_of(self.start)
+
 
 def nano_config(folder: Path, changes: Sequence[str] = (), source: NanoSource = NanoSource()) -> TrainConfig:
     """Returns the run's TOML file with its paths in `folder`, this CPU's faster precision, and `changes` (`a.b=value`).
@@ -119,8 +130,9 @@ def train_nano(
 ) -> NanoResult | None:
     """Runs every stage in order; returns None when a signal stopped the last one, which the same call continues.
 
-    Raises TrainingError, WeightsError.
+    Raises TrainingError, also where the kit cannot be read, and WeightsError.
     """
+    source.check()
     config = nano_config(folder, changes, source)
     check_machine(config)
     heads = head_source(config)

@@ -71,7 +71,8 @@ class VaeRun:
 
 def further(output: Path, start: Path, **settings: Any) -> VaeRun:
     """Returns the settings for a VAE that already works: fewer and smaller steps, and no guide."""
-    return VaeRun(output, **{"steps": 2000, "lr": 5e-4, "guide": 0.0, "start": start} | settings)
+    usual: dict[str, Any] = {"steps": 2000, "lr": 5e-4, "guide": 0.0}
+    return VaeRun(output, start=start, **usual | settings)
 
 
 def train_vae(run: VaeRun, heads: HeadSource, resume: bool = True, on_step: OnVaeStep | None = None) -> Path:

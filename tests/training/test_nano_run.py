@@ -10,12 +10,14 @@ torch = pytest.importorskip("torch", reason="pip install -e '.[train]'")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from lcvd.errors import WeightsError  # noqa: E402
 from lcvd.model import load_lcvd  # noqa: E402
 from lcvd.weights.convert import verify  # noqa: E402
 from lcvd.weights.load import find_weights  # noqa: E402
 from lcvd.weights.location import trained_size, weights_folder, weights_manifest  # noqa: E402
+from lcvd.weights.tiny import write_tiny  # noqa: E402
 from training import nano  # noqa: E402
-from training.errors import ConfigError, TrainingError  # noqa: E402
+from training.errors import ConfigError, DataError, TrainingError  # noqa: E402
 from training.heads import head_clip  # noqa: E402
 from training.loop.train import train  # noqa: E402
 from training.vae_train import VaeRun, further  # noqa: E402
@@ -125,6 +127,21 @@ def test_weights_are_trained_further(made: tuple[Path, list[str]], tmp_path: Pat
     assert str(old) not in written
     with pytest.raises(TrainingError, match=r"begun with other settings: --start"):
         run(tmp_path, nano.NanoSource(start=made[0] / "weights"))
+
+
+def test_what_a_run_begins_with_is_read_before_anything_is_rendered(tmp_path: Path) -> None:
+    """A kit or weights that are not there, weights of another layout and a gain of 0 are told; no folder is made."""
+    write_tiny(tmp_path / "tiny")
+    for source, error, words in (
+        (nano.NanoSource(facekit=tmp_path / "none.npz"), DataError, "--facekit"),
+        (nano.NanoSource(start=tmp_path / "none"), WeightsError, "no such folder"),
+        (nano.NanoSource(start=tmp_path / "tiny"), WeightsError, "its VAE differs"),
+        (nano.NanoSource(hint_gain=float("nan")), ConfigError, "--hint-gain is nan"),
+        (nano.NanoSource(hint_gain=0.0), ConfigError, "--hint-gain is 0"),
+    ):
+        with pytest.raises(error, match=words):
+            nano.train_nano(tmp_path / "new", CHANGES, source=source)
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_token_tells_portraits_apart(made: tuple[Path, list[str]]) -> None:

@@ -86,7 +86,7 @@ def scanned_head_clip(
     hints = np.empty((2, frames, size, size, 3), np.uint8)
     masks = np.empty((frames, size, size), np.float32)
     for f, (at, face) in enumerate(zip(poses, faces, strict=True)):
-        small = at._replace(pixels=at.pixels / np.array([SEEN, SEEN, 1], np.float32))
+        small = at._replace(pixels=(at.pixels / np.array([SEEN, SEEN, 1])).astype(np.float32))
         for side, picture in enumerate(renders(mesh, small, rooms, exposed=False)):
             pictures[side, f] = developed(camera, picture.rgb, grain)
             masks[f] = np.clip(blurred(camera, picture.coverage), 0, 1)
